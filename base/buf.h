@@ -1,0 +1,50 @@
+/*
+ * buf.h -- a growing byte string with a greatest size, named where it is created.
+ *
+ * `data` is never NULL and always NUL-terminated after a successful buf_init, so a text
+ * buffer is a C string.  An append that would pass the maximum, or that the system has no
+ * memory for, sets `failed` and adds nothing; so does each one after it.  Callers append
+ * freely and look at `failed` (or call buf_check) once at the end.
+ */
+#ifndef BASE_BUF_H
+#define BASE_BUF_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct buf {
+    char *data;
+    size_t len;       /* bytes, without the closing NUL */
+    size_t cap;       /* bytes held */
+    size_t max_bytes; /* len never passes it */
+    bool failed;      /* an append did not fit */
+};
+
+/* An empty buffer; holds no memory yet.  The caller frees the contents with buf_release. */
+void buf_init(struct buf *buf, size_t max_bytes);
+void buf_release(struct buf *buf);
+
+/* Back to empty and not failed; memory is kept. */
+void buf_clear(struct buf *buf);
+
+void buf_append(struct buf *buf, const void *bytes, size_t n);
+void buf_puts(struct buf *buf, const char *text);
+void buf_putc(struct buf *buf, char c);
+__attribute__((format(printf, 2, 3)))
+void buf_printf(struct buf *buf, const char *format, ...);
+void buf_vprintf(struct buf *buf, const char *format, va_list args);
+
+/* `text` as a JSON string with its quotes: control characters, quotes and backslashes
+ * escaped, bytes that are not UTF-8 replaced by U+FFFD. */
+void buf_json_string(struct buf *buf, const char *text, size_t n);
+
+/* A double as JSON: shortest form that reads back the same; null where not finite. */
+void buf_json_number(struct buf *buf, double value);
+
+/* ERR_OK, or ERR_NOMEM naming `what` where an append did not fit. */
+enum err_code buf_check(const struct buf *buf, const char *what, struct err *err);
+
+#endif

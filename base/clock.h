@@ -1,0 +1,16 @@
+/*
+ * clock.h -- the two clocks.  Deadlines use the monotonic one; wall time is for people.
+ */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* Milliseconds / microseconds since an arbitrary start; never goes back. */
+uint64_t clock_mono_ms(void);
+uint64_t clock_mono_us(void);
+
+/* Milliseconds since 1970-01-01 UTC; may jump. */
+int64_t clock_wall_ms(void);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * file.h -- whole files: read within a limit, published atomically, hashed.
+ *
+ * Only regular files are read, never through a symlink as the last component where the
+ * comment says so.  Every error names the path.  All calls block on the disk.
+ */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define FILE_PATH_MAX 1024 /* bytes, with the NUL */
+
+/* dir + "/" + name into path (FILE_PATH_MAX bytes).  ERR_VALUE where it does not fit. */
+enum err_code file_join(char path[FILE_PATH_MAX], const char *dir, const char *name,
+                        struct err *err);
+
+/* Append the file's bytes to `out`.  ERR_IO where it cannot be read or is no regular file,
+ * ERR_VALUE where it is larger than out->max_bytes leaves room for. */
+enum err_code file_read(const char *path, struct buf *out, struct err *err);
+
+/* Replace the file at `path` by these bytes: temporary, fsync, rename, fsync of the
+ * directory.  A crash or an error leaves the old file or the new one, whole.  Mode 0644. */
+enum err_code file_write(const char *path, const void *bytes, size_t size, struct err *err);
+
+/* write(2) all of it to fd; `path` is for the error. */
+enum err_code file_write_all(int fd, const void *bytes, size_t size, const char *path,
+                             struct err *err);
+
+/* pread(2) exactly `size` bytes at `offset`; ERR_FORMAT where the file ends before. */
+enum err_code file_pread_all(int fd, void *bytes, size_t size, uint64_t offset,
+                             const char *path, struct err *err);
+
+/* mkdir -p, mode 0755. */
+enum err_code file_make_dir(const char *path, struct err *err);
+
+/* fsync the directory `path`, so that names in it are durable. */
+enum err_code file_sync_dir(const char *path, struct err *err);
+
+/* Remove a directory with the plain files and directories in it; absent is OK. */
+enum err_code file_remove_tree(const char *path, struct err *err);
+
+bool file_exists(const char *path);
+
+/* Lines of a text held in memory: *line is set to each in turn, without its newline, until
+ * false.  *cursor starts as the text; `end` is one past its last byte. */
+bool file_next_line(const char **cursor, const char *end, const char **line, size_t *len);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * json.h -- JSON from outside, checked: jansson with duplicate keys refused, and typed
+ * getters whose errors name the file and the field.
+ *
+ * `where` in every call is what the error names first: a path, or "path:line".  Values
+ * borrowed from a document are valid until it is freed with json_decref.
+ */
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Parse one document.  NULL and ERR_FORMAT with line and column where it is not JSON.
+ * The caller frees it with json_decref. */
+json_t *json_parse(const char *text, size_t len, const char *where, struct err *err);
+
+/* Read and parse the file; at most max_bytes. */
+json_t *json_read_file(const char *path, size_t max_bytes, struct err *err);
+
+/* A required member of `object`: ERR_FORMAT where it is missing, of another type, or
+ * outside [min, max].  *out is untouched on failure. */
+enum err_code json_get_u64(const json_t *object, const char *key, uint64_t min, uint64_t max,
+                           uint64_t *out, const char *where, struct err *err);
+enum err_code json_get_double(const json_t *object, const char *key, double min, double max,
+                              double *out, const char *where, struct err *err);
+enum err_code json_get_bool(const json_t *object, const char *key, bool *out,
+                            const char *where, struct err *err);
+enum err_code json_get_string(const json_t *object, const char *key, const char **out,
+                              const char *where, struct err *err);
+
+/* As above, but where the member is absent or null *out keeps the default put there. */
+enum err_code json_opt_u64(const json_t *object, const char *key, uint64_t min, uint64_t max,
+                           uint64_t *out, const char *where, struct err *err);
+enum err_code json_opt_double(const json_t *object, const char *key, double min, double max,
+                              double *out, const char *where, struct err *err);
+enum err_code json_opt_bool(const json_t *object, const char *key, bool *out,
+                            const char *where, struct err *err);
+enum err_code json_opt_string(const json_t *object, const char *key, const char **out,
+                              const char *where, struct err *err);
+
+#endif

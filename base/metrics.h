@@ -1,0 +1,47 @@
+/*
+ * metrics.h -- counters, gauges and histograms of one process, in Prometheus text format.
+ *
+ * A registry holds families; a family holds one series a label set (at most one label).
+ * Names follow rlhfd_<noun>_<unit>[_total].  Series are created at the start, so that a
+ * counter is 0 before its first event.  Handles stay valid until metrics_free.
+ * Not thread-safe: one thread owns a registry.
+ */
+#ifndef BASE_METRICS_H
+#define BASE_METRICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+struct metrics;
+struct metric; /* one series */
+
+struct metrics *metrics_new(void); /* NULL: out of memory */
+void metrics_free(struct metrics *metrics);
+
+/*
+ * The series of family `name` with label `label`="value" (both NULL: no label), created on
+ * first use.  `help` is one sentence with the unit.  Asserts that the name and the label
+ * name are legal, that a counter ends in _total and that the kind stays the same.  At most
+ * METRICS_SERIES_MAX series a family: past that the value becomes "other".  The strings are
+ * copied.
+ */
+#define METRICS_SERIES_MAX 1024
+struct metric *metrics_counter(struct metrics *, const char *name, const char *help,
+                               const char *label, const char *value);
+struct metric *metrics_gauge(struct metrics *, const char *name, const char *help,
+                             const char *label, const char *value);
+/* bounds: ascending upper bounds, without +Inf; copied. */
+struct metric *metrics_histogram(struct metrics *, const char *name, const char *help,
+                                 const double *bounds, size_t n);
+
+void metric_add(struct metric *, double amount);     /* counter (amount >= 0) or gauge */
+void metric_set(struct metric *, double value);      /* gauge */
+void metric_observe(struct metric *, double value);  /* histogram */
+double metric_value(const struct metric *);          /* counter or gauge */
+
+/* The text exposition, version 0.0.4, families in order of creation. */
+void metrics_render(const struct metrics *, struct buf *out);
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * rng.h -- random numbers by position, not by order: Philox4x32-10.
+ *
+ * (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011.)
+ * A draw is a pure function of (key, counter), so token t of slot i of step s has its own
+ * number whoever computes it, whenever, in whatever batch:
+ *
+ *     key     = the run's seed, 64 bit
+ *     counter = stream | step or prompt (64 bit: low word, high word folded) | slot | token
+ *
+ * Pure: no state, no allocation, safe from any thread.
+ */
+#ifndef BASE_RNG_H
+#define BASE_RNG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a number is for.  Streams never share a counter. */
+enum rng_stream {
+    RNG_STREAM_ROLLOUT = 1,   /* a = step, b = slot, c = token */
+    RNG_STREAM_REFERENCE = 2, /* a = prompt index, b = reference m, c = token */
+    RNG_STREAM_PLAN = 3,      /* a = epoch over the data, b, c free */
+    RNG_STREAM_INIT = 4,      /* a = tensor, b = 0, c = element / 4 */
+    RNG_STREAM_MINIBATCH = 5, /* a = step, b = PPO epoch, c = position */
+    RNG_STREAM_WORLD = 6,     /* the built-in world */
+    RNG_STREAM_SFT = 7,       /* a = epoch, b, c free */
+    RNG_STREAM_CLI = 8,       /* rlhf generate: a = prompt, b = sample, c = token */
+};
+
+/* One Philox4x32-10 block. */
+void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* Four 32-bit numbers for (seed, stream, a, b, c).  stream < 2^8; a < 2^56. */
+void rng_block(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c,
+               uint32_t out[4]);
+
+/* In [0,1), with 53 random bits / 24 random bits. */
+double rng_uniform(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c);
+
+/* In [0, n) without bias to speak of (multiply-shift on 64 bits); n > 0. */
+uint64_t rng_below(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c,
+                   uint64_t n);
+
+/* Standard normal, Box-Muller in double on one block. */
+double rng_normal(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c);
+
+/*
+ * perm[0..n-1] = a permutation of 0..n-1 by Fisher-Yates, a pure function of
+ * (seed, stream, a, b): position i uses c = i.  n < 2^32.
+ */
+void rng_permutation(uint32_t *perm, size_t n, uint64_t seed, enum rng_stream stream,
+                     uint64_t a, uint32_t b);
+
+#endif
