@@ -1,0 +1,39 @@
+/*
+ * sampler.h -- one token from one row of logits.
+ *
+ * Order, as in the field: logits / temperature; top-k; top-p (smallest set of the most
+ * probable whose sum reaches p); min-p (p >= min_p * greatest p); draw by inverse CDF in
+ * id order with one uniform number.  temperature 0: argmax, lowest id on a tie.
+ * The log-prob reported is that of the full distribution at this temperature (before
+ * truncation), which is what PPO optimises; temperature 0 reports it at temperature 1.
+ */
+#ifndef ENGINE_SAMPLER_H
+#define ENGINE_SAMPLER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/rng.h"
+
+#define SAMPLER_STOPS_MAX 8
+#define SAMPLER_STOP_BYTES 64
+
+struct sampler_params {
+    float temperature; /* >= 0 */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* (0,1]; 1: off */
+    float min_p;       /* [0,1); 0: off */
+};
+
+/* ERR_VALUE names the parameter that is out of range. */
+enum err_code sampler_params_check(const struct sampler_params *params, struct err *err);
+
+/* The temperature at which log-probs are taken: params->temperature, or 1 where that is 0. */
+float sampler_logprob_temperature(const struct sampler_params *params);
+
+/* logits (V), untouched; scratch (V) floats and (V) indices belong to the caller; u in [0,1). */
+int32_t sampler_draw(const struct sampler_params *params, const float *logits, size_t V,
+                     double u, float *scratch, uint32_t *scratch_index);
+
+#endif
