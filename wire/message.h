@@ -1,0 +1,168 @@
+/*
+ * message.h -- a message as the rest of the house sees it: plain structs, checked.
+ *
+ * wire/ alone knows protobuf.  message_decode turns frames into a struct message whose every
+ * count, size, enum and string has been checked against its bound and against the payload
+ * frames it claims; nothing else of it need be distrusted but its meaning.  message_encode is
+ * the way back.
+ *
+ *  message          from -> to              payload frames          a late or repeated one
+ *  HELLO            worker -> coordinator   -                       new session, old one ends
+ *  WELCOME          coordinator -> worker   -                       ignored
+ *  RESET            coordinator -> worker   -                       worker says HELLO again
+ *  HEARTBEAT        both                    -                       counts as life
+ *  BYE              worker -> coordinator   -                       ignored
+ *  ACK              coordinator -> worker   -                       ignored (seq is a high mark)
+ *  GENERATE_LEASE   coordinator -> actor    prompt ids              worker answers anew
+ *  GENERATE_RESULT  actor -> coordinator    ids, log-probs          compared, counted, acked
+ *  SCORE_LEASE      coordinator -> reward   ids                     worker answers anew
+ *  SCORE_RESULT     reward -> coordinator   scores, states, ref     dropped, counted, acked
+ *  TRAIN_LEASE      coordinator -> learner  ids, log-probs, ...     answered from memory
+ *  TRAIN_RESULT     learner -> coordinator  -                       compared, counted, acked
+ *  LEASE_FAILED     worker -> coordinator   -                       ignored
+ *  WEIGHTS_ASK      worker -> learner       -                       answered again
+ *  WEIGHTS_MANIFEST learner -> worker       -                       ignored
+ *  CHUNK_ASK        worker -> learner       -                       answered again
+ *  CHUNK            learner -> worker       bytes                   ignored
+ *
+ * Results are keyed by (kind, a, b), not by lease: a result is welcome while its item waits
+ * for one and its version is the planned one, whoever sends it.
+ */
+#ifndef WIRE_MESSAGE_H
+#define WIRE_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+
+#define WIRE_VERSION         1u
+#define WIRE_HEADER_MAX      (256u * 1024u) /* bytes: a lease of WIRE_ITEMS_MAX items fits */
+#define WIRE_FRAMES_MAX      8u
+#define WIRE_PAYLOAD_MAX     (256u * 1024u * 1024u) /* bytes, all payload frames together */
+#define WIRE_ITEMS_MAX       4096u
+#define WIRE_SCORERS_MAX     16u
+#define WIRE_STATS_MAX       64u
+#define WIRE_NAME_MAX        64u  /* bytes with the NUL: names of workers and statistics */
+#define WIRE_TEXT_MAX        256u /* bytes with the NUL: reasons, endpoints */
+#define WIRE_NONCE_BYTES     16u
+#define WIRE_CHUNK_BYTES     (1024u * 1024u)
+
+#define WIRE_ROLE_MAP(X) X(NONE, "none") X(ACTOR, "actor") X(REWARD, "reward") X(LEARNER, "learner")
+enum wire_role {
+#define X(name, text) WIRE_ROLE_##name,
+    WIRE_ROLE_MAP(X)
+#undef X
+};
+const char *wire_role_name(enum wire_role role);
+
+#define MESSAGE_MAP(X)                                                                    \
+    X(NONE) X(HELLO) X(WELCOME) X(RESET) X(HEARTBEAT) X(BYE) X(ACK) X(GENERATE_LEASE)     \
+    X(GENERATE_RESULT) X(SCORE_LEASE) X(SCORE_RESULT) X(TRAIN_LEASE) X(TRAIN_RESULT)      \
+    X(LEASE_FAILED) X(WEIGHTS_ASK) X(WEIGHTS_MANIFEST) X(CHUNK_ASK) X(CHUNK)
+enum message_type {
+#define X(name) MESSAGE_##name,
+    MESSAGE_MAP(X)
+#undef X
+};
+const char *message_type_name(enum message_type type);
+
+enum wire_work { WIRE_WORK_NONE, WIRE_WORK_ROLLOUT, WIRE_WORK_REFERENCE };
+enum wire_finish { WIRE_FINISH_NONE, WIRE_FINISH_EOS, WIRE_FINISH_STOP, WIRE_FINISH_LENGTH };
+enum wire_score { WIRE_SCORE_NONE, WIRE_SCORE_OK, WIRE_SCORE_FAILED, WIRE_SCORE_TIMEOUT };
+
+struct wire_item {
+    enum wire_work kind;
+    uint64_t a; /* rollout: step; reference: prompt index */
+    uint32_t b; /* rollout: slot; reference: m */
+    uint32_t prompt;
+    uint32_t prompt_tokens;
+    uint32_t response_tokens;
+    enum wire_finish finish;
+    uint32_t group;
+};
+
+struct wire_stat {
+    char name[WIRE_NAME_MAX];
+    double value;
+};
+
+/* A payload frame, borrowed: from the received frames, or from whoever encodes. */
+struct wire_bytes {
+    const void *data; /* 4-byte aligned when decoded (copied where ZeroMQ's is not) */
+    size_t size;
+};
+
+struct message {
+    enum message_type type;
+    uint64_t epoch, session, seq;
+
+    struct wire_item *items; /* of leases and results; owned by a decoded message */
+    uint32_t items_n;
+    uint32_t frames_n;
+    struct wire_bytes frame[WIRE_FRAMES_MAX];
+
+    uint64_t lease;    /* leases, results, LEASE_FAILED */
+    uint32_t lease_ms; /* leases */
+    uint64_t version;  /* HELLO, GENERATE_*, TRAIN_RESULT, WEIGHTS_*, CHUNK* */
+    uint64_t step;     /* TRAIN_* */
+    uint64_t behaviour_version; /* TRAIN_LEASE */
+    double kl_coef;             /* TRAIN_LEASE */
+    bool checkpoint, last;      /* TRAIN_LEASE */
+    uint64_t checkpoint_version; /* TRAIN_RESULT */
+    uint32_t scorers;            /* SCORE_RESULT */
+    struct wire_stat *stats;     /* TRAIN_RESULT; owned by a decoded message */
+    uint32_t stats_n;
+    struct hash hash; /* HELLO: weights; TRAIN_RESULT: weights; WEIGHTS_MANIFEST: the whole */
+    bool has_hash;
+    char text[WIRE_TEXT_MAX]; /* RESET, BYE, LEASE_FAILED, SCORE_RESULT: why;
+                                 HELLO, GENERATE_LEASE: the weights endpoint */
+    /* HELLO */
+    enum wire_role role;
+    char name[WIRE_NAME_MAX];
+    unsigned char nonce[WIRE_NONCE_BYTES];
+    struct hash config_hash;
+    uint32_t capacity;
+    uint64_t pid;
+    /* WELCOME */
+    uint32_t heartbeat_ms, dead_ms;
+    bool refused; /* RESET */
+    /* HEARTBEAT */
+    uint64_t progress;
+    uint32_t held;
+    uint64_t ack_seq; /* ACK */
+    /* WEIGHTS_MANIFEST, CHUNK* */
+    uint64_t bytes;
+    uint32_t chunk_bytes, chunk_index;
+
+    void *owned; /* memory behind items, stats and copied frames; message_release frees it */
+};
+
+/*
+ * Check and decode.  head (head_size bytes) is the Header frame; frames are the payload
+ * frames, borrowed by *message until message_release.  ERR_FORMAT with a sentence naming the
+ * message type and field; nothing is held then.
+ * What is checked: sizes and counts against the bounds above; the checksum; that each payload
+ * frame's size is what the items say (so that an array may be read without a further look);
+ * enum ranges; UTF-8 and no NUL in strings; floats of log-probs finite and <= 0, scores with
+ * state ok finite, rewards finite.
+ */
+enum err_code message_decode(struct message *message, const void *head, size_t head_size,
+                             const struct wire_bytes *frames, size_t frames_n,
+                             struct err *err);
+
+/* Free what decode allocated; harmless on a zeroed struct and twice. */
+void message_release(struct message *message);
+
+/* The Header frame for *message, allocated; the caller frees it with free().  Payload frames
+ * are sent as they stand in message->frame.  ERR_VALUE where a bound is exceeded. */
+enum err_code message_encode(const struct message *message, unsigned char **head,
+                             size_t *head_size, struct err *err);
+
+/* Sums over items. */
+uint64_t message_prompt_tokens(const struct message *message);
+uint64_t message_response_tokens(const struct message *message);
+
+#endif
