@@ -1,0 +1,173 @@
+/*
+ * run_config.h -- what a person says about a run, checked: the one struct every daemon reads.
+ *
+ * The schema (node/run_config.c) is one table: a row a key with its type, unit, range, default
+ * and meaning; docs/CONFIGURATION.md is printed from it.  Files are YAML; unknown or duplicate
+ * keys, wrong types and values out of range are refused with file:line and a "did you mean".
+ * Paths are relative to the file that names them and absolute once loaded.
+ */
+#ifndef NODE_RUN_CONFIG_H
+#define NODE_RUN_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/hash.h"
+
+#define RUN_NAME_MAX    64
+#define RUN_SCORERS_MAX 16
+#define RUN_STOPS_MAX   8
+#define RUN_STOP_MAX    64
+#define RUN_TEXT_MAX    1024
+#define RUN_PATH_MAX    FILE_PATH_MAX
+
+/* Where a setting is one of a few words, its enum's values are named RUN_<KEY>_<WORD>. */
+enum run_template { RUN_TEMPLATE_PLAIN, RUN_TEMPLATE_CHATML, RUN_TEMPLATE_LLAMA3 };
+enum run_estimator { /* ppo.estimator */
+    RUN_ESTIMATOR_GAE, RUN_ESTIMATOR_GRPO, RUN_ESTIMATOR_RLOO, RUN_ESTIMATOR_REINFORCE_PP
+};
+enum run_aggregation { /* ppo.aggregation */
+    RUN_AGGREGATION_TOKEN_MEAN, RUN_AGGREGATION_SEQUENCE_MEAN, RUN_AGGREGATION_SEQUENCE_SUM
+};
+enum run_kl_estimator { RUN_KL_K1, RUN_KL_K2, RUN_KL_K3 };
+enum run_kl_place { RUN_KL_PLACE_REWARD, RUN_KL_PLACE_LOSS };
+enum run_kl_controller { RUN_KL_CONTROLLER_FIXED, RUN_KL_CONTROLLER_ADAPTIVE };
+enum run_shaper { RUN_SHAPER_NONE, RUN_SHAPER_CENTERED, RUN_SHAPER_PAR };
+enum run_truncation { RUN_TRUNCATION_NONE, RUN_TRUNCATION_PENALTY, RUN_TRUNCATION_BOOTSTRAP };
+enum run_schedule { RUN_SCHEDULE_CONSTANT, RUN_SCHEDULE_LINEAR, RUN_SCHEDULE_COSINE };
+enum run_critic { RUN_CRITIC_POLICY, RUN_CRITIC_REWARD, RUN_CRITIC_PATH };
+
+#define RUN_SCORER_MAP(X)                                                                 \
+    X(MODEL, "model")       /* a *ForSequenceClassification directory: `path` */          \
+    X(REGEX, "regex")       /* 1 where the PCRE2 `pattern` matches the response, else 0 */ \
+    X(WORDS, "words")       /* share of the response's words found in `words`, 0..1 */    \
+    X(LENGTH, "length")     /* 1 inside [min_tokens, max_tokens], falling off linearly */ \
+    X(MATCH, "match")       /* 1 where the trimmed response equals the prompt's label */  \
+    X(HTTP, "http")         /* OpenRLHF's /get_reward contract: `url` */
+enum run_scorer_kind {
+#define X(name, word) RUN_SCORER_##name,
+    RUN_SCORER_MAP(X)
+#undef X
+};
+
+struct run_scorer { /* reward.scorers[i] */
+    char name[RUN_NAME_MAX];
+    enum run_scorer_kind kind;
+    double weight;               /* in the weighted sum that is the raw reward */
+    char path[RUN_PATH_MAX];     /* model */
+    char pattern[RUN_TEXT_MAX];  /* regex */
+    char words[RUN_PATH_MAX];    /* words: a file, one word a line */
+    uint32_t min_tokens, max_tokens; /* length */
+    char url[RUN_TEXT_MAX];      /* http */
+    uint32_t timeout_ms;         /* http: whole deadline of one sample, retries included */
+    uint32_t batch;              /* http: samples a request */
+};
+
+struct run_config {
+    /* run: */
+    char name[RUN_NAME_MAX];  /* run.name */
+    char dir[RUN_PATH_MAX];   /* run.dir: everything the run writes is below it */
+    uint64_t seed;            /* run.seed */
+    uint64_t steps;           /* run.steps */
+
+    /* model: */
+    char policy[RUN_PATH_MAX];    /* model.policy: the directory training starts from */
+    char reference[RUN_PATH_MAX]; /* model.reference; default: the policy's */
+    enum run_critic critic;       /* model.critic: policy | reward | path */
+    char critic_path[RUN_PATH_MAX]; /* model.critic_path */
+
+    /* data: */
+    char prompts[RUN_PATH_MAX];   /* data.prompts: JSON lines {"prompt": ..., "label": ...} */
+    enum run_template template_;  /* data.template */
+    uint32_t prompt_tokens_max;   /* data.prompt_tokens_max: longer prompts are refused */
+
+    /* pipeline: */
+    uint32_t lag;                 /* pipeline.lag 0..8 */
+    uint32_t batch;               /* pipeline.batch: slots a step */
+    uint32_t samples_per_prompt;  /* pipeline.samples_per_prompt: divides batch */
+
+    /* sampling: */
+    float temperature, top_p, min_p;
+    uint32_t top_k;
+    uint32_t max_new_tokens;
+    char stop[RUN_STOPS_MAX][RUN_STOP_MAX]; /* sampling.stop: list of strings */
+    uint32_t stops;
+
+    /* reward: */
+    struct run_scorer scorer[RUN_SCORERS_MAX];
+    uint32_t scorers;
+    enum run_shaper shaper;       /* reward.shaper */
+    uint32_t references;          /* reward.references: M of PAR and centered */
+    double sigmoid_k;             /* reward.sigmoid_k */
+    double length_penalty;        /* reward.length_penalty: per token past length_free_tokens */
+    uint32_t length_free_tokens;
+    enum run_truncation truncation; /* reward.truncation */
+    double truncation_penalty;
+
+    /* kl: */
+    enum run_kl_estimator kl_estimator;
+    enum run_kl_place kl_place;
+    enum run_kl_controller kl_controller;
+    double kl_coef;               /* kl.coef: initial or fixed beta */
+    double kl_target;             /* kl.target_nats_per_sequence */
+    double kl_horizon;            /* kl.horizon: sequences */
+    double kl_cap;                /* kl.cap_nats_per_sequence: past it the run halts; 0: off */
+
+    /* ppo: */
+    enum run_estimator estimator;
+    double gamma, lambda;
+    bool whiten;
+    uint32_t epochs, minibatches;
+    double clip_low, clip_high, dual_clip /* 0: off */, value_clip /* 0: off */;
+    double value_coef, entropy_coef;
+    enum run_aggregation aggregation;
+    double early_stop_kl;         /* mean k3(new, old) past 1.5 x this ends the epochs; 0: off */
+    uint32_t micro_tokens;        /* ppo.micro_tokens: tokens of a micro-batch, at most */
+
+    /* optimizer: (policy) and critic_lr */
+    double lr, critic_lr, lr_floor;
+    double beta1, beta2, adam_eps, weight_decay, grad_clip;
+    uint64_t warmup_steps;
+    enum run_schedule schedule;
+
+    /* checkpoint: */
+    uint64_t checkpoint_every;    /* steps; the last step always */
+    uint32_t checkpoint_keep;
+
+    /* workers: */
+    uint32_t actors, rewards;     /* processes `rlhf run` starts; the learner is one */
+    uint32_t actor_threads, reward_threads, learner_threads;
+    uint32_t actor_rows;          /* sequences an actor grows at once */
+
+    /* endpoints: empty: ipc:// in a private directory that `rlhf run` makes */
+    char control_endpoint[RUN_TEXT_MAX]; /* endpoints.control */
+    char bulk_endpoint[RUN_TEXT_MAX];    /* endpoints.bulk */
+    char http_listen[RUN_NAME_MAX];      /* endpoints.http "127.0.0.1:9464"; port 0: any */
+
+    /* timeouts: */
+    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms;
+};
+
+/*
+ * Read `path` (at most 1 MiB), apply overrides "dotted.key=value" in order, check everything.
+ * ERR_USAGE with "file:line: ..." (or the override's text), a sentence, and a suggestion.
+ */
+enum err_code run_config_load(struct run_config *config, const char *path,
+                              const char *const *overrides, size_t overrides_n,
+                              struct err *err);
+
+/* The whole resolved config as YAML that run_config_load reads back to the same struct. */
+void run_config_write(const struct run_config *config, struct buf *out);
+
+/* BLAKE2b over what decides the run's bits (not name, dir, workers, endpoints, timeouts): what
+ * HELLO carries. */
+void run_config_hash(const struct run_config *config, struct hash *out);
+
+/* docs/CONFIGURATION.md from the schema. */
+void run_config_document(struct buf *out);
+
+#endif
