@@ -1,0 +1,235 @@
+/*
+ * core.h -- the coordinator as a machine that does no I/O.
+ *
+ *     event (a message, a tick, "durable up to seq n")  -->  core_step  -->  effects
+ *                                                  (messages to send, records to append, ...)
+ *
+ * Time, entropy and durability come in events; nothing else comes in.  So a run of the machine
+ * is a pure function of its events, a simulator can feed it millions of them, and a
+ * coordinator that was killed is rebuilt by feeding the ledger's records to core_replay.
+ *
+ * A slot, and a reference, lives so:
+ *
+ *     WAITING --> LEASED --> GENERATED --> SCORING --> SCORED --> SHAPED --> TRAINED
+ *        ^          |            ^            |           |
+ *        +----------+ expired    +------------+           +--> DROPPED (from any state
+ *                     or lost      expired, failed              before TRAINED)
+ *
+ *     (a reference ends at SCORED or DROPPED)
+ *
+ * What holds at every moment (core_check):
+ *     planned = waiting + leased + generated + scored + shaped + trained + dropped
+ *       (a slot being scored counts as generated);
+ *     a slot trains once, from exactly the version max(0, step - lag);
+ *     what is sent to the learner was durable before;
+ *     the controllers advance once a step, in the order of steps.
+ *
+ * Steps.  Version v is the policy after v trained steps.  Steps trained..trained+lag are open:
+ * their slots are generated, by version max(0, s - lag), and scored side by side.  Step s is
+ * shaped and sent to the learner when all before it are trained and all its slots are scored
+ * or dropped.  TRAIN_RESULT becomes one STEP record; when that is durable, version s + 1
+ * counts as published.
+ *
+ * Retained steps.  A learner that lost its memory comes back at its last checkpoint c; steps
+ * c..trained-1 are sent again with the same content, and must give the recorded weights, bit
+ * for bit, or the run halts.  Steps are kept from the newest durable checkpoint on.
+ * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
+ * version 0 where the shaper uses references.
+ *
+ * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
+ * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,
+ * a newer HELLO ends the older, and what was leased to it is leased again.  Silence for
+ * 3 heartbeats: suspect, no new leases.  For dead_ms: gone.  No progress for stall_ms with
+ * something leased: gone, with RESET.  Results are keyed by (kind, a, b), whoever sends them.
+ * They are acknowledged when their records are durable.
+ *
+ * Never allocates after core_new, never blocks; one thread.
+ */
+#ifndef COORDINATOR_CORE_H
+#define COORDINATOR_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "coordinator/record.h"
+#include "node/run_config.h"
+#include "wire/message.h"
+
+#define CORE_PEERS_MAX       256  /* names known at once */
+#define CORE_LEASES_MAX      1024 /* leases out at once */
+#define CORE_SCORE_TRIES_MAX 3    /* scorings of one item before it is dropped */
+#define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED for one item before it is dropped */
+#define CORE_TRAIN_FAILS_MAX 3    /* LEASE_FAILED for one step before the run halts */
+#define CORE_BAD_MAX         3    /* bad messages of one connection before it is cut */
+
+/* The data set, tokenised: prompt i is ids[offset[i]] .. ids[offset[i + 1] - 1].  Borrowed for
+ * the core's life. */
+struct core_prompts {
+    uint32_t n;
+    const size_t *offset; /* [n + 1] */
+    const int32_t *ids;
+};
+
+struct core_setup {
+    const struct run_config *config; /* borrowed for the core's life */
+    struct hash config_hash;         /* what a HELLO must carry */
+    struct core_prompts prompts;
+};
+
+// clang-format off
+#define CORE_EVENT_MAP(X) \
+    X(TICK)        /* time passes; at least every heartbeat_ms / 4 */                     \
+    X(MESSAGE)     /* peer, message: decoded and checked by wire/ */                      \
+    X(BAD_MESSAGE) /* peer, text: what was wrong with it */                               \
+    X(PEER_GONE)   /* peer: the transport can no longer reach it */                       \
+    X(DURABLE)     /* seq: all records up to it survive a power cut */                    \
+    X(PAUSE)       /* no new leases */                                                    \
+    X(RESUME)                                                                             \
+    X(DRAIN)       /* finish the step in training, with a checkpoint, then end */         \
+    X(STOP)        /* end as soon as what was appended is durable */
+// clang-format on
+enum core_event_kind {
+#define X(name) CORE_EV_##name,
+    CORE_EVENT_MAP(X)
+#undef X
+};
+
+struct core_event {
+    enum core_event_kind kind;
+    uint64_t now_ms;  /* monotonic */
+    uint64_t wall_ms; /* since 1970: goes into records, decides nothing */
+    uint64_t entropy; /* 64 random bits; used for session numbers */
+    uint64_t peer;    /* an address the shell can send to; opaque here */
+    const struct message *message;
+    uint64_t seq;
+    const char *text;
+};
+
+// clang-format off
+#define CORE_EFFECT_MAP(X) \
+    X(SEND)      /* peer, message: to be encoded before the sink returns */               \
+    X(APPEND)    /* record: to be copied before the sink returns */                       \
+    X(LOG)       /* level, id, text */                                                    \
+    X(STEP_DONE) /* step: it is durable; for progress and metrics */                      \
+    X(KICK)      /* peer: cut its connection */                                           \
+    X(FINISHED)  /* exit_code, text: the machine is at its end and does nothing more */
+// clang-format on
+enum core_effect_kind {
+#define X(name) CORE_FX_##name,
+    CORE_EFFECT_MAP(X)
+#undef X
+};
+
+/* Pointers are valid until the sink returns. */
+struct core_effect {
+    enum core_effect_kind kind;
+    uint64_t peer;
+    const struct message *message;
+    const struct record *record;
+    const struct record_step *step;
+    enum log_level level;
+    const char *id;
+    const char *text;
+    int exit_code; /* as in sysexits.h; 0: the run is complete, or was told to end */
+};
+
+/* Takes each effect as it arises, in order.  Must not call the core. */
+typedef void core_sink(void *user, const struct core_effect *effect);
+
+struct core;
+
+/* A machine at the run's very beginning.  ERR_VALUE where the config asks for more than a
+ * message can carry, or a prompt is longer than data.prompt_tokens_max; ERR_NOMEM.  The caller
+ * frees it with core_free. */
+enum err_code core_new(struct core **core, const struct core_setup *setup, core_sink *sink,
+                       void *user, struct err *err);
+void core_free(struct core *core);
+
+/*
+ * Rebuild, before core_start: the ledger's records in order of seq.  checkpoint_version is the
+ * newest one any STEP or CHECKPOINT record names: ROLLOUT, SCORE and DROP records of slots of
+ * steps below it may be left out, and so may a reference's ROLLOUT where its SCORE is there.
+ * ERR_STATE where a record cannot follow those before it, or where the program now computes
+ * something else from the same rollouts than what is recorded.
+ */
+enum err_code core_replay_begin(struct core *core, uint64_t checkpoint_version,
+                                struct err *err);
+enum err_code core_replay(struct core *core, const struct record *record, struct err *err);
+
+/* Begin a new epoch: one more than the last replayed.  Nothing is answered until its record is
+ * durable.  The event's kind and message are not looked at. */
+void core_start(struct core *core, const struct core_event *event);
+
+/* Apply one event: the only mutator.  Effects go to the sink meanwhile. */
+void core_step(struct core *core, const struct core_event *event);
+
+/* Count everything anew and hold it against the counters and the promises above; ERR_STATE with
+ * the first that is broken.  Slow: for tests and the simulator. */
+enum err_code core_check(const struct core *core, struct err *err);
+
+/* --- what people look at -------------------------------------------------------------- */
+
+#define CORE_PEER_STATE_MAP(X) X(GONE, "gone") X(LIVE, "live") X(SUSPECT, "suspect")
+enum core_peer_state {
+#define X(name, text) CORE_PEER_##name,
+    CORE_PEER_STATE_MAP(X)
+#undef X
+};
+const char *core_peer_state_name(enum core_peer_state state);
+
+struct core_peer_stats {
+    char name[WIRE_NAME_MAX];
+    enum wire_role role;
+    enum core_peer_state state;
+    uint64_t pid;
+    uint64_t seen_age_ms;         /* since its last message */
+    uint64_t progress_age_ms;     /* since its progress counter moved, or it got its leases */
+    uint32_t capacity, in_flight; /* items */
+    uint64_t version;             /* learner */
+    uint64_t items_done;          /* accepted from it */
+    uint64_t leases_expired, leases_failed, mismatches;
+};
+
+struct core_stats {
+    uint64_t epoch;
+    uint64_t steps;   /* the run's length */
+    uint64_t trained; /* = the published version */
+    uint64_t opened;  /* steps planned so far */
+    uint64_t checkpoint_version;
+    uint64_t seq, durable_seq; /* records */
+    bool started, paused, draining, finished;
+    double kl_coef;
+
+    /* slots of the run so far; planned is their sum */
+    uint64_t planned, waiting, leased, generated, scored, shaped, trained_slots;
+    uint64_t dropped[RECORD_REASONS];
+    /* references of the run so far */
+    uint64_t references_planned, references_scored, references_dropped;
+
+    uint64_t tokens_prompt, tokens_response; /* of the rollouts accepted in this epoch */
+    uint64_t duplicates; /* results for an item that had one, with equal bits */
+    uint64_t mismatches; /* with other bits */
+    uint64_t late;       /* results that nothing waited for */
+    uint64_t refused;    /* results with the wrong version or impossible numbers */
+    uint64_t leases_out, leases_expired, leases_failed;
+    uint64_t score_retries;
+    uint64_t sessions, resets, bad_messages;
+    uint64_t retrained;   /* steps the learner computed again, equal to the record */
+    double logp_diff_max; /* greatest |actor - learner| log-prob so far; NaN: none told */
+
+    bool has_last;           /* last is valid */
+    struct record_step last; /* the last step committed; its stats stay valid until the next
+                                core_step */
+
+    const char *waits_for; /* what the run waits for now, for people: one sentence */
+    uint32_t peers;
+    struct core_peer_stats peer[CORE_PEERS_MAX];
+};
+
+void core_stats(const struct core *core, struct core_stats *out);
+
+#endif

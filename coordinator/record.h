@@ -1,0 +1,119 @@
+/*
+ * record.h -- one line of the run's history, as the core writes it and reads it back.
+ *
+ * The core appends a record for each transition that must survive a crash; the ledger keeps
+ * them in order, and a restarted coordinator is rebuilt from them by core_replay.  What is not
+ * in a record (leases, sessions, retries) is forgotten by a crash, and may be.
+ *
+ *  EPOCH       a start of the coordinator
+ *  START       the weights that version 0 is
+ *  ROLLOUT     planned -> generated, of a slot or of a reference: its tokens
+ *  SCORE       generated -> scored: its scores, and a slot's reference log-probs
+ *  DROP        any state before trained -> dropped, and why
+ *  STEP        all of a step's slots shaped -> trained, the controllers advanced, the next
+ *              version published: one record, so that it happens as a whole or not at all
+ *  CHECKPOINT  the learner has a newer durable checkpoint
+ *  EVENT       what a person may ask about later (a mismatch, a halt); replay skips it
+ *
+ * Pointers in a record are borrowed: valid during the call that hands it over.
+ */
+#ifndef COORDINATOR_RECORD_H
+#define COORDINATOR_RECORD_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "node/run_config.h"
+#include "wire/message.h"
+
+// clang-format off
+#define RECORD_KIND_MAP(X) \
+    X(NONE, "none") X(EPOCH, "epoch") X(START, "start") X(ROLLOUT, "rollout")             \
+    X(SCORE, "score") X(DROP, "drop") X(STEP, "step") X(CHECKPOINT, "checkpoint")         \
+    X(EVENT, "event")
+// clang-format on
+enum record_kind {
+#define X(name, text) RECORD_##name,
+    RECORD_KIND_MAP(X)
+#undef X
+};
+const char *record_kind_name(enum record_kind kind);
+
+/* Why a slot is not trained on.  A reward that could not be had is never 0. */
+// clang-format off
+#define RECORD_REASON_MAP(X) \
+    X(NONE, "none")                                                                       \
+    X(SCORE_FAILED, "score_failed")         /* a scorer failed, retries included */        \
+    X(SCORE_TIMEOUT, "score_timeout")       /* a scorer did not answer in time */          \
+    X(GENERATE_FAILED, "generate_failed")   /* actors gave its lease back, again and again */ \
+    X(REFERENCE_FAILED, "reference_failed") /* none of its prompt's references has a score */ \
+    X(GROUP_TOO_SMALL, "group_too_small")   /* its group has no second sample to compare with */
+// clang-format on
+enum record_reason {
+#define X(name, text) RECORD_REASON_##name,
+    RECORD_REASON_MAP(X)
+#undef X
+        RECORD_REASONS
+};
+const char *record_reason_name(enum record_reason reason);
+
+#define RECORD_CONTROLLER_MAX 8 /* doubles of a KL controller's state */
+
+/* A finished step: what trained, what came out, where the controllers went. */
+struct record_step {
+    uint64_t step, version;      /* version = step + 1, published by this record */
+    uint64_t behaviour_version;  /* that generated the rollouts: max(0, step - lag) */
+    struct hash weights;         /* BLAKE2b-256 of version's weights */
+    uint64_t checkpoint_version; /* newest durable checkpoint then */
+
+    uint32_t trained;                        /* slots */
+    uint32_t dropped[RECORD_REASONS];        /* slots, by reason */
+    uint32_t truncated;                      /* trained slots that ended by length */
+    uint64_t prompt_tokens, response_tokens; /* of the trained slots */
+
+    double reward_raw_mean;    /* weighted sum of the scores, before any penalty */
+    double reward_raw_std;     /* over slots, n in the denominator */
+    double reward_shaped_mean; /* what lands on the last token */
+    double score_mean[RUN_SCORERS_MAX];
+    double kl_mean;        /* nats a sequence, k1: sum of behaviour - reference */
+    double kl_coef_before; /* beta that shaped this step */
+    double kl_coef_after;  /* beta of the next */
+    uint32_t controller_n;
+    double controller[RECORD_CONTROLLER_MAX]; /* state after; control/kl.h says what */
+
+    uint64_t duration_ms;          /* since the step before was committed, or the start */
+    const struct wire_stat *stats; /* the learner's: loss, clip fraction, ... */
+    uint32_t stats_n;
+};
+
+struct record {
+    enum record_kind kind;
+    uint64_t seq;     /* from 1, without gaps over the run's life */
+    uint64_t wall_ms; /* since 1970; for people only */
+
+    uint64_t epoch;      /* EPOCH */
+    struct hash weights; /* START */
+    uint64_t version;    /* ROLLOUT: that generated it; CHECKPOINT */
+
+    /* ROLLOUT, SCORE, DROP: the item */
+    enum wire_work work; /* ROLLOUT: a = step, b = slot; REFERENCE: a = prompt, b = m */
+    uint64_t a;
+    uint32_t b;
+    uint32_t prompt;
+    uint32_t response_tokens;
+    enum wire_finish finish;
+    const char *worker; /* who made it; "" where nobody in particular */
+
+    const int32_t *ids;     /* ROLLOUT [response_tokens] */
+    const float *logprobs;  /* ROLLOUT of a slot [response_tokens], nats; else NULL */
+    const double *scores;   /* SCORE [scorers], all usable */
+    uint32_t scorers;       /* SCORE */
+    const float *reference; /* SCORE of a slot [response_tokens], nats; else NULL */
+
+    enum record_reason reason;      /* DROP */
+    const char *id;                 /* EVENT: as in the log */
+    const char *text;               /* DROP, EVENT: one sentence */
+    const struct record_step *step; /* STEP */
+};
+
+#endif
