@@ -1,0 +1,163 @@
+/* kl.c -- see kl.h. */
+#include "control/kl.h"
+
+#include <assert.h>
+#include <math.h>
+
+#define KL_ERROR_CLIP 0.2 /* Ziegler's bound on the proportional error */
+
+const char *kl_estimator_name(enum kl_estimator estimator)
+{
+    switch (estimator) {
+#define X(name, word) \
+    case KL_##name: return word;
+        KL_ESTIMATOR_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+const char *kl_controller_name(enum kl_controller controller)
+{
+    switch (controller) {
+#define X(name, word) \
+    case KL_CONTROLLER_##name: return word;
+        KL_CONTROLLER_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+const char *kl_unit_name(enum kl_unit unit)
+{
+    switch (unit) {
+#define X(name, word) \
+    case KL_UNIT_##name: return word;
+        KL_UNIT_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+static double kl_clamp(double x, double low, double high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+double kl_estimate(enum kl_estimator estimator, double logp, double logref)
+{
+    const double d = logp - logref;
+    if (estimator == KL_K1)
+        return d;
+    if (estimator == KL_K2)
+        return 0.5 * d * d;
+    assert(estimator == KL_K3);
+    const double x = kl_clamp(-d, -KL_EXPONENT_MAX, KL_EXPONENT_MAX);
+    const double k3 = expm1(x) - x; /* expm1: near d = 0 the difference would cancel */
+    return k3 > KL_K3_MAX ? KL_K3_MAX : k3;
+}
+
+double kl_gradient(enum kl_estimator estimator, double logp, double logref)
+{
+    const double d = logp - logref;
+    if (estimator == KL_K1)
+        return 1.0;
+    if (estimator == KL_K2)
+        return d;
+    /* Wherever the exponent is clamped the result is too: k3 is above 10 for all |d| > 20. */
+    return kl_estimate(KL_K3, logp, logref) < KL_K3_MAX ? -expm1(-d) : 0.0;
+}
+
+enum err_code kl_sequence(enum kl_estimator estimator, const float *logp, const float *logref,
+                          const uint8_t *mask, size_t T, double *sum, uint32_t *tokens,
+                          struct err *err)
+{
+    double total = 0.0;
+    uint32_t counted = 0;
+    for (size_t t = 0; t < T; t++) {
+        if (mask && !mask[t])
+            continue;
+        if (!isfinite(logp[t]) || !isfinite(logref[t]))
+            return err_set(err, ERR_VALUE,
+                           "kl: token %zu has log-prob %g, under the reference %g", t,
+                           (double)logp[t], (double)logref[t]);
+        total += kl_estimate(estimator, (double)logp[t], (double)logref[t]);
+        counted++;
+    }
+    *sum = total;
+    *tokens = counted;
+    return ERR_OK;
+}
+
+double kl_batch_mean(enum kl_unit unit, const double *sum, const uint32_t *tokens, size_t n)
+{
+    assert(n > 0);
+    double total = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i] > 0)
+            total += unit == KL_UNIT_TOKEN ? sum[i] / (double)tokens[i] : sum[i];
+    }
+    return total / (double)n;
+}
+
+enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences,
+                              struct err *err)
+{
+    if (!isfinite(params->coef) || params->coef < 0.0)
+        return err_set(err, ERR_USAGE, "kl: coef is %g, must be 0 or more", params->coef);
+    if (!isfinite(params->cap) || params->cap < 0.0)
+        return err_set(err, ERR_USAGE, "kl: cap is %g, must be 0 (none) or more", params->cap);
+    if (params->controller == KL_CONTROLLER_FIXED)
+        return ERR_OK;
+    if (params->coef == 0.0)
+        return err_set(err, ERR_USAGE, "kl: an adaptive coef cannot leave 0");
+    if (!isfinite(params->target) || params->target <= 0.0)
+        return err_set(err, ERR_USAGE, "kl: target is %g %s, must be above 0", params->target,
+                       kl_unit_name(params->unit));
+    /* At or past this a single step could take beta to 0 or below. */
+    if (!isfinite(params->horizon) || params->horizon <= KL_ERROR_CLIP * sequences)
+        return err_set(err, ERR_USAGE,
+                       "kl: horizon is %g, must be above %g for steps of %u sequences",
+                       params->horizon, KL_ERROR_CLIP * sequences, (unsigned)sequences);
+    return ERR_OK;
+}
+
+void kl_init(const struct kl_params *params, struct kl_state *state)
+{
+    *state = (struct kl_state){.coef = params->coef};
+}
+
+enum err_code kl_step(const struct kl_params *params, struct kl_state *state, double kl,
+                      uint32_t sequences, struct err *err)
+{
+    if (!isfinite(kl))
+        return err_set(err, ERR_VALUE, "kl: the step measured %g %s", kl,
+                       kl_unit_name(params->unit));
+    if (params->controller == KL_CONTROLLER_ADAPTIVE) {
+        assert(params->target > 0.0 && params->horizon > KL_ERROR_CLIP * sequences);
+        const double error = kl_clamp(kl / params->target - 1.0, -KL_ERROR_CLIP, KL_ERROR_CLIP);
+        state->coef *= 1.0 + error * sequences / params->horizon;
+    }
+    state->last = kl;
+    state->steps += 1.0;
+    return ERR_OK;
+}
+
+enum err_code kl_check(const struct kl_params *params, const struct kl_state *state,
+                       struct err *err)
+{
+    const bool fixed = params->controller == KL_CONTROLLER_FIXED;
+    if (!isfinite(state->coef) || state->coef < 0.0 || (fixed && state->coef != params->coef))
+        return err_set(err, ERR_VALUE,
+                       "kl: the state's coef is %.17g, under a %s coef of %.17g", state->coef,
+                       kl_controller_name(params->controller), params->coef);
+    if (!isfinite(state->last) || !isfinite(state->steps) || state->steps < 0.0)
+        return err_set(err, ERR_VALUE, "kl: the state's last is %g, its steps %g", state->last,
+                       state->steps);
+    return ERR_OK;
+}
+
+bool kl_over_cap(const struct kl_params *params, double kl)
+{
+    return isnan(kl) || (params->cap > 0.0 && kl > params->cap);
+}

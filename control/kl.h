@@ -1,0 +1,116 @@
+/*
+ * kl.h -- how far the policy has moved from the reference, and the coefficient that holds it.
+ *
+ * Estimators at a sampled token (Schulman, "Approximating KL divergence", 2020; ALGORITHMS,
+ * section 4).  With d = logp - logref, in nats:
+ *
+ *     k1 = d                  unbiased for KL(policy || reference), high variance
+ *     k2 = d^2 / 2            biased, low variance; its gradient d is the right one in a loss
+ *     k3 = exp(-d) - 1 + d    unbiased and >= 0
+ *
+ * k3 is clamped as VERL does: -d to [-20, 20] and then the result to at most 10, where its
+ * gradient is 0.  k1 and k2 are not clamped.
+ *
+ * Controllers of the coefficient beta:
+ *
+ *     fixed      beta stays
+ *     adaptive   e = clip(kl / target - 1, -0.2, 0.2); beta *= 1 + e * sequences / horizon
+ *
+ * (Ziegler et al., arXiv:1909.08593, section 2.2.)  What `kl` and `target` mean is the unit:
+ *
+ *     sequence   mean over responses of the sum of k1 over their tokens    (Ziegler, TRL)
+ *     token      mean over responses of the mean of k1 over their tokens   (VERL, OpenRLHF)
+ *
+ * Pure arithmetic in double, libm's expm1 among it: the coordinator alone computes beta and
+ * records it, so no two machines have to agree on the last bit.  Sums run in index order.
+ */
+#ifndef CONTROL_KL_H
+#define CONTROL_KL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define KL_EXPONENT_MAX 20.0 /* |d| inside k3 */
+#define KL_K3_MAX       10.0 /* nats */
+
+#define KL_ESTIMATOR_MAP(X)  X(K1, "k1") X(K2, "k2") X(K3, "k3")
+#define KL_CONTROLLER_MAP(X) X(FIXED, "fixed") X(ADAPTIVE, "adaptive")
+#define KL_UNIT_MAP(X)       X(SEQUENCE, "nats per sequence") X(TOKEN, "nats per token")
+
+enum kl_estimator {
+#define X(name, word) KL_##name,
+    KL_ESTIMATOR_MAP(X)
+#undef X
+};
+enum kl_controller {
+#define X(name, word) KL_CONTROLLER_##name,
+    KL_CONTROLLER_MAP(X)
+#undef X
+};
+enum kl_unit {
+#define X(name, word) KL_UNIT_##name,
+    KL_UNIT_MAP(X)
+#undef X
+};
+
+/* "k1", "adaptive", "nats per token"; "?" for a number that is none.  Constant strings. */
+const char *kl_estimator_name(enum kl_estimator estimator);
+const char *kl_controller_name(enum kl_controller controller);
+const char *kl_unit_name(enum kl_unit unit);
+
+/* One token's estimate, nats; and its derivative by logp. */
+double kl_estimate(enum kl_estimator estimator, double logp, double logref);
+double kl_gradient(enum kl_estimator estimator, double logp, double logref);
+
+/*
+ * *sum = the estimate summed over the tokens of one response whose mask is not 0 (all of them
+ * where mask is NULL), and *tokens their count.  logp, logref (T).  ERR_VALUE, naming the
+ * token, where a log-prob is not finite; *sum and *tokens are then untouched.
+ */
+enum err_code kl_sequence(enum kl_estimator estimator, const float *logp, const float *logref,
+                          const uint8_t *mask, size_t T, double *sum, uint32_t *tokens,
+                          struct err *err);
+
+/* What a controller of this unit is to be given: sum (n) and tokens (n) from kl_sequence with
+ * k1, one entry a response.  A response without tokens counts as 0.  n > 0. */
+double kl_batch_mean(enum kl_unit unit, const double *sum, const uint32_t *tokens, size_t n);
+
+struct kl_params {
+    enum kl_controller controller;
+    enum kl_unit unit; /* of target, cap and what kl_step is given */
+    double coef;       /* beta at the start, >= 0; for ADAPTIVE > 0 */
+    double target;     /* ADAPTIVE: > 0 */
+    double horizon;    /* ADAPTIVE: sequences, > 0.2 * sequences of a step */
+    double cap;        /* hard cap; 0: none */
+};
+
+/* Doubles alone, so that it can be written down as it is. */
+struct kl_state {
+    double coef;  /* beta for the next step */
+    double last;  /* the kl of the last kl_step; 0 before the first */
+    double steps; /* how often kl_step has run */
+};
+
+/* ERR_USAGE, naming the setting, where the ranges above do not hold for steps of `sequences`
+ * responses.  The functions below assert what this checks. */
+enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences,
+                              struct err *err);
+
+void kl_init(const struct kl_params *params, struct kl_state *state);
+
+/* Advance by one step whose responses, `sequences` of them, measured `kl` (kl_batch_mean).
+ * ERR_VALUE where kl is not finite; *state is then untouched. */
+enum err_code kl_step(const struct kl_params *params, struct kl_state *state, double kl,
+                      uint32_t sequences, struct err *err);
+
+/* A state that was read back: ERR_VALUE where it cannot have come from kl_init and kl_step. */
+enum err_code kl_check(const struct kl_params *params, const struct kl_state *state,
+                       struct err *err);
+
+/* Is a measured kl past the cap?  One that is not a number is; without a cap only that is. */
+bool kl_over_cap(const struct kl_params *params, double kl);
+
+#endif

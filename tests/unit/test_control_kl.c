@@ -1,0 +1,204 @@
+/*
+ * test_control_kl.c -- the estimators and the controllers against vectors worked out by hand
+ * (ALGORITHMS, sections 4 and 5), the definition of KL on a small alphabet, and differences.
+ */
+#include "control/kl.h"
+#include "tests/unit/near.h"
+
+#define close_to(got, want) check_near(got, want, 1e-7)
+
+static void kl_estimators_match_the_vectors(void **state)
+{
+    (void)state;
+    static const struct {
+        double d, k1, k2, k3;
+    } want[] = {
+        {0.5, 0.5, 0.125, 0.10653066}, {-0.5, -0.5, 0.125, 0.14872127},
+        {0.1, 0.1, 0.005, 0.00483742}, {2.0, 2.0, 2.0, 1.13533528},
+        {0.0, 0.0, 0.0, 0.0},
+    };
+    for (size_t i = 0; i < COUNT(want); i++) {
+        close_to(kl_estimate(KL_K1, want[i].d - 1.0, -1.0), want[i].k1);
+        close_to(kl_estimate(KL_K2, want[i].d - 1.0, -1.0), want[i].k2);
+        check_near(kl_estimate(KL_K3, want[i].d - 1.0, -1.0), want[i].k3, 1e-8);
+    }
+    close_to(kl_gradient(KL_K1, -0.5, -1.0), 1.0);
+    close_to(kl_gradient(KL_K2, -0.5, -1.0), 0.5);
+    close_to(kl_gradient(KL_K3, -0.5, -1.0), 0.39346934);
+}
+
+static void kl_estimators_average_to_the_divergence(void **state)
+{
+    (void)state;
+    static const double p[3] = {0.7, 0.2, 0.1}, q[3] = {0.5, 0.3, 0.2};
+    double mean[3] = {0};
+    for (int a = 0; a < 3; a++) {
+        for (int k = 0; k < 3; k++)
+            mean[k] += p[a] * kl_estimate((enum kl_estimator)k, log(p[a]), log(q[a]));
+    }
+    close_to(mean[KL_K1], 0.08512283);
+    close_to(mean[KL_K2], 0.08008759);
+    close_to(mean[KL_K3], 0.08512283);
+}
+
+static void kl_k3_is_clamped_where_it_says(void **state)
+{
+    (void)state;
+    close_to(kl_estimate(KL_K3, -5.0, -1.0), 10.0);   /* exp(4) - 5 = 49.6 */
+    close_to(kl_estimate(KL_K3, -900.0, -1.0), 10.0); /* not inf */
+    close_to(kl_estimate(KL_K3, -1.0, -900.0), 10.0);
+    assert_true(kl_gradient(KL_K3, -5.0, -1.0) == 0.0);
+    assert_true(kl_gradient(KL_K3, -1.0, -900.0) == 0.0);
+    close_to(kl_estimate(KL_K3, -1.0, -11.0), 9.0 + exp(-10.0));
+}
+
+static void kl_gradients_match_differences(void **state)
+{
+    (void)state;
+    const double h = 1e-5;
+    for (int k = 0; k < 3; k++) {
+        for (double d = -2.5; d < 12.0; d += 0.37) {
+            const enum kl_estimator e = (enum kl_estimator)k;
+            const double up = kl_estimate(e, d - 2.0 + h, -2.0);
+            const double down = kl_estimate(e, d - 2.0 - h, -2.0);
+            const double want = (up - down) / (2.0 * h);
+            if (fabs(d - 11.0) > 0.1) /* the kink of the clamp lies at 11 - 1.7e-5 */
+                check_near(kl_gradient(e, d - 2.0, -2.0), want, 1e-6);
+        }
+    }
+}
+
+static void kl_sums_a_response_and_skips_what_is_masked(void **state)
+{
+    (void)state;
+    static const float logp[3] = {-1.0f, -2.0f, -0.5f}, logref[3] = {-1.1f, -1.5f, -0.7f};
+    static const uint8_t mask[3] = {1, 0, 1};
+    double sum;
+    uint32_t tokens;
+    check_ok(kl_sequence(KL_K1, logp, logref, NULL, 3, &sum, &tokens, &err));
+    close_to(sum, -0.2);
+    assert_int_equal(tokens, 3);
+    check_ok(kl_sequence(KL_K1, logp, logref, mask, 3, &sum, &tokens, &err));
+    close_to(sum, 0.3);
+    assert_int_equal(tokens, 2);
+    check_ok(kl_sequence(KL_K1, logp, logref, mask, 0, &sum, &tokens, &err));
+    assert_true(sum == 0.0 && tokens == 0);
+
+    const float bad[3] = {-1.0f, -INFINITY, NAN};
+    sum = 7.0;
+    check_fails(kl_sequence(KL_K1, bad, logref, NULL, 3, &sum, &tokens, &err), ERR_VALUE,
+                "token 1 has log-prob -inf");
+    check_fails(kl_sequence(KL_K1, logp, bad, mask, 3, &sum, &tokens, &err), ERR_VALUE,
+                "token 2 has log-prob -0.5, under the reference nan");
+    assert_true(sum == 7.0);
+}
+
+static void kl_means_say_what_their_unit_is(void **state)
+{
+    (void)state;
+    static const double sum[3] = {6.0, 1.0, 0.0};
+    static const uint32_t tokens[3] = {3, 4, 0};
+    close_to(kl_batch_mean(KL_UNIT_SEQUENCE, sum, tokens, 2), 3.5);
+    close_to(kl_batch_mean(KL_UNIT_TOKEN, sum, tokens, 2), (2.0 + 0.25) / 2.0);
+    close_to(kl_batch_mean(KL_UNIT_TOKEN, sum, tokens, 3), 0.75);
+}
+
+static const struct kl_params ziegler = {
+    .controller = KL_CONTROLLER_ADAPTIVE, .coef = 0.2, .target = 6.0, .horizon = 10000.0};
+
+static void kl_adaptive_matches_the_vectors(void **state)
+{
+    (void)state;
+    static const double want[][2] = {{9, 0.201024}, {5.4, 0.199488}, {1, 0.198976}, {6, 0.2}};
+    check_ok(kl_params_check(&ziegler, 256, &err));
+    for (size_t i = 0; i < COUNT(want); i++) {
+        struct kl_state kl;
+        kl_init(&ziegler, &kl);
+        check_ok(kl_step(&ziegler, &kl, want[i][0], 256, &err));
+        close_to(kl.coef, want[i][1]);
+        assert_true(kl.last == want[i][0] && kl.steps == 1.0);
+        check_ok(kl_check(&ziegler, &kl, &err));
+    }
+}
+
+static void kl_fixed_stays(void **state)
+{
+    (void)state;
+    const struct kl_params fixed = {.coef = 0.05, .cap = 10.0};
+    struct kl_state kl;
+    kl_init(&fixed, &kl);
+    check_ok(kl_step(&fixed, &kl, 9.0, 64, &err));
+    assert_true(kl.coef == 0.05);
+    check_ok(kl_check(&fixed, &kl, &err));
+    kl.coef = 0.06;
+    check_fails(kl_check(&fixed, &kl, &err), ERR_VALUE, "under a fixed coef");
+}
+
+static void kl_cap_counts_what_is_no_number_as_past_it(void **state)
+{
+    (void)state;
+    const struct kl_params capped = {.coef = 0.05, .cap = 10.0}, free_ = {.coef = 0.05};
+    assert_false(kl_over_cap(&capped, 10.0));
+    assert_true(kl_over_cap(&capped, 10.001));
+    assert_true(kl_over_cap(&capped, NAN));
+    assert_true(kl_over_cap(&capped, INFINITY));
+    assert_false(kl_over_cap(&capped, -50.0));
+    assert_false(kl_over_cap(&free_, 1e9));
+    assert_true(kl_over_cap(&free_, NAN));
+}
+
+static void kl_refuses_bad_settings_and_states(void **state)
+{
+    (void)state;
+    struct kl_params bad = ziegler;
+    bad.coef = -1.0;
+    check_fails(kl_params_check(&bad, 8, &err), ERR_USAGE, "coef is -1");
+    bad.coef = 0.0;
+    check_fails(kl_params_check(&bad, 8, &err), ERR_USAGE, "cannot leave 0");
+    bad = ziegler;
+    bad.target = 0.0;
+    check_fails(kl_params_check(&bad, 8, &err), ERR_USAGE, "target is 0 nats per sequence");
+    bad = ziegler;
+    bad.horizon = 20.0;
+    check_fails(kl_params_check(&bad, 100, &err), ERR_USAGE, "horizon is 20");
+    bad = ziegler;
+    bad.cap = NAN;
+    check_fails(kl_params_check(&bad, 8, &err), ERR_USAGE, "cap is nan");
+
+    struct kl_state kl;
+    kl_init(&ziegler, &kl);
+    check_fails(kl_step(&ziegler, &kl, NAN, 8, &err), ERR_VALUE, "measured nan");
+    assert_true(kl.coef == 0.2 && kl.steps == 0.0);
+    kl.coef = INFINITY;
+    check_fails(kl_check(&ziegler, &kl, &err), ERR_VALUE, "coef is inf");
+    kl.coef = 0.2;
+    kl.steps = -1.0;
+    check_fails(kl_check(&ziegler, &kl, &err), ERR_VALUE, "steps -1");
+}
+
+static void kl_names_its_words(void **state)
+{
+    (void)state;
+    assert_string_equal(kl_estimator_name(KL_K3), "k3");
+    assert_string_equal(kl_controller_name(KL_CONTROLLER_ADAPTIVE), "adaptive");
+    assert_string_equal(kl_unit_name(KL_UNIT_TOKEN), "nats per token");
+    assert_string_equal(kl_estimator_name((enum kl_estimator)99), "?");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kl_estimators_match_the_vectors),
+        cmocka_unit_test(kl_estimators_average_to_the_divergence),
+        cmocka_unit_test(kl_k3_is_clamped_where_it_says),
+        cmocka_unit_test(kl_gradients_match_differences),
+        cmocka_unit_test(kl_sums_a_response_and_skips_what_is_masked),
+        cmocka_unit_test(kl_means_say_what_their_unit_is),
+        cmocka_unit_test(kl_adaptive_matches_the_vectors),
+        cmocka_unit_test(kl_fixed_stays),
+        cmocka_unit_test(kl_cap_counts_what_is_no_number_as_past_it),
+        cmocka_unit_test(kl_refuses_bad_settings_and_states),
+        cmocka_unit_test(kl_names_its_words),
+    };
+    return cmocka_run_group_tests_name("kl", tests, NULL, NULL);
+}
