@@ -42,6 +42,7 @@
 #define WIRE_HEADER_MAX      (256u * 1024u) /* bytes: a lease of WIRE_ITEMS_MAX items fits */
 #define WIRE_FRAMES_MAX      8u
 #define WIRE_PAYLOAD_MAX     (256u * 1024u * 1024u) /* bytes, all payload frames together */
+#define WIRE_FRAME_MAX       (64u * 1024u * 1024u)  /* bytes, one payload frame */
 #define WIRE_ITEMS_MAX       4096u
 #define WIRE_SCORERS_MAX     16u
 #define WIRE_STATS_MAX       64u
@@ -91,7 +92,7 @@ struct wire_stat {
 
 /* A payload frame, borrowed: from the received frames, or from whoever encodes. */
 struct wire_bytes {
-    const void *data; /* 4-byte aligned when decoded (copied where ZeroMQ's is not) */
+    const void *data; /* 8-byte aligned when decoded (copied where ZeroMQ's is not) */
     size_t size;
 };
 

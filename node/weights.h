@@ -1,0 +1,75 @@
+/*
+ * weights.h -- policy weights from the learner to whoever asks, pulled in chunks.
+ *
+ *      client (actor)                                   server (learner, a thread of its own)
+ *      WEIGHTS_ASK version   ------------------------>
+ *                            <------------------------  WEIGHTS_MANIFEST size, BLAKE2b
+ *      CHUNK_ASK 0 .. 7      ------------------------>
+ *                            <------------------------  CHUNK 0    (each has its XXH3)
+ *      CHUNK_ASK 8           ------------------------>  ...
+ *
+ * The client asks for WEIGHTS_WINDOW chunks and for one more with each that comes, so nothing
+ * piles up and nothing is dropped; what does not come is asked for again, also from a server
+ * that was restarted in between.  A version is a byte string to both: the model's flat float32
+ * parameters, little-endian, as engine/model lays them out.
+ */
+#ifndef NODE_WEIGHTS_H
+#define NODE_WEIGHTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "wire/socket.h"
+
+#define WEIGHTS_WINDOW    8u     /* chunks asked for and not yet here */
+#define WEIGHTS_ABSENT_MS 2000u  /* ask so long again for a version that is not held (yet) */
+#define WEIGHTS_SILENT_MS 500u   /* without a chunk: ask again for what is missing */
+#define WEIGHTS_VERSIONS_MAX 16u
+
+struct weights_server;
+
+/*
+ * Bind a ROUTER at `endpoint` and serve from a thread of its own, so that training delays
+ * nobody.  Holds the `versions` newest published (1..WEIGHTS_VERSIONS_MAX); the memory is
+ * versions x size.  Errors as of wire_socket_bind, ERR_NOMEM.
+ */
+enum err_code weights_server_open(struct weights_server **out, struct wire_context *context,
+                                  const char *endpoint, uint32_t versions, struct err *err);
+void weights_server_close(struct weights_server *server); /* NULL does nothing */
+
+/* The endpoint as bound, with its port: for HELLO.  Valid until close. */
+const char *weights_server_endpoint(const struct weights_server *server);
+
+/*
+ * Serve these bytes as `version` from now on; they are copied.  The same version again
+ * replaces it; the oldest version goes where there are too many.  *hash (may be NULL) becomes
+ * their BLAKE2b-256.  From any thread.  ERR_VALUE for size 0, ERR_NOMEM (then everything is as
+ * before).
+ */
+enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
+                                     const void *bytes, size_t size, struct hash *hash,
+                                     struct err *err);
+
+/* Stop serving `version`; not held is fine. */
+void weights_server_drop(struct weights_server *server, uint64_t version);
+
+/*
+ * Fetch `version` into bytes (size) from the server at `endpoint`; blocks at most timeout_ms.
+ * A socket is made, used and closed in the calling thread.  *hash (may be NULL) becomes the
+ * verified BLAKE2b-256.  `stop` (may be NULL) is asked a few times a second: true gives up.
+ * On failure `bytes` is unspecified, and err names endpoint and version:
+ *
+ *   ERR_UNAVAILABLE  the server does not hold the version, or `stop`
+ *   ERR_TIMEOUT      no answer, or not all of them, within timeout_ms
+ *   ERR_FORMAT       its size is not `size`, or the bytes that came do not have its hash
+ *   ERR_USAGE        the endpoint is none
+ */
+enum err_code weights_pull(struct wire_context *context, const char *endpoint,
+                           uint64_t version, void *bytes, size_t size, struct hash *hash,
+                           uint32_t timeout_ms, bool (*stop)(void *ctx), void *ctx,
+                           struct err *err);
+
+#endif

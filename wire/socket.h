@@ -1,0 +1,131 @@
+/*
+ * socket.h -- ZeroMQ as the rest of the house sees it: two kinds of socket, whole messages.
+ *
+ *     coordinator, weights server    ROUTER, bound       many peers, each with a wire_peer
+ *     worker, weights client         DEALER, connected   one peer
+ *
+ * What libzmq 4.3 does that would lose messages or abort the process is shut off here: routing
+ * ids are the ROUTER's own (never set by a peer, no handover), a send to a peer that is gone
+ * or full says so, no ZMTP heartbeats, every frame has a greatest size, a DEALER queues
+ * nothing for an endpoint that is not connected.
+ *
+ * A ROUTER's peer is a connection, not a worker: a worker that reconnects is a new peer.  A
+ * session is therefore bound to the peer that said HELLO, and the same session from another
+ * peer is to be answered with RESET.
+ *
+ * A socket belongs to one thread, from creation to close.  The context may be used from all.
+ * Nothing blocks but wire_socket_wait and wire_context_free.
+ */
+#ifndef WIRE_SOCKET_H
+#define WIRE_SOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "wire/message.h"
+
+#define WIRE_ENDPOINT_MAX 256u
+
+struct wire_context; /* one a process: libzmq's I/O thread */
+struct wire_socket;
+struct wire_packet; /* an encoded message that can be sent again */
+
+/* ERR_NOMEM where libzmq cannot start.  Do not fork after it. */
+enum err_code wire_context_new(struct wire_context **out, struct err *err);
+
+/* After the last socket of it was closed (asserted).  Waits for what is still to be sent, at
+ * most the linger of the sockets.  NULL does nothing. */
+void wire_context_free(struct wire_context *context);
+
+/* A peer of a ROUTER; all zero: none, and what a DEALER's messages carry. */
+struct wire_peer {
+    uint64_t id;
+};
+
+/* Bounds of one socket.  libzmq may hold peers x hwm x frame_bytes_max, each way. */
+struct wire_limits {
+    size_t frame_bytes_max; /* a longer frame ends the peer's connection */
+    int hwm;                /* messages queued a peer, each way */
+};
+
+/* Control: a train lease carries megabytes a frame. */
+#define WIRE_LIMITS_CONTROL ((struct wire_limits){.frame_bytes_max = WIRE_FRAME_MAX, .hwm = 256})
+/* Weights: chunks, a window of 8 of them. */
+#define WIRE_LIMITS_BULK \
+    ((struct wire_limits){.frame_bytes_max = WIRE_CHUNK_BYTES + 4096u, .hwm = 64})
+
+/*
+ * Bind a ROUTER ("tcp://127.0.0.1:*", "ipc:///run/x/control"), or make a DEALER that connects
+ * and reconnects by itself.  ERR_USAGE naming the endpoint where it is not one, ERR_IO where
+ * the system refuses (in use, no such directory).  A path of ipc:// is at most 107 bytes.
+ */
+enum err_code wire_socket_bind(struct wire_socket **out, struct wire_context *context,
+                               const char *endpoint, struct wire_limits limits,
+                               struct err *err);
+enum err_code wire_socket_connect(struct wire_socket **out, struct wire_context *context,
+                                  const char *endpoint, struct wire_limits limits,
+                                  struct err *err);
+
+/* What is queued is still sent within linger_ms, in the background.  NULL does nothing. */
+void wire_socket_close(struct wire_socket *socket, int linger_ms);
+
+/* The endpoint as bound, with the port that "*" became.  Valid until close. */
+const char *wire_socket_endpoint(const struct wire_socket *socket);
+
+/* For an event loop: a descriptor that may become readable when something happened.  It says
+ * nothing by itself; wire_socket_readable does.  node/loop.h knows how. */
+int wire_socket_fd(const struct wire_socket *socket);
+bool wire_socket_readable(struct wire_socket *socket);
+
+/* Block until a message can be received, or timeout_ms passed (or a signal came): false. */
+bool wire_socket_wait(struct wire_socket *socket, int timeout_ms);
+
+enum wire_recv {
+    WIRE_RECV_NOTHING, /* no message waits */
+    WIRE_RECV_MESSAGE, /* *message is filled; the caller ends it with message_release */
+    WIRE_RECV_BAD,     /* a message came that is none, and is gone; *err says why */
+};
+/* Never blocks.  *peer is set unless NOTHING; its id is 0 where the peer brought a routing id
+ * of its own, which cannot be answered.  A decoded message keeps its frames' memory until
+ * message_release, which may be called in any thread. */
+enum wire_recv wire_socket_recv(struct wire_socket *socket, struct wire_peer *peer,
+                                struct message *message, struct err *err);
+
+#define WIRE_SEND_MAP(X)                                                                  \
+    X(OK, "queued")                                                                       \
+    X(FULL, "the peer's queue is full, or nobody is connected: try later, or give it up") \
+    X(GONE, "no such peer any more: its session is over")                                 \
+    X(BAD, "the message breaks a bound, *err says which; or no memory")
+enum wire_send {
+#define X(name, meaning) WIRE_SEND_##name,
+    WIRE_SEND_MAP(X)
+#undef X
+};
+const char *wire_send_name(enum wire_send sent);
+
+/*
+ * Encode *message (its epoch, session and seq too) and queue it with a copy of its payload.
+ * All or nothing.  `peer` is for a ROUTER; a DEALER ignores it.  Never blocks.  A socket's
+ * queue is deep enough for what the protocol allows in flight, so FULL on a ROUTER means a
+ * peer that does not read.
+ */
+enum wire_send wire_socket_send(struct wire_socket *socket, struct wire_peer peer,
+                                const struct message *message, struct err *err);
+
+/*
+ * A message encoded once, in any thread, and sent as often as needed, each time under its own
+ * epoch, session and seq; those of *message are not used.  The payload is copied once here and
+ * shared by all sends.  One thread at a time has a packet.  The caller frees it with
+ * wire_packet_free (NULL does nothing).
+ */
+enum err_code wire_packet_new(struct wire_packet **out, const struct message *message,
+                              struct err *err);
+void wire_packet_free(struct wire_packet *packet);
+size_t wire_packet_bytes(const struct wire_packet *packet); /* memory it holds */
+enum wire_send wire_socket_send_packet(struct wire_socket *socket, struct wire_peer peer,
+                                       const struct wire_packet *packet, uint64_t epoch,
+                                       uint64_t session, uint64_t seq, struct err *err);
+
+#endif
