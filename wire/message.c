@@ -1,0 +1,70 @@
+/* message.c -- see message.h; the two ways are in message_decode.c and message_encode.c. */
+#include "wire/message.h"
+
+#include <stdlib.h>
+#define XXH_STATIC_LINKING_ONLY /* for the size of XXH3_state_t */
+#include <xxhash.h>
+
+#include "wire/message_internal.h"
+
+const char *wire_role_name(enum wire_role role)
+{
+    switch (role) {
+#define X(name, text) \
+    case WIRE_ROLE_##name: return text;
+        WIRE_ROLE_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+const char *message_type_name(enum message_type type)
+{
+    switch (type) {
+#define X(name) \
+    case MESSAGE_##name: return #name;
+        MESSAGE_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+void message_release(struct message *message)
+{
+    struct message_memory *memory = message->owned;
+    if (!memory)
+        return;
+    if (memory->release)
+        memory->release(memory->ctx);
+    free(memory);
+    *message = (struct message){0};
+}
+
+uint64_t message_prompt_tokens(const struct message *message)
+{
+    uint64_t tokens = 0;
+    for (uint32_t i = 0; i < message->items_n; i++)
+        tokens += message->items[i].prompt_tokens;
+    return tokens;
+}
+
+uint64_t message_response_tokens(const struct message *message)
+{
+    uint64_t tokens = 0;
+    for (uint32_t i = 0; i < message->items_n; i++)
+        tokens += message->items[i].response_tokens;
+    return tokens;
+}
+
+uint64_t message_payload_xxh3(const struct wire_bytes *frames, size_t frames_n)
+{
+    if (frames_n == 0)
+        return 0;
+    if (frames_n == 1)
+        return XXH3_64bits(frames[0].data, frames[0].size);
+    XXH3_state_t state;
+    XXH3_64bits_reset(&state);
+    for (size_t i = 0; i < frames_n; i++)
+        XXH3_64bits_update(&state, frames[i].data, frames[i].size);
+    return XXH3_64bits_digest(&state);
+}

@@ -1,0 +1,367 @@
+/* message_check.c -- the bounds of a message, the same for what is sent and what came. */
+#include <math.h>
+#include <string.h>
+
+#include "wire/message_internal.h"
+
+#define MESSAGE_HEARTBEAT_MS_MAX 3600000u
+
+/* What a payload frame holds, and how many of it. */
+enum message_element {
+    ELEMENT_ID,
+    ELEMENT_LOGPROB,
+    ELEMENT_REWARD,
+    ELEMENT_SCORE,
+    ELEMENT_STATE
+};
+enum message_count {
+    COUNT_PROMPT,           /* prompt tokens */
+    COUNT_RESPONSE,         /* response tokens */
+    COUNT_BOTH,             /* prompt and response tokens */
+    COUNT_ROLLOUT_RESPONSE, /* response tokens of the rollout items */
+    COUNT_SCORES,           /* items x scorers */
+};
+
+static const struct message_frame_rule {
+    enum message_type type;
+    enum message_element element;
+    enum message_count count;
+    const char *what;
+} message_frame_rules[] = {
+    /* in the order of the frames */
+    {MESSAGE_GENERATE_LEASE, ELEMENT_ID, COUNT_PROMPT, "prompt ids"},
+    {MESSAGE_GENERATE_RESULT, ELEMENT_ID, COUNT_RESPONSE, "response ids"},
+    {MESSAGE_GENERATE_RESULT, ELEMENT_LOGPROB, COUNT_RESPONSE, "log-probs"},
+    {MESSAGE_SCORE_LEASE, ELEMENT_ID, COUNT_BOTH, "ids"},
+    {MESSAGE_SCORE_RESULT, ELEMENT_SCORE, COUNT_SCORES, "scores"},
+    {MESSAGE_SCORE_RESULT, ELEMENT_STATE, COUNT_SCORES, "states"},
+    {MESSAGE_SCORE_RESULT, ELEMENT_LOGPROB, COUNT_ROLLOUT_RESPONSE, "reference log-probs"},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_ID, COUNT_BOTH, "ids"},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_LOGPROB, COUNT_RESPONSE, "behaviour log-probs"},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_REWARD, COUNT_RESPONSE, "token rewards"},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_LOGPROB, COUNT_RESPONSE, "reference log-probs"},
+};
+#define MESSAGE_FRAME_RULES (sizeof message_frame_rules / sizeof message_frame_rules[0])
+
+/* What each check needs to refuse. */
+struct message_refusal {
+    const struct message *m;
+    const char *name;
+    enum err_code code;
+    struct err *err;
+};
+#define REFUSE(r, format, ...) \
+    err_set((r)->err, (r)->code, "%s: " format, (r)->name, __VA_ARGS__)
+
+enum err_code message_check_sizes(const struct wire_bytes *frames, size_t frames_n,
+                                  const char *name, enum err_code code, struct err *err)
+{
+    if (frames_n > WIRE_FRAMES_MAX)
+        return err_set(err, code, "%s: %zu payload frames, at most %u are allowed", name,
+                       frames_n, WIRE_FRAMES_MAX);
+    size_t sum = 0;
+    for (size_t i = 0; i < frames_n; i++) {
+        if (frames[i].size > WIRE_FRAME_MAX)
+            return err_set(err, code,
+                           "%s: payload frame %zu has %zu bytes, at most %u are allowed", name,
+                           i, frames[i].size, WIRE_FRAME_MAX);
+        sum += frames[i].size;
+    }
+    if (sum > WIRE_PAYLOAD_MAX)
+        return err_set(err, code, "%s: the payload has %zu bytes, at most %u are allowed", name,
+                       sum, WIRE_PAYLOAD_MAX);
+    return ERR_OK;
+}
+
+/* The length of the sequence that begins with lead, 0 where none does; *least is the smallest
+ * code point that needs that length. */
+static size_t message_utf8_length(unsigned char lead, uint32_t *least)
+{
+    *least = 0;
+    if (lead < 0x80)
+        return 1;
+    *least = lead >= 0xf0 ? 0x10000 : lead >= 0xe0 ? 0x800 : 0x80;
+    return lead >= 0xf8 ? 0 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc2 ? 2 : 0;
+}
+
+static bool message_is_utf8(const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    while (*at) {
+        uint32_t least;
+        const size_t n = message_utf8_length(*at, &least);
+        if (n == 0)
+            return false;
+        uint32_t point = n == 1 ? *at : *at & (0x7fu >> n);
+        for (size_t i = 1; i < n; i++) {
+            if ((at[i] & 0xc0) != 0x80) /* also the closing NUL */
+                return false;
+            point = point << 6 | (at[i] & 0x3fu);
+        }
+        if (point < least || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))
+            return false;
+        at += n;
+    }
+    return true;
+}
+
+static enum err_code message_check_text(const struct message_refusal *r, const char *field,
+                                        const char *text, size_t cap)
+{
+    if (!memchr(text, '\0', cap))
+        return REFUSE(r, "%s is longer than %zu bytes", field, cap - 1);
+    if (!message_is_utf8(text))
+        return REFUSE(r, "%s is not UTF-8", field);
+    return ERR_OK;
+}
+
+static enum err_code message_check_range(const struct message_refusal *r, const char *field,
+                                         uint64_t value, uint64_t min, uint64_t max)
+{
+    if (value >= min && value <= max)
+        return ERR_OK;
+    return REFUSE(r, "%s is %llu, not in %llu..%llu", field, (unsigned long long)value,
+                  (unsigned long long)min, (unsigned long long)max);
+}
+
+static enum err_code message_check_item(const struct message_refusal *r, uint32_t i)
+{
+    const struct wire_item *item = &r->m->items[i];
+    const bool asks = r->m->type == MESSAGE_GENERATE_LEASE;
+    if (item->kind != WIRE_WORK_ROLLOUT && item->kind != WIRE_WORK_REFERENCE)
+        return REFUSE(r, "items[%u].kind is %d, not rollout (1) or reference (2)", i,
+                      (int)item->kind);
+    if (asks && (item->response_tokens || item->finish))
+        return REFUSE(r, "items[%u] already has a response (%u tokens, finish %d)", i,
+                      item->response_tokens, (int)item->finish);
+    if (!asks && (item->finish < WIRE_FINISH_EOS || item->finish > WIRE_FINISH_LENGTH))
+        return REFUSE(r, "items[%u].finish is %d, not eos (1), stop (2) or length (3)", i,
+                      (int)item->finish);
+    return ERR_OK;
+}
+
+static enum err_code message_check_items(const struct message_refusal *r, uint32_t items_min)
+{
+    if (r->m->items_n < items_min || r->m->items_n > (items_min ? WIRE_ITEMS_MAX : 0))
+        return REFUSE(r, "%u items, not in %u..%u", r->m->items_n, items_min,
+                      items_min ? WIRE_ITEMS_MAX : 0);
+    for (uint32_t i = 0; i < r->m->items_n; i++) {
+        const enum err_code rc = message_check_item(r, i);
+        if (rc)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+static uint64_t message_count_of(const struct message *m, enum message_count count)
+{
+    uint64_t tokens = 0;
+    switch (count) {
+    case COUNT_PROMPT: return message_prompt_tokens(m);
+    case COUNT_RESPONSE: return message_response_tokens(m);
+    case COUNT_BOTH: return message_prompt_tokens(m) + message_response_tokens(m);
+    case COUNT_SCORES: return (uint64_t)m->items_n * m->scorers;
+    case COUNT_ROLLOUT_RESPONSE:
+        for (uint32_t i = 0; i < m->items_n; i++)
+            tokens += m->items[i].kind == WIRE_WORK_ROLLOUT ? m->items[i].response_tokens : 0;
+        return tokens;
+    }
+    return 0;
+}
+
+static size_t message_element_bytes(enum message_element element)
+{
+    switch (element) {
+    case ELEMENT_ID: return sizeof(int32_t);
+    case ELEMENT_LOGPROB:
+    case ELEMENT_REWARD: return sizeof(float);
+    case ELEMENT_SCORE: return sizeof(double);
+    case ELEMENT_STATE: return 1;
+    }
+    return 0;
+}
+
+/* memcpy in the loops below: what is to be sent need not be aligned. */
+static enum err_code message_check_ids(const struct message_refusal *r, const char *what,
+                                       struct wire_bytes frame)
+{
+    const unsigned char *at = frame.data;
+    for (size_t i = 0; i < frame.size / sizeof(int32_t); i++) {
+        int32_t id;
+        memcpy(&id, at + i * sizeof id, sizeof id);
+        if (id < 0)
+            return REFUSE(r, "%s[%zu] is %d", what, i, (int)id);
+    }
+    return ERR_OK;
+}
+
+static enum err_code message_check_floats(const struct message_refusal *r, const char *what,
+                                          struct wire_bytes frame, float most)
+{
+    const unsigned char *at = frame.data;
+    for (size_t i = 0; i < frame.size / sizeof(float); i++) {
+        float x;
+        memcpy(&x, at + i * sizeof x, sizeof x);
+        if (!isfinite(x) || x > most)
+            return REFUSE(r, "%s[%zu] is %g", what, i, (double)x);
+    }
+    return ERR_OK;
+}
+
+/* Frames 0 and 1 of a SCORE_RESULT; their sizes are right. */
+static enum err_code message_check_scores(const struct message_refusal *r)
+{
+    const unsigned char *scores = r->m->frame[0].data;
+    const unsigned char *states = r->m->frame[1].data;
+    for (size_t i = 0; i < r->m->frame[1].size; i++) {
+        if (states[i] < WIRE_SCORE_OK || states[i] > WIRE_SCORE_TIMEOUT)
+            return REFUSE(r, "states[%zu] is %d, not ok (1), failed (2) or timeout (3)", i,
+                          states[i]);
+        double score;
+        memcpy(&score, scores + i * sizeof score, sizeof score);
+        if (states[i] == WIRE_SCORE_OK && !isfinite(score))
+            return REFUSE(r, "scores[%zu] is %g though its state is ok", i, score);
+    }
+    return ERR_OK;
+}
+
+static enum err_code message_check_frame(const struct message_refusal *r,
+                                         const struct message_frame_rule *rule,
+                                         struct wire_bytes frame)
+{
+    const uint64_t want =
+        message_count_of(r->m, rule->count) * message_element_bytes(rule->element);
+    if (frame.size != want)
+        return REFUSE(r, "the %s have %zu bytes, the items make it %llu", rule->what,
+                      frame.size, (unsigned long long)want);
+    switch (rule->element) {
+    case ELEMENT_ID: return message_check_ids(r, rule->what, frame);
+    case ELEMENT_LOGPROB: return message_check_floats(r, rule->what, frame, 0.0f);
+    case ELEMENT_REWARD: return message_check_floats(r, rule->what, frame, INFINITY);
+    case ELEMENT_SCORE:
+    case ELEMENT_STATE: return ERR_OK; /* message_check_scores, when both sizes are known */
+    }
+    return ERR_OK;
+}
+
+static enum err_code message_check_frames(const struct message_refusal *r)
+{
+    uint32_t rules = 0;
+    for (size_t i = 0; i < MESSAGE_FRAME_RULES; i++)
+        rules += message_frame_rules[i].type == r->m->type;
+    if (r->m->type == MESSAGE_CHUNK)
+        rules = 1;
+    if (r->m->frames_n != rules)
+        return REFUSE(r, "%u payload frames, not %u", r->m->frames_n, rules);
+
+    uint32_t f = 0;
+    for (size_t i = 0; i < MESSAGE_FRAME_RULES; i++) {
+        if (message_frame_rules[i].type != r->m->type)
+            continue;
+        const enum err_code rc =
+            message_check_frame(r, &message_frame_rules[i], r->m->frame[f++]);
+        if (rc)
+            return rc;
+    }
+    if (r->m->type == MESSAGE_SCORE_RESULT)
+        return message_check_scores(r);
+    if (r->m->type == MESSAGE_CHUNK)
+        return message_check_range(r, "the chunk's size", r->m->frame[0].size, 1,
+                                   WIRE_CHUNK_BYTES);
+    return ERR_OK;
+}
+
+static enum err_code message_check_hello(const struct message_refusal *r)
+{
+    enum err_code rc =
+        message_check_range(r, "role", r->m->role, WIRE_ROLE_ACTOR, WIRE_ROLE_LEARNER);
+    if (!rc)
+        rc = message_check_text(r, "name", r->m->name, sizeof r->m->name);
+    if (!rc && !r->m->name[0])
+        rc = REFUSE(r, "%s is empty", "name");
+    if (!rc)
+        rc = message_check_range(r, "capacity", r->m->capacity, 1, WIRE_ITEMS_MAX);
+    return rc;
+}
+
+static enum err_code message_check_train_result(const struct message_refusal *r)
+{
+    if (!r->m->has_hash)
+        return REFUSE(r, "%s is missing", "weights_hash");
+    for (uint32_t i = 0; i < r->m->stats_n; i++) {
+        const struct wire_stat *stat = &r->m->stats[i];
+        const enum err_code rc =
+            message_check_text(r, "a stat's name", stat->name, sizeof stat->name);
+        if (rc)
+            return rc;
+        if (!stat->name[0])
+            return REFUSE(r, "stats[%u].name is empty", i);
+    }
+    return ERR_OK;
+}
+
+/* The fields that belong to one type. */
+static enum err_code message_check_body(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    switch (m->type) {
+    case MESSAGE_HELLO: return message_check_hello(r);
+    case MESSAGE_WELCOME: {
+        const enum err_code rc = message_check_range(r, "heartbeat_ms", m->heartbeat_ms, 1,
+                                                     MESSAGE_HEARTBEAT_MS_MAX);
+        return rc ? rc
+                  : message_check_range(r, "dead_ms", m->dead_ms, (uint64_t)m->heartbeat_ms + 1,
+                                        10u * MESSAGE_HEARTBEAT_MS_MAX);
+    }
+    case MESSAGE_SCORE_RESULT:
+        return message_check_range(r, "scorers", m->scorers, 1, WIRE_SCORERS_MAX);
+    case MESSAGE_TRAIN_LEASE:
+        if (!isfinite(m->kl_coef) || m->kl_coef < 0.0)
+            return REFUSE(r, "kl_coef is %g", m->kl_coef);
+        return ERR_OK;
+    case MESSAGE_TRAIN_RESULT: return message_check_train_result(r);
+    case MESSAGE_WEIGHTS_MANIFEST:
+        if (m->bytes == 0)
+            return ERR_OK;
+        if (!m->has_hash)
+            return REFUSE(r, "%s is missing", "blake2b");
+        return message_check_range(r, "chunk_bytes", m->chunk_bytes, 1, WIRE_CHUNK_BYTES);
+    case MESSAGE_NONE:
+    case MESSAGE_RESET:
+    case MESSAGE_HEARTBEAT:
+    case MESSAGE_BYE:
+    case MESSAGE_ACK:
+    case MESSAGE_GENERATE_LEASE:
+    case MESSAGE_GENERATE_RESULT:
+    case MESSAGE_SCORE_LEASE:
+    case MESSAGE_LEASE_FAILED:
+    case MESSAGE_WEIGHTS_ASK:
+    case MESSAGE_CHUNK_ASK:
+    case MESSAGE_CHUNK: return ERR_OK;
+    }
+    return ERR_OK;
+}
+
+enum err_code message_check(const struct message *message, enum err_code code, struct err *err)
+{
+    const struct message_refusal r = {message, message_type_name(message->type), code, err};
+    if (message->type <= MESSAGE_NONE || message->type > MESSAGE_CHUNK)
+        return err_set(err, code, "a message of type %d: there is none", (int)message->type);
+
+    const bool has_items =
+        message->type >= MESSAGE_GENERATE_LEASE && message->type <= MESSAGE_TRAIN_LEASE;
+    enum err_code rc =
+        message_check_sizes(message->frame, message->frames_n, r.name, code, err);
+    if (!rc)
+        rc = message_check_items(&r, has_items ? 1 : 0);
+    if (!rc)
+        rc = message_check_range(&r, "the number of stats", message->stats_n, 0,
+                                 message->type == MESSAGE_TRAIN_RESULT ? WIRE_STATS_MAX : 0);
+    if (!rc)
+        rc = message_check_text(&r, "a text", message->text, sizeof message->text);
+    if (!rc)
+        rc = message_check_body(&r);
+    if (!rc)
+        rc = message_check_frames(&r);
+    return rc;
+}
