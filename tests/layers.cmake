@@ -1,5 +1,6 @@
 # layers.cmake -- fails where a file includes a header of a folder it may not know.
 # RULES is "folder=may,know|folder=...", written from the rlhf_folder() calls.
+cmake_minimum_required(VERSION 3.25) # a script has no policies of its own
 string(REPLACE "|" ";" rules "${RULES}")
 set(names "")
 foreach(rule ${rules})
