@@ -1,13 +1,16 @@
 /*
  * advantage.h -- how much better each token did than was expected: one interface to all ways.
  *
- *     gae        gae.h: token rewards against a critic's values
- *     grpo       (R - mean) / (std + eps), std with n - 1           Shao et al.,
- * arXiv:2402.03300 rloo       R - mean of the group's others                   Ahmadian et al.,
- * arXiv:2402.14740 reinforce_pp           token rewards to go, then whitened           Hu,
- * arXiv:2501.03262 dr_grpo    R - mean                                             Liu et al.,
- * arXiv:2503.20783 reinforce_pp_baseline  R - mean, then whitened                      Hu,
- * arXiv:2501.03262
+ *     gae                    gae.h: token rewards against a critic's values       [1]
+ *     grpo                   (R - mean) / (std + eps), std with n - 1             [2]
+ *     rloo                   R - mean of the group's others                       [3]
+ *     reinforce_pp           token rewards to go, then whitened                   [4]
+ *     dr_grpo                R - mean                                             [5]
+ *     reinforce_pp_baseline  R - mean, then whitened                              [4]
+ *
+ * [1] Schulman et al., arXiv:1506.02438   [2] Shao et al., arXiv:2402.03300
+ * [3] Ahmadian et al., arXiv:2402.14740   [4] Hu, arXiv:2501.03262
+ * [5] Liu et al., arXiv:2503.20783
  *
  * R is the reward of a whole response, mean and std are over its group (the responses to one
  * prompt), and every token of the response has the advantage of the response.  (ALGORITHMS,

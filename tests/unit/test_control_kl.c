@@ -47,6 +47,7 @@ static void kl_k3_is_clamped_where_it_says(void **state)
     close_to(kl_estimate(KL_K3, -5.0, -1.0), 10.0);   /* exp(4) - 5 = 49.6 */
     close_to(kl_estimate(KL_K3, -900.0, -1.0), 10.0); /* not inf */
     close_to(kl_estimate(KL_K3, -1.0, -900.0), 10.0);
+    check_near(kl_estimate(KL_K3, -INFINITY, -1.0), 10.0, 0.0); /* not NaN */
     assert_true(kl_gradient(KL_K3, -5.0, -1.0) == 0.0);
     assert_true(kl_gradient(KL_K3, -1.0, -900.0) == 0.0);
     close_to(kl_estimate(KL_K3, -1.0, -11.0), 9.0 + exp(-10.0));
