@@ -1,0 +1,229 @@
+/*
+ * test_node_config.c -- the run's YAML file: what is taken, and the sentence for what is not.
+ *
+ * The oracle is written out: for each bad file the words that a person must read, with the
+ * line counted by hand; for the round trip, the struct itself.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "node/config.h"
+#include "node/run_config.h"
+#include "tests/test.h"
+
+#define GOOD                                                                              \
+    "run:\n"                                                                              \
+    "  dir: out\n"                                                                        \
+    "  steps: 10\n"                                                                       \
+    "model:\n"                                                                            \
+    "  policy: sft\n"                                                                     \
+    "data:\n"                                                                             \
+    "  prompts: p.jsonl\n"                                                                \
+    "reward:\n"                                                                           \
+    "  scorers:\n"                                                                        \
+    "    - name: polite\n"                                                                \
+    "      kind: words\n"                                                                 \
+    "      words: polite.txt\n"
+
+static char dir[64];
+static char file[96];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/rlhf-config-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(file, sizeof file, "%s/run.yaml", dir);
+    return 0;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
+}
+
+static void put(const char *text)
+{
+    check_ok(file_write(file, text, strlen(text), &err));
+}
+
+static void refuses(const char *text, const char *words)
+{
+    struct run_config config;
+    put(text);
+    check_fails(run_config_load(&config, file, NULL, 0, &err), ERR_USAGE, words);
+}
+
+static void refuses_override(const char *override, const char *words)
+{
+    struct run_config config;
+    put(GOOD);
+    check_fails(run_config_load(&config, file, &override, 1, &err), ERR_USAGE, words);
+}
+
+static void config_takes_a_small_file_and_fills_in_the_defaults(void **state)
+{
+    (void)state;
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, NULL, 0, &err));
+    char want[128];
+    snprintf(want, sizeof want, "%s/sft", dir);
+    assert_string_equal(config.policy, want);
+    assert_string_equal(config.reference, want); /* empty means the policy's */
+    assert_int_equal(config.steps, 10);
+    assert_int_equal(config.lag, 1);
+    assert_int_equal(config.scorers, 1);
+    assert_int_equal(config.scorer[0].kind, RUN_SCORER_WORDS);
+    assert_true(config.scorer[0].weight == 1.0);
+    assert_true(config.shaper == RUN_SHAPER_PAR);
+    assert_true(config.lambda == 0.95);
+}
+
+static void config_names_line_and_nearest_key(void **state)
+{
+    (void)state;
+    refuses(GOOD "ppo:\n  gama: 1\n",
+            "run.yaml:14: there is no key \"ppo.gama\"; did you mean \"ppo.gamma\"?");
+    refuses(GOOD "pppo:\n  gamma: 1\n", "run.yaml:14: there is no key \"pppo\"");
+    refuses(GOOD "      wight: 2\n", "did you mean \"reward.scorers[].weight\"?");
+    refuses(GOOD "kl:\n  estimator: k4\n", "must be one of k1, k2, k3, not \"k4\"");
+}
+
+static void config_refuses_what_is_not_exactly_the_type(void **state)
+{
+    (void)state;
+    refuses(GOOD "pipeline:\n  batch: 5.5\n",
+            "pipeline.batch must be a whole number, not \"5.5\"");
+    refuses(GOOD "pipeline:\n  batch: \"8\"\n", "must be a number, not text in quotes");
+    refuses(GOOD "pipeline:\n  batch: -8\n", "must be a whole number");
+    refuses(GOOD "pipeline:\n  lag: 9\n", "pipeline.lag is 9, outside 0 .. 8");
+    refuses(GOOD "ppo:\n  gamma: .nan\n", "ppo.gamma must be a number");
+    refuses(GOOD "ppo:\n  gamma: 0x1p0\n", "ppo.gamma must be a number");
+    refuses(GOOD "ppo:\n  whiten: yes\n", "ppo.whiten must be true or false, not \"yes\"");
+    refuses(GOOD "ppo:\n  gamma:\n", "ppo.gamma has no value");
+    refuses(GOOD "ppo:\n  gamma: [1]\n", "ppo.gamma takes a single value, not a list");
+    refuses(GOOD "ppo: 3\n", "there is no key \"ppo\"");
+}
+
+static void config_refuses_yaml_that_hides_something(void **state)
+{
+    (void)state;
+    refuses(GOOD "ppo:\n  gamma: 1\n  gamma: 1\n",
+            "run.yaml:15: ppo.gamma was set already on line 14");
+    refuses("run: &a\n  dir: x\n", "anchors and tags are not taken");
+    refuses("run:\n  dir: *a\n", "aliases are not taken");
+    refuses("run: !!str x\n", "anchors and tags are not taken");
+    refuses(GOOD "---\nrun:\n", "a second document begins");
+    refuses("run: [\n", "run.yaml:2: not YAML");
+    refuses("", "is empty");
+    refuses("- 1\n", "must be a mapping");
+    refuses("run:\n  dir: x\n  steps: 1\nmodel:\n  policy: p\n", "data.prompts has no value");
+}
+
+static void config_checks_what_keys_say_together(void **state)
+{
+    (void)state;
+    refuses_override("pipeline.samples_per_prompt=5", "does not divide pipeline.batch 32");
+    refuses_override("ppo.estimator=grpo", "must be at least 2");
+    refuses_override("ppo.dual_clip=0.5", "must be 0 (off) or above 1");
+    refuses_override("kl.place=loss", "k1 has no useful gradient");
+    refuses_override("reward.scorers.0.kind=http", "needs `url`");
+    refuses_override("model.critic=reward", "no scorer is of kind model");
+    refuses_override("timeouts.dead_ms=60", "at least twice");
+}
+
+static void config_overrides_come_after_the_file(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"run.steps=7",
+                                     "reward.scorers.0.weight=2.5",
+                                     "reward.scorers.1.name=long",
+                                     "reward.scorers.1.kind=length",
+                                     "sampling.stop=[\"\\n\", END]",
+                                     "run.steps=8"};
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, overrides, COUNT(overrides), &err));
+    assert_int_equal(config.steps, 8);
+    assert_true(config.scorer[0].weight == 2.5);
+    assert_int_equal(config.scorers, 2);
+    assert_string_equal(config.scorer[1].name, "long");
+    assert_int_equal(config.stops, 2);
+    assert_string_equal(config.stop[0], "\n");
+    assert_string_equal(config.stop[1], "END");
+    refuses_override("run.stpes=7", "did you mean \"run.steps\"?");
+    refuses_override("steps", "must be dotted.key=value");
+    refuses_override("reward.scorers.7.weight=1", "there is no number 7");
+}
+
+static void config_written_and_read_again_is_the_same(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"sampling.stop=[\"a\\\"b\", \"\\t\"]", "ppo.lambda=0.1",
+                                     "sampling.temperature=0.7", "run.name=\"x: y # z\""};
+    struct run_config config, again;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, overrides, COUNT(overrides), &err));
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    run_config_write(&config, &text);
+    check_ok(buf_check(&text, "config", &err));
+    put(text.data);
+    check_ok(run_config_load(&again, file, NULL, 0, &err));
+    assert_memory_equal(&config, &again, sizeof config);
+    buf_release(&text);
+}
+
+static void config_hash_changes_with_what_decides_the_bits_alone(void **state)
+{
+    (void)state;
+    const char *const more_workers[] = {"workers.actors=4", "run.name=other",
+                                        "checkpoint.every=3"};
+    const char *const other_seed[] = {"run.seed=2"};
+    struct run_config config;
+    struct hash plain, workers, seed;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, NULL, 0, &err));
+    run_config_hash(&config, &plain);
+    check_ok(run_config_load(&config, file, more_workers, COUNT(more_workers), &err));
+    run_config_hash(&config, &workers);
+    check_ok(run_config_load(&config, file, other_seed, COUNT(other_seed), &err));
+    run_config_hash(&config, &seed);
+    assert_memory_equal(&plain, &workers, sizeof plain);
+    assert_memory_not_equal(&plain, &seed, sizeof plain);
+}
+
+static void config_document_names_every_key_once(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    run_config_document(&text);
+    check_ok(buf_check(&text, "document", &err));
+    const char *at = strstr(text.data, "| `reward.scorers[].weight` |");
+    assert_non_null(at);
+    assert_null(strstr(at + 1, "| `reward.scorers[].weight` |"));
+    assert_non_null(strstr(text.data, "\n## kl\n"));
+    buf_release(&text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(config_takes_a_small_file_and_fills_in_the_defaults),
+        cmocka_unit_test(config_names_line_and_nearest_key),
+        cmocka_unit_test(config_refuses_what_is_not_exactly_the_type),
+        cmocka_unit_test(config_refuses_yaml_that_hides_something),
+        cmocka_unit_test(config_checks_what_keys_say_together),
+        cmocka_unit_test(config_overrides_come_after_the_file),
+        cmocka_unit_test(config_written_and_read_again_is_the_same),
+        cmocka_unit_test(config_hash_changes_with_what_decides_the_bits_alone),
+        cmocka_unit_test(config_document_names_every_key_once),
+    };
+    return cmocka_run_group_tests_name("node/config", tests, make_dir, remove_dir);
+}
