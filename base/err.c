@@ -42,7 +42,8 @@ enum err_code err_errno(struct err *err, const char *format, ...)
 const char *err_name(enum err_code code)
 {
     switch (code) {
-#define X(name, number, meaning) case ERR_##name: return "ERR_" #name;
+#define X(name, number, meaning) \
+    case ERR_##name: return "ERR_" #name;
         ERR_MAP(X)
 #undef X
     }
