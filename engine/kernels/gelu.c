@@ -1,0 +1,69 @@
+/* gelu.c -- see gelu.h. */
+#include "engine/kernels/gelu.h"
+
+#include "engine/kernels/isa.h"
+#include "engine/kernels/vmath.h"
+
+#define GELU_ROOT  0.797884561f /* sqrt(2 / pi) */
+#define GELU_CUBIC 0.044715f
+
+enum { GELU_TASK = 16384, GELU_BLOCK = 64 };
+
+struct gelu_job {
+    float *out;
+    const float *x, *dy;
+    size_t n;
+};
+
+static inline ISA_BODY void gelu_values_body(float *restrict y, const float *restrict x,
+                                             size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float inner = GELU_ROOT * fmaf(GELU_CUBIC * x[i], x[i] * x[i], x[i]);
+        y[i] = 0.5f * x[i] * (1.0f + vmath_tanh(inner));
+    }
+}
+ISA_FUNCTION(gelu_values, (float *y, const float *x, size_t n), (y, x, n))
+
+/* In blocks, read before written: dx may be dy or x. */
+static inline ISA_BODY void gelu_slopes_body(float *dx, const float *dy, const float *x,
+                                             size_t n)
+{
+    float d[GELU_BLOCK];
+    for (size_t at = 0; at < n; at += GELU_BLOCK) {
+        const size_t m = n - at < GELU_BLOCK ? n - at : GELU_BLOCK;
+        for (size_t i = 0; i < m; i++) {
+            const float v = x[at + i], square = v * v;
+            const float t = vmath_tanh(GELU_ROOT * fmaf(GELU_CUBIC * v, square, v));
+            const float inner = GELU_ROOT * fmaf(3.0f * GELU_CUBIC, square, 1.0f);
+            const float slope = 0.5f * (1.0f + t) + 0.5f * v * ((1.0f - t * t) * inner);
+            d[i] = dy[at + i] * slope;
+        }
+        memcpy(dx + at, d, m * sizeof(float));
+    }
+}
+ISA_FUNCTION(gelu_slopes, (float *dx, const float *dy, const float *x, size_t n),
+             (dx, dy, x, n))
+
+static void gelu_task(void *arg, size_t i)
+{
+    const struct gelu_job *job = arg;
+    const size_t at = i * GELU_TASK;
+    const size_t n = job->n - at < GELU_TASK ? job->n - at : GELU_TASK;
+    if (job->dy)
+        gelu_slopes(job->out + at, job->dy + at, job->x + at, n);
+    else
+        gelu_values(job->out + at, job->x + at, n);
+}
+
+void gelu_forward(struct pool *pool, float *y, const float *x, size_t n)
+{
+    struct gelu_job job = {y, x, NULL, n};
+    pool_run(pool, (n + GELU_TASK - 1) / GELU_TASK, gelu_task, &job);
+}
+
+void gelu_backward(struct pool *pool, float *dx, const float *dy, const float *x, size_t n)
+{
+    struct gelu_job job = {dx, x, dy, n};
+    pool_run(pool, (n + GELU_TASK - 1) / GELU_TASK, gelu_task, &job);
+}

@@ -1,0 +1,374 @@
+/* gemm.c -- see gemm.h.  One driver for the three products; they differ in how the left block
+ * lies and in whether the right one is packed already. */
+#include "engine/kernels/gemm.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cblas.h>
+
+#include "engine/kernels/gemm_tile.h"
+#include "engine/kernels/isa.h"
+
+enum {
+    GEMM_COLS_PACKED = 512, /* columns of a task: its right block, times GEMM_DEPTH, fits L2 */
+    GEMM_COLS_RAW = 176,    /* as many as a right block packed on the stack has */
+    GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
+    GEMM_ALONE = 400000,    /* floating-point operations that do not repay waking a thread */
+};
+
+/* c (rows, cols) from left (rows, depth) and right (depth, cols). */
+struct gemm_job {
+    const struct gemm_tiles *tiles;
+    float *c;
+    size_t c_stride;
+    const float *left;
+    size_t left_stride;
+    enum gemm_left layout; /* ROWS: left[r * stride + d]; COLUMNS: left[d * stride + r] */
+    const float *panels;   /* right, packed; or NULL and: */
+    const float *right;    /* right[d * right_stride + col] */
+    size_t right_stride;
+    const float *bias; /* (cols) or NULL */
+    bool add;
+    size_t rows, cols, depth;
+    size_t task_rows, task_cols, row_tasks;
+};
+
+/* A rectangle of c, and the span of the contraction that is being added to it. */
+struct gemm_block {
+    size_t row, rows, col, cols, at, depth;
+    const float *panels;
+    size_t panel_step;
+};
+
+static size_t gemm_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t gemm_panels(size_t cols)
+{
+    return (cols + GEMM_PANEL - 1) / GEMM_PANEL;
+}
+
+/* Copy rows `row`.. of the left block to where a tile wants them. */
+static void gemm_left_copy(const struct gemm_job *job, float *scratch, size_t row, size_t rows,
+                           size_t at, size_t depth)
+{
+    if (job->layout == GEMM_LEFT_ROWS) {
+        for (size_t r = 0; r < rows; r++)
+            memcpy(scratch + r * GEMM_LEFT_STRIDE,
+                   job->left + (row + r) * job->left_stride + at, depth * sizeof(float));
+        return;
+    }
+    for (size_t d = 0; d < depth; d++)
+        memcpy(scratch + d * GEMM_PANEL, job->left + (at + d) * job->left_stride + row,
+               rows * sizeof(float));
+}
+
+/* Panels of right[at .. at+depth)[col .. col+cols), zeros beyond cols. */
+static void gemm_right_copy(const struct gemm_job *job, float *panels, size_t col, size_t cols,
+                            size_t at, size_t depth)
+{
+    for (size_t p = 0; p * GEMM_PANEL < cols; p++) {
+        const size_t width = gemm_min(cols - p * GEMM_PANEL, GEMM_PANEL);
+        const float *from = job->right + at * job->right_stride + col + p * GEMM_PANEL;
+        float *to = panels + p * depth * GEMM_PANEL;
+        for (size_t d = 0; d < depth; d++, from += job->right_stride, to += GEMM_PANEL) {
+            if (width == GEMM_PANEL) {
+                memcpy(to, from, GEMM_PANEL * sizeof(float));
+                continue;
+            }
+            memset(to, 0, GEMM_PANEL * sizeof(float));
+            memcpy(to, from, width * sizeof(float));
+        }
+    }
+}
+
+/* A tile whose last columns are not there: computed beside, and the rest copied. */
+static void gemm_edge(const struct gemm_tile *tile, gemm_tile_fn *fn, size_t rows, size_t cols)
+{
+    float from[GEMM_ROWS_MAX * GEMM_PANEL] = {0}, c[GEMM_ROWS_MAX * GEMM_PANEL];
+    for (size_t r = 0; tile->from && r < rows; r++)
+        memcpy(from + r * GEMM_PANEL, tile->from + r * tile->from_stride, cols * sizeof(float));
+    struct gemm_tile beside = *tile;
+    beside.from = from;
+    beside.from_stride = GEMM_PANEL;
+    beside.c = c;
+    beside.c_stride = GEMM_PANEL;
+    fn(&beside);
+    for (size_t r = 0; r < rows; r++)
+        memcpy(tile->c + r * tile->c_stride, c + r * GEMM_PANEL, cols * sizeof(float));
+}
+
+/* All columns of the block for `rows` rows that lie in `left`. */
+static void gemm_rows(const struct gemm_job *job, const struct gemm_block *block,
+                      const float *left, size_t row, size_t rows)
+{
+    struct gemm_tile tile = {.depth = block->depth,
+                             .left = left,
+                             .panel_step = block->panel_step,
+                             .c_stride = job->c_stride};
+    const bool first = block->at == 0;
+    const float *from = first ? (job->add ? job->c : job->bias) : job->c;
+    const size_t from_stride = first && !job->add ? 0 : job->c_stride;
+    gemm_tile_fn *const *const fn = job->tiles->fn[job->layout][rows - 1];
+
+    for (size_t col = 0; col < block->cols;) {
+        size_t log = GEMM_WIDTHS - 1; /* the widest tile that there are columns for */
+        while (log > 0 && (!fn[log] || col + ((size_t)GEMM_PANEL << log) > block->cols))
+            log--;
+        const size_t width = (size_t)GEMM_PANEL << log;
+        tile.panel = block->panels + col / GEMM_PANEL * block->panel_step;
+        tile.from = from ? from + row * from_stride + block->col + col : NULL;
+        tile.from_stride = from_stride;
+        tile.c = job->c + row * job->c_stride + block->col + col;
+        if (col + width <= block->cols)
+            fn[log](&tile);
+        else
+            gemm_edge(&tile, fn[log], rows, block->cols - col);
+        col += width;
+    }
+}
+
+static void gemm_block_run(const struct gemm_job *job, const struct gemm_block *block)
+{
+    _Alignas(64) float left[GEMM_LEFT_FLOATS > GEMM_ROWS_MAX * GEMM_LEFT_STRIDE
+                                ? GEMM_LEFT_FLOATS
+                                : GEMM_ROWS_MAX * GEMM_LEFT_STRIDE];
+    /* Equal shares: 16 rows are two tiles of 8, not of 14 and 2. */
+    const size_t tiles = (block->rows + job->tiles->rows_max - 1) / job->tiles->rows_max;
+    for (size_t t = 0; t < tiles; t++) {
+        const size_t begin = block->row + block->rows * t / tiles;
+        const size_t end = block->row + block->rows * (t + 1) / tiles;
+        gemm_left_copy(job, left, begin, end - begin, block->at, block->depth);
+        gemm_rows(job, block, left, begin, end - begin);
+    }
+}
+
+static void gemm_add_bias(const struct gemm_job *job, const struct gemm_block *block)
+{
+    for (size_t r = 0; r < block->rows; r++) {
+        float *c = job->c + (block->row + r) * job->c_stride + block->col;
+        for (size_t j = 0; j < block->cols; j++)
+            c[j] += job->bias[block->col + j];
+    }
+}
+
+static struct gemm_block gemm_task_block(const struct gemm_job *job, size_t i)
+{
+    struct gemm_block block = {.row = i % job->row_tasks * job->task_rows,
+                               .col = i / job->row_tasks * job->task_cols};
+    block.rows = gemm_min(job->rows - block.row, job->task_rows);
+    block.cols = gemm_min(job->cols - block.col, job->task_cols);
+    return block;
+}
+
+static void gemm_task_packed(void *arg, size_t i)
+{
+    const struct gemm_job *job = arg;
+    struct gemm_block block = gemm_task_block(job, i);
+    if (job->add && job->bias)
+        gemm_add_bias(job, &block);
+    block.panel_step = job->depth * GEMM_PANEL;
+    do { /* once also where depth is 0: the result is the bias */
+        block.depth = gemm_min(job->depth - block.at, GEMM_DEPTH);
+        block.panels =
+            job->panels + block.col / GEMM_PANEL * block.panel_step + block.at * GEMM_PANEL;
+        gemm_block_run(job, &block);
+        block.at += block.depth;
+    } while (block.at < job->depth);
+}
+
+static void gemm_task_raw(void *arg, size_t i)
+{
+    const struct gemm_job *job = arg;
+    _Alignas(64) float panels[GEMM_COLS_RAW * GEMM_DEPTH];
+    struct gemm_block block = gemm_task_block(job, i);
+    do {
+        block.depth = gemm_min(job->depth - block.at, GEMM_DEPTH);
+        gemm_right_copy(job, panels, block.col, block.cols, block.at, block.depth);
+        block.panels = panels;
+        block.panel_step = block.depth * GEMM_PANEL;
+        gemm_block_run(job, &block);
+        block.at += block.depth;
+    } while (block.at < job->depth);
+}
+
+/* Cut c into tasks: about four a thread, so that an uneven machine still shares evenly. */
+static void gemm_run(struct pool *pool, struct gemm_job *job)
+{
+    if (job->rows == 0 || job->cols == 0)
+        return;
+    job->tiles = gemm_tiles_for(isa_used());
+    const bool alone =
+        pool_threads(pool) == 1 ||
+        2.0 * (double)job->rows * (double)job->cols * (double)job->depth < (double)GEMM_ALONE;
+    const size_t cols_max = job->panels ? GEMM_COLS_PACKED : GEMM_COLS_RAW;
+    size_t col_tasks = (job->cols + cols_max - 1) / cols_max;
+    job->row_tasks = 1;
+    if (!alone) {
+        const size_t want = 4 * pool_threads(pool);
+        job->row_tasks = (job->rows + GEMM_ROWS_TASK - 1) / GEMM_ROWS_TASK;
+        if (job->row_tasks * col_tasks < want)
+            col_tasks = (want + job->row_tasks - 1) / job->row_tasks;
+    }
+    job->task_rows = (job->rows + job->row_tasks - 1) / job->row_tasks;
+    job->row_tasks = (job->rows + job->task_rows - 1) / job->task_rows;
+    /* whole pairs of panels */
+    job->task_cols = ((job->cols + col_tasks - 1) / col_tasks + 31) / 32 * 32;
+    if (job->task_cols > cols_max)
+        job->task_cols = cols_max;
+    col_tasks = (job->cols + job->task_cols - 1) / job->task_cols;
+    pool_run(alone ? NULL : pool, job->row_tasks * col_tasks,
+             job->panels ? gemm_task_packed : gemm_task_raw, job);
+}
+
+void gemm_forward(struct pool *pool, float *y, size_t y_stride, const float *x, size_t x_stride,
+                  const struct gemm_packed *w, const float *bias, size_t M, enum gemm_into into)
+{
+    assert(w->panels && y_stride >= w->N && x_stride >= w->K);
+    struct gemm_job job = {.c = y,
+                           .c_stride = y_stride,
+                           .left = x,
+                           .left_stride = x_stride,
+                           .layout = GEMM_LEFT_ROWS,
+                           .panels = w->panels,
+                           .bias = bias,
+                           .add = into == GEMM_ADD,
+                           .rows = M,
+                           .cols = w->N,
+                           .depth = w->K};
+    gemm_run(pool, &job);
+}
+
+static enum gemm_library gemm_library_used = GEMM_OWN;
+
+void gemm_backward_use(enum gemm_library library)
+{
+    gemm_library_used = library;
+}
+
+/* c (rows, cols) = left right, or += ; left as it is, or transposed. */
+static void gemm_blas(struct pool *pool, const struct gemm_job *job)
+{
+    if (job->rows == 0 || job->cols == 0)
+        return;
+    assert(job->rows <= INT32_MAX && job->cols <= INT32_MAX && job->depth <= INT32_MAX);
+    assert(job->left_stride <= INT32_MAX && job->right_stride <= INT32_MAX &&
+           job->c_stride <= INT32_MAX);
+    openblas_set_num_threads((int)pool_threads(pool));
+    cblas_sgemm(CblasRowMajor, job->layout == GEMM_LEFT_ROWS ? CblasNoTrans : CblasTrans,
+                CblasNoTrans, (blasint)job->rows, (blasint)job->cols, (blasint)job->depth, 1.0f,
+                job->left, (blasint)job->left_stride, job->right, (blasint)job->right_stride,
+                job->add ? 1.0f : 0.0f, job->c, (blasint)job->c_stride);
+}
+
+static void gemm_backward(struct pool *pool, struct gemm_job *job)
+{
+    if (gemm_library_used == GEMM_OPENBLAS)
+        gemm_blas(pool, job);
+    else
+        gemm_run(pool, job);
+}
+
+void gemm_dx(struct pool *pool, float *dx, size_t dx_stride, const float *dy, size_t dy_stride,
+             const float *w, size_t w_stride, size_t M, size_t N, size_t K, enum gemm_into into)
+{
+    assert(dx_stride >= K && dy_stride >= N && w_stride >= K);
+    struct gemm_job job = {.c = dx,
+                           .c_stride = dx_stride,
+                           .left = dy,
+                           .left_stride = dy_stride,
+                           .layout = GEMM_LEFT_ROWS,
+                           .right = w,
+                           .right_stride = w_stride,
+                           .add = into == GEMM_ADD,
+                           .rows = M,
+                           .cols = K,
+                           .depth = N};
+    gemm_backward(pool, &job);
+}
+
+void gemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
+             const float *x, size_t x_stride, size_t M, size_t N, size_t K)
+{
+    assert(dw_stride >= K && dy_stride >= N && x_stride >= K);
+    if (M == 0)
+        return;
+    struct gemm_job job = {.c = dw,
+                           .c_stride = dw_stride,
+                           .left = dy,
+                           .left_stride = dy_stride,
+                           .layout = GEMM_LEFT_COLUMNS,
+                           .right = x,
+                           .right_stride = x_stride,
+                           .add = true,
+                           .rows = N,
+                           .cols = K,
+                           .depth = M};
+    gemm_backward(pool, &job);
+}
+
+/* ---- the bias gradient, and packing ---- */
+
+struct gemm_db_job {
+    float *db;
+    const float *dy;
+    size_t stride, M, N;
+};
+
+enum { GEMM_DB_COLS = 256 };
+
+static void gemm_db_task(void *arg, size_t i)
+{
+    const struct gemm_db_job *job = arg;
+    const size_t begin = i * GEMM_DB_COLS, end = gemm_min(begin + GEMM_DB_COLS, job->N);
+    for (size_t m = 0; m < job->M; m++) {
+        const float *dy = job->dy + m * job->stride;
+        for (size_t n = begin; n < end; n++)
+            job->db[n] += dy[n];
+    }
+}
+
+void gemm_db(struct pool *pool, float *db, const float *dy, size_t dy_stride, size_t M,
+             size_t N)
+{
+    struct gemm_db_job job = {db, dy, dy_stride, M, N};
+    pool_run(pool, (N + GEMM_DB_COLS - 1) / GEMM_DB_COLS, gemm_db_task, &job);
+}
+
+size_t gemm_packed_floats(size_t N, size_t K)
+{
+    return gemm_panels(N) * GEMM_PANEL * K;
+}
+
+struct gemm_pack_job {
+    float *panels;
+    const float *w;
+    size_t stride, N, K;
+};
+
+static void gemm_pack_task(void *arg, size_t p)
+{
+    const struct gemm_pack_job *job = arg;
+    float *panel = job->panels + p * GEMM_PANEL * job->K;
+    const float *w = job->w + p * GEMM_PANEL * job->stride;
+    const size_t width = gemm_min(job->N - p * GEMM_PANEL, GEMM_PANEL);
+    if (width < GEMM_PANEL)
+        memset(panel, 0, GEMM_PANEL * job->K * sizeof(float));
+    for (size_t k = 0; k < job->K; k++)
+        for (size_t j = 0; j < width; j++)
+            panel[k * GEMM_PANEL + j] = w[j * job->stride + k];
+}
+
+void gemm_pack(struct pool *pool, struct gemm_packed *packed, float *storage, const float *w,
+               size_t w_stride, size_t N, size_t K)
+{
+    assert(w_stride >= K);
+    struct gemm_pack_job job = {storage, w, w_stride, N, K};
+    pool_run(pool, gemm_panels(N), gemm_pack_task, &job);
+    *packed = (struct gemm_packed){storage, N, K};
+}

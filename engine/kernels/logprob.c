@@ -1,0 +1,181 @@
+/* logprob.c -- see logprob.h. */
+#include "engine/kernels/logprob.h"
+
+#include <assert.h>
+
+#include "engine/kernels/isa.h"
+#include "engine/kernels/lanes.h"
+#include "engine/kernels/vmath.h"
+
+enum { LOGPROB_BLOCK = 256 }; /* a multiple of LANES */
+
+static size_t logprob_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline ISA_BODY void logprob_max_body(float *max, const float *z, size_t n)
+{
+    float lane[LANES];
+    for (size_t l = 0; l < LANES; l++)
+        lane[l] = -INFINITY;
+    size_t v = 0;
+    for (; v + LANES <= n; v += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
+    for (size_t l = 0; v + l < n; l++)
+        lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
+    *max = lane[0];
+    for (size_t l = 1; l < LANES; l++)
+        *max = lane[l] > *max ? lane[l] : *max;
+}
+ISA_FUNCTION(logprob_max, (float *max, const float *z, size_t n), (max, z, n))
+
+/* The first index that holds the maximum: find its block, then it. */
+static size_t logprob_first(const float *z, float max, size_t V)
+{
+    for (size_t at = 0; at < V; at += LOGPROB_BLOCK) {
+        const size_t n = logprob_min(V - at, LOGPROB_BLOCK);
+        float here;
+        logprob_max(&here, z + at, n);
+        if (here < max)
+            continue;
+        for (size_t v = at; v < at + n; v++)
+            if (z[v] >= max)
+                return v;
+    }
+    return 0; /* all NaN */
+}
+
+struct logprob_sums {
+    double e, es; /* sum of e^(s - max), and of that times (s - max) */
+};
+
+static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, const float *z,
+                                             float scale, float max, size_t V)
+{
+    double total[LANES] = {0}, total_s[LANES] = {0};
+    for (size_t at = 0; at < V; at += LOGPROB_BLOCK) {
+        const size_t n = V - at < LOGPROB_BLOCK ? V - at : LOGPROB_BLOCK;
+        float lane[LANES] = {0}, lane_s[LANES] = {0};
+        size_t v = at;
+        for (; v + LANES <= at + n; v += LANES)
+            for (size_t l = 0; l < LANES; l++) {
+                const float s = z[v + l] * scale - max, e = vmath_exp(s);
+                lane[l] += e;
+                /* e is 0 where s is -infinity: their product is 0, not NaN */
+                lane_s[l] = fmaf(e, s < -1000.0f ? -1000.0f : s, lane_s[l]);
+            }
+        for (size_t l = 0; v + l < at + n; l++) {
+            const float s = z[v + l] * scale - max, e = vmath_exp(s);
+            lane[l] += e;
+            lane_s[l] = fmaf(e, s < -1000.0f ? -1000.0f : s, lane_s[l]);
+        }
+        for (size_t l = 0; l < LANES; l++) {
+            total[l] += (double)lane[l];
+            total_s[l] += (double)lane_s[l];
+        }
+    }
+    sums->e = lanes_tree_double(total);
+    sums->es = lanes_tree_double(total_s);
+}
+ISA_FUNCTION(logprob_sum,
+             (struct logprob_sums * sums, const float *z, float scale, float max, size_t V),
+             (sums, z, scale, max, V))
+
+struct logprob logprob_row(const float *logits, int32_t target, float inv_temperature, size_t V)
+{
+    assert(target >= 0 && (size_t)target < V);
+    assert(inv_temperature > 0.0f);
+    struct logprob out;
+    float max;
+    logprob_max(&max, logits, V);
+    out.argmax = (int32_t)logprob_first(logits, max, V);
+    out.max = max * inv_temperature; /* rounding keeps order: the greatest s */
+    struct logprob_sums sums;
+    logprob_sum(&sums, logits, inv_temperature, out.max, V);
+    out.log_sum = vmath_log((float)sums.e);
+    out.logp = logits[target] * inv_temperature - out.max - out.log_sum;
+    out.entropy = out.log_sum - (float)(sums.es / sums.e);
+    return out;
+}
+
+struct logprob_job {
+    struct logprob *out;
+    float *dlogits;
+    const float *logits;
+    size_t stride;
+    const struct logprob *of;
+    const int32_t *target;
+    const float *dlogp, *dentropy;
+    float inv_temperature;
+    size_t V;
+};
+
+static void logprob_forward_task(void *arg, size_t i)
+{
+    const struct logprob_job *job = arg;
+    job->out[i] = logprob_row(job->logits + i * job->stride, job->target[i],
+                              job->inv_temperature, job->V);
+}
+
+void logprob_forward(struct pool *pool, struct logprob *out, const float *logits, size_t stride,
+                     const int32_t *target, float inv_temperature, size_t rows, size_t V)
+{
+    assert(stride >= V);
+    struct logprob_job job = {.out = out,
+                              .logits = logits,
+                              .stride = stride,
+                              .target = target,
+                              .inv_temperature = inv_temperature,
+                              .V = V};
+    pool_run(pool, rows, logprob_forward_task, &job);
+}
+
+/* All but the term of the target.  In blocks, read before written: dz may be z. */
+static inline ISA_BODY void logprob_slope_body(float *dz, const float *z,
+                                               const struct logprob *of, float scale,
+                                               float dlogp, float dentropy, size_t V)
+{
+    float d[LOGPROB_BLOCK];
+    for (size_t at = 0; at < V; at += LOGPROB_BLOCK) {
+        const size_t n = V - at < LOGPROB_BLOCK ? V - at : LOGPROB_BLOCK;
+        for (size_t v = 0; v < n; v++) {
+            const float log_p = z[at + v] * scale - of->max - of->log_sum;
+            const float p = vmath_exp(log_p);
+            const float finite = log_p < -1000.0f ? -1000.0f : log_p;
+            d[v] = -scale * p * fmaf(dentropy, finite + of->entropy, dlogp);
+        }
+        memcpy(dz + at, d, n * sizeof(float));
+    }
+}
+ISA_FUNCTION(logprob_slope,
+             (float *dz, const float *z, const struct logprob *of, float scale, float dlogp,
+              float dentropy, size_t V),
+             (dz, z, of, scale, dlogp, dentropy, V))
+
+static void logprob_backward_task(void *arg, size_t i)
+{
+    const struct logprob_job *job = arg;
+    float *dz = job->dlogits + i * job->stride;
+    logprob_slope(dz, job->logits + i * job->stride, &job->of[i], job->inv_temperature,
+                  job->dlogp[i], job->dentropy ? job->dentropy[i] : 0.0f, job->V);
+    dz[job->target[i]] += job->inv_temperature * job->dlogp[i];
+}
+
+void logprob_backward(struct pool *pool, float *dlogits, const float *logits, size_t stride,
+                      const struct logprob *of, const int32_t *target, const float *dlogp,
+                      const float *dentropy, float inv_temperature, size_t rows, size_t V)
+{
+    assert(stride >= V);
+    struct logprob_job job = {.dlogits = dlogits,
+                              .logits = logits,
+                              .stride = stride,
+                              .of = of,
+                              .target = target,
+                              .dlogp = dlogp,
+                              .dentropy = dentropy,
+                              .inv_temperature = inv_temperature,
+                              .V = V};
+    pool_run(pool, rows, logprob_backward_task, &job);
+}
