@@ -215,6 +215,9 @@ enum err_code config_enter(struct config_reader *reader, const char *path, bool 
 
 enum err_code config_refuse_key(struct config_reader *reader, const char *path, struct err *err)
 {
+    if (config_is_section(reader->schema, path))
+        return err_set(err, ERR_USAGE, "%s: %s holds keys of its own, not a value or a list",
+                       config_where(reader), path);
     const char *have[2 * CONFIG_KEYS_MAX];
     char sections[CONFIG_KEYS_MAX][32];
     size_t n = 0;

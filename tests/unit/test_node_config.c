@@ -107,7 +107,8 @@ static void config_refuses_what_is_not_exactly_the_type(void **state)
     refuses(GOOD "ppo:\n  whiten: yes\n", "ppo.whiten must be true or false, not \"yes\"");
     refuses(GOOD "ppo:\n  gamma:\n", "ppo.gamma has no value");
     refuses(GOOD "ppo:\n  gamma: [1]\n", "ppo.gamma takes a single value, not a list");
-    refuses(GOOD "ppo: 3\n", "there is no key \"ppo\"");
+    refuses(GOOD "ppo: 3\n", "ppo holds keys of its own, not a value or a list");
+    refuses(GOOD "ppo: [3]\n", "ppo holds keys of its own, not a value or a list");
 }
 
 static void config_refuses_yaml_that_hides_something(void **state)
@@ -119,7 +120,7 @@ static void config_refuses_yaml_that_hides_something(void **state)
     refuses("run:\n  dir: *a\n", "aliases are not taken");
     refuses("run: !!str x\n", "anchors and tags are not taken");
     refuses(GOOD "---\nrun:\n", "a second document begins");
-    refuses("run: [\n", "run.yaml:2: not YAML");
+    refuses("run:\n  dir: \"x\n", "run.yaml:3: not YAML");
     refuses("", "is empty");
     refuses("- 1\n", "must be a mapping");
     refuses("run:\n  dir: x\n  steps: 1\nmodel:\n  policy: p\n", "data.prompts has no value");

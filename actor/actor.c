@@ -1,0 +1,320 @@
+/* actor.c -- see actor.h. */
+#include "actor/actor.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "engine/generate.h"
+#include "engine/model.h"
+#include "engine/pool.h"
+#include "engine/tokenizer.h"
+#include "node/weights.h"
+
+#define ACTOR_PULL_MS    60000u
+#define ACTOR_LEASES_MAX WORKER_INBOX_MAX
+#define ACTOR_NO_VERSION UINT64_MAX
+
+/* An item in the generator, and which lease it came with. */
+struct actor_item {
+    bool busy;
+    uint64_t lease;
+    struct wire_item item;
+};
+
+/* What one turn of the generator finished, gathered into messages by lease. */
+struct actor_turn {
+    struct wire_item *items; /* (n) */
+    uint64_t *lease;         /* (n) */
+    size_t n, ids_n;
+    int32_t *ids;
+    float *logp;
+};
+
+struct actor {
+    const struct run_config *config;
+    struct wire_context *context;
+    struct pool *pool;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct generator *generator;
+    float *start_w;   /* version 0, kept: references and restarts ask for it */
+    uint64_t version; /* in model->w */
+
+    struct actor_item *items; /* (WIRE_ITEMS_MAX) */
+    size_t busy;
+    struct message waiting[ACTOR_LEASES_MAX]; /* leases for another version, in order */
+    size_t waiting_n;
+    struct actor_turn turn;
+    struct worker *worker;
+};
+
+static enum err_code actor_allocate(struct actor *actor, struct err *err)
+{
+    const size_t ids = (size_t)WIRE_ITEMS_MAX * actor->config->max_new_tokens;
+    actor->items = calloc(WIRE_ITEMS_MAX, sizeof *actor->items);
+    actor->start_w = malloc(model_bytes(actor->model));
+    actor->turn.items = calloc(WIRE_ITEMS_MAX, sizeof *actor->turn.items);
+    actor->turn.lease = calloc(WIRE_ITEMS_MAX, sizeof *actor->turn.lease);
+    actor->turn.ids = malloc(ids * sizeof *actor->turn.ids);
+    actor->turn.logp = malloc(ids * sizeof *actor->turn.logp);
+    if (!actor->items || !actor->start_w || !actor->turn.items || !actor->turn.lease ||
+        !actor->turn.ids || !actor->turn.logp)
+        return err_set(err, ERR_NOMEM, "out of memory for the actor");
+    memcpy(actor->start_w, actor->model->w, model_bytes(actor->model));
+    return ERR_OK;
+}
+
+enum err_code actor_new(struct actor **out, const struct run_config *config,
+                        struct wire_context *context, struct err *err)
+{
+    struct actor *actor = calloc(1, sizeof *actor);
+    if (!actor)
+        return err_set(err, ERR_NOMEM, "out of memory for the actor");
+    enum err_code rc;
+    actor->config = config;
+    actor->context = context;
+    const size_t tokens_max = (size_t)config->prompt_tokens_max + config->max_new_tokens;
+
+    if (!(actor->pool = pool_new(config->actor_threads, err)) ||
+        !(actor->model = model_load(config->policy, err)) ||
+        !(actor->tokenizer = tokenizer_load(config->policy, err))) {
+        rc = err->code;
+        goto out;
+    }
+    const size_t cache =
+        tokens_max < actor->model->config.T ? tokens_max : actor->model->config.T;
+    actor->generator = generator_new(actor->model, actor->pool, actor->tokenizer,
+                                     config->actor_rows, cache, err);
+    rc = actor->generator ? actor_allocate(actor, err) : err->code;
+out:
+    if (rc) {
+        actor_free(actor);
+        return rc;
+    }
+    *out = actor;
+    return ERR_OK;
+}
+
+void actor_free(struct actor *actor)
+{
+    if (!actor)
+        return;
+    for (size_t i = 0; i < actor->waiting_n; i++)
+        message_release(&actor->waiting[i]);
+    generator_free(actor->generator);
+    tokenizer_free(actor->tokenizer);
+    model_free(actor->model);
+    pool_free(actor->pool);
+    free(actor->items);
+    free(actor->start_w);
+    free(actor->turn.items);
+    free(actor->turn.lease);
+    free(actor->turn.ids);
+    free(actor->turn.logp);
+    free(actor);
+}
+
+static bool actor_stopping(void *ctx)
+{
+    return worker_stopping(ctx);
+}
+
+/* Put the lease's version into the model.  The generator must be idle. */
+static enum err_code actor_use_version(struct actor *actor, const struct message *lease,
+                                       struct err *err)
+{
+    if (actor->version == lease->version)
+        return ERR_OK;
+    assert(actor->busy == 0);
+    if (lease->version == 0) {
+        memcpy(actor->model->w, actor->start_w, model_bytes(actor->model));
+    } else {
+        actor->version = ACTOR_NO_VERSION; /* until the pull is whole */
+        const enum err_code rc = weights_pull(
+            actor->context, lease->text, lease->version, actor->model->w,
+            model_bytes(actor->model), NULL, ACTOR_PULL_MS, actor_stopping, actor->worker, err);
+        if (rc)
+            return rc;
+    }
+    actor->model->generation += 1;
+    generator_weights_changed(actor->generator);
+    actor->version = lease->version;
+    return ERR_OK;
+}
+
+static struct generate_request actor_request(const struct actor *actor,
+                                             const struct wire_item *item)
+{
+    const struct run_config *c = actor->config;
+    return (struct generate_request){
+        .prompt_tokens = item->prompt_tokens,
+        .max_new_tokens = c->max_new_tokens,
+        .sampling = {c->temperature, c->top_k, c->top_p, c->min_p},
+        .seed = c->seed,
+        .stream = item->kind == WIRE_WORK_REFERENCE ? RNG_STREAM_REFERENCE : RNG_STREAM_ROLLOUT,
+        .a = item->a,
+        .b = item->b,
+    };
+}
+
+/* Hand a lease's items to the generator. */
+static enum err_code actor_add(struct actor *actor, const struct message *lease,
+                               struct err *err)
+{
+    const char *stops[RUN_STOPS_MAX];
+    for (uint32_t i = 0; i < actor->config->stops; i++)
+        stops[i] = actor->config->stop[i];
+    const int32_t *ids = lease->frame[0].data;
+    size_t slot = 0;
+    for (uint32_t i = 0; i < lease->items_n; i++) {
+        const struct wire_item *item = &lease->items[i];
+        while (slot < WIRE_ITEMS_MAX && actor->items[slot].busy)
+            slot++;
+        if (slot == WIRE_ITEMS_MAX)
+            return err_set(err, ERR_VALUE, "more than %u items at once", WIRE_ITEMS_MAX);
+        struct generate_request request = actor_request(actor, item);
+        request.tag = slot;
+        request.prompt = ids;
+        request.stop_strings = stops;
+        request.stop_strings_n = actor->config->stops;
+        const enum err_code rc = generator_add(actor->generator, &request, err);
+        if (rc)
+            return rc;
+        actor->items[slot] = (struct actor_item){true, lease->lease, *item};
+        actor->busy += 1;
+        ids += item->prompt_tokens;
+    }
+    worker_set_held(actor->worker, (uint32_t)actor->busy);
+    return ERR_OK;
+}
+
+/* A lease this actor cannot do: drop what of it runs, say so. */
+static enum err_code actor_give_back(struct actor *actor, const struct message *lease,
+                                     const struct err *why, struct err *err)
+{
+    log_warn("LEASE-BACK", "lease %llu of version %llu: %s", (unsigned long long)lease->lease,
+             (unsigned long long)lease->version, why->text);
+    return worker_send_failed(actor->worker, lease, why->text, err);
+}
+
+/* Take the lease now, where its version is the one at hand or nothing is under way. */
+static enum err_code actor_begin(struct actor *actor, struct message *lease, struct err *err)
+{
+    struct err why = {0};
+    enum err_code rc = ERR_OK;
+    if (actor_use_version(actor, lease, &why) || actor_add(actor, lease, &why))
+        rc = actor_give_back(actor, lease, &why, err);
+    message_release(lease);
+    return rc;
+}
+
+/* Leases that wait come first, in order; a later one may pass only within one version. */
+static enum err_code actor_take_leases(struct actor *actor, struct err *err)
+{
+    struct message lease;
+    const bool idle = actor->busy == 0 && actor->waiting_n == 0;
+    bool have = idle ? worker_wait_lease(actor->worker, &lease, WORKER_FOREVER)
+                     : worker_poll_lease(actor->worker, &lease);
+    for (; have; have = worker_poll_lease(actor->worker, &lease)) {
+        if (actor->waiting_n == ACTOR_LEASES_MAX) {
+            const struct err full = {.text = "too many leases wait for another version"};
+            const enum err_code rc = actor_give_back(actor, &lease, &full, err);
+            message_release(&lease);
+            if (rc)
+                return rc;
+            continue;
+        }
+        actor->waiting[actor->waiting_n++] = lease;
+    }
+    while (actor->waiting_n > 0) {
+        struct message *first = &actor->waiting[0];
+        if (actor->busy > 0 && first->version != actor->version)
+            return ERR_OK;
+        struct message next = *first;
+        actor->waiting_n -= 1;
+        memmove(first, first + 1, actor->waiting_n * sizeof *first);
+        const enum err_code rc = actor_begin(actor, &next, err);
+        if (rc)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+static enum wire_finish actor_finish(enum generate_finish finish)
+{
+    switch (finish) {
+    case GENERATE_FINISH_EOS: return WIRE_FINISH_EOS;
+    case GENERATE_FINISH_STOP: return WIRE_FINISH_STOP;
+    case GENERATE_FINISH_LENGTH: return WIRE_FINISH_LENGTH;
+    }
+    return WIRE_FINISH_NONE;
+}
+
+/* The generator's callback: copy the result aside; the turn is sent when it is over. */
+static void actor_on_result(void *arg, const struct generate_result *result)
+{
+    struct actor *actor = arg;
+    struct actor_item *slot = &actor->items[result->tag];
+    assert(slot->busy);
+    struct actor_turn *turn = &actor->turn;
+    struct wire_item *item = &turn->items[turn->n];
+    *item = slot->item;
+    item->response_tokens = result->tokens;
+    item->finish = actor_finish(result->finish);
+    turn->lease[turn->n] = slot->lease;
+    memcpy(turn->ids + turn->ids_n, result->ids, result->tokens * sizeof *turn->ids);
+    memcpy(turn->logp + turn->ids_n, result->logp, result->tokens * sizeof *turn->logp);
+    turn->n += 1;
+    turn->ids_n += result->tokens;
+    slot->busy = false;
+    actor->busy -= 1;
+}
+
+/* One message for each run of results of one lease. */
+static enum err_code actor_send_turn(struct actor *actor, struct err *err)
+{
+    struct actor_turn *turn = &actor->turn;
+    size_t at = 0;
+    for (size_t first = 0, end; first < turn->n; first = end) {
+        size_t tokens = 0;
+        for (end = first; end < turn->n && turn->lease[end] == turn->lease[first]; end++)
+            tokens += turn->items[end].response_tokens;
+        const struct message result = {
+            .type = MESSAGE_GENERATE_RESULT,
+            .lease = turn->lease[first],
+            .version = actor->version,
+            .items = turn->items + first,
+            .items_n = (uint32_t)(end - first),
+            .frames_n = 2,
+            .frame = {{turn->ids + at, tokens * sizeof *turn->ids},
+                      {turn->logp + at, tokens * sizeof *turn->logp}},
+        };
+        const enum err_code rc = worker_send(actor->worker, &result, err);
+        if (rc)
+            return rc;
+        at += tokens;
+    }
+    turn->n = turn->ids_n = 0;
+    worker_set_held(actor->worker, (uint32_t)actor->busy);
+    return ERR_OK;
+}
+
+enum err_code actor_compute(struct worker *worker, void *ctx, struct err *err)
+{
+    struct actor *actor = ctx;
+    actor->worker = worker;
+    pool_thread_init();
+    while (!worker_stopping(worker)) {
+        enum err_code rc = actor_take_leases(actor, err);
+        if (rc == ERR_OK && actor->busy > 0) {
+            generator_step(actor->generator, actor_on_result, actor);
+            worker_progress(worker);
+            rc = actor_send_turn(actor, err);
+        }
+        if (rc)
+            return worker_stopping(worker) ? ERR_OK : rc;
+    }
+    return ERR_OK;
+}

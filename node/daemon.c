@@ -1,0 +1,125 @@
+/* daemon.c -- see daemon.h. */
+#define _GNU_SOURCE /* prctl's header wants it; getopt_long */
+#include "node/daemon.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+static void daemon_help(const char *program)
+{
+    printf(
+        "usage: %s --config FILE [options] [KEY=VALUE ...]\n"
+        "\n"
+        "One of the processes of a run; `rlhf run FILE` starts them all.  On another machine\n"
+        "it is started by hand with the same config file and the run's endpoints.\n"
+        "\n"
+        "  --config FILE        the run's YAML file; KEY=VALUE after it override keys of it\n"
+        "  --name NAME          unique in the run, e.g. actor-3\n"
+        "  --control ENDPOINT   the coordinator, e.g. tcp://10.0.0.1:5555\n"
+        "  --bulk ENDPOINT      learner: where to serve weights\n"
+        "  --http ADDRESS:PORT  coordinator: metrics, health, status\n"
+        "  --log-level LEVEL    debug, info, warn, error (info)\n"
+        "  --supervised         end when the parent process does\n"
+        "  --help, --version\n",
+        program);
+}
+
+static int daemon_log_level(const char *word, enum log_level *level)
+{
+    static const char *const words[] = {"debug", "info", "warn", "error"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(word, words[i]) == 0) {
+            *level = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+/* The options; -1 to go on. */
+static int daemon_options_read(int argc, char **argv, struct daemon_options *options,
+                               enum log_level *level)
+{
+    static const struct option known[] = {
+        {"config", required_argument, NULL, 'c'},  {"name", required_argument, NULL, 'n'},
+        {"control", required_argument, NULL, 'e'}, {"bulk", required_argument, NULL, 'b'},
+        {"http", required_argument, NULL, 'p'},    {"log-level", required_argument, NULL, 'l'},
+        {"supervised", no_argument, NULL, 's'},    {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        switch (c) {
+        case 'c': options->config_path = optarg; break;
+        case 'n': options->name = optarg; break;
+        case 'e': options->control = optarg; break;
+        case 'b': options->bulk = optarg; break;
+        case 'p': options->http = optarg; break;
+        case 's': prctl(PR_SET_PDEATHSIG, SIGTERM); break;
+        case 'h': daemon_help(options->program); return EX_OK;
+        case 'V': printf("%s %s\n", options->program, RLHF_VERSION); return EX_OK;
+        case 'l':
+            if (daemon_log_level(optarg, level) == 0)
+                break;
+            fprintf(stderr, "%s: --log-level must be debug, info, warn or error, not \"%s\"\n",
+                    options->program, optarg);
+            return EX_USAGE;
+        default: return EX_USAGE; /* getopt_long has said why */
+        }
+    }
+    if (!options->config_path) {
+        fprintf(stderr, "%s: --config FILE is missing; --help says more\n", options->program);
+        return EX_USAGE;
+    }
+    return -1;
+}
+
+int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,
+                 struct run_config *config)
+{
+    static char program[64], name[64];
+    snprintf(program, sizeof program, "rlhf-%s", role);
+    snprintf(name, sizeof name, "%s-0", role);
+    *options = (struct daemon_options){.program = program, .name = name};
+
+    enum log_level level = LOG_LEVEL_INFO;
+    const int status = daemon_options_read(argc, argv, options, &level);
+    if (status >= 0)
+        return status;
+    log_open(options->name, STDERR_FILENO, level);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct err err = {0};
+    const enum err_code rc =
+        run_config_load(config, options->config_path, (const char *const *)argv + optind,
+                        (size_t)(argc - optind), &err);
+    if (rc) {
+        fprintf(stderr, "%s: %s\n", options->program, err.text);
+        return err_exit_code(rc);
+    }
+    if (!options->control)
+        options->control = config->control_endpoint;
+    if (!options->bulk)
+        options->bulk = config->bulk_endpoint;
+    if (!options->http)
+        options->http = config->http_listen;
+    if (options->control[0] == '\0') {
+        fprintf(stderr, "%s: no control endpoint: give --control, or endpoints.control in %s\n",
+                options->program, options->config_path);
+        return EX_USAGE;
+    }
+    return -1;
+}
+
+int daemon_end(enum err_code rc, const struct err *err)
+{
+    if (rc != ERR_OK)
+        log_error("END", "%s", err->text);
+    return err_exit_code(rc);
+}

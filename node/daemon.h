@@ -1,0 +1,36 @@
+/*
+ * daemon.h -- how actor, reward, learner and coordinator begin: command line, config, log.
+ *
+ *     rlhf-actor --config FILE --name actor-0 --control ENDPOINT [--bulk ENDPOINT]
+ *                [--http ADDRESS:PORT] [--log-level debug|info|warn|error] [KEY=VALUE ...]
+ *
+ * An endpoint given here wins over the config's.  With --supervised the process asks the kernel
+ * for SIGTERM when its parent dies, so that nothing is left behind a killed `rlhf run`.
+ */
+#ifndef NODE_DAEMON_H
+#define NODE_DAEMON_H
+
+#include "base/err.h"
+#include "node/run_config.h"
+
+struct daemon_options {
+    const char *program;     /* "rlhf-actor" */
+    const char *config_path; /* borrowed from argv, as all of these */
+    const char *name;        /* default: the role with "-0" */
+    const char *control;     /* default: endpoints.control */
+    const char *bulk;        /* default: endpoints.bulk */
+    const char *http;        /* default: endpoints.http */
+};
+
+/*
+ * Read the command line and the config file, open the log on standard error, ignore SIGPIPE.
+ * Returns -1 to go on, or the exit status to end with at once (0 after --help or --version,
+ * EX_USAGE, EX_CONFIG, ...); what a person must know has then been printed.
+ */
+int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,
+                 struct run_config *config);
+
+/* Log err as one line and return its exit status; 0 for ERR_OK. */
+int daemon_end(enum err_code rc, const struct err *err);
+
+#endif
