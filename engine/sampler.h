@@ -19,8 +19,12 @@
 #define SAMPLER_STOPS_MAX 8
 #define SAMPLER_STOP_BYTES 64
 
+/* Below the least, logits / temperature overflow; above the greatest, every model is noise. */
+#define SAMPLER_TEMPERATURE_MIN 1e-3f
+#define SAMPLER_TEMPERATURE_MAX 100.0f
+
 struct sampler_params {
-    float temperature; /* >= 0 */
+    float temperature; /* 0, or SAMPLER_TEMPERATURE_MIN .. _MAX */
     uint32_t top_k;    /* 0: off */
     float top_p;       /* (0,1]; 1: off */
     float min_p;       /* [0,1); 0: off */

@@ -1,0 +1,74 @@
+/* lines.c -- see lines.h. */
+#include "cli/lines.h"
+
+#include <string.h>
+
+#include "base/json.h"
+
+enum err_code lines_open(struct lines *lines, const char *path, struct err *err)
+{
+    *lines = (struct lines){0};
+    buf_init(&lines->line, LINES_BYTES_MAX);
+    const bool standard = strcmp(path, "-") == 0;
+    const char *name = standard ? "standard input" : path;
+    if (strlen(name) >= sizeof lines->path)
+        return err_set(err, ERR_VALUE, "%.80s...: the path is too long", name);
+    memcpy(lines->path, name, strlen(name));
+    lines->file = standard ? stdin : fopen(path, "re");
+    return lines->file ? ERR_OK : err_errno(err, "%s", path);
+}
+
+void lines_close(struct lines *lines)
+{
+    if (lines->file && lines->file != stdin)
+        fclose(lines->file);
+    lines->file = NULL;
+    buf_release(&lines->line);
+}
+
+static bool lines_is_blank(const struct buf *line)
+{
+    return line->len == 0 || strspn(line->data, " \t\r") == line->len;
+}
+
+enum err_code lines_next(struct lines *lines, bool *more, struct err *err)
+{
+    do {
+        buf_clear(&lines->line);
+        lines->number++;
+        snprintf(lines->where, sizeof lines->where, "%s:%llu", lines->path,
+                 (unsigned long long)lines->number);
+        int c = getc(lines->file);
+        *more = c != EOF;
+        for (; c != EOF && c != '\n' && !lines->line.failed; c = getc(lines->file))
+            buf_putc(&lines->line, (char)c);
+        if (ferror(lines->file))
+            return err_errno(err, "%s", lines->where);
+        if (lines->line.failed)
+            return err_set(err, ERR_VALUE, "%s: the line is longer than %zu MiB", lines->where,
+                           LINES_BYTES_MAX >> 20);
+    } while (*more && lines_is_blank(&lines->line));
+    return ERR_OK;
+}
+
+enum err_code lines_next_object(struct lines *lines, json_t **object, struct err *err)
+{
+    bool more;
+    *object = NULL;
+    const enum err_code rc = lines_next(lines, &more, err);
+    if (rc || !more)
+        return rc;
+    struct err why = {0};
+    json_t *value = json_parse(lines->line.data, lines->line.len, lines->where, &why);
+    if (!value) {
+        if (err)
+            *err = why;
+        return why.code;
+    }
+    if (!json_is_object(value)) {
+        json_decref(value);
+        return err_set(err, ERR_FORMAT, "%s: a JSON object is expected", lines->where);
+    }
+    *object = value;
+    return ERR_OK;
+}

@@ -1,0 +1,41 @@
+/*
+ * lines.h -- a text read line by line, each with the name an error needs: "FILE:17".
+ *
+ * From a file, or from standard input where the path is "-".  Blank lines are skipped (and
+ * counted).  Reading blocks.
+ */
+#ifndef CLI_LINES_H
+#define CLI_LINES_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/file.h"
+
+#define LINES_BYTES_MAX ((size_t)16 << 20) /* of one line */
+
+struct lines {
+    FILE *file; /* NULL: none held */
+    char path[FILE_PATH_MAX];
+    uint64_t number; /* of the line last read, from 1 */
+    struct buf line;
+    char where[FILE_PATH_MAX + 24]; /* "path:number" */
+};
+
+/* ERR_IO where it cannot be read.  The caller releases it with lines_close, also on failure. */
+enum err_code lines_open(struct lines *lines, const char *path, struct err *err);
+void lines_close(struct lines *lines);
+
+/* Read the next line that is not blank into lines->line, without its newline.  *more is false
+ * at the end.  ERR_VALUE where a line is longer than LINES_BYTES_MAX, ERR_IO. */
+enum err_code lines_next(struct lines *lines, bool *more, struct err *err);
+
+/* As lines_next, for JSON lines: *object is a new reference (json_decref), or NULL at the end.
+ * ERR_FORMAT names the line where it is not a JSON object. */
+enum err_code lines_next_object(struct lines *lines, json_t **object, struct err *err);
+
+#endif

@@ -1,0 +1,7 @@
+/* main.c -- `rlhf`, the command people type.  See cli.h. */
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
+{
+    return cli_main(argc, argv);
+}
