@@ -24,7 +24,7 @@ static enum err_code component_walk(struct component_walk *walk, const json_t *v
         return err_set(walk->err, ERR_FORMAT, "%s is not an object with a type", where);
     if (strcmp(type, "Sequence") != 0) {
         char named[COMPONENT_WHERE_MAX];
-        snprintf(named, sizeof named, "%s: %.64s", where, type);
+        snprintf(named, sizeof named, "%.1200s: %.64s", where, type);
         if (++walk->seen > COMPONENT_STEPS_MAX)
             return err_set(walk->err, ERR_FORMAT, "%s: more than %d components", where,
                            COMPONENT_STEPS_MAX);
@@ -37,7 +37,7 @@ static enum err_code component_walk(struct component_walk *walk, const json_t *v
                                                     : "its members are not a list");
     for (size_t i = 0; i < json_array_size(list); i++) {
         char inside[COMPONENT_WHERE_MAX];
-        snprintf(inside, sizeof inside, "%s[%zu]", where, i);
+        snprintf(inside, sizeof inside, "%.1200s[%zu]", where, i);
         const enum err_code rc =
             component_walk(walk, json_array_get(list, i), inside, depth + 1);
         if (rc != ERR_OK)
