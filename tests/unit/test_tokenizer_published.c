@@ -37,10 +37,10 @@ static void check_published(const char *dir)
     check_ok(file_join(path, dir, "cases.jsonl", &err));
     if (!file_exists(path))
         skip();
-    struct err err = {0};
-    struct tokenizer *tokenizer = tokenizer_load(dir, &err);
+    struct err why = {0};
+    struct tokenizer *tokenizer = tokenizer_load(dir, &why);
     if (!tokenizer)
-        fail_msg("%s", err.text);
+        fail_msg("%s", why.text);
     struct buf cases;
     buf_init(&cases, 1u << 20);
     check_ok(file_read(path, &cases, &err));
@@ -48,9 +48,9 @@ static void check_published(const char *dir)
     const char *cursor = cases.data, *line;
     size_t n = 0, len;
     while (file_next_line(&cursor, cases.data + cases.len, &line, &len)) {
-        json_t *one = json_parse(line, len, path, &err);
+        json_t *one = json_parse(line, len, path, &why);
         if (!one)
-            fail_msg("%s", err.text);
+            fail_msg("%s", why.text);
         check_case(tokenizer, one, ++n);
         json_decref(one);
     }
