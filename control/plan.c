@@ -5,9 +5,11 @@
 
 #include "base/rng.h"
 
-/* Four rounds make a Feistel network look random on wide halves; the halves of a small data
- * set are a few bits wide, and there more rounds are what mixes. */
-#define PLAN_ROUNDS 8
+/* Twice the bits of the greatest n: at 6 log2 n the shuffle is provably close to uniform for
+ * an adversary, and at this it is past any test of an order that nobody attacks. */
+#define PLAN_ROUNDS 64
+
+#define PLAN_GROUPS_MAX ((uint64_t)1 << 56) /* an epoch has 56 bits in rng.h */
 
 enum err_code plan_check(const struct plan_params *params, struct err *err)
 {
@@ -23,45 +25,25 @@ enum err_code plan_check(const struct plan_params *params, struct err *err)
         return err_set(err, ERR_USAGE,
                        "plan: samples_per_prompt (%u) does not divide batch (%u)",
                        (unsigned)params->samples_per_prompt, (unsigned)params->slots);
-    if (params->steps > UINT64_MAX / (params->slots / params->samples_per_prompt))
+    if (params->steps > PLAN_GROUPS_MAX / (params->slots / params->samples_per_prompt))
         return err_set(err, ERR_USAGE, "plan: %llu steps of %u slots cannot be counted",
                        (unsigned long long)params->steps, (unsigned)params->slots);
     return ERR_OK;
 }
 
-/* One pass of the network over `bits` bits, halves alternating: a half is never wider than
- * the other by more than a bit, and an odd width needs no padding. */
-static uint32_t plan_feistel(uint64_t seed, uint64_t epoch, unsigned bits, uint32_t x)
-{
-    const unsigned low_bits = bits / 2;
-    const uint32_t low_mask = (uint32_t)(((uint64_t)1 << low_bits) - 1);
-    const uint32_t high_mask = (uint32_t)(((uint64_t)1 << (bits - low_bits)) - 1);
-    uint32_t low = x & low_mask;
-    uint32_t high = x >> low_bits;
-    for (uint32_t round = 0; round < PLAN_ROUNDS; round++) {
-        uint32_t word[4];
-        const bool to_high = round % 2 == 0;
-        rng_block(seed, RNG_STREAM_PLAN, epoch, round, to_high ? low : high, word);
-        if (to_high)
-            high ^= word[0] & high_mask;
-        else
-            low ^= word[0] & low_mask;
-    }
-    return (high << low_bits) | low;
-}
-
 uint32_t plan_permute(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t i)
 {
     assert(i < n);
-    unsigned bits = 0;
-    while (((uint64_t)1 << bits) < n)
-        bits++;
-
-    /* The walk ends: the network is a bijection, so it comes back to i < n at the latest. */
     uint32_t x = i;
-    do {
-        x = plan_feistel(seed, epoch, bits, x);
-    } while (x >= n);
+    for (uint32_t round = 0; round < PLAN_ROUNDS; round++) {
+        const uint32_t sum =
+            (uint32_t)rng_below(seed, RNG_STREAM_PLAN, epoch, PLAN_ROUNDS + round, 0, n);
+        const uint32_t partner = sum >= x ? sum - x : n - (x - sum);
+        uint32_t word[4];
+        rng_block(seed, RNG_STREAM_PLAN, epoch, round, x > partner ? x : partner, word);
+        if (word[0] & 1)
+            x = partner;
+    }
     return x;
 }
 

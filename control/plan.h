@@ -11,10 +11,14 @@
  * so each epoch asks every prompt once, in an order of its own, and a step may straddle two
  * epochs.  Nothing here depends on what arrived when: any process computes any slot.
  *
- * The permutation of 0..n-1 is a Feistel network of 8 rounds over the smallest power of two
- * >= n, with Philox (base/rng.h, RNG_STREAM_PLAN) as its round function, walked until the value
- * is below n (format-preserving encryption: Black and Rogaway, "Ciphers with arbitrary finite
- * domains", CT-RSA 2002).  So a lookup takes no memory and on average less than two walks.
+ * The permutation of 0..n-1 is the swap-or-not shuffle (Hoang, Morris, Rogaway, CRYPTO 2012) in
+ * 64 rounds.  Round r pairs x with x' = (sum_r - x) mod n, and swaps the two or not:
+ *
+ *     sum_r  = rng_below(seed, PLAN, epoch, 64 + r, 0, n)
+ *     x      = x'  where the lowest bit of rng_block(seed, PLAN, epoch, r, max(x, x'))[0] is 1
+ *
+ * Both partners look at the same bit, so every round is a bijection, for any n: a lookup takes
+ * no memory, always the same time, and knows nothing of the other entries.
  *
  * Pure: no state, no allocation, safe from any thread.
  */
@@ -43,7 +47,7 @@ struct plan_slot {
 };
 
 /* ERR_USAGE, with the sentence, where a count is 0, K does not divide B, or the run has more
- * than 2^64 - 1 groups.  The functions below assert what this checks. */
+ * than 2^56 groups.  The functions below assert what this checks. */
 enum err_code plan_check(const struct plan_params *params, struct err *err);
 
 /* What slot `slot` < slots of step `step` is.  Steps at and past params->steps are answered
