@@ -5,8 +5,8 @@
 
 #include "base/rng.h"
 
-/* Twice the bits of the greatest n: at 6 log2 n the shuffle is provably close to uniform for
- * an adversary, and at this it is past any test of an order that nobody attacks. */
+/* The proof against an adversary who knows half of the order asks for about 6 log2 n rounds.
+ * Nobody attacks the order of a data set: twice log2 of the greatest n. */
 #define PLAN_ROUNDS 64
 
 #define PLAN_GROUPS_MAX ((uint64_t)1 << 56) /* an epoch has 56 bits in rng.h */

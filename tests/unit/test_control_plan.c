@@ -93,7 +93,7 @@ static void plan_gives_every_order_an_equal_chance(void **state)
         fail_msg("chi-square %g", chi);
 }
 
-/* Neighbours in one epoch are not neighbours in the next more often than chance has it. */
+/* No order keeps more prompts in place, of itself or of another order, than chance does. */
 static void plan_orders_each_epoch_and_each_seed_anew(void **state)
 {
     (void)state;
