@@ -51,15 +51,15 @@ void loop_socket_close(struct loop_socket *socket, int linger_ms);
 enum err_code loop_timer_open(struct loop_timer **out, uv_loop_t *loop, uint64_t first_ms,
                               uint64_t repeat_ms, void (*fn)(void *ctx), void *ctx,
                               struct err *err);
-void loop_timer_close(struct loop_timer *timer);
+void loop_timer_close(struct loop_timer *timer); /* NULL does nothing */
 
 /* Call fn(ctx, signal) on SIGTERM and SIGINT, in the loop. */
 enum err_code loop_signals_open(struct loop_signals **out, uv_loop_t *loop,
                                 void (*fn)(void *ctx, int signal), void *ctx,
                                 struct err *err);
-void loop_signals_close(struct loop_signals *signals);
+void loop_signals_close(struct loop_signals *signals); /* NULL does nothing */
 
-/* Run until uv_stop(loop) or until nothing is open.  Asserts nothing of libuv's failed. */
+/* Run until uv_stop(loop) or until nothing is open.  */
 void loop_run(uv_loop_t *loop);
 
 /* After everything on it was closed: let the closing finish, and uv_loop_close.  Asserts that

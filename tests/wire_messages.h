@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "tests/test.h"
 #include "wire/message.h"
@@ -26,6 +27,12 @@ static inline uint64_t wire_test_next(uint64_t *seed)
 static inline uint32_t wire_test_below(uint64_t *seed, uint32_t n)
 {
     return (uint32_t)(wire_test_next(seed) % n);
+}
+
+static inline void wire_test_sleep_ms(unsigned ms)
+{
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
 }
 
 /* What a made message points into. */
