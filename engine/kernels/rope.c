@@ -31,9 +31,9 @@ void rope_frequencies(float *f, const struct model_config *config)
     assert(config->D > 0 && config->D % 2 == 0);
     for (size_t d = 0; d < config->D / 2; d++) {
         const float share = (float)(2 * d) / (float)config->D;
-        /* The unscaled value is a float in transformers, and the scaling starts from it. */
-        const double plain =
-            (double)(float)(1.0 / pow((double)config->rope_theta, (double)share));
+        /* As transformers does it: power and reciprocal are rounded to float. */
+        const float power = (float)pow((double)config->rope_theta, (double)share);
+        const double plain = (double)(1.0f / power);
         switch (config->rope_scaling) {
         case ROPE_DEFAULT: f[d] = (float)plain; break;
         case ROPE_LINEAR: f[d] = (float)(plain / (double)config->rope_factor); break;

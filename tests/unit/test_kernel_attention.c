@@ -1,0 +1,272 @@
+/*
+ * test_kernel_attention.c -- attention against its definition in double, and its gradients
+ * against the slope of that definition.
+ *
+ * The oracle takes the whole softmax at once, with libm's exp in double: neither the blocks of
+ * the kernel nor its running maximum are in it.
+ */
+#include "engine/kernels/attention.h"
+#include "tests/kernel_test.h"
+
+/* Tokens of all cases at most. */
+enum { ROOM = 40000 };
+
+struct layout {
+    struct attention shape;
+    uint32_t offset[8];
+    size_t seqs;
+};
+
+/* Grouped heads, ragged lengths around a block of 64 keys, odd head sizes; q, k, v as parts of
+ * one (N, (H+2G) D) array. */
+static struct layout layout_of(size_t H, size_t G, size_t D, const uint32_t *lengths,
+                               size_t seqs)
+{
+    struct layout l = {.seqs = seqs};
+    l.shape = (struct attention){
+        H, G, D, 1.0f / sqrtf((float)D), (H + 2 * G) * D, (H + 2 * G) * D, H * D};
+    for (size_t s = 0; s < seqs; s++)
+        l.offset[s + 1] = l.offset[s] + lengths[s];
+    return l;
+}
+
+static const float *k_of(const struct layout *l, const float *qkv)
+{
+    return qkv + l->shape.H * l->shape.D;
+}
+
+static const float *v_of(const struct layout *l, const float *qkv)
+{
+    return qkv + (l->shape.H + l->shape.G) * l->shape.D;
+}
+
+struct oracle {
+    const struct layout *l;
+    const double *qkv;
+    const float *dout;
+};
+
+/* out (D) of query row n and head h by the definition; returns lse. */
+static double oracle_row(double *out, const struct layout *l, const double *qkv, size_t first,
+                         size_t n, size_t h)
+{
+    const struct attention *a = &l->shape;
+    const size_t g = h / (a->H / a->G), width = a->q_stride, keys = n - first + 1;
+    const double *q = qkv + n * width + h * a->D;
+    double s[256], sum = 0.0;
+    assert_true(keys <= COUNT(s));
+    for (size_t j = 0; j < keys; j++) {
+        const double *k = qkv + (first + j) * width + (a->H + g) * a->D;
+        s[j] = 0.0;
+        for (size_t d = 0; d < a->D; d++)
+            s[j] += (double)a->scale * q[d] * k[d];
+        sum += exp(s[j]);
+    }
+    for (size_t d = 0; d < a->D; d++)
+        out[d] = 0.0;
+    for (size_t j = 0; j < keys; j++) {
+        const double *v = qkv + (first + j) * width + (a->H + a->G + g) * a->D;
+        for (size_t d = 0; d < a->D; d++)
+            out[d] += exp(s[j]) / sum * v[d];
+    }
+    return log(sum);
+}
+
+static double oracle_loss(const void *arg)
+{
+    const struct oracle *o = arg;
+    const struct attention *a = &o->l->shape;
+    double loss = 0.0, out[ATTENTION_D_MAX];
+    for (size_t s = 0; s < o->l->seqs; s++)
+        for (size_t n = o->l->offset[s]; n < o->l->offset[s + 1]; n++)
+            for (size_t h = 0; h < a->H; h++) {
+                oracle_row(out, o->l, o->qkv, o->l->offset[s], n, h);
+                for (size_t d = 0; d < a->D; d++)
+                    loss += (double)o->dout[n * a->out_stride + h * a->D + d] * out[d];
+            }
+    return loss;
+}
+
+static double *widened(const float *x, size_t n)
+{
+    double *wide = malloc(n * sizeof *wide);
+    assert_non_null(wide);
+    for (size_t i = 0; i < n; i++)
+        wide[i] = (double)x[i];
+    return wide;
+}
+
+static void forward_check(const struct layout *l)
+{
+    const struct attention *a = &l->shape;
+    const size_t N = l->offset[l->seqs];
+    float *qkv = kernel_random(N * a->q_stride, 1);
+    for (size_t i = 0; i < N * a->q_stride; i++)
+        qkv[i] *= 3.0f; /* scores that differ by more than rounding */
+    float *out = kernel_random(N * a->out_stride, 2), *lse = kernel_random(N * a->H, 3);
+    double *wide = widened(qkv, N * a->q_stride);
+    attention_forward(NULL, a, out, lse, qkv, k_of(l, qkv), v_of(l, qkv), l->offset, l->seqs);
+    double row[ATTENTION_D_MAX];
+    float want[ATTENTION_D_MAX];
+    for (size_t s = 0; s < l->seqs; s++)
+        for (size_t n = l->offset[s]; n < l->offset[s + 1]; n++)
+            for (size_t h = 0; h < a->H; h++) {
+                const float want_lse = (float)oracle_row(row, l, wide, l->offset[s], n, h);
+                for (size_t d = 0; d < a->D; d++)
+                    want[d] = (float)row[d];
+                check_close(out + n * a->out_stride + h * a->D, want, a->D, 2e-6, 3e-6);
+                check_close(&lse[n * a->H + h], &want_lse, 1, 1e-6, 1e-6);
+            }
+    free(qkv);
+    free(out);
+    free(lse);
+    free(wide);
+}
+
+static void forward_is_the_definition(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {1, 65, 2, 130};
+    const struct layout layouts[] = {
+        layout_of(4, 2, 8, lengths, 4),
+        layout_of(2, 2, 64, lengths, 4),
+        layout_of(3, 1, 20, lengths, 4),
+        layout_of(2, 1, 128, lengths, 4),
+    };
+    KERNEL_EACH_ISA(isa)
+    for (size_t i = 0; i < COUNT(layouts); i++)
+        forward_check(&layouts[i]);
+}
+
+static void backward_is_the_slope_of_the_definition(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {3, 1, 70};
+    const struct layout l = layout_of(4, 2, 6, lengths, 3);
+    const struct attention *a = &l.shape;
+    const size_t N = l.offset[l.seqs], width = a->q_stride;
+    float *qkv = kernel_random(N * width, 4), *dout = kernel_random(N * a->out_stride, 5);
+    float *out = kernel_random(N * a->out_stride, 6), *lse = kernel_random(N * a->H, 7);
+    float *d = kernel_random(N * width, 8); /* to be written over */
+    attention_forward(NULL, a, out, lse, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset, l.seqs);
+    attention_backward(NULL, a, d, d + a->H * a->D, d + (a->H + a->G) * a->D, dout, qkv,
+                       k_of(&l, qkv), v_of(&l, qkv), out, lse, l.offset, l.seqs);
+    double *wide = widened(qkv, N * width);
+    const struct oracle oracle = {&l, wide, dout};
+    for (size_t i = 0; i < N * width; i += 7) { /* 7: coprime to the width, all parts */
+        const float want = (float)kernel_slope(&wide[i], oracle_loss, &oracle);
+        check_close(&d[i], &want, 1, 2e-5, 2e-6);
+    }
+    float *const all[] = {qkv, dout, out, lse, d};
+    for (size_t i = 0; i < COUNT(all); i++)
+        free(all[i]);
+    free(wide);
+}
+
+struct passes {
+    float out[ROOM], lse[ROOM], d[2 * ROOM];
+};
+
+static void run_passes(struct passes *p, struct pool *pool, const struct layout *l,
+                       const float *qkv, const float *dout)
+{
+    const struct attention *a = &l->shape;
+    memset(p, 0, sizeof *p);
+    attention_forward(pool, a, p->out, p->lse, qkv, k_of(l, qkv), v_of(l, qkv), l->offset,
+                      l->seqs);
+    attention_backward(pool, a, p->d, p->d + a->H * a->D, p->d + (a->H + a->G) * a->D, dout,
+                       qkv, k_of(l, qkv), v_of(l, qkv), p->out, p->lse, l->offset, l->seqs);
+}
+
+static void bits_depend_on_neither_threads_nor_instruction_set(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {33, 1, 100, 7};
+    const struct layout l = layout_of(4, 2, 33, lengths, 4);
+    const size_t N = l.offset[l.seqs];
+    float *qkv = kernel_random(N * l.shape.q_stride, 1);
+    float *dout = kernel_random(N * l.shape.out_stride, 2);
+    static struct passes want, got;
+    struct pool *pools[] = {NULL, kernel_pool(2), kernel_pool(3)};
+    isa_force(ISA_PLAIN);
+    run_passes(&want, NULL, &l, qkv, dout);
+    for (size_t p = 0; p < COUNT(pools); p++)
+        KERNEL_EACH_ISA(isa)
+        {
+            run_passes(&got, pools[p], &l, qkv, dout);
+            check_same_bits((const float *)&got, (const float *)&want,
+                            sizeof want / sizeof(float));
+        }
+    for (size_t p = 0; p < COUNT(pools); p++)
+        pool_free(pools[p]);
+    free(qkv);
+    free(dout);
+}
+
+/* The bits of a token decoded over its cache, whose strides differ, are those of the packed
+ * forward pass. */
+static void decoding_gives_the_bits_of_the_packed_pass(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {80, 129};
+    enum { G = 2, D = 64, H = 4 };
+    const struct layout l = layout_of(H, G, D, lengths, 2);
+    const size_t N = l.offset[2], width = l.shape.q_stride;
+    float *qkv = kernel_random(N * width, 9), *want = kernel_random(N * H * D, 10);
+    attention_forward(NULL, &l.shape, want, NULL, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset,
+                      2);
+
+    float *cache = kernel_random(2 * N * G * D, 11); /* keys of all, then values of all */
+    for (size_t n = 0; n < N; n++) {
+        memcpy(cache + n * G * D, k_of(&l, qkv) + n * width, G * D * sizeof(float));
+        memcpy(cache + (N + n) * G * D, v_of(&l, qkv) + n * width, G * D * sizeof(float));
+    }
+    struct attention shape = l.shape;
+    shape.q_stride = shape.out_stride = H * D;
+    shape.kv_stride = G * D;
+    struct pool *pool = kernel_pool(2);
+    for (uint32_t t = 0; t < 129; t++) {
+        float q[2 * H * D], out[2 * H * D];
+        uint32_t keys[2];
+        const float *k[2], *v[2];
+        for (size_t s = 0; s < 2; s++) {
+            keys[s] = t < lengths[s] ? t + 1 : lengths[s];
+            k[s] = cache + l.offset[s] * G * D;
+            v[s] = k[s] + N * G * D;
+            memcpy(q + s * H * D, qkv + (l.offset[s] + keys[s] - 1) * width,
+                   H * D * sizeof(float));
+        }
+        attention_decode(pool, &shape, out, q, k, v, keys, 2);
+        for (size_t s = 0; s < 2; s++)
+            check_same_bits(out + s * H * D, want + (l.offset[s] + keys[s] - 1) * H * D, H * D);
+    }
+    pool_free(pool);
+    free(qkv);
+    free(want);
+    free(cache);
+}
+
+static void great_scores_do_not_overflow(void **state)
+{
+    (void)state;
+    enum { D = 4, KEYS = 100 };
+    float q[D] = {100, 0, 0, 0}, k[KEYS * D] = {0}, v[KEYS * D] = {0}, out[D];
+    k[70 * D] = 100.0f; /* score 10000, in the second block; the first block's are 0 */
+    v[70 * D + 1] = 5.0f;
+    const float lse = attention_row(out, q, k, v, D, KEYS, D, 1.0f);
+    const float want[D] = {0, 5, 0, 0};
+    check_close(out, want, D, 1e-6, 1e-30);
+    assert_true(lse == 10000.0f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forward_is_the_definition),
+        cmocka_unit_test(backward_is_the_slope_of_the_definition),
+        cmocka_unit_test(bits_depend_on_neither_threads_nor_instruction_set),
+        cmocka_unit_test(decoding_gives_the_bits_of_the_packed_pass),
+        cmocka_unit_test(great_scores_do_not_overflow),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
