@@ -1,0 +1,458 @@
+/* checkpoint.c -- see checkpoint.h for the layout and the promise. */
+#include "learner/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+
+#define CHECKPOINT_JSON_MAX (1024u * 1024u)
+#define CHECKPOINT_FILE_MAX ((size_t)64 << 30)
+#define CHECKPOINT_LIST_MAX 4096
+
+/* What makes a directory usable beside the weights; copied where model.policy has it. */
+static const char *const checkpoint_tokenizer_files[] = {
+    "tokenizer.json",         "tokenizer_config.json", "special_tokens_map.json",
+    "generation_config.json", "chat_template.jinja",
+};
+
+static enum err_code checkpoint_root(const struct learner *l, char root[FILE_PATH_MAX],
+                                     struct err *err)
+{
+    return file_join(root, l->config->dir, "checkpoints", err);
+}
+
+static enum err_code checkpoint_copy_tokenizer(const struct learner *l, const char *dir,
+                                               struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0;
+         i < sizeof checkpoint_tokenizer_files / sizeof checkpoint_tokenizer_files[0] &&
+         rc == ERR_OK;
+         i++) {
+        char from[FILE_PATH_MAX], to[FILE_PATH_MAX];
+        struct buf bytes;
+        buf_init(&bytes, (size_t)256 << 20);
+        rc = file_join(from, l->config->policy, checkpoint_tokenizer_files[i], err);
+        if (rc == ERR_OK && file_exists(from) &&
+            (rc = file_join(to, dir, checkpoint_tokenizer_files[i], err)) == ERR_OK &&
+            (rc = file_read(from, &bytes, err)) == ERR_OK)
+            rc = file_write(to, bytes.data, bytes.len, err);
+        buf_release(&bytes);
+    }
+    return rc;
+}
+
+/* A Hugging Face directory of the model below `dir`. */
+static enum err_code checkpoint_write_model(const struct learner *l, const struct model *model,
+                                            const char *dir, bool tokenizer, struct err *err)
+{
+    enum err_code rc = file_make_dir(dir, err);
+    if (rc == ERR_OK)
+        rc = model_save(model, dir, err);
+    if (rc == ERR_OK && tokenizer)
+        rc = checkpoint_copy_tokenizer(l, dir, err);
+    return rc;
+}
+
+/* Two arrays of n floats, one after the other; the second may be NULL. */
+static enum err_code checkpoint_write_floats(const char *dir, const char *name, const float *a,
+                                             const float *b, size_t n, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    enum err_code rc = file_join(path, dir, name, err);
+    if (rc)
+        return rc;
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return err_errno(err, "create %s", path);
+    rc = file_write_all(fd, a, n * sizeof *a, path, err);
+    if (rc == ERR_OK && b)
+        rc = file_write_all(fd, b, n * sizeof *b, path, err);
+    if (rc == ERR_OK && fsync(fd) < 0)
+        rc = err_errno(err, "fsync %s", path);
+    close(fd);
+    return rc;
+}
+
+static enum err_code checkpoint_read_floats(const char *dir, const char *name, float *a,
+                                            float *b, size_t n, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    enum err_code rc = file_join(path, dir, name, err);
+    if (rc)
+        return rc;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(err, "open %s", path);
+    rc = file_pread_all(fd, a, n * sizeof *a, 0, path, err);
+    if (rc == ERR_OK && b)
+        rc = file_pread_all(fd, b, n * sizeof *b, n * sizeof *a, path, err);
+    close(fd);
+    return rc;
+}
+
+static void checkpoint_history_name(char name[64], uint64_t version)
+{
+    snprintf(name, 64, "weights-v%08llu.f32", (unsigned long long)version);
+}
+
+static enum err_code checkpoint_write_state(const struct learner *l, const char *dir,
+                                            struct err *err)
+{
+    char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
+    struct hash config_hash;
+    struct buf text;
+    buf_init(&text, CHECKPOINT_JSON_MAX);
+    run_config_hash(l->config, &config_hash);
+    hash_hex(&config_hash, hex);
+    buf_printf(&text,
+               "{\"version\": %llu, \"config\": \"%s\",\n \"policy_updates\": %llu, "
+               "\"critic_updates\": %llu,\n \"history\": [",
+               (unsigned long long)l->version, hex, (unsigned long long)l->policy.adamw.steps,
+               (unsigned long long)(l->has_critic ? l->critic.adamw.steps : 0));
+    for (uint32_t i = 1; i < l->history_n; i++)
+        buf_printf(&text, "%s%llu", i > 1 ? ", " : "",
+                   (unsigned long long)l->history[i].version);
+    buf_puts(&text, "]}\n");
+    enum err_code rc = file_join(path, dir, "STATE.json", err);
+    if (rc == ERR_OK)
+        rc = file_write(path, text.data, text.len, err);
+    buf_release(&text);
+    return rc;
+}
+
+/* Add dir/prefix's files to the manifest, then its directories'. */
+static enum err_code checkpoint_manifest_dir(const char *dir, const char *prefix,
+                                             struct buf *out, uint32_t *n, struct err *err)
+{
+    char at[FILE_PATH_MAX];
+    enum err_code rc = file_join(at, dir, prefix, err);
+    struct dirent **names = NULL;
+    const int count = rc ? -1 : scandir(at, &names, NULL, alphasort);
+    if (rc == ERR_OK && count < 0)
+        rc = err_errno(err, "list %s", at);
+    for (int i = 0; i < count; i++) {
+        char name[FILE_PATH_MAX], path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
+        struct stat info;
+        struct buf bytes;
+        buf_init(&bytes, CHECKPOINT_FILE_MAX);
+        if (rc == ERR_OK && names[i]->d_name[0] != '.' &&
+            (rc = prefix[0] == '.'
+                      ? (snprintf(name, sizeof name, "%s", names[i]->d_name), ERR_OK)
+                      : file_join(name, prefix, names[i]->d_name, err)) == ERR_OK &&
+            (rc = file_join(path, dir, name, err)) == ERR_OK) {
+            if (stat(path, &info) < 0)
+                rc = err_errno(err, "stat %s", path);
+            else if (S_ISDIR(info.st_mode))
+                rc = checkpoint_manifest_dir(dir, name, out, n, err);
+            else if ((rc = file_read(path, &bytes, err)) == ERR_OK) {
+                struct hash hash;
+                hash_blake2b(&hash, bytes.data, bytes.len);
+                hash_hex(&hash, hex);
+                buf_printf(out, "%s\n  {\"name\": \"%s\", \"bytes\": %zu, \"blake2b\": \"%s\"}",
+                           *n ? "," : "", name, bytes.len, hex);
+                *n += 1;
+            }
+        }
+        buf_release(&bytes);
+        free(names[i]);
+    }
+    free(names);
+    return rc;
+}
+
+static enum err_code checkpoint_write_manifest(const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    uint32_t n = 0;
+    struct buf text;
+    buf_init(&text, CHECKPOINT_JSON_MAX);
+    buf_puts(&text, "{\"format\": 1, \"files\": [");
+    enum err_code rc = checkpoint_manifest_dir(dir, ".", &text, &n, err);
+    buf_puts(&text, "\n]}\n");
+    if (rc == ERR_OK)
+        rc = buf_check(&text, "the manifest", err);
+    if (rc == ERR_OK)
+        rc = file_join(path, dir, "MANIFEST.json", err);
+    if (rc == ERR_OK)
+        rc = file_write(path, text.data, text.len, err);
+    buf_release(&text);
+    return rc;
+}
+
+static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct err *err)
+{
+    enum err_code rc;
+    char sub[FILE_PATH_MAX];
+    const size_t n = l->policy.model->params;
+    if ((rc = file_join(sub, dir, "policy", err)) ||
+        (rc = checkpoint_write_model(l, l->policy.model, sub, true, err)) ||
+        (rc = checkpoint_write_floats(dir, "policy.moments.f32", l->policy.adamw.m,
+                                      l->policy.adamw.v, n, err)))
+        return rc;
+    if (l->has_critic) {
+        if ((rc = file_join(sub, dir, "critic", err)) ||
+            (rc = checkpoint_write_model(l, l->critic.model, sub, false, err)) ||
+            (rc = checkpoint_write_floats(dir, "critic.moments.f32", l->critic.adamw.m,
+                                          l->critic.adamw.v, l->critic.model->params, err)))
+            return rc;
+    }
+    for (uint32_t i = 1; i < l->history_n; i++) {
+        char name[64];
+        checkpoint_history_name(name, l->history[i].version);
+        if ((rc = checkpoint_write_floats(dir, name, l->history[i].w, NULL, n, err)))
+            return rc;
+    }
+    if ((rc = checkpoint_write_state(l, dir, err)))
+        return rc;
+    return checkpoint_write_manifest(dir, err);
+}
+
+/* Give `tmp` its final name, durably.  What stood there before goes first. */
+static enum err_code checkpoint_publish(const char *tmp, const char *path, const char *parent,
+                                        struct err *err)
+{
+    enum err_code rc = file_sync_dir(tmp, err);
+    if (rc == ERR_OK)
+        rc = file_remove_tree(path, err);
+    if (rc == ERR_OK && rename(tmp, path) < 0)
+        rc = err_errno(err, "rename %s to %s", tmp, path);
+    return rc ? rc : file_sync_dir(parent, err);
+}
+
+/* Versions of the directories named vNNNNNNNN below root, newest first. */
+static size_t checkpoint_list(const char *root, uint64_t versions[CHECKPOINT_LIST_MAX])
+{
+    size_t n = 0;
+    DIR *dir = opendir(root);
+    for (const struct dirent *entry;
+         dir && n < CHECKPOINT_LIST_MAX && (entry = readdir(dir));) {
+        char *end = NULL;
+        const unsigned long long version =
+            entry->d_name[0] == 'v' ? strtoull(entry->d_name + 1, &end, 10) : 0;
+        if (!end || end == entry->d_name + 1 || *end != '\0')
+            continue;
+        size_t at = n++;
+        for (; at > 0 && versions[at - 1] < version; at--)
+            versions[at] = versions[at - 1];
+        versions[at] = version;
+    }
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
+static enum err_code checkpoint_path(const char *root, uint64_t version,
+                                     char path[FILE_PATH_MAX], struct err *err)
+{
+    char name[32];
+    snprintf(name, sizeof name, "v%08llu", (unsigned long long)version);
+    return file_join(path, root, name, err);
+}
+
+static enum err_code checkpoint_prune(const struct learner *l, const char *root,
+                                      struct err *err)
+{
+    static uint64_t versions[CHECKPOINT_LIST_MAX];
+    const size_t n = checkpoint_list(root, versions);
+    enum err_code rc = ERR_OK;
+    for (size_t i = l->config->checkpoint_keep; i < n && rc == ERR_OK; i++) {
+        char path[FILE_PATH_MAX];
+        rc = checkpoint_path(root, versions[i], path, err);
+        if (rc == ERR_OK)
+            rc = file_remove_tree(path, err);
+    }
+    return rc;
+}
+
+enum err_code checkpoint_write(struct learner *l, struct err *err)
+{
+    char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    enum err_code rc;
+    if ((rc = checkpoint_root(l, root, err)) || (rc = file_make_dir(root, err)) ||
+        (rc = file_join(tmp, root, ".tmp", err)) || (rc = file_remove_tree(tmp, err)) ||
+        (rc = file_make_dir(tmp, err)) || (rc = checkpoint_path(root, l->version, path, err)))
+        return rc;
+    rc = checkpoint_fill(l, tmp, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_publish(tmp, path, root, err);
+    if (rc) {
+        file_remove_tree(tmp, NULL);
+        return rc;
+    }
+    l->checkpoint = l->version;
+    return checkpoint_prune(l, root, err);
+}
+
+enum err_code checkpoint_write_final(struct learner *l, struct err *err)
+{
+    char tmp[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    enum err_code rc;
+    if ((rc = file_join(tmp, l->config->dir, ".tmp-final", err)) ||
+        (rc = file_remove_tree(tmp, err)) ||
+        (rc = checkpoint_write_model(l, l->policy.model, tmp, true, err)) ||
+        (rc = file_join(path, l->config->dir, "final", err)))
+        return rc;
+    return checkpoint_publish(tmp, path, l->config->dir, err);
+}
+
+/* Every file the manifest names, held against its size and hash. */
+static enum err_code checkpoint_verify(const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    enum err_code rc = file_join(path, dir, "MANIFEST.json", err);
+    json_t *manifest = rc ? NULL : json_read_file(path, CHECKPOINT_JSON_MAX, err);
+    if (!manifest)
+        return rc ? rc : ERR_FORMAT;
+    const json_t *files = json_object_get(manifest, "files");
+    if (json_array_size(files) == 0)
+        rc = err_set(err, ERR_FORMAT, "%s names no files", path);
+    for (size_t i = 0; i < json_array_size(files) && rc == ERR_OK; i++) {
+        const json_t *file = json_array_get(files, i);
+        const char *name = NULL, *hex = NULL;
+        uint64_t bytes = 0;
+        struct hash want, have;
+        char at[FILE_PATH_MAX];
+        struct buf text;
+        buf_init(&text, CHECKPOINT_FILE_MAX);
+        if ((rc = json_get_string(file, "name", &name, path, err)) == ERR_OK &&
+            (rc = json_get_string(file, "blake2b", &hex, path, err)) == ERR_OK &&
+            (rc = json_get_u64(file, "bytes", 0, CHECKPOINT_FILE_MAX, &bytes, path, err)) ==
+                ERR_OK &&
+            (rc = hash_from_hex(&want, hex, err)) == ERR_OK &&
+            (rc = file_join(at, dir, name, err)) == ERR_OK &&
+            (rc = file_read(at, &text, err)) == ERR_OK) {
+            hash_blake2b(&have, text.data, text.len);
+            if (text.len != bytes || memcmp(&have, &want, sizeof have) != 0)
+                rc = err_set(err, ERR_FORMAT, "%s is not what %s says", at, path);
+        }
+        buf_release(&text);
+    }
+    json_decref(manifest);
+    return rc;
+}
+
+static enum err_code checkpoint_load_model(struct model *into, const char *dir,
+                                           const char *name, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    enum err_code rc = file_join(path, dir, name, err);
+    if (rc)
+        return rc;
+    struct model *model = model_load(path, err);
+    if (!model)
+        return err->code;
+    if (model->params != into->params)
+        rc = err_set(err, ERR_FORMAT, "%s has %zu parameters, not %zu", path, model->params,
+                     into->params);
+    else
+        memcpy(into->w, model->w, model_bytes(into));
+    into->generation += 1;
+    model_free(model);
+    return rc;
+}
+
+static enum err_code checkpoint_load_history(struct learner *l, const char *dir,
+                                             const json_t *list, const char *where,
+                                             struct err *err)
+{
+    l->history_n = 1;
+    l->history[0].version = l->version;
+    memcpy(l->history[0].w, l->policy.model->w, model_bytes(l->policy.model));
+    for (size_t i = 0; i < json_array_size(list) && l->history_n < l->history_max; i++) {
+        char name[64];
+        const json_t *version = json_array_get(list, i);
+        if (!json_is_integer(version))
+            return err_set(err, ERR_FORMAT, "%s: \"history\" must hold whole numbers", where);
+        struct learner_version *past = &l->history[l->history_n];
+        past->version = (uint64_t)json_integer_value(version);
+        checkpoint_history_name(name, past->version);
+        const enum err_code rc =
+            checkpoint_read_floats(dir, name, past->w, NULL, l->policy.model->params, err);
+        if (rc)
+            return rc;
+        l->history_n += 1;
+    }
+    return ERR_OK;
+}
+
+static enum err_code checkpoint_load(struct learner *l, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
+    struct hash config_hash;
+    enum err_code rc = checkpoint_verify(dir, err);
+    if (rc == ERR_OK)
+        rc = file_join(path, dir, "STATE.json", err);
+    json_t *state = rc ? NULL : json_read_file(path, CHECKPOINT_JSON_MAX, err);
+    if (!state)
+        return rc ? rc : ERR_FORMAT;
+    const char *config = NULL;
+    uint64_t critic_updates = 0;
+    run_config_hash(l->config, &config_hash);
+    hash_hex(&config_hash, hex);
+    if ((rc = json_get_u64(state, "version", 0, UINT64_MAX >> 1, &l->version, path, err)) ||
+        (rc = json_get_u64(state, "policy_updates", 0, UINT64_MAX >> 1, &l->policy.adamw.steps,
+                           path, err)) ||
+        (rc = json_get_u64(state, "critic_updates", 0, UINT64_MAX >> 1, &critic_updates, path,
+                           err)) ||
+        (rc = json_get_string(state, "config", &config, path, err)))
+        goto out;
+    if (strcmp(config, hex) != 0) {
+        rc = err_set(err, ERR_USAGE, "%s was written by a run with another config", dir);
+        goto out;
+    }
+    if ((rc = checkpoint_load_model(l->policy.model, dir, "policy", err)) ||
+        (rc = checkpoint_read_floats(dir, "policy.moments.f32", l->policy.adamw.m,
+                                     l->policy.adamw.v, l->policy.model->params, err)))
+        goto out;
+    if (l->has_critic) {
+        l->critic.adamw.steps = critic_updates;
+        if ((rc = checkpoint_load_model(l->critic.model, dir, "critic", err)) ||
+            (rc = checkpoint_read_floats(dir, "critic.moments.f32", l->critic.adamw.m,
+                                         l->critic.adamw.v, l->critic.model->params, err)))
+            goto out;
+    }
+    rc = checkpoint_load_history(l, dir, json_object_get(state, "history"), path, err);
+out:
+    json_decref(state);
+    return rc;
+}
+
+enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err *err)
+{
+    static uint64_t versions[CHECKPOINT_LIST_MAX];
+    char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
+    *found = false;
+    enum err_code rc;
+    if ((rc = checkpoint_root(l, root, err)) || (rc = file_join(tmp, root, ".tmp", err)) ||
+        (rc = file_remove_tree(tmp, err)))
+        return rc;
+    const size_t n = checkpoint_list(root, versions);
+    for (size_t i = 0; i < n; i++) {
+        char path[FILE_PATH_MAX];
+        struct err why = {0};
+        if ((rc = checkpoint_path(root, versions[i], path, err)))
+            return rc;
+        rc = checkpoint_load(l, path, &why);
+        if (rc == ERR_OK) {
+            l->checkpoint = l->version;
+            *found = true;
+            return ERR_OK;
+        }
+        if (rc == ERR_USAGE) /* another run's: nothing here is ours */
+            return err_set(err, rc, "%s", why.text);
+        log_warn("CHECKPOINT-BAD", "%s is passed over: %s", path, why.text);
+    }
+    if (n > 0)
+        return err_set(err, ERR_FORMAT, "none of the %zu checkpoints in %s is whole", n, root);
+    return ERR_OK;
+}

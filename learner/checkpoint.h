@@ -1,0 +1,31 @@
+/*
+ * checkpoint.h -- the learner's whole state on disk, published so that a crash cannot tear it.
+ *
+ *     RUN/checkpoints/v00000010/
+ *         policy/  critic/        Hugging Face directories, usable by themselves
+ *         policy.moments.f32      AdamW's m, then v, little-endian float32, the model's layout
+ *         critic.moments.f32
+ *         weights-v00000009.f32   older versions that rollouts may still be asked of
+ *         STATE.json              version, updates done, the config's hash
+ *         MANIFEST.json           size and BLAKE2b-256 of each file; written last
+ *
+ * Written under a name beginning with .tmp-, synced, then renamed.  A reader trusts nothing
+ * without a MANIFEST that fits.  At start the newest that fits is taken, remains are removed.
+ */
+#ifndef LEARNER_CHECKPOINT_H
+#define LEARNER_CHECKPOINT_H
+
+#include "learner/learner.h"
+
+/* Write the learner's present version; then remove the oldest beyond checkpoint.keep.  ERR_IO
+ * names the file; nothing half-written stays under a final name. */
+enum err_code checkpoint_write(struct learner *learner, struct err *err);
+
+/* Fill the learner (models already laid out) from the newest checkpoint that is whole; *found
+ * says whether there was one.  Each one passed over is logged with the reason. */
+enum err_code checkpoint_read_newest(struct learner *learner, bool *found, struct err *err);
+
+/* Publish the policy alone, with its tokenizer, as RUN/final. */
+enum err_code checkpoint_write_final(struct learner *learner, struct err *err);
+
+#endif

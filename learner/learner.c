@@ -1,0 +1,255 @@
+/* learner.c -- setting up, and the leases: see learner.h. */
+#include "learner/learner.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "learner/checkpoint.h"
+#include "learner/experience.h"
+
+static enum err_code learner_code(const struct err *err)
+{
+    return err && err->code ? err->code : ERR_NOMEM;
+}
+
+static struct adamw_params learner_adamw(const struct run_config *c)
+{
+    return (struct adamw_params){(float)c->beta1, (float)c->beta2, (float)c->adam_eps,
+                                 (float)c->weight_decay};
+}
+
+static struct ppo_params learner_ppo(const struct run_config *c)
+{
+    static const enum ppo_aggregation aggregations[] = {
+        [RUN_AGGREGATION_TOKEN_MEAN] = PPO_TOKEN_MEAN,
+        [RUN_AGGREGATION_SEQUENCE_MEAN] = PPO_SEQUENCE_MEAN,
+        [RUN_AGGREGATION_SEQUENCE_SUM] = PPO_SEQUENCE_SUM,
+    };
+    static const enum kl_estimator estimators[] = {
+        [RUN_KL_K1] = KL_K1, [RUN_KL_K2] = KL_K2, [RUN_KL_K3] = KL_K3};
+    return (struct ppo_params){
+        .clip_low = c->clip_low,
+        .clip_high = c->clip_high,
+        .dual_clip = c->dual_clip,
+        .value_clip = c->value_clip,
+        .value_coef = c->value_coef,
+        .entropy_coef = c->entropy_coef,
+        .kl_estimator = estimators[c->kl_estimator],
+        .aggregation = aggregations[c->aggregation],
+    };
+}
+
+static struct model *learner_load_critic(const struct run_config *c, struct err *err)
+{
+    const char *dir = c->policy;
+    if (c->critic == RUN_CRITIC_PATH)
+        dir = c->critic_path;
+    for (uint32_t i = 0; c->critic == RUN_CRITIC_REWARD && i < c->scorers; i++) {
+        if (c->scorer[i].kind == RUN_SCORER_MODEL) {
+            dir = c->scorer[i].path;
+            break;
+        }
+    }
+    return model_load_with_score_head(dir, 1, err);
+}
+
+/* The two models that learn, and the one that checks. */
+static enum err_code learner_open_models(struct learner *l, struct err *err)
+{
+    const struct run_config *c = l->config;
+    const struct adamw_params adamw = learner_adamw(c);
+    struct model *policy = model_load(c->policy, err);
+    if (!policy)
+        return learner_code(err);
+    const size_t longest = (size_t)c->prompt_tokens_max + c->max_new_tokens;
+    l->tokens_max = longest < policy->config.T ? longest : policy->config.T;
+    const size_t pass_tokens =
+        l->tokens_max > c->micro_tokens ? l->tokens_max : c->micro_tokens;
+    enum err_code rc = trainable_init(&l->policy, "policy", policy, l->pool, pass_tokens,
+                                      c->batch, &adamw, c->grad_clip, err);
+    if (rc == ERR_OK && l->has_critic) {
+        struct model *critic = learner_load_critic(c, err);
+        rc = critic ? trainable_init(&l->critic, "critic", critic, l->pool, pass_tokens,
+                                     c->batch, &adamw, c->grad_clip, err)
+                    : learner_code(err);
+    }
+    if (rc)
+        return rc;
+    l->checker = model_new(&policy->config, err);
+    l->checker_pass =
+        l->checker ? pass_new(l->checker, l->pool, l->tokens_max, false, err) : NULL;
+    if (!l->checker_pass)
+        return learner_code(err);
+    /* A step's own arrays: ten floats or words a token, and a micro-batch's twenty. */
+    const size_t tokens = (size_t)c->batch * longest;
+    const size_t bytes = experience_bytes(c->batch, tokens) + tokens * 10 * sizeof(float) +
+                         experience_bytes(c->batch, pass_tokens) +
+                         pass_tokens * 20 * sizeof(float) + (size_t)c->batch * 64 + 65536;
+    return arena_init(&l->step, bytes, "a training step", err);
+}
+
+static enum err_code learner_open_history(struct learner *l, struct err *err)
+{
+    l->history_max = l->config->lag + 1;
+    assert(l->history_max <= LEARNER_HISTORY_MAX);
+    for (uint32_t i = 0; i < l->history_max; i++) {
+        l->history[i].w = malloc(model_bytes(l->policy.model));
+        if (!l->history[i].w)
+            return err_set(err, ERR_NOMEM, "out of memory for %u past versions",
+                           l->history_max);
+    }
+    l->history_n = 1;
+    memcpy(l->history[0].w, l->policy.model->w, model_bytes(l->policy.model));
+    return ERR_OK;
+}
+
+/* Serve every version kept; the newest one's hash is what HELLO says. */
+static enum err_code learner_serve(struct learner *l, struct err *err)
+{
+    for (uint32_t i = l->history_n; i-- > 0;) {
+        const enum err_code rc =
+            weights_server_publish(l->server, l->history[i].version, l->history[i].w,
+                                   model_bytes(l->policy.model), &l->weights_hash, err);
+        if (rc)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+enum err_code learner_new(struct learner **out, const struct run_config *config,
+                          struct wire_context *context, const char *bulk, struct err *err)
+{
+    struct learner *l = calloc(1, sizeof *l);
+    if (!l)
+        return err_set(err, ERR_NOMEM, "out of memory for the learner");
+    l->config = config;
+    l->context = context;
+    l->has_critic = config->estimator == RUN_ESTIMATOR_GAE;
+    l->ppo = learner_ppo(config);
+    bool found = false;
+    enum err_code rc = ERR_OK;
+    l->pool = pool_new(config->learner_threads, err);
+    if (!l->pool)
+        rc = learner_code(err);
+    if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
+        (rc = learner_open_history(l, err)) || (rc = checkpoint_read_newest(l, &found, err)) ||
+        (rc = weights_server_open(&l->server, context, bulk, config->lag + 2, err)) ||
+        (rc = learner_serve(l, err))) {
+        learner_free(l);
+        return rc;
+    }
+    if (found)
+        log_info("RESUME", "from checkpoint v%llu", (unsigned long long)l->version);
+    *out = l;
+    return ERR_OK;
+}
+
+void learner_free(struct learner *l)
+{
+    if (!l)
+        return;
+    weights_server_close(l->server);
+    pass_free(l->checker_pass);
+    model_free(l->checker);
+    trainable_release(&l->policy);
+    trainable_release(&l->critic);
+    for (uint32_t i = 0; i < l->history_max; i++)
+        free(l->history[i].w);
+    arena_release(&l->step);
+    pool_free(l->pool);
+    free(l);
+}
+
+void learner_stat(struct learner *l, const char *name, double value)
+{
+    assert(l->stats_n < WIRE_STATS_MAX);
+    struct wire_stat *stat = &l->stats[l->stats_n++];
+    snprintf(stat->name, sizeof stat->name, "%s", name);
+    stat->value = value;
+}
+
+/* The new weights become the newest of the history and are served. */
+static enum err_code learner_advance(struct learner *l, struct err *err)
+{
+    const struct learner_version oldest = l->history[l->history_max - 1];
+    memmove(l->history + 1, l->history, (l->history_max - 1) * sizeof l->history[0]);
+    l->history[0].w = oldest.w;
+    l->history[0].version = ++l->version;
+    if (l->history_n < l->history_max)
+        l->history_n += 1;
+    memcpy(l->history[0].w, l->policy.model->w, model_bytes(l->policy.model));
+    return weights_server_publish(l->server, l->version, l->history[0].w,
+                                  model_bytes(l->policy.model), &l->weights_hash, err);
+}
+
+static enum err_code learner_send_result(struct learner *l, const struct message *lease,
+                                         struct worker *worker, struct err *err)
+{
+    const struct message result = {
+        .type = MESSAGE_TRAIN_RESULT,
+        .lease = lease->lease,
+        .step = lease->step,
+        .version = l->version,
+        .has_hash = true,
+        .hash = l->weights_hash,
+        .checkpoint_version = l->checkpoint,
+        .stats = l->stats,
+        .stats_n = l->stats_n,
+    };
+    return worker_send(worker, &result, err);
+}
+
+/* Train, publish, keep, tell. */
+static enum err_code learner_step(struct learner *l, const struct message *lease,
+                                  struct worker *worker, struct err *err)
+{
+    struct err why = {0};
+    enum err_code rc = learner_train(l, lease, worker, &why);
+    if (rc) {
+        log_error("TRAIN-FAILED", "step %llu: %s", (unsigned long long)lease->step, why.text);
+        const enum err_code sent = worker_send_failed(worker, lease, why.text, err);
+        if (sent || !l->dirty)
+            return sent;
+        return err_set(err, rc, "step %llu: %s", (unsigned long long)lease->step, why.text);
+    }
+    if ((rc = learner_advance(l, err)))
+        return rc;
+    if ((lease->checkpoint || lease->last) && (rc = checkpoint_write(l, err)))
+        return rc;
+    if (lease->last && (rc = checkpoint_write_final(l, err)))
+        return rc;
+    worker_set_weights(worker, l->version, &l->weights_hash);
+    return learner_send_result(l, lease, worker, err);
+}
+
+static enum err_code learner_on_lease(struct learner *l, const struct message *lease,
+                                      struct worker *worker, struct err *err)
+{
+    if (lease->step == l->version)
+        return learner_step(l, lease, worker, err);
+    if (lease->step + 1 == l->version && l->stats_n > 0)
+        return learner_send_result(l, lease, worker, err);
+    char why[128];
+    snprintf(why, sizeof why, "step %llu cannot follow version %llu, which this learner holds",
+             (unsigned long long)lease->step, (unsigned long long)l->version);
+    return worker_send_failed(worker, lease, why, err);
+}
+
+enum err_code learner_compute(struct worker *worker, void *ctx, struct err *err)
+{
+    struct learner *l = ctx;
+    struct message lease;
+    pool_thread_init();
+    while (worker_wait_lease(worker, &lease, WORKER_FOREVER)) {
+        worker_set_held(worker, lease.items_n);
+        const enum err_code rc = learner_on_lease(l, &lease, worker, err);
+        message_release(&lease);
+        worker_set_held(worker, 0);
+        if (rc)
+            return worker_stopping(worker) ? ERR_OK : rc;
+    }
+    return ERR_OK;
+}

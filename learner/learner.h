@@ -1,0 +1,84 @@
+/*
+ * learner.h -- the learner: train leases in, new policy versions out.
+ *
+ *     TRAIN_LEASE step s  -->  values, advantages, PPO updates  -->  version s + 1: served to
+ *     actors, kept in a checkpoint when asked  -->  TRAIN_RESULT with the hash of its weights
+ *
+ * Everything that decides the weights is in the lease, the config and the state a checkpoint
+ * holds; so the same steps give the same bits, whoever asks again, after whatever crash.
+ *
+ *  lease for step s, learner at version v
+ *      s == v      train
+ *      s == v - 1  the result of before is sent again
+ *      other       LEASE_FAILED: the coordinator follows the version in HELLO
+ *
+ * A loss or a gradient that is not finite is never applied: LEASE_FAILED, and the process ends
+ * when an update of the same step was already made (a restart begins at the last checkpoint).
+ */
+#ifndef LEARNER_LEARNER_H
+#define LEARNER_LEARNER_H
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "control/ppo.h"
+#include "engine/pool.h"
+#include "learner/trainable.h"
+#include "node/run_config.h"
+#include "node/weights.h"
+#include "node/worker.h"
+#include "wire/socket.h"
+
+#define LEARNER_HISTORY_MAX 16 /* versions kept: lag + 1 */
+#define LEARNER_VERIFY_ROWS 8  /* rollouts a step whose log-probs are computed again */
+
+/* A past version of the policy: actors may still ask for it. */
+struct learner_version {
+    uint64_t version;
+    float *w; /* (params) */
+};
+
+struct learner {
+    const struct run_config *config; /* borrowed */
+    struct wire_context *context;    /* borrowed */
+    struct pool *pool;
+    struct trainable policy, critic;
+    bool has_critic;
+    uint64_t version; /* of policy.model->w */
+    struct hash weights_hash;
+    struct learner_version history[LEARNER_HISTORY_MAX]; /* newest first; [0] is `version` */
+    uint32_t history_n, history_max;
+    struct model *checker; /* past weights, to compute a rollout's log-probs again */
+    struct pass *checker_pass;
+    struct weights_server *server;
+    struct ppo_params ppo;
+    struct arena step;   /* of one step; reset after it */
+    size_t tokens_max;   /* of a pass */
+    uint64_t checkpoint; /* newest durable checkpoint's version */
+    struct wire_stat stats[WIRE_STATS_MAX];
+    uint32_t stats_n;
+    bool dirty; /* an update of the step under way was applied */
+};
+
+/* Load the newest whole checkpoint below run.dir, or model.policy and the critic; bind the
+ * weights server at `bulk`.  The caller frees it with learner_free.  config and context are
+ * borrowed. */
+enum err_code learner_new(struct learner **learner, const struct run_config *config,
+                          struct wire_context *context, const char *bulk, struct err *err);
+void learner_free(struct learner *learner);
+
+/* A worker_compute; ctx is the struct learner. */
+enum err_code learner_compute(struct worker *worker, void *ctx, struct err *err);
+
+/* Train on the lease: learner->policy moves to version step + 1, and stats are filled.  The
+ * version itself is advanced by the caller.  ERR_VALUE where something is not finite, or the
+ * lease does not fit the model; learner->dirty says whether weights have changed.
+ * (learner/train.c) */
+enum err_code learner_train(struct learner *learner, const struct message *lease,
+                            struct worker *worker, struct err *err);
+
+/* Count a statistic for TRAIN_RESULT. */
+void learner_stat(struct learner *learner, const char *name, double value);
+
+#endif

@@ -1,0 +1,426 @@
+/* train.c -- one training step: see learner.h, and control/ppo.h for the losses. */
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "control/advantage.h"
+#include "learner/experience.h"
+#include "learner/learner.h"
+
+/* What a step computes once and its epochs use: arrays over the N response tokens. */
+struct train {
+    struct learner *learner;
+    struct worker *worker;
+    struct experience x;
+    const struct message *lease;
+    float *value;    /* before the update; with a critic */
+    float *adv;      /* (N) */
+    float *ret;      /* (N) with a critic */
+    float *weight;   /* (N) of the optimizer update under way */
+    uint32_t *order; /* (rows) */
+    struct ppo_params ppo;
+    struct ppo_stats stats;
+    double norm, critic_norm; /* greatest gradient norms of the step */
+    uint64_t updates;
+};
+
+/* A micro-batch gathered from the batch's arrays. */
+struct train_gather {
+    float *logp, *logp_old, *adv, *logref, *entropy, *weight;
+    float *value, *value_old, *ret;
+    float *dlogp, *dentropy, *dvalue;
+};
+
+static float *train_array(struct train *t, size_t n)
+{
+    return arena_array(&t->learner->step, n > 0 ? n : 1, sizeof(float));
+}
+
+static void train_pick(float *to, const float *from, const struct experience_micro *micro)
+{
+    for (uint32_t i = 0; i < micro->tokens; i++)
+        to[i] = from[micro->entry[i]];
+}
+
+/* Rows in their own order: what values and checks run over. */
+static void train_order(uint32_t *order, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        order[i] = i;
+}
+
+/*
+ * The critic's value before each response token, and after the last one where the response was
+ * cut and is to be bootstrapped (else 0).
+ */
+static enum err_code train_values(struct train *t, float *bootstrap, struct err *err)
+{
+    struct learner *l = t->learner;
+    const struct experience *x = &t->x;
+    const bool boot = l->config->truncation == RUN_TRUNCATION_BOOTSTRAP;
+    enum err_code rc = ERR_OK;
+    for (uint32_t first = 0, end; first < x->rows && rc == ERR_OK; first = end) {
+        struct experience_micro micro;
+        const size_t mark = arena_mark(&l->step);
+        end = experience_cut(x, t->order, x->rows, first, l->config->micro_tokens);
+        rc = experience_pack(x, t->order, first, end, &l->step, &micro, err);
+        float *out = train_array(t, micro.tokens), *last = train_array(t, micro.rows);
+        if (rc == ERR_OK && (!out || !last))
+            rc = err_set(err, ERR_NOMEM, "no room for the values of %u tokens", micro.tokens);
+        if (rc == ERR_OK)
+            rc = pass_forward(l->critic.pass, &micro.batch, err);
+        if (rc == ERR_OK) {
+            pass_scores(l->critic.pass, micro.tokens, micro.at, out);
+            pass_scores(l->critic.pass, micro.rows, micro.last_at, last);
+            for (uint32_t i = 0; i < micro.tokens; i++)
+                t->value[micro.entry[i]] = out[i];
+            for (uint32_t i = 0; i < micro.rows; i++) {
+                const uint32_t row = micro.row[i];
+                const bool cut = x->items[row].finish == WIRE_FINISH_LENGTH;
+                bootstrap[row] = boot && cut ? last[i] : 0.0f;
+            }
+        }
+        arena_reset(&l->step, mark);
+        worker_progress(t->worker);
+    }
+    return rc;
+}
+
+static struct advantage_params train_advantage_params(const struct run_config *c)
+{
+    static const enum advantage_kind kinds[] = {
+        [RUN_ESTIMATOR_GAE] = ADVANTAGE_GAE,
+        [RUN_ESTIMATOR_GRPO] = ADVANTAGE_GRPO,
+        [RUN_ESTIMATOR_RLOO] = ADVANTAGE_RLOO,
+        [RUN_ESTIMATOR_REINFORCE_PP] = ADVANTAGE_REINFORCE_PP,
+    };
+    const bool always = c->estimator == RUN_ESTIMATOR_REINFORCE_PP;
+    const bool groups = advantage_needs_groups(kinds[c->estimator]);
+    return (struct advantage_params){
+        .kind = kinds[c->estimator],
+        /* Group estimators are normalised already. */
+        .whiten = (c->whiten && !groups) || always ? ADVANTAGE_WHITEN_UNBIASED
+                                                   : ADVANTAGE_WHITEN_NONE,
+        .gamma = c->gamma,
+        .lambda = c->lambda,
+        .eps = 1e-6,
+    };
+}
+
+static enum err_code train_advantages(struct train *t, struct err *err)
+{
+    struct learner *l = t->learner;
+    const struct experience *x = &t->x;
+    const struct advantage_params params = train_advantage_params(l->config);
+    float *bootstrap = train_array(t, x->rows);
+    if (!bootstrap)
+        return err_set(err, ERR_NOMEM, "no room for %u rows", x->rows);
+    enum err_code rc = l->has_critic ? train_values(t, bootstrap, err) : ERR_OK;
+    if (rc)
+        return rc;
+    const struct advantage_batch batch = {
+        .rows = x->rows,
+        .offset = x->offset,
+        .token_reward = x->reward,
+        .value = t->value,
+        .bootstrap = bootstrap,
+        .group = x->group,
+    };
+    return advantage_compute(&params, &batch, t->adv, t->ret, err);
+}
+
+/* Room for one micro-batch's gathered arrays. */
+static enum err_code train_gather_open(struct train *t, struct train_gather *g, uint32_t n,
+                                       struct err *err)
+{
+    float **const arrays[] = {&g->logp,    &g->logp_old, &g->adv,      &g->logref,
+                              &g->entropy, &g->weight,   &g->value,    &g->value_old,
+                              &g->ret,     &g->dlogp,    &g->dentropy, &g->dvalue};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
+        if (!(*arrays[i] = train_array(t, n)))
+            return err_set(err, ERR_NOMEM, "no room for a micro-batch of %u tokens", n);
+    return ERR_OK;
+}
+
+static enum err_code train_policy_micro(struct train *t, const struct experience_micro *micro,
+                                        struct train_gather *g, struct ppo_stats *stats,
+                                        struct err *err)
+{
+    struct learner *l = t->learner;
+    struct pass *pass = l->policy.pass;
+    enum err_code rc = pass_forward(pass, &micro->batch, err);
+    if (rc)
+        return rc;
+    const struct pass_logprob want = {
+        .rows = micro->tokens,
+        .at = micro->at,
+        .target = micro->target,
+        .temperature = l->config->temperature,
+    };
+    pass_logprobs(pass, &want, g->logp, g->entropy, NULL);
+    train_pick(g->logp_old, t->x.logp_old, micro);
+    train_pick(g->logref, t->x.logref, micro);
+    train_pick(g->adv, t->adv, micro);
+    train_pick(g->weight, t->weight, micro);
+    const struct ppo_policy_batch in = {micro->tokens, g->weight, g->logp,   g->logp_old,
+                                        g->adv,        g->logref, g->entropy};
+    rc = ppo_policy(&t->ppo, &in, g->dlogp, g->dentropy, stats, err);
+    if (rc)
+        return rc;
+    pass_backward_begin(pass, trainable_leaf(&l->policy));
+    pass_logprobs_backward(pass, &want, g->dlogp, t->ppo.entropy_coef > 0 ? g->dentropy : NULL);
+    pass_backward_end(pass);
+    trainable_leaf_done(&l->policy);
+    return ERR_OK;
+}
+
+static enum err_code train_critic_micro(struct train *t, const struct experience_micro *micro,
+                                        struct train_gather *g, struct ppo_stats *stats,
+                                        struct err *err)
+{
+    struct learner *l = t->learner;
+    struct pass *pass = l->critic.pass;
+    enum err_code rc = pass_forward(pass, &micro->batch, err);
+    if (rc)
+        return rc;
+    pass_scores(pass, micro->tokens, micro->at, g->value);
+    train_pick(g->value_old, t->value, micro);
+    train_pick(g->ret, t->ret, micro);
+    const struct ppo_value_batch in = {micro->tokens, g->weight, g->value, g->value_old,
+                                       g->ret};
+    rc = ppo_value(&t->ppo, &in, g->dvalue, stats, err);
+    if (rc)
+        return rc;
+    pass_backward_begin(pass, trainable_leaf(&l->critic));
+    pass_scores_backward(pass, micro->tokens, micro->at, g->dvalue);
+    pass_backward_end(pass);
+    trainable_leaf_done(&l->critic);
+    return ERR_OK;
+}
+
+static enum err_code train_micro(struct train *t, uint32_t first, uint32_t end,
+                                 struct ppo_stats *stats, struct err *err)
+{
+    struct learner *l = t->learner;
+    const size_t mark = arena_mark(&l->step);
+    struct experience_micro micro;
+    struct train_gather gather;
+    enum err_code rc = experience_pack(&t->x, t->order, first, end, &l->step, &micro, err);
+    if (rc == ERR_OK)
+        rc = train_gather_open(t, &gather, micro.tokens, err);
+    if (rc == ERR_OK)
+        rc = train_policy_micro(t, &micro, &gather, stats, err);
+    if (rc == ERR_OK && l->has_critic)
+        rc = train_critic_micro(t, &micro, &gather, stats, err);
+    arena_reset(&l->step, mark);
+    worker_progress(t->worker);
+    return rc;
+}
+
+/* The weights of the loss over the rows order[first..end-1]; 0 elsewhere. */
+static enum err_code train_weights(struct train *t, uint32_t first, uint32_t end,
+                                   struct err *err)
+{
+    struct learner *l = t->learner;
+    const struct experience *x = &t->x;
+    const size_t mark = arena_mark(&l->step);
+    uint8_t *mask = arena_array(&l->step, x->tokens, 1);
+    if (!mask)
+        return err_set(err, ERR_NOMEM, "no room for %u tokens", x->tokens);
+    memset(mask, 0, x->tokens);
+    for (uint32_t i = first; i < end; i++) {
+        const uint32_t row = t->order[i];
+        memset(mask + x->offset[row], 1, x->offset[row + 1] - x->offset[row]);
+    }
+    const enum err_code rc = ppo_weights(&t->ppo, x->rows, x->offset, mask, t->weight, err);
+    arena_reset(&l->step, mark);
+    return rc;
+}
+
+static double train_lr(const struct train *t, double peak)
+{
+    static const enum schedule_kind kinds[] = {
+        [RUN_SCHEDULE_CONSTANT] = SCHEDULE_constant,
+        [RUN_SCHEDULE_LINEAR] = SCHEDULE_linear,
+        [RUN_SCHEDULE_COSINE] = SCHEDULE_cosine,
+    };
+    const struct run_config *c = t->learner->config;
+    return schedule_lr(kinds[c->schedule], peak, c->lr_floor, c->warmup_steps, c->steps,
+                       t->lease->step);
+}
+
+/* One optimizer update over the rows order[first..end-1]. */
+static enum err_code train_update(struct train *t, uint32_t first, uint32_t end,
+                                  struct ppo_stats *epoch, struct err *err)
+{
+    struct learner *l = t->learner;
+    const uint32_t micro_tokens = l->config->micro_tokens;
+    const uint32_t micros =
+        experience_micros(&t->x, t->order + first, end - first, micro_tokens);
+    enum err_code rc = train_weights(t, first, end, err);
+    if (rc)
+        return rc;
+    trainable_begin(&l->policy, micros);
+    if (l->has_critic)
+        trainable_begin(&l->critic, micros);
+    for (uint32_t at = first, next; at < end; at = next) {
+        struct ppo_stats part = {0};
+        next = experience_cut(&t->x, t->order, end, at, micro_tokens);
+        if ((rc = train_micro(t, at, next, &part, err)))
+            return rc;
+        ppo_stats_merge(epoch, &part);
+    }
+    double norm = 0, critic_norm = 0;
+    rc = trainable_update(&l->policy, train_lr(t, l->config->lr), &norm, err);
+    if (rc)
+        return rc;
+    l->dirty = true;
+    if (l->has_critic && (rc = trainable_update(&l->critic, train_lr(t, l->config->critic_lr),
+                                                &critic_norm, err)))
+        return rc;
+    t->norm = fmax(t->norm, norm);
+    t->critic_norm = fmax(t->critic_norm, critic_norm);
+    t->updates += 1;
+    return ERR_OK;
+}
+
+/* All epochs; statistics are the last epoch's. */
+static enum err_code train_epochs(struct train *t, struct err *err)
+{
+    const struct run_config *c = t->learner->config;
+    const uint32_t rows = t->x.rows;
+    const uint32_t parts = c->minibatches < rows ? c->minibatches : rows;
+    for (uint32_t epoch = 0; epoch < c->epochs; epoch++) {
+        struct ppo_stats stats = {0};
+        if (parts > 1)
+            rng_permutation(t->order, rows, c->seed, RNG_STREAM_MINIBATCH, t->lease->step,
+                            epoch);
+        for (uint32_t p = 0; p < parts; p++) {
+            const uint32_t first = (uint32_t)((uint64_t)rows * p / parts);
+            const uint32_t end = (uint32_t)((uint64_t)rows * (p + 1) / parts);
+            const enum err_code rc = train_update(t, first, end, &stats, err);
+            if (rc)
+                return rc;
+        }
+        t->stats = stats;
+        if (ppo_stop(ppo_summarize(&stats).approx_kl, c->early_stop_kl))
+            break;
+    }
+    return ERR_OK;
+}
+
+/* The weights of `version`, where they are still kept. */
+static const float *train_past_weights(const struct learner *l, uint64_t version)
+{
+    for (uint32_t i = 0; i < l->history_n; i++)
+        if (l->history[i].version == version)
+            return l->history[i].w;
+    return NULL;
+}
+
+/*
+ * Compute some rollouts' log-probs again under the weights that generated them: the greatest
+ * difference from what the actor recorded, which must be 0.  NAN where the weights are gone.
+ */
+static enum err_code train_verify(struct train *t, double *diff, struct err *err)
+{
+    struct learner *l = t->learner;
+    const struct experience *x = &t->x;
+    const float *w = train_past_weights(l, t->lease->behaviour_version);
+    *diff = NAN;
+    if (!w)
+        return ERR_OK;
+    memcpy(l->checker->w, w, model_bytes(l->checker));
+    l->checker->generation += 1;
+
+    const size_t mark = arena_mark(&l->step);
+    enum err_code rc = ERR_OK;
+    double greatest = 0;
+    const uint32_t rows = x->rows < LEARNER_VERIFY_ROWS ? x->rows : LEARNER_VERIFY_ROWS;
+    const uint32_t start = (uint32_t)(t->lease->step * LEARNER_VERIFY_ROWS % x->rows);
+    for (uint32_t i = 0; i < rows && rc == ERR_OK; i++) {
+        struct experience_micro micro;
+        const uint32_t row = (start + i) % x->rows;
+        rc = experience_pack(x, &row, 0, 1, &l->step, &micro, err);
+        float *logp = rc ? NULL : train_array(t, micro.tokens);
+        if (rc == ERR_OK && !logp)
+            rc = err_set(err, ERR_NOMEM, "no room for %u tokens", micro.tokens);
+        if (rc == ERR_OK)
+            rc = pass_forward(l->checker_pass, &micro.batch, err);
+        if (rc == ERR_OK) {
+            const struct pass_logprob want = {micro.tokens, micro.at, micro.target,
+                                              l->config->temperature};
+            pass_logprobs(l->checker_pass, &want, logp, NULL, NULL);
+            for (uint32_t k = 0; k < micro.tokens; k++)
+                greatest =
+                    fmax(greatest, fabs((double)logp[k] - (double)x->logp_old[micro.entry[k]]));
+        }
+        arena_reset(&l->step, mark);
+        worker_progress(t->worker);
+    }
+    *diff = greatest;
+    return rc;
+}
+
+static void train_report(struct train *t, double logp_diff)
+{
+    struct learner *l = t->learner;
+    const struct ppo_summary summary = ppo_summarize(&t->stats);
+    l->stats_n = 0;
+#define X(name, meaning) learner_stat(l, #name, summary.name);
+    PPO_SUMMARY_MAP(X)
+#undef X
+    learner_stat(l, "grad_norm", t->norm);
+    learner_stat(l, "critic_grad_norm", t->critic_norm);
+    learner_stat(l, "lr", train_lr(t, l->config->lr));
+    learner_stat(l, "updates", (double)t->updates);
+    if (!isnan(logp_diff))
+        learner_stat(l, "logp_diff_max", logp_diff);
+}
+
+static enum err_code train_open(struct train *t, struct err *err)
+{
+    struct learner *l = t->learner;
+    enum err_code rc = experience_open(&t->x, t->lease, &l->step, err);
+    if (rc)
+        return rc;
+    for (uint32_t row = 0; row < t->x.rows; row++)
+        if (experience_row_tokens(&t->x, row) > l->tokens_max)
+            return err_set(err, ERR_VALUE, "slot %u of step %llu has %u tokens, more than %zu",
+                           t->x.items[row].b, (unsigned long long)t->lease->step,
+                           experience_row_tokens(&t->x, row), l->tokens_max);
+    t->order = arena_array(&l->step, t->x.rows, sizeof *t->order);
+    t->value = train_array(t, t->x.tokens);
+    t->adv = train_array(t, t->x.tokens);
+    t->ret = train_array(t, t->x.tokens);
+    t->weight = train_array(t, t->x.tokens);
+    if (!t->order || !t->value || !t->adv || !t->ret || !t->weight)
+        return err_set(err, ERR_NOMEM, "no room for a step of %u tokens", t->x.tokens);
+    train_order(t->order, t->x.rows);
+    t->ppo = l->ppo;
+    if (l->config->kl_place == RUN_KL_PLACE_LOSS)
+        t->ppo.kl_coef = t->lease->kl_coef;
+    return ERR_OK;
+}
+
+enum err_code learner_train(struct learner *l, const struct message *lease,
+                            struct worker *worker, struct err *err)
+{
+    struct train t = {.learner = l, .worker = worker, .lease = lease};
+    double logp_diff = NAN;
+    l->dirty = false;
+    arena_reset(&l->step, 0);
+    enum err_code rc = train_open(&t, err);
+    if (rc == ERR_OK)
+        rc = train_verify(&t, &logp_diff, err);
+    if (rc == ERR_OK)
+        rc = train_advantages(&t, err);
+    if (rc == ERR_OK)
+        rc = train_epochs(&t, err);
+    if (rc == ERR_OK)
+        train_report(&t, logp_diff);
+    arena_reset(&l->step, 0);
+    return rc;
+}
