@@ -4,61 +4,8 @@
  * Oracle: the sentences and codes that cli.h promises, read back from standard output and
  * standard error, which each case sends to temporary files.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "cli/cli.h"
-#include "tests/test.h"
-
-static char said[1 << 14]; /* what a case printed, both streams */
-
-static void swap_stream(FILE *stream, int *saved, int with)
-{
-    fflush(stream);
-    *saved = dup(fileno(stream));
-    assert_true(*saved >= 0);
-    assert_true(dup2(with, fileno(stream)) >= 0);
-}
-
-static void restore_stream(FILE *stream, int saved)
-{
-    fflush(stream);
-    assert_true(dup2(saved, fileno(stream)) >= 0);
-    close(saved);
-}
-
-/* Run `line`, split at blanks, through `run`; the text goes to `said`. */
-static int run_line(int (*run)(int, char **), const char *line)
-{
-    char text[256], *argv[24];
-    int argc = 0;
-    snprintf(text, sizeof text, "%s", line);
-    for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
-        argv[argc++] = word;
-    argv[argc] = NULL;
-
-    FILE *file = tmpfile();
-    assert_non_null(file);
-    int out, err;
-    swap_stream(stdout, &out, fileno(file));
-    swap_stream(stderr, &err, fileno(file));
-    const int code = run(argc, argv);
-    restore_stream(stdout, out);
-    restore_stream(stderr, err);
-    rewind(file);
-    said[fread(said, 1, sizeof said - 1, file)] = '\0';
-    fclose(file);
-    return code;
-}
-
-#define check_line(run, line, code, words)                                                \
-    do {                                                                                  \
-        const int got_ = run_line(run, line);                                             \
-        if (got_ != (code) || !strstr(said, words))                                       \
-            fail_msg("`%s` returned %d, wanted %d with \"%s\"; it said:\n%s", line, got_, \
-                     code, words, said);                                                  \
-    } while (0)
+#include "tests/unit/cli_run.h"
 
 static void help_lists_and_teaches_the_commands(void **state)
 {
