@@ -87,6 +87,7 @@ static void supervisor_enter(struct supervisor_child *child, enum supervisor_sta
 }
 
 static void supervisor_on_exit(uv_process_t *process, int64_t status, int signal);
+static void supervisor_on_process_closed(uv_handle_t *handle);
 
 static int supervisor_spawn(struct supervisor_child *child)
 {
@@ -100,9 +101,13 @@ static int supervisor_spawn(struct supervisor_child *child)
         .stdio_count = 3,
         .stdio = stdio,
     };
-    child->process.data = child;
     child->started_ms = uv_now(child->owner->loop);
-    return uv_spawn(child->owner->loop, &child->process, &options);
+    const int failed = uv_spawn(child->owner->loop, &child->process, &options);
+    child->process.data = child;
+    child->owner->open_handles += 1;
+    if (failed) /* even so the handle is the loop's */
+        uv_close((uv_handle_t *)&child->process, supervisor_on_process_closed);
+    return failed;
 }
 
 static void supervisor_on_timer(uv_timer_t *timer)
@@ -111,7 +116,6 @@ static void supervisor_on_timer(uv_timer_t *timer)
     child->restarts += 1;
     const int failed = supervisor_spawn(child);
     if (failed == 0) {
-        child->owner->open_handles += 1;
         supervisor_enter(child, SUPERVISOR_RUNNING);
         return;
     }
@@ -204,7 +208,6 @@ enum err_code supervisor_start(struct supervisor *s, const char *name, const cha
         child->state = SUPERVISOR_FAILED;
         return err_set(err, ERR_IO, "cannot start %s: %s", argv[0], uv_strerror(failed));
     }
-    s->open_handles += 1;
     supervisor_enter(child, SUPERVISOR_RUNNING);
     return ERR_OK;
 }

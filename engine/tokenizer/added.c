@@ -11,6 +11,12 @@ const struct added_token *added_find(const struct added *added, int32_t id)
     return &added->tokens[added->vocab.by_id[id] - 1];
 }
 
+const char *added_content(const struct added *added, const struct added_token *token, size_t *n)
+{
+    *n = token->size;
+    return (token->normalized ? &added->normal : &added->raw)->bytes.data + token->begin;
+}
+
 /* The first pattern of [lo, hi) whose byte at `depth` is at least `byte`; all are longer. */
 static size_t added_lower(const struct added_set *set, size_t lo, size_t hi, size_t depth,
                           unsigned byte)

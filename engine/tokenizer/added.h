@@ -19,11 +19,12 @@
 
 struct added_token {
     int32_t id;
-    bool special;     /* left out of a decoded text on request */
-    bool normalized;  /* looked for in the normalized text */
-    bool lstrip;      /* takes the white space before it along */
-    bool rstrip;      /* takes the white space after it along */
-    bool single_word; /* not next to a character of a word */
+    bool special;         /* left out of a decoded text on request */
+    bool normalized;      /* looked for in the normalized text */
+    bool lstrip;          /* takes the white space before it along */
+    bool rstrip;          /* takes the white space after it along */
+    bool single_word;     /* not next to a character of a word */
+    uint32_t begin, size; /* of what it looks like in a text, in the set's bytes */
 };
 
 struct added_pattern {
@@ -53,6 +54,12 @@ void added_release(struct added *added); /* harmless on one that is all zero */
 
 /* The token of an id; NULL: not an added one. */
 const struct added_token *added_find(const struct added *added, int32_t id);
+
+/* What stands for a token when it is decoded, not NUL-terminated: its normal form, where it
+ * is normalized.  (So does `tokenizers` since 0.23: a decoder is made to undo the normal
+ * form.) */
+const char *added_content(const struct added *added, const struct added_token *token,
+                          size_t *n);
 
 /* Append the parts of text[0, n) to `out`, which are none of them empty: added tokens, and
  * what is between.  `set` is added->raw or added->normal; out->text is not touched, and the

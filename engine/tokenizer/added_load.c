@@ -88,8 +88,11 @@ static enum err_code added_load_content(const struct added *added, size_t i,
     if (rc == ERR_OK && text.len == 0)
         rc = err_set(err, ERR_FORMAT, "%s[%zu]: its normal form is empty", where, i);
     if (rc == ERR_OK) {
+        struct added_token *token = &added->tokens[i];
+        token->begin = (uint32_t)set->bytes.len;
+        token->size = (uint32_t)text.len;
         set->patterns[set->n++] =
-            (struct added_pattern){(uint32_t)set->bytes.len, (uint32_t)text.len, (uint32_t)i};
+            (struct added_pattern){token->begin, token->size, (uint32_t)i};
         buf_append(&set->bytes, text.data, text.len);
         rc = buf_check(&set->bytes, where, err);
     }

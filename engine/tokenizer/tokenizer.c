@@ -293,8 +293,8 @@ enum err_code tokenizer_decode(const struct tokenizer *tokenizer, const int32_t 
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         size_t size;
         const struct added_token *added = added_find(&tokenizer->added, ids[i]);
-        const char *content = vocab_content(
-            added ? &tokenizer->added.vocab : &tokenizer->bpe.vocab, ids[i], &size);
+        const char *content = added ? added_content(&tokenizer->added, added, &size)
+                                    : vocab_content(&tokenizer->bpe.vocab, ids[i], &size);
         if (!content)
             rc = err_set(err, ERR_VALUE, "id %d, token %zu of %zu, is outside the vocabulary",
                          (int)ids[i], i, n);

@@ -13,18 +13,18 @@
 #include "node/run_config.h"
 #include "tests/test.h"
 
-#define GOOD                                                                              \
-    "run:\n"                                                                              \
-    "  dir: out\n"                                                                        \
-    "  steps: 10\n"                                                                       \
-    "model:\n"                                                                            \
-    "  policy: sft\n"                                                                     \
-    "data:\n"                                                                             \
-    "  prompts: p.jsonl\n"                                                                \
-    "reward:\n"                                                                           \
-    "  scorers:\n"                                                                        \
-    "    - name: polite\n"                                                                \
-    "      kind: words\n"                                                                 \
+#define GOOD               \
+    "run:\n"               \
+    "  dir: out\n"         \
+    "  steps: 10\n"        \
+    "model:\n"             \
+    "  policy: sft\n"      \
+    "data:\n"              \
+    "  prompts: p.jsonl\n" \
+    "reward:\n"            \
+    "  scorers:\n"         \
+    "    - name: polite\n" \
+    "      kind: words\n"  \
     "      words: polite.txt\n"
 
 static char dir[64];
