@@ -20,6 +20,8 @@
 /* Words on the command line, handler, one line of help.  Grouped as `rlhf help` shows them. */
 // clang-format off
 #define CLI_COMMAND_MAP(X)                                                                    \
+    X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
+    X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")
 // clang-format on
 

@@ -1,0 +1,315 @@
+/*
+ * cmd_run.c -- rlhf run: start a run's processes on this machine, show it, stop them.
+ *
+ * The coordinator decides when the run is over; its exit is the run's.  A worker that dies is
+ * started again; one that cannot start (a wrong config, a broken model) ends the run.
+ */
+#define _DEFAULT_SOURCE /* mkdtemp, realpath */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/cli.h"
+#include "cli/progress.h"
+#include "node/run_config.h"
+#include "node/supervisor.h"
+
+#define RUN_RESTARTS_MAX 20
+#define RUN_GRACE_MS     15000u
+#define RUN_POLL_MS      100u
+
+struct run {
+    struct run_config config;
+    char config_path[RUN_PATH_MAX]; /* RUN/config.yaml */
+    char bin[RUN_PATH_MAX];         /* where the daemons are */
+    char sockets[64];               /* private directory; "": endpoints come from the config */
+    char control[RUN_TEXT_MAX], bulk[RUN_TEXT_MAX];
+    int log_fd;
+    uv_loop_t loop;
+    uv_timer_t timer;
+    uv_signal_t sigint, sigterm;
+    struct supervisor *supervisor;
+    size_t coordinator;
+    struct progress progress;
+    bool quiet;
+    bool told_http;
+    bool stopping, interrupted;
+    int status; /* what the command returns */
+};
+
+static enum err_code run_locate(struct run *run, struct err *err)
+{
+    char self[RUN_PATH_MAX];
+    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0)
+        return err_errno(err, "find the directory of this program");
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    snprintf(run->bin, sizeof run->bin, "%s", self);
+    return ERR_OK;
+}
+
+/* The run's directory, its resolved config, its log, its sockets. */
+static enum err_code run_prepare(struct run *run, struct err *err)
+{
+    enum err_code rc;
+    char log[RUN_PATH_MAX];
+    struct buf text;
+    buf_init(&text, 1024 * 1024);
+    if ((rc = run_locate(run, err)) || (rc = file_make_dir(run->config.dir, err)) ||
+        (rc = file_join(run->config_path, run->config.dir, "config.yaml", err)) ||
+        (rc = file_join(log, run->config.dir, "run.log", err)))
+        goto out;
+    run_config_write(&run->config, &text);
+    if ((rc = buf_check(&text, "the resolved config", err)) ||
+        (rc = file_write(run->config_path, text.data, text.len, err)))
+        goto out;
+    run->log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (run->log_fd < 0) {
+        rc = err_errno(err, "open %s", log);
+        goto out;
+    }
+    snprintf(run->control, sizeof run->control, "%s", run->config.control_endpoint);
+    snprintf(run->bulk, sizeof run->bulk, "%s", run->config.bulk_endpoint);
+    if (run->control[0] && run->bulk[0])
+        goto out;
+    /* A path of ipc:// may be 107 bytes long: a run directory can be anywhere, this cannot. */
+    char sockets[] = "/tmp/rlhf-XXXXXX";
+    if (!mkdtemp(sockets)) {
+        rc = err_errno(err, "make a private directory in /tmp");
+        goto out;
+    }
+    memcpy(run->sockets, sockets, sizeof sockets);
+    if (!run->control[0])
+        snprintf(run->control, sizeof run->control, "ipc://%s/control", sockets);
+    if (!run->bulk[0])
+        snprintf(run->bulk, sizeof run->bulk, "ipc://%s/bulk", sockets);
+out:
+    buf_release(&text);
+    return rc;
+}
+
+static void run_stop(struct run *run, int status)
+{
+    if (run->stopping)
+        return;
+    run->stopping = true;
+    run->status = status;
+    supervisor_stop(run->supervisor, RUN_GRACE_MS);
+}
+
+/* The last lines of the log that carry an error: what a person needs first. */
+static void run_show_errors(const struct run *run)
+{
+    char path[RUN_PATH_MAX];
+    struct buf text;
+    buf_init(&text, (size_t)256 * 1024 * 1024);
+    if (file_join(path, run->config.dir, "run.log", NULL) == ERR_OK &&
+        file_read(path, &text, NULL) == ERR_OK) {
+        const char *from = text.data, *line;
+        size_t n;
+        char last[5][512] = {{0}};
+        size_t seen = 0;
+        for (const char *end = text.data + text.len; file_next_line(&from, end, &line, &n);)
+            if ((n > 30 && strstr(line, " ERROR ") && strstr(line, " ERROR ") < line + n) ||
+                (n > 5 && strncmp(line, "rlhf-", 5) == 0))
+                snprintf(last[seen++ % 5], sizeof last[0], "%.*s", (int)n, line);
+        for (size_t i = seen > 5 ? seen - 5 : 0; i < seen; i++)
+            fprintf(stderr, "  %s\n", last[i % 5]);
+    }
+    buf_release(&text);
+}
+
+static void run_on_child(void *arg, const struct supervisor_event *event)
+{
+    struct run *run = arg;
+    progress_end(&run->progress, stdout);
+    if (event->state == SUPERVISOR_WAITING)
+        fprintf(stderr, "rlhf run: %s ended with %s %d; again in %u ms\n", event->name,
+                event->signal ? "signal" : "status",
+                event->signal ? event->signal : event->status, event->delay_ms);
+    if (event->state == SUPERVISOR_FAILED) {
+        fprintf(stderr, "rlhf run: %s ended with %s %d and cannot go on:\n", event->name,
+                event->signal ? "signal" : "status",
+                event->signal ? event->signal : event->status);
+        run_show_errors(run);
+        run_stop(run, event->status ? event->status : EX_SOFTWARE);
+    }
+    if (event->state == SUPERVISOR_DONE && event->child == run->coordinator)
+        run_stop(run, EX_OK);
+}
+
+static enum err_code run_start(struct run *run, const char *role, uint32_t number,
+                               size_t *child, struct err *err)
+{
+    char program[RUN_PATH_MAX + 32], name[64];
+    snprintf(program, sizeof program, "%s/rlhf-%s", run->bin, role);
+    snprintf(name, sizeof name, "%s-%u", role, number);
+    const char *const argv[] = {
+        program,      "--config", run->config_path, "--name",       name, "--control",
+        run->control, "--bulk",   run->bulk,        "--supervised", NULL};
+    if (access(program, X_OK) != 0)
+        return err_errno(err, "%s is not there", program);
+    return supervisor_start(run->supervisor, name, argv, run->log_fd, child, err);
+}
+
+static enum err_code run_start_all(struct run *run, struct err *err)
+{
+    size_t child;
+    enum err_code rc = run_start(run, "coordinator", 0, &run->coordinator, err);
+    if (rc == ERR_OK)
+        rc = run_start(run, "learner", 0, &child, err);
+    for (uint32_t i = 0; i < run->config.rewards && rc == ERR_OK; i++)
+        rc = run_start(run, "reward", i, &child, err);
+    for (uint32_t i = 0; i < run->config.actors && rc == ERR_OK; i++)
+        rc = run_start(run, "actor", i, &child, err);
+    return rc;
+}
+
+/* RUN/http holds "address:port" once the coordinator listens. */
+static void run_tell_http(struct run *run)
+{
+    char path[RUN_PATH_MAX];
+    struct buf text;
+    buf_init(&text, 256);
+    if (file_join(path, run->config.dir, "http", NULL) == ERR_OK &&
+        file_read(path, &text, NULL) == ERR_OK && text.len > 0) {
+        text.data[strcspn(text.data, "\n")] = '\0';
+        printf("metrics   http://%s/metrics  (also /healthz /readyz /api/v1/status)\n",
+               text.data);
+        fflush(stdout);
+        run->told_http = true;
+    }
+    buf_release(&text);
+}
+
+static void run_on_timer(uv_timer_t *timer)
+{
+    struct run *run = timer->data;
+    struct err err = {0};
+    if (!run->told_http && !run->quiet)
+        run_tell_http(run);
+    if (!run->quiet && progress_poll(&run->progress, stdout, &err))
+        fprintf(stderr, "rlhf run: %s\n", err.text);
+    if (supervisor_alive(run->supervisor) == 0)
+        uv_stop(&run->loop);
+}
+
+static void run_on_signal(uv_signal_t *handle, int signal)
+{
+    (void)signal;
+    struct run *run = handle->data;
+    progress_end(&run->progress, stdout);
+    if (!run->stopping)
+        fprintf(stderr, "rlhf run: stopping; the same command goes on from here\n");
+    run->interrupted = true;
+    run_stop(run, EX_TEMPFAIL);
+}
+
+static void run_close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+static enum err_code run_loop(struct run *run, struct err *err)
+{
+    uv_loop_init(&run->loop);
+    run->supervisor = supervisor_open(&run->loop, RUN_RESTARTS_MAX, run_on_child, run);
+    if (!run->supervisor)
+        return err_set(err, ERR_NOMEM, "out of memory for the supervisor");
+    uv_timer_init(&run->loop, &run->timer);
+    uv_signal_init(&run->loop, &run->sigint);
+    uv_signal_init(&run->loop, &run->sigterm);
+    run->timer.data = run->sigint.data = run->sigterm.data = run;
+    uv_signal_start(&run->sigint, run_on_signal, SIGINT);
+    uv_signal_start(&run->sigterm, run_on_signal, SIGTERM);
+    uv_timer_start(&run->timer, run_on_timer, RUN_POLL_MS, RUN_POLL_MS);
+
+    const enum err_code rc = run_start_all(run, err);
+    if (rc)
+        run_stop(run, err_exit_code(rc));
+    uv_run(&run->loop, UV_RUN_DEFAULT);
+    supervisor_close(run->supervisor);
+    uv_run(&run->loop, UV_RUN_NOWAIT);
+    uv_walk(&run->loop, run_close_handle, NULL);
+    uv_run(&run->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&run->loop);
+    return rc;
+}
+
+static void run_summary(const struct run *run)
+{
+    if (run->quiet)
+        return;
+    if (run->progress.lines > 1)
+        printf("reward    %.3f -> %.3f (raw %.3f -> %.3f), KL %.2f nats a sequence\n",
+               run->progress.reward_first, run->progress.reward, run->progress.raw_first,
+               run->progress.raw, run->progress.kl);
+    printf("model     %s/final\n", run->config.dir);
+    printf("ledger    %s/ledger.sqlite\n", run->config.dir);
+    printf("log       %s/run.log\n", run->config.dir);
+}
+
+static void run_release(struct run *run)
+{
+    if (run->sockets[0])
+        file_remove_tree(run->sockets, NULL);
+    if (run->log_fd >= 0)
+        close(run->log_fd);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static struct run run = {.log_fd = -1};
+    const struct cli_option options[] = {
+        {"quiet", CLI_FLAG, &run.quiet, NULL, "print nothing but errors", 0, 0},
+    };
+    const struct cli_usage usage = {
+        .words = "run",
+        .synopsis = "FILE [KEY=VALUE ...]",
+        .about =
+            "Run RLHF as the YAML file says: start coordinator, learner, reward processes and\n"
+            "actors on this machine, start again what dies, show each step, and stop them.\n"
+            "KEY=VALUE overrides a key of the file.  Where run.dir holds an unfinished run of\n"
+            "the same config it is continued.  Exit status 75: interrupted, can be "
+            "continued.\n",
+        .options = options,
+        .options_n = 1,
+        .examples = "  rlhf run ops/demo/run.yaml\n"
+                    "  rlhf run my.yaml run.seed=2 pipeline.lag=0 workers.actors=2\n",
+        .arguments_min = 1,
+        .arguments_max = 256,
+    };
+    int first = 0;
+    const int parsed = cli_parse(&usage, argc, argv, &first);
+    if (parsed != CLI_GO)
+        return parsed;
+
+    struct err err = {0};
+    const char *const *overrides = (const char *const *)argv + first + 1;
+    enum err_code rc =
+        run_config_load(&run.config, argv[first], overrides, (size_t)(argc - first - 1), &err);
+    char progress[RUN_PATH_MAX];
+    if (rc == ERR_OK)
+        rc = run_prepare(&run, &err);
+    if (rc == ERR_OK)
+        rc = file_join(progress, run.config.dir, "progress.jsonl", &err);
+    if (rc == ERR_OK) {
+        progress_open(&run.progress, progress, true, isatty(STDOUT_FILENO) && !run.quiet);
+        if (!run.quiet)
+            printf("run       %s in %s\n", run.config.name, run.config.dir);
+        rc = run_loop(&run, &err);
+    }
+    if (rc == ERR_OK && run.status == EX_OK)
+        run_summary(&run);
+    run_release(&run);
+    return rc ? cli_fail(&usage, &err) : run.status;
+}
