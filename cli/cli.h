@@ -22,6 +22,7 @@
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
+    X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")
 // clang-format on
 
