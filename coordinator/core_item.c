@@ -1,0 +1,241 @@
+/* core_item.c -- a slot's or reference's way through its states; steps opened and retained. */
+#include <assert.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "coordinator/core.h"
+#include "coordinator/core_state.h"
+
+struct core_batch *core_item_batch(const struct core *core, uint64_t step)
+{
+    struct core_batch *batch = &core->steps[step % core->ring];
+    return batch->step == step && step != CORE_NO_STEP ? batch : NULL;
+}
+
+struct core_refs *core_item_refs(const struct core *core, uint64_t step)
+{
+    struct core_refs *refs = &core->refs[step % core->open];
+    return refs->step == step && step != CORE_NO_STEP ? refs : NULL;
+}
+
+struct core_reference *core_item_reference(const struct core *core, uint32_t prompt,
+                                           uint32_t m)
+{
+    assert(prompt < core->prompts.n && m < core->M);
+    return &core->reference[(size_t)prompt * core->M + m];
+}
+
+struct core_item *core_item_find(const struct core *core, enum wire_work work, uint64_t a,
+                                 uint32_t b)
+{
+    if (work == WIRE_WORK_ROLLOUT) {
+        struct core_batch *batch = b < core->B ? core_item_batch(core, a) : NULL;
+        return batch ? &batch->items[b] : NULL;
+    }
+    if (work != WIRE_WORK_REFERENCE || a >= core->prompts.n || b >= core->M ||
+        !core->prompt[a].due)
+        return NULL;
+    struct core_refs *refs = core_item_refs(core, core->prompt[a].step);
+    return refs ? &refs->items[core->prompt[a].at + b] : NULL;
+}
+
+void core_item_move(struct core *core, struct core_item *item, enum core_item_state state)
+{
+    const enum core_item_state old = item->state;
+    uint64_t *totals;
+    uint32_t *counts;
+    if (item->work == WIRE_WORK_ROLLOUT) {
+        totals = core->slots;
+        counts = core_item_batch(core, item->a)->count;
+    } else {
+        totals = core->ref_slots;
+        counts = core_item_refs(core, core->prompt[item->a].step)->count;
+    }
+    totals[old]--;
+    counts[old]--;
+    totals[state]++;
+    counts[state]++;
+    item->state = state;
+}
+
+/* The last of a group cannot be compared with anything: an estimator that needs a group drops
+ * it too. */
+static void core_item_drop_group(struct core *core, const struct core_item *dropped)
+{
+    if (!core->group_estimator || core->K < 2 || dropped->work != WIRE_WORK_ROLLOUT)
+        return;
+    struct core_batch *batch = core_item_batch(core, dropped->a);
+    struct core_item *last = NULL;
+    uint32_t left = 0;
+    for (uint32_t k = 0; k < core->K; k++) {
+        struct core_item *item = &batch->items[dropped->group * core->K + k];
+        if (item->state != CORE_ITEM_DROPPED) {
+            last = item;
+            left++;
+        }
+    }
+    if (left == 1)
+        core_item_drop(core, last, RECORD_REASON_GROUP_TOO_SMALL,
+                       "all others of its group were dropped");
+}
+
+void core_item_drop(struct core *core, struct core_item *item, enum record_reason reason,
+                    const char *text)
+{
+    assert(item->state != CORE_ITEM_TRAINED && item->state != CORE_ITEM_DROPPED);
+    core_lease_settle(core, item);
+    item->reason = reason;
+    core_item_move(core, item, CORE_ITEM_DROPPED);
+    if (item->work == WIRE_WORK_ROLLOUT) {
+        core->dropped[reason]++;
+    } else {
+        core_item_reference(core, item->prompt, item->b)->state = CORE_ITEM_DROPPED;
+    }
+    if (!core->replaying) {
+        core_log(core, LOG_LEVEL_WARN, "DROP", "%s %llu/%u: %s: %s",
+                 item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
+                 (unsigned long long)item->a, (unsigned)item->b, record_reason_name(reason),
+                 text);
+        item->seq = core_append(core, &(struct record){.kind = RECORD_DROP,
+                                                       .work = item->work,
+                                                       .a = item->a,
+                                                       .b = item->b,
+                                                       .prompt = item->prompt,
+                                                       .reason = reason,
+                                                       .text = text});
+        if (item->work == WIRE_WORK_REFERENCE)
+            core_item_reference(core, item->prompt, item->b)->seq = item->seq;
+        core_item_drop_group(core, item); /* in a replay it has a record of its own */
+    }
+}
+
+uint64_t core_item_digest(enum wire_finish finish, uint32_t tokens, const int32_t *ids,
+                          const float *logp)
+{
+    const uint64_t parts[4] = {
+        (uint64_t)finish,
+        tokens,
+        hash_xxh3(ids, tokens * sizeof *ids),
+        hash_xxh3(logp, tokens * sizeof *logp),
+    };
+    return hash_xxh3(parts, sizeof parts);
+}
+
+void core_item_generated(struct core *core, struct core_item *item, uint32_t tokens,
+                         enum wire_finish finish, const int32_t *ids, const float *logp,
+                         uint16_t worker, uint64_t seq)
+{
+    assert(tokens >= 1 && tokens <= core->max_new);
+    core_lease_settle(core, item);
+    item->tokens = tokens;
+    item->finish = finish;
+    item->worker = worker;
+    item->seq = seq;
+    memcpy(item->ids, ids, tokens * sizeof *ids);
+    if (item->logp)
+        memcpy(item->logp, logp, tokens * sizeof *logp);
+    item->digest = logp ? core_item_digest(finish, tokens, ids, logp) : 0;
+    core_item_move(core, item, CORE_ITEM_GENERATED);
+}
+
+void core_item_scored(struct core *core, struct core_item *item, const double *scores,
+                      const float *ref, uint64_t seq)
+{
+    core_lease_settle(core, item);
+    item->seq = seq;
+    memcpy(item->scores, scores, core->config->scorers * sizeof *scores);
+    if (item->ref)
+        memcpy(item->ref, ref, item->tokens * sizeof *ref);
+    core_item_move(core, item, CORE_ITEM_SCORED);
+    if (item->work == WIRE_WORK_REFERENCE) {
+        struct core_reference *kept = core_item_reference(core, item->prompt, item->b);
+        kept->state = CORE_ITEM_SCORED;
+        kept->seq = seq;
+        double raw;
+        if (core_shape_raw(core, scores, item->tokens, &raw, &kept->reward, NULL) != ERR_OK)
+            assert(0 && "scores are checked before they are accepted");
+    }
+}
+
+static void core_item_init(struct core_item *item, enum wire_work work, uint64_t a, uint32_t b)
+{
+    *item = (struct core_item){
+        .work = work,
+        .a = a,
+        .b = b,
+        .ids = item->ids,
+        .logp = item->logp,
+        .ref = item->ref,
+        .scores = item->scores,
+    };
+}
+
+/* The references of a prompt become due with the first step that asks it. */
+static void core_item_plan_references(struct core *core, struct core_refs *refs,
+                                      uint32_t prompt)
+{
+    if (core->M == 0 || core->prompt[prompt].due)
+        return;
+    core->prompt[prompt] = (struct core_prompt){.due = true, .step = refs->step, .at = refs->n};
+    for (uint32_t m = 0; m < core->M; m++) {
+        struct core_item *item = &refs->items[refs->n++];
+        core_item_init(item, WIRE_WORK_REFERENCE, prompt, m);
+        item->prompt = prompt;
+        refs->count[CORE_ITEM_WAITING]++;
+        core->ref_slots[CORE_ITEM_WAITING]++;
+    }
+}
+
+static void core_item_open_step(struct core *core, uint64_t step)
+{
+    struct core_batch *batch = &core->steps[step % core->ring];
+    batch->step = step;
+    batch->shaped = false;
+    batch->opened_ms = core->now_ms;
+    memset(batch->count, 0, sizeof batch->count);
+    struct core_refs *refs = &core->refs[step % core->open];
+    refs->step = step;
+    refs->n = 0;
+    memset(refs->count, 0, sizeof refs->count);
+
+    for (uint32_t slot = 0; slot < core->B; slot++) {
+        const struct plan_slot plan = plan_slot(&core->plan, step, slot);
+        struct core_item *item = &batch->items[slot];
+        core_item_init(item, WIRE_WORK_ROLLOUT, step, slot);
+        item->prompt = plan.prompt;
+        item->group = plan.group;
+        item->version = plan_policy_version(step, core->config->lag);
+        core_item_plan_references(core, refs, plan.prompt);
+    }
+    batch->count[CORE_ITEM_WAITING] = core->B;
+    core->slots[CORE_ITEM_WAITING] += core->B;
+}
+
+void core_item_open_steps(struct core *core)
+{
+    /* Steps below the newest checkpoint are never sent again, so their place is free. */
+    while (core->opened < core->config->steps &&
+           plan_ready(core->opened, core->trained, core->config->lag) &&
+           core->opened < core->checkpoint_version + core->ring)
+        core_item_open_step(core, core->opened++);
+}
+
+uint32_t core_item_prompt_tokens(const struct core *core, uint32_t prompt)
+{
+    return (uint32_t)(core->prompts.offset[prompt + 1] - core->prompts.offset[prompt]);
+}
+
+struct wire_item core_item_wire(const struct core *core, const struct core_item *item)
+{
+    const bool generated = item->state != CORE_ITEM_WAITING && item->state != CORE_ITEM_LEASED;
+    return (struct wire_item){
+        .kind = item->work,
+        .a = item->a,
+        .b = item->b,
+        .prompt = item->prompt,
+        .prompt_tokens = core_item_prompt_tokens(core, item->prompt),
+        .response_tokens = generated ? item->tokens : 0,
+        .finish = generated ? item->finish : WIRE_FINISH_NONE,
+        .group = item->group,
+    };
+}

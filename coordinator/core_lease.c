@@ -1,0 +1,314 @@
+/* core_lease.c -- leases given out, lost and taken back.
+ *
+ * A lease's id names its entry in the table (low bits), its number and the epoch, so that one
+ * of an earlier life never matches. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/core.h"
+#include "coordinator/core_state.h"
+
+static const char *const core_lease_words[] = {"generate", "score", "train"};
+
+struct core_lease *core_lease_find(struct core *core, uint64_t id)
+{
+    struct core_lease *lease = &core->leases[id % CORE_LEASES_MAX];
+    return id != 0 && lease->id == id ? lease : NULL;
+}
+
+struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
+                                    struct core_peer *peer)
+{
+    for (uint32_t i = 0; i < CORE_LEASES_MAX; i++) {
+        struct core_lease *lease = &core->leases[i];
+        if (lease->id != 0)
+            continue;
+        if (i >= core->leases_n)
+            core->leases_n = i + 1;
+        *lease = (struct core_lease){
+            .id = (core->epoch << 44) + (++core->lease_n) * CORE_LEASES_MAX + i,
+            .kind = kind,
+            .peer = core_peer_index(core, peer),
+            .issued_ms = core->now_ms,
+            .deadline_ms = core->now_ms + core->config->lease_ms,
+        };
+        if (peer->in_flight == 0)
+            peer->progress_ms = core->now_ms; /* a worker that had nothing to do is not stalled */
+        return lease;
+    }
+    return NULL;
+}
+
+static void core_lease_free(struct core *core, struct core_lease *lease)
+{
+    struct core_peer *peer = &core->peers[lease->peer];
+    assert(peer->in_flight >= lease->items);
+    peer->in_flight -= lease->items;
+    *lease = (struct core_lease){0};
+    while (core->leases_n > 0 && core->leases[core->leases_n - 1].id == 0)
+        core->leases_n--;
+}
+
+void core_lease_settle(struct core *core, struct core_item *item)
+{
+    struct core_lease *lease = core_lease_find(core, item->lease);
+    item->lease = 0;
+    if (!lease)
+        return;
+    assert(lease->items > 0);
+    lease->items--;
+    core->peers[lease->peer].in_flight--;
+    if (lease->items == 0)
+        core_lease_free(core, lease);
+}
+
+/* --- items that wait ---------------------------------------------------------------- */
+
+typedef bool core_lease_visit(struct core *core, struct core_item *item, void *ctx);
+
+/* Visit the items of open steps in this state: oldest step first, slots before references.
+ * Ends where fn says false. */
+static void core_lease_each(struct core *core, enum core_item_state state,
+                            core_lease_visit *fn, void *ctx)
+{
+    for (uint64_t step = core->trained; step < core->opened; step++) {
+        struct core_batch *batch = core_item_batch(core, step);
+        for (uint32_t i = 0; batch->count[state] > 0 && i < core->B; i++)
+            if (batch->items[i].state == state && !fn(core, &batch->items[i], ctx))
+                return;
+        struct core_refs *refs = core_item_refs(core, step);
+        for (uint32_t i = 0; refs->count[state] > 0 && i < refs->n; i++)
+            if (refs->items[i].state == state && !fn(core, &refs->items[i], ctx))
+                return;
+    }
+}
+
+struct core_lease_back {
+    uint64_t id;
+    uint32_t left;
+    bool failed;
+    const char *reason;
+};
+
+static bool core_lease_take_back(struct core *core, struct core_item *item, void *ctx)
+{
+    struct core_lease_back *back = ctx;
+    if (item->lease != back->id)
+        return true;
+    item->lease = 0;
+    if (item->state == CORE_ITEM_LEASED)
+        core_item_move(core, item, CORE_ITEM_WAITING);
+    back->left--;
+    if (back->failed && ++item->fails >= CORE_LEASE_FAILS_MAX)
+        core_item_drop(core, item,
+                       item->state == CORE_ITEM_WAITING ? RECORD_REASON_GENERATE_FAILED
+                                                        : RECORD_REASON_SCORE_FAILED,
+                       back->reason);
+    return back->left > 0;
+}
+
+static void core_lease_end(struct core *core, struct core_lease *lease,
+                           struct core_lease_back back)
+{
+    const enum core_item_state state =
+        lease->kind == CORE_LEASE_GENERATE ? CORE_ITEM_LEASED : CORE_ITEM_GENERATED;
+    const bool items = lease->kind != CORE_LEASE_TRAIN;
+    back.id = lease->id;
+    back.left = lease->items;
+    core_lease_free(core, lease);
+    if (items)
+        core_lease_each(core, state, core_lease_take_back, &back);
+}
+
+void core_lease_return(struct core *core, struct core_lease *lease)
+{
+    core_lease_end(core, lease, (struct core_lease_back){0});
+}
+
+void core_lease_return_all(struct core *core, const struct core_peer *peer)
+{
+    const uint16_t index = core_peer_index(core, peer);
+    for (size_t i = 0; i < CORE_LEASES_MAX; i++)
+        if (core->leases[i].id != 0 && core->leases[i].peer == index)
+            core_lease_return(core, &core->leases[i]);
+}
+
+void core_lease_tick(struct core *core)
+{
+    const uint64_t age_max_ms = (uint64_t)CORE_LEASE_AGE_MAX * core->config->lease_ms;
+    for (size_t i = 0; i < CORE_LEASES_MAX && i < core->leases_n; i++) {
+        struct core_lease *lease = &core->leases[i];
+        if (lease->id == 0 || core_bug(core, 3))
+            continue;
+        const bool old = lease->kind != CORE_LEASE_TRAIN &&
+                         core->now_ms - lease->issued_ms >= age_max_ms;
+        if (lease->deadline_ms > core->now_ms && !old)
+            continue;
+        struct core_peer *peer = &core->peers[lease->peer];
+        core_log(core, LOG_LEVEL_WARN, "LEASE-EXPIRED",
+                 "%s lease of %s: %u items unanswered after %llu ms", core_lease_words[lease->kind],
+                 peer->name, (unsigned)lease->items,
+                 (unsigned long long)(core->now_ms - lease->issued_ms));
+        peer->leases_expired++;
+        core->counters.leases_expired++;
+        core_peer_back_off(core, peer);
+        if (lease->kind == CORE_LEASE_TRAIN)
+            core_train_lease_failed(core, peer, lease, NULL);
+        else
+            core_lease_return(core, lease);
+        if (core->finished)
+            return;
+    }
+}
+
+void core_lease_failed(struct core *core, struct core_peer *peer,
+                       const struct message *message)
+{
+    struct core_lease *lease = core_lease_find(core, message->lease);
+    if (!lease || lease->peer != core_peer_index(core, peer))
+        return; /* expired meanwhile */
+    core_log(core, LOG_LEVEL_WARN, "LEASE-FAILED", "%s lease of %s: %s",
+             core_lease_words[lease->kind], peer->name, message->text);
+    peer->leases_failed++;
+    core->counters.leases_failed++;
+    core_peer_back_off(core, peer);
+    if (lease->kind == CORE_LEASE_TRAIN)
+        core_train_lease_failed(core, peer, lease, message->text);
+    else
+        core_lease_end(core, lease,
+                       (struct core_lease_back){.failed = true, .reason = message->text});
+}
+
+/* --- dispatch ------------------------------------------------------------------------- */
+
+struct core_lease_pick {
+    bool generate;
+    uint32_t n, quota;
+    uint64_t version; /* of the first; a generate lease has one version */
+};
+
+static bool core_lease_pick_item(struct core *core, struct core_item *item, void *ctx)
+{
+    struct core_lease_pick *pick = ctx;
+    if (pick->generate) {
+        if (pick->n == 0)
+            pick->version = item->version;
+        else if (item->version != pick->version)
+            return true;
+    } else if (item->lease != 0 || !core_durable(core, item->seq)) {
+        return true;
+    }
+    core->picked[pick->n++] = item;
+    return pick->n < pick->quota;
+}
+
+static bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
+                                enum wire_role role)
+{
+    return peer->state == CORE_PEER_LIVE && peer->role == role &&
+           peer->in_flight < peer->capacity && core->now_ms >= peer->backoff_ms;
+}
+
+/* A share of what waits by capacity, so that a short queue is spread over all. */
+static uint32_t core_lease_quota(const struct core *core, const struct core_peer *peer,
+                                 uint64_t waiting)
+{
+    uint64_t capacity = 0;
+    for (size_t i = 0; i < core->peers_n; i++)
+        if (core_lease_eligible(core, &core->peers[i], peer->role))
+            capacity += core->peers[i].capacity;
+    uint64_t quota = (waiting * peer->capacity + capacity - 1) / capacity;
+    const uint64_t room = peer->capacity - peer->in_flight;
+    if (quota > room)
+        quota = room;
+    if (quota > core->B)
+        quota = core->B;
+    return quota > 0 ? (uint32_t)quota : 1;
+}
+
+/* Prompt ids, and for scoring the response's too, one item after the other. */
+static size_t core_lease_payload(struct core *core, uint32_t n, bool responses)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct core_item *item = core->picked[i];
+        const uint32_t prompt = core_item_prompt_tokens(core, item->prompt);
+        memcpy(core->out_ids + at, core->prompts.ids + core->prompts.offset[item->prompt],
+               prompt * sizeof(int32_t));
+        at += prompt;
+        if (responses) {
+            memcpy(core->out_ids + at, item->ids, item->tokens * sizeof(int32_t));
+            at += item->tokens;
+        }
+        core->out_items[i] = core_item_wire(core, item);
+    }
+    assert(at <= core->out_ids_max);
+    return at * sizeof(int32_t);
+}
+
+static bool core_lease_give(struct core *core, struct core_peer *peer,
+                            const struct core_lease_pick *pick, const char *endpoint)
+{
+    struct core_lease *lease = core_lease_issue(
+        core, pick->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE, peer);
+    if (!lease)
+        return false;
+    lease->items = pick->n;
+    lease->version = pick->version;
+    peer->in_flight += pick->n;
+    const size_t bytes = core_lease_payload(core, pick->n, !pick->generate);
+    for (uint32_t i = 0; i < pick->n; i++) {
+        core->picked[i]->lease = lease->id;
+        if (pick->generate)
+            core_item_move(core, core->picked[i], CORE_ITEM_LEASED);
+    }
+    core->out = (struct message){
+        .type = pick->generate ? MESSAGE_GENERATE_LEASE : MESSAGE_SCORE_LEASE,
+        .lease = lease->id,
+        .lease_ms = core->config->lease_ms,
+        .version = pick->generate ? pick->version : 0,
+        .items = core->out_items,
+        .items_n = pick->n,
+        .frames_n = 1,
+        .frame = {{core->out_ids, bytes}},
+    };
+    if (pick->generate)
+        snprintf(core->out.text, sizeof core->out.text, "%s", endpoint);
+    core_peer_send(core, peer, &core->out);
+    return true;
+}
+
+/* One lease to each worker of the role that has room, again until nothing is left. */
+static void core_lease_dispatch_kind(struct core *core, bool generate, const char *endpoint)
+{
+    const enum wire_role role = generate ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
+    const enum core_item_state state = generate ? CORE_ITEM_WAITING : CORE_ITEM_GENERATED;
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < core->peers_n; i++) {
+            struct core_peer *peer = &core->peers[i];
+            const uint64_t waiting = core->slots[state] + core->ref_slots[state];
+            if (waiting == 0)
+                return;
+            if (!core_lease_eligible(core, peer, role))
+                continue;
+            struct core_lease_pick pick = {
+                .generate = generate,
+                .quota = core_lease_quota(core, peer, waiting),
+            };
+            core_lease_each(core, state, core_lease_pick_item, &pick);
+            if (pick.n == 0 || !core_lease_give(core, peer, &pick, endpoint))
+                return;
+            more = true;
+        }
+    }
+}
+
+void core_lease_dispatch(struct core *core)
+{
+    const struct core_peer *learner = core_peer_learner(core);
+    if (learner) /* its endpoint is where actors find the weights */
+        core_lease_dispatch_kind(core, true, learner->endpoint);
+    core_lease_dispatch_kind(core, false, "");
+}

@@ -1,0 +1,437 @@
+/* core_peer.c -- see core.h, "Peers": sessions, liveness, acknowledgements. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/core_state.h"
+#include "coordinator/core.h"
+
+uint16_t core_peer_index(const struct core *core, const struct core_peer *peer)
+{
+    return (uint16_t)(peer - core->peers);
+}
+
+struct core_peer *core_peer_named(struct core *core, const char *name)
+{
+    struct core_peer *spare = NULL;
+    if (core->peers_n < CORE_PEERS_MAX)
+        spare = &core->peers[core->peers_n];
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (strcmp(peer->name, name) == 0)
+            return peer;
+        /* An entry never used is the best; then the one silent longest. */
+        if (core->peers_n == CORE_PEERS_MAX && peer->state == CORE_PEER_GONE &&
+            (!spare || peer->seen_ms < spare->seen_ms))
+            spare = peer;
+    }
+    if (!spare)
+        return NULL;
+    if (spare == &core->peers[core->peers_n])
+        core->peers_n++;
+    *spare = (struct core_peer){.state = CORE_PEER_GONE};
+    snprintf(spare->name, sizeof spare->name, "%s", name);
+    return spare;
+}
+
+struct core_peer *core_peer_learner(struct core *core)
+{
+    for (size_t i = 0; i < core->peers_n; i++)
+        if (core->peers[i].state != CORE_PEER_GONE &&
+            core->peers[i].role == WIRE_ROLE_LEARNER)
+            return &core->peers[i];
+    return NULL;
+}
+
+static void core_peer_emit(struct core *core, uint64_t address, struct message *message)
+{
+    message->epoch = core->epoch;
+    core->sink(core->user, &(struct core_effect){
+                               .kind = CORE_FX_SEND, .peer = address, .message = message});
+}
+
+void core_peer_send(struct core *core, struct core_peer *peer, struct message *message)
+{
+    message->session = peer->session;
+    message->seq = ++peer->out_seq;
+    peer->sent_ms = core->now_ms;
+    core_peer_emit(core, peer->address, message);
+}
+
+/* To a connection that has no session, or is losing it. */
+static void core_peer_reset(struct core *core, uint64_t address, uint64_t session, bool refused,
+                            const char *text)
+{
+    struct message *message = &core->out;
+    *message = (struct message){
+        .type = MESSAGE_RESET, .session = session, .refused = refused};
+    snprintf(message->text, sizeof message->text, "%s", text);
+    core->counters.resets++;
+    core_peer_emit(core, address, message);
+}
+
+void core_peer_end(struct core *core, struct core_peer *peer, const char *why)
+{
+    if (peer->state == CORE_PEER_GONE)
+        return;
+    core_log(core, LOG_LEVEL_WARN, "PEER-GONE", "%s (%s): %s; %u items are leased again",
+             peer->name, wire_role_name(peer->role), why, (unsigned)peer->in_flight);
+    if (!core_bug(core, 6))
+        core_lease_return_all(core, peer);
+    peer->state = CORE_PEER_GONE;
+    peer->session = 0;
+    peer->acks_n = 0;
+    peer->in_flight = 0;
+}
+
+void core_peer_dismiss(struct core *core, const char *text)
+{
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state == CORE_PEER_GONE)
+            continue;
+        core_peer_reset(core, peer->address, peer->session, true, text);
+        peer->state = CORE_PEER_GONE;
+    }
+}
+
+static uint64_t core_peer_new_session(struct core *core)
+{
+    /* Never 0, never one that is in use; entropy makes it unlike those of other epochs. */
+    uint64_t session = core->entropy ^ (core->counters.sessions << 32);
+    for (;;) {
+        bool taken = session == 0;
+        for (size_t i = 0; i < core->peers_n; i++)
+            taken = taken || core->peers[i].session == session;
+        if (!taken)
+            return session;
+        session++;
+    }
+}
+
+static void core_peer_welcome(struct core *core, struct core_peer *peer)
+{
+    core->out = (struct message){
+        .type = MESSAGE_WELCOME,
+        .heartbeat_ms = core->config->heartbeat_ms,
+        .dead_ms = core->config->dead_ms,
+    };
+    core_peer_send(core, peer, &core->out);
+}
+
+static void core_peer_open(struct core *core, struct core_peer *peer, uint64_t address,
+                           const struct message *hello)
+{
+    peer->role = hello->role;
+    peer->state = CORE_PEER_LIVE;
+    peer->address = address;
+    peer->session = core_peer_new_session(core);
+    memcpy(peer->nonce, hello->nonce, sizeof peer->nonce);
+    memcpy(peer->endpoint, hello->text, sizeof peer->endpoint);
+    peer->pid = hello->pid;
+    peer->capacity = hello->capacity;
+    if (peer->role == WIRE_ROLE_LEARNER)
+        peer->capacity = core->B;
+    peer->in_flight = 0;
+    peer->seen_ms = peer->progress_ms = core->now_ms;
+    peer->progress = 0;
+    peer->failures = 0;
+    peer->backoff_ms = 0;
+    peer->greeted = true;
+    peer->out_seq = peer->in_seq = peer->in_window = 0;
+    peer->version = hello->version;
+    peer->has_hash = hello->has_hash;
+    peer->hash = hello->hash;
+    peer->acks_n = 0;
+    core->counters.sessions++;
+    core_log(core, LOG_LEVEL_INFO, "PEER-HELLO", "%s (%s, pid %llu) is here, with room for %u",
+             peer->name, wire_role_name(peer->role), (unsigned long long)peer->pid,
+             (unsigned)peer->capacity);
+    core_peer_welcome(core, peer);
+}
+
+/* Why this HELLO is refused for good; NULL where it is not.  text is scratch of `size`. */
+static const char *core_peer_refuse(struct core *core, const struct message *hello, char *text,
+                                    size_t size)
+{
+    if (hello->role == WIRE_ROLE_NONE || hello->name[0] == '\0' || hello->capacity == 0)
+        return "HELLO without a role, a name or a capacity";
+    if (memcmp(&hello->config_hash, &core->config_hash, sizeof hello->config_hash) != 0)
+        return "its configuration differs from the coordinator's";
+    if (hello->role != WIRE_ROLE_LEARNER)
+        return NULL;
+    const struct core_peer *learner = core_peer_learner(core);
+    if (learner && strcmp(learner->name, hello->name) != 0) {
+        snprintf(text, size, "learner %s is connected, and a run has one", learner->name);
+        return text;
+    }
+    return core_train_greet(core, hello, text, size);
+}
+
+static void core_peer_hello(struct core *core, uint64_t address, const struct message *hello)
+{
+    char text[WIRE_TEXT_MAX];
+    const char *refusal = core_peer_refuse(core, hello, text, sizeof text);
+    if (core->finished) /* the learner's HELLO may end the run */
+        return;
+    struct core_peer *peer = refusal ? NULL : core_peer_named(core, hello->name);
+    if (!refusal && !peer)
+        refusal = "as many workers as the coordinator knows are connected";
+    if (refusal) {
+        core_log(core, LOG_LEVEL_ERROR, "PEER-REFUSED", "%s (%s): %s", hello->name,
+                 wire_role_name(hello->role), refusal);
+        core_peer_reset(core, address, 0, true, refusal);
+        return;
+    }
+    if (peer->state != CORE_PEER_GONE) {
+        const bool repeated = peer->greeted && peer->address == address &&
+                              memcmp(peer->nonce, hello->nonce, sizeof peer->nonce) == 0;
+        if (repeated) {
+            core_peer_welcome(core, peer);
+            return;
+        }
+        core_peer_end(core, peer, "a newer session of that name began");
+    }
+    core_peer_open(core, peer, address, hello);
+}
+
+static struct core_peer *core_peer_of(struct core *core, uint64_t address,
+                                      const struct message *message)
+{
+    if (message->epoch != core->epoch || message->session == 0)
+        return NULL;
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state != CORE_PEER_GONE && peer->session == message->session)
+            return peer->address == address ? peer : NULL;
+    }
+    return NULL;
+}
+
+void core_peer_progress(struct core *core, struct core_peer *peer)
+{
+    peer->progress_ms = core->now_ms;
+    const uint16_t index = core_peer_index(core, peer);
+    for (size_t i = 0; i < core->leases_n; i++) {
+        struct core_lease *lease = &core->leases[i];
+        if (lease->id != 0 && lease->peer == index)
+            lease->deadline_ms = core->now_ms + core->config->lease_ms;
+    }
+}
+
+void core_peer_back_off(struct core *core, struct core_peer *peer)
+{
+    const uint32_t doublings = peer->failures < 10 ? peer->failures : 10;
+    uint64_t wait_ms = (uint64_t)CORE_BACKOFF_MS << doublings;
+    if (wait_ms > CORE_BACKOFF_MAX_MS)
+        wait_ms = CORE_BACKOFF_MAX_MS;
+    peer->backoff_ms = core->now_ms + wait_ms;
+    peer->failures++;
+}
+
+static void core_peer_heartbeat(struct core *core, struct core_peer *peer,
+                                const struct message *message)
+{
+    if (message->progress != peer->progress) {
+        peer->progress = message->progress;
+        core_peer_progress(core, peer);
+    }
+}
+
+/* Note that message `seq` came; false where so many are missing before it that they are lost.
+ * in_seq: all up to it came; in_window: bit i says that in_seq + 1 + i came too. */
+static bool core_peer_heard(struct core *core, struct core_peer *peer, uint64_t seq)
+{
+    peer->seen_ms = core->now_ms;
+    if (peer->greeted) { /* HELLOs that were repeated are not missed */
+        peer->greeted = false;
+        peer->in_seq = seq;
+        return true;
+    }
+    if (seq <= peer->in_seq)
+        return true;
+    if (seq - peer->in_seq > 64)
+        return false;
+    if (peer->in_window == 0)
+        peer->gap_ms = core->now_ms;
+    peer->in_window |= (uint64_t)1 << (seq - peer->in_seq - 1);
+    while (peer->in_window & 1) {
+        peer->in_window >>= 1;
+        peer->in_seq++;
+        peer->gap_ms = core->now_ms;
+    }
+    return true;
+}
+
+/* Its results can no longer be acknowledged in order: let it offer them again. */
+static void core_peer_lost_message(struct core *core, struct core_peer *peer)
+{
+    core_peer_reset(core, peer->address, peer->session, false, "a message of yours was lost");
+    core_peer_end(core, peer, "a message of it was lost");
+}
+
+static bool core_peer_role_fits(const struct core_peer *peer, enum message_type type)
+{
+    switch (type) {
+    case MESSAGE_GENERATE_RESULT: return peer->role == WIRE_ROLE_ACTOR;
+    case MESSAGE_SCORE_RESULT: return peer->role == WIRE_ROLE_REWARD;
+    case MESSAGE_TRAIN_RESULT: return peer->role == WIRE_ROLE_LEARNER;
+    case MESSAGE_LEASE_FAILED:
+    case MESSAGE_HEARTBEAT:
+    case MESSAGE_BYE: return true;
+    default: return false;
+    }
+}
+
+void core_peer_message(struct core *core, const struct core_event *event)
+{
+    const struct message *message = event->message;
+    if (!core->started)
+        return; /* the epoch is not durable yet; the worker says HELLO again */
+    if (message->type == MESSAGE_HELLO) {
+        core_peer_hello(core, event->peer, message);
+        return;
+    }
+    struct core_peer *peer = core_peer_of(core, event->peer, message);
+    if (!peer) {
+        if (!core_bug(core, 5))
+            core_peer_reset(core, event->peer, message->session, false,
+                            "no such session: say HELLO");
+        return;
+    }
+    if (!core_peer_heard(core, peer, message->seq)) {
+        core_peer_lost_message(core, peer);
+        return;
+    }
+    if (peer->state == CORE_PEER_SUSPECT)
+        peer->state = CORE_PEER_LIVE;
+    if (!core_peer_role_fits(peer, message->type)) {
+        char text[WIRE_TEXT_MAX];
+        snprintf(text, sizeof text, "%s from a %s", message_type_name(message->type),
+                 wire_role_name(peer->role));
+        core_peer_bad(core, event->peer, text);
+        return;
+    }
+    switch (message->type) {
+    case MESSAGE_HEARTBEAT: core_peer_heartbeat(core, peer, message); return;
+    case MESSAGE_BYE: core_peer_end(core, peer, message->text); return;
+    case MESSAGE_GENERATE_RESULT: core_result_generated(core, peer, message); break;
+    case MESSAGE_SCORE_RESULT: core_result_scored(core, peer, message); break;
+    case MESSAGE_TRAIN_RESULT: core_train_result(core, peer, message); break;
+    default: core_lease_failed(core, peer, message); break;
+    }
+    if (core->finished)
+        return;
+    core_peer_progress(core, peer);
+    core_peer_owe_ack(core, peer);
+}
+
+/* Which connection sent something bad, and how often.  The table is small: what falls out of
+ * it is forgiven. */
+static uint32_t core_peer_offence(struct core *core, uint64_t address)
+{
+    struct core_offender *least = &core->offenders[0];
+    for (size_t i = 0; i < CORE_ADDRESSES_MAX; i++) {
+        struct core_offender *offender = &core->offenders[i];
+        if (offender->bad > 0 && offender->address == address)
+            return ++offender->bad;
+        if (offender->bad < least->bad)
+            least = offender;
+    }
+    *least = (struct core_offender){.address = address, .bad = 1};
+    return 1;
+}
+
+void core_peer_bad(struct core *core, uint64_t address, const char *text)
+{
+    if (!core->started)
+        return;
+    core->counters.bad_messages++;
+    const char *name = "a connection without a session";
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state != CORE_PEER_GONE && peer->address == address)
+            name = peer->name;
+    }
+    core_log(core, LOG_LEVEL_ERROR, "BAD-MESSAGE", "from %s: %s", name, text);
+    if (core_peer_offence(core, address) < CORE_BAD_MAX) {
+        core_peer_reset(core, address, 0, false, text);
+        core_peer_gone(core, address);
+        return;
+    }
+    core_peer_gone(core, address);
+    core->sink(core->user, &(struct core_effect){.kind = CORE_FX_KICK, .peer = address});
+}
+
+void core_peer_gone(struct core *core, uint64_t address)
+{
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state != CORE_PEER_GONE && peer->address == address)
+            core_peer_end(core, peer, "its connection is gone");
+    }
+}
+
+static void core_peer_tick_one(struct core *core, struct core_peer *peer)
+{
+    const struct run_config *config = core->config;
+    const uint64_t silent_ms = core->now_ms - peer->seen_ms;
+    if (silent_ms >= config->dead_ms) {
+        core_peer_end(core, peer, "silent for timeouts.dead_ms");
+        return;
+    }
+    if (silent_ms >= (uint64_t)CORE_SUSPECT_BEATS * config->heartbeat_ms)
+        peer->state = CORE_PEER_SUSPECT;
+    if (peer->in_flight > 0 && core->now_ms - peer->progress_ms >= config->stall_ms) {
+        core_peer_reset(core, peer->address, peer->session, false,
+                        "no progress for timeouts.stall_ms");
+        core_peer_end(core, peer, "no progress for timeouts.stall_ms");
+        return;
+    }
+    if (peer->in_window != 0 && core->now_ms - peer->gap_ms >= config->dead_ms / 2) {
+        core_peer_lost_message(core, peer);
+        return;
+    }
+    if (core->now_ms - peer->sent_ms >= config->heartbeat_ms) {
+        core->out = (struct message){.type = MESSAGE_HEARTBEAT};
+        core_peer_send(core, peer, &core->out);
+    }
+}
+
+void core_peer_tick(struct core *core)
+{
+    for (size_t i = 0; i < core->peers_n; i++)
+        if (core->peers[i].state != CORE_PEER_GONE)
+            core_peer_tick_one(core, &core->peers[i]);
+}
+
+void core_peer_owe_ack(struct core *core, struct core_peer *peer)
+{
+    const struct core_ack ack = {.message_seq = peer->in_seq, .record_seq = core->seq};
+    if (peer->state == CORE_PEER_GONE)
+        return;
+    if (peer->acks_n == CORE_ACKS_MAX) /* later than need be, never sooner */
+        peer->acks_n--;
+    peer->acks[peer->acks_n++] = ack;
+}
+
+void core_peer_release_acks(struct core *core)
+{
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state == CORE_PEER_GONE || peer->acks_n == 0)
+            continue;
+        uint32_t n = 0;
+        uint64_t high = 0;
+        while (n < peer->acks_n && core_durable(core, peer->acks[n].record_seq)) {
+            high = peer->acks[n].message_seq;
+            n++;
+        }
+        if (n == 0)
+            continue;
+        memmove(peer->acks, peer->acks + n, (peer->acks_n - n) * sizeof peer->acks[0]);
+        peer->acks_n -= n;
+        core->out = (struct message){.type = MESSAGE_ACK, .ack_seq = high};
+        core_peer_send(core, peer, &core->out);
+    }
+}

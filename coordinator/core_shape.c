@@ -1,0 +1,283 @@
+/* core_shape.c -- from scores to token rewards, and the KL controller: control/ does the
+ * arithmetic; here is only which numbers go in, and in which order of slots. */
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "coordinator/core.h"
+#include "coordinator/core_state.h"
+
+static enum kl_estimator core_shape_estimator(enum run_kl_estimator estimator)
+{
+    switch (estimator) {
+    case RUN_KL_K1: return KL_K1;
+    case RUN_KL_K2: return KL_K2;
+    case RUN_KL_K3: return KL_K3;
+    }
+    assert(0 && "kl.estimator: no such value");
+    return KL_K1;
+}
+
+static enum shaping_kind core_shape_kind(enum run_shaper shaper)
+{
+    switch (shaper) {
+    case RUN_SHAPER_NONE: return SHAPING_NONE;
+    case RUN_SHAPER_CENTERED: return SHAPING_CENTERED;
+    case RUN_SHAPER_PAR: return SHAPING_PAR;
+    }
+    assert(0 && "reward.shaper: no such value");
+    return SHAPING_NONE;
+}
+
+static enum reward_truncation core_shape_truncation(enum run_truncation truncation)
+{
+    switch (truncation) {
+    case RUN_TRUNCATION_NONE: return REWARD_TRUNCATION_NONE;
+    case RUN_TRUNCATION_PENALTY: return REWARD_TRUNCATION_PENALTY;
+    case RUN_TRUNCATION_BOOTSTRAP: return REWARD_TRUNCATION_BOOTSTRAP;
+    }
+    assert(0 && "reward.truncation: no such value");
+    return REWARD_TRUNCATION_NONE;
+}
+
+enum err_code core_shape_setup(struct core *core, struct err *err)
+{
+    const struct run_config *config = core->config;
+    core->shaping = (struct shaping_params){
+        .kind = core_shape_kind(config->shaper),
+        .references = config->references,
+        .slope = config->sigmoid_k,
+    };
+    core->reward = (struct reward_params){
+        .length_free_tokens = config->length_free_tokens,
+        .length_penalty = config->length_penalty,
+        .truncation = core_shape_truncation(config->truncation),
+        .truncation_penalty = config->truncation_penalty,
+        .estimator = core_shape_estimator(config->kl_estimator),
+    };
+    core->kl = (struct kl_params){
+        .controller = config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE
+                          ? KL_CONTROLLER_ADAPTIVE
+                          : KL_CONTROLLER_FIXED,
+        .unit = KL_UNIT_SEQUENCE,
+        .coef = config->kl_coef,
+        .target = config->kl_target,
+        .horizon = config->kl_horizon,
+        .cap = config->kl_cap,
+    };
+    for (uint32_t i = 0; i < config->scorers; i++)
+        core->terms[i] = (struct score_term){.name = config->scorer[i].name,
+                                             .weight = config->scorer[i].weight};
+    enum err_code rc = score_check(core->terms, config->scorers, err);
+    if (rc == ERR_OK)
+        rc = shaping_check(&core->shaping, err);
+    if (rc == ERR_OK)
+        rc = reward_check(&core->reward, err);
+    if (rc == ERR_OK)
+        rc = kl_params_check(&core->kl, config->batch, err);
+    if (rc != ERR_OK)
+        return rc;
+    shaping_init(&core->shaping, &core->shaping_state);
+    kl_init(&core->kl, &core->kl_state);
+    return ERR_OK;
+}
+
+enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t tokens,
+                             double *raw, double *reward, struct err *err)
+{
+    struct score named[RUN_SCORERS_MAX];
+    const uint32_t n = core->config->scorers;
+    for (uint32_t i = 0; i < n; i++)
+        named[i] = (struct score){
+            .name = core->terms[i].name, .state = SCORE_OK, .value = scores[i]};
+    const enum err_code rc = score_combine(core->terms, n, named, n, raw, err);
+    if (rc != ERR_OK)
+        return rc;
+    *reward = reward_length(&core->reward, *raw, tokens);
+    if (!isfinite(*reward))
+        return err_set(err, ERR_VALUE, "the reward after the length penalty is not finite");
+    return ERR_OK;
+}
+
+/* The rewards of this prompt's references, in order, less those dropped; UINT32_MAX: some are
+ * still to come. */
+static uint32_t core_shape_references(struct core *core, uint32_t prompt)
+{
+    uint32_t n = 0;
+    for (uint32_t m = 0; m < core->M; m++) {
+        const struct core_reference *kept = core_item_reference(core, prompt, m);
+        const bool there =
+            kept->state == CORE_ITEM_SCORED || kept->state == CORE_ITEM_DROPPED;
+        if (core_bug(core, 12) && !there)
+            continue;
+        if (!there || !core_durable(core, kept->seq))
+            return UINT32_MAX;
+        if (kept->state == CORE_ITEM_SCORED)
+            core->ref_rewards[n++] = kept->reward;
+    }
+    return n;
+}
+
+bool core_shape_ready(struct core *core, struct core_batch *batch)
+{
+    if (batch->count[CORE_ITEM_SCORED] + batch->count[CORE_ITEM_DROPPED] < core->B)
+        return false;
+    bool ready = true;
+    for (uint32_t i = 0; i < core->B; i++) {
+        struct core_item *item = &batch->items[i];
+        if (!core_durable(core, item->seq) && !core_bug(core, 4))
+            ready = false;
+        if (core->M == 0 || (core_bug(core, 13) && item->state == CORE_ITEM_DROPPED))
+            continue;
+        /* Those of a dropped slot's prompt too: a later step may ask the same prompt, and they
+         * are made with this one or never. */
+        const uint32_t refs = core_shape_references(core, item->prompt);
+        if (refs == UINT32_MAX) {
+            ready = false;
+        } else if (refs == 0 && item->state != CORE_ITEM_DROPPED) {
+            ready = false;
+            if (!core->replaying)
+                core_item_drop(core, item, RECORD_REASON_REFERENCE_FAILED,
+                               "none of its prompt's references has a score");
+        }
+    }
+    return ready;
+}
+
+static enum err_code core_shape_item(struct core *core, struct core_item *item,
+                                     struct err *err)
+{
+    double reward;
+    enum err_code rc =
+        core_shape_raw(core, item->scores, item->tokens, &item->raw, &reward, err);
+    if (rc != ERR_OK)
+        return rc;
+    struct shaping_params shaping = core->shaping;
+    const uint32_t refs = core->M > 0 ? core_shape_references(core, item->prompt) : 0;
+    if (core->M > 0)
+        shaping.references = refs; /* over those that could be had */
+    double shaped;
+    rc = shaping_apply(&shaping, &core->shaping_state, reward, core->ref_rewards, refs, &shaped,
+                       err);
+    if (rc != ERR_OK)
+        return rc;
+    bool bootstrap; /* the learner decides the same from the item's finish */
+    item->shaped = reward_truncate(&core->reward, shaped, item->finish == WIRE_FINISH_LENGTH,
+                                   &bootstrap);
+    return ERR_OK;
+}
+
+/* The means of a shaped step, over its slots in order. */
+static void core_shape_statistics(struct core *core, struct core_batch *batch)
+{
+    struct record_step *result = &batch->result;
+    const double n = result->trained;
+    double raw = 0.0, shaped = 0.0, square = 0.0;
+    double score[RUN_SCORERS_MAX] = {0};
+    for (uint32_t i = 0; i < core->B; i++) {
+        const struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED) {
+            result->dropped[item->reason]++;
+            continue;
+        }
+        raw += item->raw;
+        shaped += item->shaped;
+        for (uint32_t s = 0; s < core->config->scorers; s++)
+            score[s] += item->scores[s];
+        result->truncated += item->finish == WIRE_FINISH_LENGTH;
+        result->prompt_tokens += core_item_prompt_tokens(core, item->prompt);
+        result->response_tokens += item->tokens;
+    }
+    result->reward_raw_mean = raw / n;
+    result->reward_shaped_mean = shaped / n;
+    for (uint32_t s = 0; s < core->config->scorers; s++)
+        result->score_mean[s] = score[s] / n;
+    for (uint32_t i = 0; i < core->B; i++) {
+        const struct core_item *item = &batch->items[i];
+        const double off = item->raw - result->reward_raw_mean;
+        if (item->state != CORE_ITEM_DROPPED)
+            square += off * off;
+    }
+    result->reward_raw_std = sqrt(square / n);
+}
+
+/* Measure the step's KL and compute the controller's next state. */
+static enum err_code core_shape_kl(struct core *core, struct core_batch *batch,
+                                   struct err *err)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < core->B; i++) {
+        const struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        const enum err_code rc =
+            kl_sequence(KL_K1, item->logp, item->ref, NULL, item->tokens, &core->kl_sum[n],
+                        &core->kl_tokens[n], err);
+        if (rc != ERR_OK)
+            return rc;
+        n++;
+    }
+    struct record_step *result = &batch->result;
+    result->kl_mean = kl_batch_mean(core->kl.unit, core->kl_sum, core->kl_tokens, n);
+    if (kl_over_cap(&core->kl, result->kl_mean))
+        return err_set(err, ERR_VALUE,
+                       "step %llu: the KL of %.6g nats a sequence is past the cap "
+                       "kl.cap_nats_per_sequence of %.6g: nothing of it is trained",
+                       (unsigned long long)batch->step, result->kl_mean, core->kl.cap);
+    batch->kl_before = batch->kl_after = core->kl_state;
+    if (core_bug(core, 10))
+        batch->kl_before.coef = core->kl.coef;
+    const enum err_code rc = kl_step(&core->kl, &batch->kl_after, result->kl_mean, n, err);
+    if (rc != ERR_OK)
+        return rc;
+    result->kl_coef_before = batch->kl_before.coef;
+    result->kl_coef_after = batch->kl_after.coef;
+    result->controller_n = 3;
+    result->controller[0] = batch->kl_after.coef;
+    result->controller[1] = batch->kl_after.last;
+    result->controller[2] = batch->kl_after.steps;
+    return ERR_OK;
+}
+
+enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
+{
+    const uint32_t n = batch->count[CORE_ITEM_SCORED];
+    if (n == 0)
+        return err_set(err, ERR_VALUE,
+                       "step %llu: every slot was dropped, there is nothing to train on",
+                       (unsigned long long)batch->step);
+    batch->result = (struct record_step){
+        .step = batch->step,
+        .version = batch->step + 1,
+        .behaviour_version = plan_policy_version(batch->step, core->config->lag),
+        .trained = n,
+    };
+    for (uint32_t i = 0; i < core->B; i++) {
+        struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        struct err why;
+        const enum err_code rc = core_shape_item(core, item, &why);
+        if (rc != ERR_OK)
+            return err_set(err, rc, "step %llu, slot %u: %s", (unsigned long long)batch->step,
+                           (unsigned)i, why.text);
+    }
+    const enum err_code rc = core_shape_kl(core, batch, err);
+    if (rc != ERR_OK)
+        return rc;
+    core_shape_statistics(core, batch);
+    for (uint32_t i = 0; i < core->B; i++)
+        if (batch->items[i].state == CORE_ITEM_SCORED)
+            core_item_move(core, &batch->items[i], CORE_ITEM_SHAPED);
+    batch->shaped = true;
+    return ERR_OK;
+}
+
+enum err_code core_shape_tokens(struct core *core, const struct core_batch *batch,
+                                const struct core_item *item, float *out, struct err *err)
+{
+    const bool in_reward = core->config->kl_place == RUN_KL_PLACE_REWARD;
+    return reward_tokens(&core->reward, REWARD_STREAM_REWARD,
+                         in_reward ? batch->kl_before.coef : 0.0, item->shaped, item->logp,
+                         item->ref, NULL, item->tokens, out, err);
+}

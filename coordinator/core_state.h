@@ -1,0 +1,336 @@
+/*
+ * core_state.h -- what the parts of the core share; nobody else includes it.
+ *
+ *     core.c          new, free, start, one event
+ *     core_peer.c     HELLO, sessions, liveness, acknowledgements
+ *     core_item.c     a slot's or reference's way through its states; steps opened and retained
+ *     core_lease.c    leases given out, lost and taken back
+ *     core_result.c   what actors and reward workers send
+ *     core_shape.c    from scores to token rewards; the KL controller
+ *     core_train.c    the learner's lease and result; the commit of a step
+ *     core_replay.c   the same transitions, from records
+ *     core_stats.c    numbers for people; core_check
+ *
+ * Memory: one arena.  A step's items live in steps[step % ring]; `ring` is enough for the open
+ * steps and those kept for a learner that lost its memory.  References live with the first open
+ * step that needs their prompt, in a ring of the lag + 1 open steps.
+ */
+#ifndef COORDINATOR_CORE_STATE_H
+#define COORDINATOR_CORE_STATE_H
+
+#include "base/arena.h"
+#include "control/kl.h"
+#include "control/plan.h"
+#include "control/reward.h"
+#include "control/score.h"
+#include "control/shaping.h"
+#include "coordinator/core.h"
+
+#define CORE_ACKS_MAX       32    /* results of one peer waiting for the disk; then merged */
+#define CORE_ADDRESSES_MAX  64    /* connections whose bad messages are counted */
+#define CORE_RING_SLACK     4     /* steps a checkpoint may come late */
+#define CORE_LEASE_AGE_MAX  20u   /* a lease's whole life, in lease_ms, progress or not */
+#define CORE_BACKOFF_MS     500u  /* no lease for a peer that failed one; doubles ... */
+#define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
+#define CORE_SUSPECT_BEATS  3u    /* heartbeats of silence */
+
+/* Deliberate faults, for the simulator to catch; the product's core has none of them. */
+#ifdef CORE_BUGS
+#define core_bug(core, number) ((core)->bug == (number))
+#else
+#define core_bug(core, number) ((void)(core), false)
+#endif
+
+enum core_item_state {
+    CORE_ITEM_WAITING,
+    CORE_ITEM_LEASED,
+    CORE_ITEM_GENERATED, /* being scored too: then it has a lease */
+    CORE_ITEM_SCORED,
+    CORE_ITEM_SHAPED,
+    CORE_ITEM_TRAINED,
+    CORE_ITEM_DROPPED,
+    CORE_ITEM_STATES
+};
+
+struct core_item {
+    enum core_item_state state;
+    enum wire_work work;
+    enum wire_finish finish;
+    enum record_reason reason;
+    uint64_t a;
+    uint32_t b;
+    uint32_t prompt, group;
+    uint32_t tokens;     /* of the response */
+    uint64_t version;    /* that has to generate it */
+    uint64_t generated_by; /* the version its result named */
+    uint64_t lease;      /* the lease it is out on; 0: none */
+    uint64_t seq;        /* the record of its last transition: act on it when that is durable */
+    uint64_t digest;     /* of finish, ids and log-probs: to compare a second result; 0: unknown */
+    uint32_t fails;      /* leases given back */
+    uint32_t score_tries;
+    uint16_t worker;     /* peer that generated it */
+
+    int32_t *ids;        /* [max_new] */
+    float *logp, *ref;   /* slots: [max_new]; references: NULL */
+    double *scores;      /* [scorers] */
+    double raw, shaped;  /* of a shaped slot */
+};
+
+/* A step's slots. */
+struct core_batch {
+    uint64_t step; /* UINT64_MAX: none */
+    struct core_item *items; /* [B] */
+    uint32_t count[CORE_ITEM_STATES];
+    bool shaped;
+    struct record_step result;   /* filled by shaping; the rest by the commit */
+    struct kl_state kl_before;   /* that shapes it */
+    struct kl_state kl_after;
+    uint64_t opened_ms;
+};
+
+/* The references that became due with an open step. */
+struct core_refs {
+    uint64_t step;
+    uint32_t n;              /* items in use, <= B / K * M */
+    uint32_t count[CORE_ITEM_STATES];
+    struct core_item *items;
+};
+
+/* What is kept of a reference for the whole run, [prompt * M + m]. */
+struct core_reference {
+    uint8_t state;   /* enum core_item_state; WAITING also before it is due */
+    uint64_t seq;    /* of its SCORE or DROP */
+    double reward;   /* combined, after the length penalty */
+};
+struct core_prompt {
+    bool due;          /* its references are planned */
+    uint64_t step;     /* with this step, */
+    uint32_t at;       /* from this item of its core_refs on */
+};
+
+struct core_ack {
+    uint64_t message_seq, record_seq;
+};
+
+struct core_peer {
+    char name[WIRE_NAME_MAX]; /* "": free entry */
+    enum wire_role role;
+    enum core_peer_state state;
+    uint64_t address, session;
+    unsigned char nonce[WIRE_NONCE_BYTES];
+    char endpoint[WIRE_TEXT_MAX];
+    uint64_t pid;
+    uint32_t capacity, in_flight;
+    uint64_t seen_ms, sent_ms, progress_ms, backoff_ms;
+    uint64_t progress;
+    uint32_t failures; /* in a row */
+    bool greeted;      /* nothing but HELLO came in this session yet */
+    uint64_t out_seq;
+    uint64_t in_seq, in_window; /* messages that came: all up to in_seq, and these after it */
+    uint64_t gap_ms;   /* since when one before in_window is missing */
+    uint64_t version;  /* learner: what it holds */
+    bool has_hash;
+    struct hash hash;  /* learner: of that version, as HELLO said */
+    struct core_ack acks[CORE_ACKS_MAX];
+    uint32_t acks_n;
+    uint64_t items_done, leases_expired, leases_failed, mismatches;
+};
+
+enum core_lease_kind { CORE_LEASE_GENERATE, CORE_LEASE_SCORE, CORE_LEASE_TRAIN };
+
+struct core_lease {
+    uint64_t id; /* 0: free entry */
+    enum core_lease_kind kind;
+    uint16_t peer;
+    uint32_t items;   /* still out */
+    uint64_t issued_ms, deadline_ms;
+    uint64_t version; /* GENERATE */
+    uint64_t step;    /* TRAIN */
+};
+
+struct core_offender {
+    uint64_t address;
+    uint32_t bad;
+};
+
+struct core {
+    const struct run_config *config;
+    struct hash config_hash;
+    struct core_prompts prompts;
+    core_sink *sink;
+    void *user;
+    struct arena arena;
+
+    /* sizes */
+    uint32_t B, K, M, groups; /* slots, samples a prompt, references a prompt, prompts a step */
+    uint32_t max_new;
+    uint32_t ring, open;      /* steps kept; lag + 1 */
+    bool group_estimator;
+
+    /* what control/ is asked with */
+    struct plan_params plan;
+    struct shaping_params shaping;
+    struct shaping_state shaping_state;
+    struct reward_params reward;
+    struct kl_params kl;
+    struct score_term terms[RUN_SCORERS_MAX];
+
+    /* the run */
+    uint64_t epoch, seq, durable_seq, epoch_seq;
+    uint64_t trained, opened, checkpoint_version;
+    uint64_t commit_seq; /* STEP record on its way to the disk; 0: none */
+    struct wire_stat commit_stats[WIRE_STATS_MAX];
+    struct kl_state kl_state;
+    uint32_t train_fails;
+    uint64_t step_ms;    /* when the last step was committed */
+    bool has_start;
+    struct core_batch *steps;     /* [ring] */
+    struct core_refs *refs;       /* [open] */
+    struct core_reference *reference; /* [prompts * M] */
+    struct core_prompt *prompt;   /* [prompts] */
+    struct hash *version_hash;    /* [ring + 1]: of version v at v % (ring + 1) */
+    uint64_t slots[CORE_ITEM_STATES];    /* of the whole run */
+    uint64_t dropped[RECORD_REASONS];
+    uint64_t ref_slots[CORE_ITEM_STATES];
+    struct record_step last;
+    struct wire_stat last_stats[WIRE_STATS_MAX];
+    bool has_last;
+
+    /* the moment */
+    bool replaying, started, paused, draining, stopping, finished;
+    char finish_text[WIRE_TEXT_MAX];
+    uint64_t replay_from; /* steps below it are replayed from their STEP record alone */
+    uint64_t now_ms, wall_ms, entropy;
+    struct core_peer peers[CORE_PEERS_MAX];
+    size_t peers_n; /* entries ever used */
+    struct core_lease leases[CORE_LEASES_MAX];
+    size_t leases_n; /* entries up to the last in use */
+    uint64_t lease_n; /* leases issued in this epoch */
+    struct core_offender offenders[CORE_ADDRESSES_MAX];
+
+    struct core_stats counters; /* only its plain counters are kept here */
+
+    /* for one message or computation */
+    struct message out;
+    struct core_item **picked;   /* [B] */
+    struct wire_item *out_items; /* [WIRE_ITEMS_MAX] */
+    int32_t *out_ids;            /* [WIRE_ITEMS_MAX items' prompt + response] */
+    float *out_logp, *out_reward, *out_ref; /* [B * max_new] */
+    size_t out_ids_max;
+    double *kl_sum;    /* [B] */
+    uint32_t *kl_tokens; /* [B] */
+    double *ref_rewards; /* [M] */
+#ifdef CORE_BUGS
+    int bug;
+#endif
+};
+
+#define CORE_NO_STEP UINT64_MAX
+
+/* --- core.c */
+void core_log(struct core *core, enum log_level level, const char *id, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Append; returns its seq.  kind and what belongs to it are set; seq and time are not. */
+uint64_t core_append(struct core *core, struct record *record);
+/* An EVENT record, and the same in the log. */
+void core_event(struct core *core, enum log_level level, const char *id, const char *format,
+                ...) __attribute__((format(printf, 4, 5)));
+/* The run is over: say so to everybody, once. */
+void core_finish(struct core *core, int exit_code, const char *text);
+bool core_durable(const struct core *core, uint64_t seq);
+/* May leases be given out? */
+bool core_working(const struct core *core);
+
+/* --- core_peer.c */
+void core_peer_message(struct core *core, const struct core_event *event);
+void core_peer_bad(struct core *core, uint64_t address, const char *text);
+void core_peer_gone(struct core *core, uint64_t address);
+void core_peer_tick(struct core *core);
+void core_peer_release_acks(struct core *core);
+/* Everybody is told not to come back. */
+void core_peer_dismiss(struct core *core, const char *text);
+/* What came from it is settled once all that was appended by now is durable. */
+void core_peer_owe_ack(struct core *core, struct core_peer *peer);
+void core_peer_send(struct core *core, struct core_peer *peer, struct message *message);
+void core_peer_end(struct core *core, struct core_peer *peer, const char *why);
+/* The entry of this name, made if need be; NULL where all are taken by live peers. */
+struct core_peer *core_peer_named(struct core *core, const char *name);
+uint16_t core_peer_index(const struct core *core, const struct core_peer *peer);
+struct core_peer *core_peer_learner(struct core *core); /* live; or NULL */
+void core_peer_progress(struct core *core, struct core_peer *peer);
+void core_peer_back_off(struct core *core, struct core_peer *peer);
+
+/* --- core_item.c */
+struct core_batch *core_item_batch(const struct core *core, uint64_t step); /* or NULL */
+struct core_refs *core_item_refs(const struct core *core, uint64_t step);   /* or NULL */
+/* The item, or NULL where no open or retained step has it. */
+struct core_item *core_item_find(const struct core *core, enum wire_work work, uint64_t a,
+                                 uint32_t b);
+struct core_reference *core_item_reference(const struct core *core, uint32_t prompt,
+                                           uint32_t m);
+void core_item_move(struct core *core, struct core_item *item, enum core_item_state state);
+void core_item_drop(struct core *core, struct core_item *item, enum record_reason reason,
+                    const char *text);
+uint64_t core_item_digest(enum wire_finish finish, uint32_t tokens, const int32_t *ids,
+                          const float *logp);
+/* logp NULL: not known (a reference, replayed) */
+void core_item_generated(struct core *core, struct core_item *item, uint32_t tokens,
+                         enum wire_finish finish, const int32_t *ids, const float *logp,
+                         uint16_t worker, uint64_t seq);
+/* scores [scorers] */
+void core_item_scored(struct core *core, struct core_item *item, const double *scores,
+                      const float *ref, uint64_t seq);
+/* Open what may be opened. */
+void core_item_open_steps(struct core *core);
+uint32_t core_item_prompt_tokens(const struct core *core, uint32_t prompt);
+struct wire_item core_item_wire(const struct core *core, const struct core_item *item);
+
+/* --- core_lease.c */
+void core_lease_dispatch(struct core *core);
+void core_lease_tick(struct core *core);
+struct core_lease *core_lease_find(struct core *core, uint64_t id);
+struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
+                                    struct core_peer *peer);
+/* One item of it was answered, or dropped. */
+void core_lease_settle(struct core *core, struct core_item *item);
+/* Its items wait again; the lease is gone. */
+void core_lease_return(struct core *core, struct core_lease *lease);
+void core_lease_return_all(struct core *core, const struct core_peer *peer);
+void core_lease_failed(struct core *core, struct core_peer *peer,
+                       const struct message *message);
+
+/* --- core_result.c */
+void core_result_generated(struct core *core, struct core_peer *peer,
+                           const struct message *message);
+void core_result_scored(struct core *core, struct core_peer *peer,
+                        const struct message *message);
+
+/* --- core_shape.c */
+enum err_code core_shape_setup(struct core *core, struct err *err);
+/* The weighted sum of scores [scorers], and the same after the length penalty. */
+enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t tokens,
+                             double *raw, double *reward, struct err *err);
+/* All slots scored or dropped, all references there, everything durable?  Drops slots whose
+ * prompt or group cannot be used, and is then false for another while. */
+bool core_shape_ready(struct core *core, struct core_batch *batch);
+/* SCORED -> SHAPED for the whole step; fills batch->result and kl_after. */
+enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err);
+/* The token rewards of a shaped slot [tokens]. */
+enum err_code core_shape_tokens(struct core *core, const struct core_batch *batch,
+                                const struct core_item *item, float *out, struct err *err);
+
+/* --- core_train.c */
+void core_train_advance(struct core *core);
+void core_train_result(struct core *core, struct core_peer *peer,
+                       const struct message *message);
+void core_train_lease_failed(struct core *core, struct core_peer *peer,
+                             struct core_lease *lease, const char *reason);
+/* What a STEP record does once it is durable; `record` NULL: as shaped. */
+void core_train_commit(struct core *core, struct core_batch *batch);
+struct hash *core_train_hash(const struct core *core, uint64_t version);
+void core_train_checkpoint(struct core *core, uint64_t version);
+/* May this learner's HELLO stand?  NULL: yes; else why not. */
+const char *core_train_greet(struct core *core, const struct message *hello, char *text,
+                             size_t size);
+
+#endif

@@ -1,0 +1,358 @@
+/* core_train.c -- the learner's lease and result; the commit of a step. */
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/core.h"
+#include "coordinator/core_state.h"
+
+struct hash *core_train_hash(const struct core *core, uint64_t version)
+{
+    return &core->version_hash[version % ((uint64_t)core->ring + 1)];
+}
+
+static bool core_train_same_hash(const struct hash *a, const struct hash *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+}
+
+/* Say it, write it down, end the run. */
+static void core_train_halt(struct core *core, int exit_code, const char *text)
+{
+    core_event(core, LOG_LEVEL_ERROR, "HALT", "%s", text);
+    core_finish(core, exit_code, text);
+}
+
+static void core_train_not_reproducible(struct core *core, const struct core_peer *peer,
+                                        uint64_t step, const struct hash *recorded,
+                                        const struct hash *now)
+{
+    char was[HASH_HEX_BYTES], is[HASH_HEX_BYTES], text[WIRE_TEXT_MAX];
+    hash_hex(recorded, was);
+    hash_hex(now, is);
+    snprintf(text, sizeof text,
+             "not reproducible: step %llu trained again by %s gave weights %.16s..., the "
+             "record says %.16s...",
+             (unsigned long long)step, peer->name, is, was);
+    core_train_halt(core, err_exit_code(ERR_STATE), text);
+}
+
+void core_train_checkpoint(struct core *core, uint64_t version)
+{
+    if (version > core->checkpoint_version)
+        core->checkpoint_version = version;
+    if (core_bug(core, 8))
+        core->checkpoint_version = core->trained;
+}
+
+/* --- HELLO ---------------------------------------------------------------------------- */
+
+/* The first learner of a run says what version 0 is. */
+static void core_train_record_start(struct core *core, const struct hash *weights)
+{
+    core->has_start = true;
+    *core_train_hash(core, 0) = *weights;
+    core_append(core, &(struct record){.kind = RECORD_START, .weights = *weights});
+}
+
+const char *core_train_greet(struct core *core, const struct message *hello, char *text,
+                             size_t size)
+{
+    const uint64_t version = hello->version;
+    if (!hello->has_hash)
+        return "a learner's HELLO must name the version and hash of the weights it holds";
+    const struct core_batch *next = core_item_batch(core, core->trained);
+    const bool ahead = version == core->trained + 1 && next && next->shaped;
+    if (version > core->trained && !ahead) {
+        snprintf(text, size,
+                 "it holds version %llu, but the run has trained %llu steps: is it another "
+                 "run's checkpoint?",
+                 (unsigned long long)version, (unsigned long long)core->trained);
+        return text;
+    }
+    if (version < core->checkpoint_version) {
+        snprintf(text, size,
+                 "it holds version %llu, but steps are kept from checkpoint %llu on: start it "
+                 "from that",
+                 (unsigned long long)version, (unsigned long long)core->checkpoint_version);
+        return text;
+    }
+    if (version == 0 && !core->has_start) {
+        core_train_record_start(core, &hello->hash);
+        return NULL;
+    }
+    if (!ahead && !core_train_same_hash(core_train_hash(core, version), &hello->hash)) {
+        char was[HASH_HEX_BYTES], is[HASH_HEX_BYTES];
+        hash_hex(core_train_hash(core, version), was);
+        hash_hex(&hello->hash, is);
+        snprintf(text, size, "its weights of version %llu are %.16s..., the record says %.16s...",
+                 (unsigned long long)version, is, was);
+        return text;
+    }
+    return NULL;
+}
+
+/* --- the lease ------------------------------------------------------------------------ */
+
+static enum err_code core_train_payload(struct core *core, const struct core_batch *batch,
+                                        struct message *message, struct err *err)
+{
+    size_t ids = 0, tokens = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < core->B; i++) {
+        const struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        const uint32_t prompt = core_item_prompt_tokens(core, item->prompt);
+        memcpy(core->out_ids + ids, core->prompts.ids + core->prompts.offset[item->prompt],
+               prompt * sizeof(int32_t));
+        memcpy(core->out_ids + ids + prompt, item->ids, item->tokens * sizeof(int32_t));
+        memcpy(core->out_logp + tokens, item->logp, item->tokens * sizeof(float));
+        memcpy(core->out_ref + tokens, item->ref, item->tokens * sizeof(float));
+        const enum err_code rc =
+            core_shape_tokens(core, batch, item, core->out_reward + tokens, err);
+        if (rc != ERR_OK)
+            return rc;
+        core->out_items[n++] = core_item_wire(core, item);
+        ids += prompt + item->tokens;
+        tokens += item->tokens;
+    }
+    message->items = core->out_items;
+    message->items_n = n;
+    message->frames_n = 4;
+    message->frame[0] = (struct wire_bytes){core->out_ids, ids * sizeof(int32_t)};
+    message->frame[1] = (struct wire_bytes){core->out_logp, tokens * sizeof(float)};
+    message->frame[2] = (struct wire_bytes){core->out_reward, tokens * sizeof(float)};
+    message->frame[3] = (struct wire_bytes){core->out_ref, tokens * sizeof(float)};
+    return ERR_OK;
+}
+
+static void core_train_send(struct core *core, struct core_peer *learner,
+                            const struct core_batch *batch)
+{
+    const uint64_t step = batch->step;
+    const bool in_loss = core->config->kl_place == RUN_KL_PLACE_LOSS;
+    const bool last = step + 1 == core->config->steps;
+    core->out = (struct message){
+        .type = MESSAGE_TRAIN_LEASE,
+        .step = step,
+        .behaviour_version = plan_policy_version(step, core->config->lag),
+        .lease_ms = core->config->lease_ms,
+        .kl_coef = in_loss ? batch->kl_before.coef : 0.0,
+        .checkpoint = last || (step + 1) % core->config->checkpoint_every == 0 ||
+                      (core->draining && step == core->trained),
+        .last = last,
+    };
+    struct err err;
+    if (core_train_payload(core, batch, &core->out, &err) != ERR_OK) {
+        char text[WIRE_TEXT_MAX];
+        snprintf(text, sizeof text, "step %llu: %.200s", (unsigned long long)step, err.text);
+        core_train_halt(core, err_exit_code(err.code), text);
+        return;
+    }
+    struct core_lease *lease = core_lease_issue(core, CORE_LEASE_TRAIN, learner);
+    if (!lease)
+        return;
+    lease->items = 1;
+    lease->step = step;
+    learner->in_flight++;
+    core->out.lease = lease->id;
+    core_peer_send(core, learner, &core->out);
+}
+
+/* Shape the next step as soon as it can be. */
+static void core_train_shape(struct core *core)
+{
+    struct core_batch *batch = core_item_batch(core, core->trained);
+    if (!batch || batch->shaped || !core_shape_ready(core, batch))
+        return;
+    struct err err;
+    if (core_shape_batch(core, batch, &err) != ERR_OK)
+        core_train_halt(core, err_exit_code(err.code), err.text);
+}
+
+void core_train_advance(struct core *core)
+{
+    if (core->commit_seq != 0 && core_durable(core, core->commit_seq))
+        core_train_commit(core, core_item_batch(core, core->trained));
+    if (core->finished || core->commit_seq != 0)
+        return;
+    core_item_open_steps(core);
+    core_train_shape(core);
+    if (core->finished || !core_working(core))
+        return;
+
+    struct core_peer *learner = core_peer_learner(core);
+    const bool idle = learner && learner->state == CORE_PEER_LIVE && learner->in_flight == 0;
+    if (core->draining && core->checkpoint_version == core->trained &&
+        (!learner || learner->in_flight == 0)) {
+        core_finish(core, 0, "drained");
+        return;
+    }
+    if (!idle || core->now_ms < learner->backoff_ms)
+        return;
+    const bool behind = learner->version < core->trained;
+    const struct core_batch *batch =
+        core_item_batch(core, behind ? learner->version : core->trained);
+    if (batch && batch->shaped)
+        core_train_send(core, learner, batch);
+}
+
+/* --- the result ----------------------------------------------------------------------- */
+
+static void core_train_note_stats(struct core *core, const struct message *message)
+{
+    for (uint32_t i = 0; i < message->stats_n; i++) {
+        const struct wire_stat *stat = &message->stats[i];
+        /* >= would be false while nothing was told: NaN */
+        if (strcmp(stat->name, "logp_diff_max") == 0 &&
+            !(stat->value <= core->counters.logp_diff_max))
+            core->counters.logp_diff_max = stat->value;
+    }
+}
+
+/* Step `trained` is done: one record for all that follows from it. */
+static void core_train_append(struct core *core, struct core_batch *batch,
+                              const struct hash *weights, uint64_t checkpoint,
+                              const struct wire_stat *stats, uint32_t stats_n)
+{
+    struct record_step *result = &batch->result;
+    result->weights = *weights;
+    result->checkpoint_version =
+        checkpoint > core->checkpoint_version ? checkpoint : core->checkpoint_version;
+    result->duration_ms = core->now_ms - core->step_ms;
+    if (stats_n > 0)
+        memcpy(core->commit_stats, stats, stats_n * sizeof *stats);
+    result->stats = core->commit_stats;
+    result->stats_n = stats_n;
+    core->commit_seq = core_append(core, &(struct record){.kind = RECORD_STEP, .step = result});
+}
+
+void core_train_commit(struct core *core, struct core_batch *batch)
+{
+    assert(batch->shaped && batch->step == core->trained);
+    for (uint32_t i = 0; i < core->B; i++) {
+        struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        assert(item->state == CORE_ITEM_SHAPED);
+        core_item_move(core, item, CORE_ITEM_TRAINED);
+    }
+    if (!core_bug(core, 11) || !core->replaying)
+        core->kl_state = batch->kl_after;
+    core->commit_seq = 0;
+    core->train_fails = 0;
+    core->trained++;
+    core->step_ms = core->now_ms;
+    *core_train_hash(core, core->trained) = batch->result.weights;
+    core_train_checkpoint(core, batch->result.checkpoint_version);
+    core->last = batch->result;
+    core->has_last = true;
+    if (core->last.stats_n > 0)
+        memcpy(core->last_stats, batch->result.stats,
+               core->last.stats_n * sizeof core->last_stats[0]);
+    core->last.stats = core->last_stats;
+    if (core->replaying)
+        return;
+    core->sink(core->user,
+               &(struct core_effect){.kind = CORE_FX_STEP_DONE, .step = &core->last});
+    if (core->trained == core->config->steps)
+        core_finish(core, 0, "the run is complete");
+}
+
+/* The result of a step that is recorded, or on its way to be. */
+static void core_train_compare(struct core *core, const struct core_peer *peer,
+                               const struct message *message, bool leased)
+{
+    const struct core_batch *batch = core_item_batch(core, message->step);
+    const struct hash *recorded = &message->hash;
+    if (message->step < core->trained && message->version + core->ring >= core->trained)
+        recorded = core_train_hash(core, message->version);
+    else if (message->step == core->trained && batch)
+        recorded = &batch->result.weights;
+    if (!core_train_same_hash(recorded, &message->hash)) {
+        core_train_not_reproducible(core, peer, message->step, recorded, &message->hash);
+        return;
+    }
+    if (leased)
+        core->counters.retrained++;
+    else
+        core->counters.duplicates++;
+    if (message->checkpoint_version > core->checkpoint_version &&
+        message->checkpoint_version <= core->trained) {
+        core_train_checkpoint(core, message->checkpoint_version);
+        core_append(core, &(struct record){.kind = RECORD_CHECKPOINT,
+                                           .version = message->checkpoint_version});
+    }
+}
+
+static bool core_train_settle_lease(struct core *core, const struct core_peer *peer,
+                                    uint64_t step)
+{
+    for (size_t i = 0; i < core->leases_n; i++) {
+        struct core_lease *lease = &core->leases[i];
+        if (lease->id != 0 && lease->kind == CORE_LEASE_TRAIN && lease->step == step &&
+            lease->peer == core_peer_index(core, peer)) {
+            core_lease_return(core, lease);
+            return true;
+        }
+    }
+    return false;
+}
+
+void core_train_result(struct core *core, struct core_peer *peer, const struct message *message)
+{
+    struct core_batch *batch = core_item_batch(core, core->trained);
+    const bool possible =
+        message->version == message->step + 1 && message->has_hash &&
+        message->checkpoint_version <= message->version &&
+        (message->step < core->trained ||
+         (message->step == core->trained && batch && batch->shaped));
+    if (!possible) {
+        core->counters.refused++;
+        core_log(core, LOG_LEVEL_ERROR, "TRAIN-REFUSED",
+                 "%s sent a result for step %llu, version %llu, checkpoint %llu, while step "
+                 "%llu is to be trained",
+                 peer->name, (unsigned long long)message->step,
+                 (unsigned long long)message->version,
+                 (unsigned long long)message->checkpoint_version,
+                 (unsigned long long)core->trained);
+        return;
+    }
+    const bool leased = core_train_settle_lease(core, peer, message->step);
+    peer->failures = 0;
+    peer->items_done++;
+    core_train_note_stats(core, message);
+    if (message->version >= peer->version) {
+        peer->version = message->version;
+        peer->hash = message->hash;
+    }
+    if (message->step < core->trained || core->commit_seq != 0)
+        core_train_compare(core, peer, message, leased);
+    else
+        core_train_append(core, batch, &message->hash, message->checkpoint_version,
+                          message->stats, message->stats_n);
+}
+
+void core_train_lease_failed(struct core *core, struct core_peer *peer,
+                             struct core_lease *lease, const char *reason)
+{
+    const uint64_t step = lease->step;
+    core_lease_return(core, lease);
+    struct core_batch *batch = core_item_batch(core, core->trained);
+    const bool done_before = step == core->trained && core->commit_seq == 0 && batch &&
+                             batch->shaped && peer->version == step + 1;
+    if (done_before) {
+        /* It trained this step in an earlier life and no longer has the numbers: what its
+         * HELLO said of the weights stands.  What it trained on was durable then. */
+        core_train_append(core, batch, &peer->hash, 0, NULL, 0);
+        return;
+    }
+    if (!reason || ++core->train_fails < CORE_TRAIN_FAILS_MAX)
+        return;
+    char text[WIRE_TEXT_MAX];
+    snprintf(text, sizeof text, "%s cannot train step %llu: %.160s", peer->name,
+             (unsigned long long)step, reason);
+    core_train_halt(core, err_exit_code(ERR_STATE), text);
+}
