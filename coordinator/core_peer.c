@@ -138,7 +138,8 @@ static void core_peer_open(struct core *core, struct core_peer *peer, uint64_t a
     peer->failures = 0;
     peer->backoff_ms = 0;
     peer->greeted = true;
-    peer->out_seq = peer->in_seq = peer->in_window = 0;
+    peer->out_seq = peer->in_window = 0;
+    peer->in_seq = hello->seq;
     peer->version = hello->version;
     peer->has_hash = hello->has_hash;
     peer->hash = hello->hash;
@@ -187,6 +188,8 @@ static void core_peer_hello(struct core *core, uint64_t address, const struct me
         const bool repeated = peer->greeted && peer->address == address &&
                               memcmp(peer->nonce, hello->nonce, sizeof peer->nonce) == 0;
         if (repeated) {
+            if (hello->seq > peer->in_seq)
+                peer->in_seq = hello->seq;
             core_peer_welcome(core, peer);
             return;
         }
@@ -243,10 +246,10 @@ static void core_peer_heartbeat(struct core *core, struct core_peer *peer,
 static bool core_peer_heard(struct core *core, struct core_peer *peer, uint64_t seq)
 {
     peer->seen_ms = core->now_ms;
-    if (peer->greeted) { /* HELLOs that were repeated are not missed */
+    if (peer->greeted) { /* a worker counts on from its HELLO, or from 1 again */
         peer->greeted = false;
-        peer->in_seq = seq;
-        return true;
+        if (seq <= peer->in_seq)
+            peer->in_seq = 0;
     }
     if (seq <= peer->in_seq)
         return true;

@@ -1,0 +1,199 @@
+/*
+ * main.c -- run the simulator over many seeds, or show that it catches deliberate faults.
+ *
+ *     sim [--seeds N] [--from SEED] [--verbose]   N runs; ends with 1 at the first that breaks
+ *     sim --bug NUMBER [--seeds N]                ends with 0 if a run breaks
+ *     sim --bugs [--seeds N]                      each fault, each in a process of its own
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/sim/sim.h"
+
+#define SIM_BUGS 13
+static const char *const sim_bug_names[SIM_BUGS + 1] = {
+    "none",
+    "results are acknowledged, and acted on, before they are durable",
+    "a second rollout of a scored slot is taken again",
+    "leases never expire",
+    "a step is sent to the learner before its scores are durable",
+    "an unknown session is not told so",
+    "leases of a worker that is gone are not given back",
+    "the version of a rollout is not looked at",
+    "steps are forgotten when trained instead of when checkpointed",
+    "a second score of a slot replaces the first",
+    "every step is shaped with the first beta",
+    "the KL controller is not restored from the ledger",
+    "shaping does not wait for the references",
+    "references of dropped slots are not waited for",
+};
+
+struct sim_totals {
+    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes;
+    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets;
+};
+
+static struct run_config sim_configs[SIM_CONFIGS];
+static struct hash sim_expected[SIM_CONFIGS];
+static bool sim_known[SIM_CONFIGS];
+
+static void sim_print_failure(const struct sim *sim)
+{
+    printf("seed %llu, config %llu, at %llu ms: %s\n", (unsigned long long)sim->seed,
+           (unsigned long long)(sim->seed % SIM_CONFIGS), (unsigned long long)sim->now_ms,
+           sim->why);
+}
+
+/* The final weights of this configuration when nothing goes wrong. */
+static bool sim_expect(uint32_t config)
+{
+    static struct sim sim;
+    memset(&sim, 0, sizeof sim);
+    sim_content_config(&sim_configs[config], config);
+    sim.seed = config;
+    sim.rng = 1;
+    sim.config = &sim_configs[config];
+    sim.workers_n = 3;
+    const bool ok = sim_run(&sim);
+    if (!ok)
+        sim_print_failure(&sim);
+    sim_expected[config] = sim.trained[sim.config->steps];
+    sim_known[config] = true;
+    sim_release(&sim);
+    return ok;
+}
+
+static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
+{
+    const uint32_t config = (uint32_t)(seed % SIM_CONFIGS);
+    memset(sim, 0, sizeof *sim);
+    sim->seed = seed;
+    sim->rng = sim_mix(seed);
+    sim->bug = bug;
+    sim->verbose = verbose;
+    sim->config = &sim_configs[config];
+    sim->workers_n = 3 + (int)sim_random(sim, SIM_WORKERS - 2);
+    sim->faults_until_ms = 2000 + sim_random(sim, 15000);
+    /* Each kind of fault is absent from some runs, so that it does not hide the others. */
+    const uint32_t on = (uint32_t)sim_random(sim, 256);
+    sim->rates = (struct sim_rates){
+        .drop = on & 1 ? (uint32_t)sim_random(sim, 60) : 0,
+        .twice = on & 2 ? (uint32_t)sim_random(sim, 100) : 0,
+        .slow = on & 4 ? (uint32_t)sim_random(sim, 100) : 0,
+        .worker_crash = on & 8 ? (uint32_t)sim_random(sim, 12) : 0,
+        .coordinator_crash = on & 16 ? (uint32_t)sim_random(sim, 30) : 0,
+        .hang = on & 32 ? (uint32_t)sim_random(sim, 15) : 0,
+        .silence = on & 64 ? (uint32_t)sim_random(sim, 15) : 0,
+        .hostile = on & 128 ? (uint32_t)sim_random(sim, 100) : 0,
+    };
+}
+
+static void sim_add(struct sim_totals *t, const struct sim *sim)
+{
+    t->events += sim->events;
+    t->virtual_ms += sim->now_ms;
+    t->worker_crashes += sim->worker_crashes;
+    t->coordinator_crashes += sim->coordinator_crashes;
+    t->duplicates += sim->stats.duplicates;
+    t->mismatches += sim->stats.mismatches;
+    t->late += sim->stats.late;
+    t->refused += sim->stats.refused;
+    t->expired += sim->stats.leases_expired;
+    t->retrained += sim->stats.retrained;
+    t->resets += sim->stats.resets;
+}
+
+/* True: this seed's run kept every promise. */
+static bool sim_one(uint64_t seed, int bug, bool verbose, struct sim_totals *totals)
+{
+    static struct sim sim;
+    const uint32_t config = (uint32_t)(seed % SIM_CONFIGS);
+    if (!sim_known[config] && !sim_expect(config))
+        return false;
+    sim_choose(&sim, seed, bug, verbose);
+    bool ok = sim_run(&sim);
+    if (ok && memcmp(&sim.trained[sim.config->steps], &sim_expected[config],
+                     sizeof sim_expected[config]) != 0) {
+        sim_fail(&sim, "the final weights are not those of the undisturbed run");
+        ok = false;
+    }
+    if (!ok)
+        sim_print_failure(&sim);
+    sim_add(totals, &sim);
+    sim_release(&sim);
+    return ok;
+}
+
+static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
+{
+    struct sim_totals t = {0};
+    for (uint64_t seed = from; seed < from + seeds; seed++)
+        if (!sim_one(seed, bug, verbose, &t))
+            return false;
+    printf("%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator crashes\n"
+           "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
+           "%llu leases expired, %llu steps trained again, %llu resets\n",
+           (unsigned long long)seeds, (unsigned long long)t.events,
+           (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
+           (unsigned long long)t.coordinator_crashes, (unsigned long long)t.duplicates,
+           (unsigned long long)t.mismatches, (unsigned long long)t.late,
+           (unsigned long long)t.refused, (unsigned long long)t.expired,
+           (unsigned long long)t.retrained, (unsigned long long)t.resets);
+    return true;
+}
+
+/* In a child, because an assertion of the core is a catch too. */
+static bool sim_catches(int bug, uint64_t seeds)
+{
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(0);
+        const bool clean = sim_seeds(0, seeds, bug, false);
+        fflush(stdout);
+        _exit(clean ? 0 : 1);
+    }
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return false;
+    const bool caught = !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    printf("bug %d (%s): %s%s\n", bug, sim_bug_names[bug], caught ? "caught" : "NOT CAUGHT",
+           WIFEXITED(status) ? "" : " by an assertion");
+    return caught;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t from = 0, seeds = 0;
+    int bug = 0;
+    bool bugs = false, verbose = false;
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "0";
+        if (strcmp(argv[i], "--seeds") == 0)
+            seeds = strtoull(value, NULL, 10), i++;
+        else if (strcmp(argv[i], "--from") == 0)
+            from = strtoull(value, NULL, 10), i++;
+        else if (strcmp(argv[i], "--bug") == 0)
+            bug = atoi(value), i++;
+        else if (strcmp(argv[i], "--bugs") == 0)
+            bugs = true;
+        else if (strcmp(argv[i], "--verbose") == 0)
+            verbose = true;
+        else
+            return fprintf(stderr, "sim: what is %s?\n", argv[i]), 64;
+    }
+    if (bugs) {
+        bool all = true;
+        for (int b = 1; b <= SIM_BUGS; b++)
+            all = sim_catches(b, seeds ? seeds : 2000) && all;
+        return all ? 0 : 1;
+    }
+    if (bug < 0 || bug > SIM_BUGS)
+        return fprintf(stderr, "sim: bugs are 1..%d\n", SIM_BUGS), 64;
+    const bool ok = sim_seeds(from, seeds ? seeds : 300, bug, verbose);
+    return ok == (bug == 0) ? 0 : 1;
+}

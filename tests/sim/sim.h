@@ -1,0 +1,177 @@
+/*
+ * sim.h -- the coordinator's core among simulated workers, network, disk and crashes: one
+ * process, one thread, one seed.
+ *
+ * The seed picks a configuration (lag, group size, shaper, estimator, checkpoints), the number
+ * of workers and the rates of faults.  While faults last, messages are dropped, doubled,
+ * delayed and overtaken; workers hang, fall silent, are killed and started again; the
+ * coordinator is killed, its disk keeps what was durable and some of the rest, and it is
+ * rebuilt by core_replay; workers send what they should not.  Then the faults stop, and the
+ * run must finish.
+ *
+ * What must hold (a failure prints the seed, the time and the sentence):
+ *     core_check after each event;
+ *     records: seq without gaps, one rollout and one score an item, steps in order, none about
+ *     a step that is over;
+ *     a score lease names rollouts that are durable, a train lease is equal to durable records
+ *     and comes from version max(0, step - lag);
+ *     what a worker is told to forget is durable or not wanted;
+ *     a step trained twice gives the same weights;
+ *     the final weights are those of the run without any fault.
+ *
+ * The learner's "weights" are a hash chain over all that its leases say, so any difference in
+ * content or order shows.
+ */
+#ifndef TESTS_SIM_SIM_H
+#define TESTS_SIM_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "coordinator/core.h"
+
+#define SIM_CONFIGS   48
+#define SIM_STEPS_MAX 16
+#define SIM_B_MAX     8
+#define SIM_PROMPTS   7
+#define SIM_M_MAX     3
+#define SIM_TOKENS    5 /* max_new_tokens */
+#define SIM_SCORERS   2
+#define SIM_WORKERS   8
+#define SIM_OUTBOX    12
+#define SIM_INBOX     12
+#define SIM_TICK_MS   25
+
+/* A message that owns its memory: one block. */
+struct sim_message {
+    struct message message;
+};
+struct sim_message *sim_message_copy(const struct message *message);
+
+struct sim_worker {
+    enum wire_role role;
+    char name[16];
+    bool alive, ready, dismissed;
+    uint64_t restart_ms, hang_until_ms, silent_until_ms;
+    uint64_t address, session, epoch, seq, nonce;
+    uint64_t hello_ms, begun_ms, heard_ms, sent_ms;
+    uint64_t progress;
+    struct sim_message *outbox[SIM_OUTBOX];
+    uint32_t outbox_n;
+    struct sim_message *inbox[SIM_INBOX];
+    uint32_t inbox_n;
+    uint32_t at;           /* item of inbox[0] that comes next */
+    bool taken;            /* inbox[0] is being worked on */
+    /* learner */
+    uint64_t version;
+    struct hash hash;
+    struct sim_message *last; /* its last result */
+};
+
+struct sim_record {
+    struct record record; /* with memory of its own, in block */
+    struct record_step step;
+    void *block;
+};
+
+enum sim_event_kind { SIM_TO_COORDINATOR, SIM_TO_WORKER, SIM_GONE, SIM_FLUSH };
+
+struct sim_event {
+    uint64_t at_ms, order;
+    enum sim_event_kind kind;
+    uint64_t address;
+    uint64_t life; /* of the coordinator, for FLUSH */
+    int worker;
+    struct sim_message *message;
+};
+
+struct sim_rates { /* of 1000 */
+    uint32_t drop, twice, slow;
+    uint32_t worker_crash, coordinator_crash, hang, silence; /* a tick */
+    uint32_t hostile;                                        /* a result */
+};
+
+struct sim {
+    uint64_t seed, rng;
+    int bug;
+    bool verbose;
+    struct run_config *config;
+    struct core_prompts prompts;
+    struct sim_rates rates;
+    uint64_t now_ms, faults_until_ms, order, events;
+
+    struct sim_event *heap;
+    size_t heap_n, heap_cap;
+
+    struct core *core; /* NULL: the coordinator is down */
+    uint64_t life, start_ms; /* how often it was started; when it will be again */
+    bool finished;
+    int exit_code;
+    char finish_text[256];
+
+    /* the disk */
+    struct sim_record *records;
+    size_t records_n, records_cap, durable_n;
+    bool flush_due;
+    /* index + 1 of the record of each item; [0]: none.  kinds: rollout, score, drop */
+    size_t index[3][2][SIM_STEPS_MAX][SIM_B_MAX];
+    size_t step_index[SIM_STEPS_MAX];
+    uint64_t steps_recorded;
+
+    struct sim_worker workers[SIM_WORKERS];
+    int workers_n;
+    uint64_t addresses;
+    struct hash trained[SIM_STEPS_MAX + 1]; /* of version v, as first trained */
+    uint64_t trained_n;
+    struct hash checkpoint[SIM_STEPS_MAX + 1];
+    uint64_t checkpoint_version; /* newest durable one */
+    uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
+    uint32_t lease_faults;
+    uint64_t worker_crashes, coordinator_crashes, paused_until_ms;
+    struct core_stats stats; /* at the end */
+
+    bool failed;
+    char why[640];
+};
+
+/* --- sim_world.c: chance, network, disk, coordinator */
+uint64_t sim_mix(uint64_t x);
+uint64_t sim_random(struct sim *sim, uint64_t n); /* 0..n-1 */
+bool sim_chance(struct sim *sim, uint32_t per_mille);
+bool sim_faulty(const struct sim *sim); /* do faults last? */
+void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sim_send(struct sim *sim, int worker, struct message *message); /* to the coordinator */
+void sim_post_gone(struct sim *sim, uint64_t address);
+/* Is a record of that item durable?  kind: ROLLOUT, SCORE or DROP. */
+const struct record *sim_durable(const struct sim *sim, enum record_kind kind,
+                                 enum wire_work work, uint64_t a, uint32_t b);
+bool sim_step_durable(const struct sim *sim, uint64_t step);
+/* One whole run.  False: sim->why says what broke. */
+bool sim_run(struct sim *sim);
+void sim_release(struct sim *sim);
+
+/* --- sim_worker.c */
+void sim_worker_start(struct sim *sim, int worker);
+void sim_worker_crash(struct sim *sim, int worker);
+void sim_worker_tick(struct sim *sim, int worker);
+void sim_worker_receive(struct sim *sim, int worker, const struct message *message);
+
+/* --- sim_content.c: what workers make, as pure functions */
+struct sim_rollout {
+    uint32_t tokens;
+    enum wire_finish finish;
+    int32_t ids[SIM_TOKENS];
+    float logp[SIM_TOKENS];
+};
+void sim_content_rollout(struct sim_rollout *out, uint64_t version, enum wire_work work,
+                         uint64_t a, uint32_t b);
+/* False: this item can never be scored. */
+bool sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
+                       const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
+                       uint32_t b);
+void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease);
+void sim_content_config(struct run_config *config, uint32_t number);
+/* Prompts: offset [SIM_PROMPTS + 1], ids. */
+struct core_prompts sim_content_prompts(void);
+
+#endif

@@ -1,0 +1,108 @@
+/* sim_content.c -- what simulated workers make: pure functions of what is asked. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "tests/sim/sim.h"
+
+static uint64_t sim_content_bits(uint64_t salt, uint64_t work, uint64_t a, uint64_t b)
+{
+    return sim_mix(sim_mix(sim_mix(sim_mix(salt) ^ work) ^ a) ^ b);
+}
+
+void sim_content_rollout(struct sim_rollout *out, uint64_t version, enum wire_work work,
+                         uint64_t a, uint32_t b)
+{
+    memset(out, 0, sizeof *out);
+    uint64_t bits = sim_content_bits(version + 100, (uint64_t)work, a, b);
+    out->tokens = 1 + (uint32_t)(bits % SIM_TOKENS);
+    out->finish = out->tokens == SIM_TOKENS ? WIRE_FINISH_LENGTH : WIRE_FINISH_EOS;
+    for (uint32_t t = 0; t < out->tokens; t++) {
+        bits = sim_mix(bits);
+        out->ids[t] = (int32_t)(bits % 1000);
+        out->logp[t] = -(float)(bits >> 20 & 1023) / 512.0f;
+    }
+}
+
+bool sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
+                       const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
+                       uint32_t b)
+{
+    uint64_t bits = sim_content_bits(hash_xxh3(rollout, sizeof *rollout), (uint64_t)work, a, b);
+    const bool never = bits % 40 == 0;
+    for (uint32_t s = 0; s < SIM_SCORERS; s++) {
+        bits = sim_mix(bits);
+        score[s] = ((double)(bits % 2001) - 1000.0) / 500.0;
+    }
+    for (uint32_t t = 0; t < rollout->tokens; t++) {
+        bits = sim_mix(bits);
+        ref[t] = -(float)(bits >> 20 & 1023) / 512.0f;
+    }
+    return !never;
+}
+
+void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease)
+{
+    uint64_t sums[8] = {0};
+    sums[0] = hash_xxh3(from, sizeof *from);
+    sums[1] = lease->step * 1000 + lease->behaviour_version;
+    memcpy(&sums[2], &lease->kl_coef, sizeof sums[2]);
+    for (uint32_t i = 0; i < lease->items_n; i++) {
+        const struct wire_item *item = &lease->items[i];
+        const uint64_t words[7] = {(uint64_t)item->kind, item->a, item->b, item->prompt,
+                                   item->response_tokens, (uint64_t)item->finish, item->group};
+        sums[3] = sim_mix(sums[3] ^ hash_xxh3(words, sizeof words));
+    }
+    for (uint32_t f = 0; f < 4; f++)
+        sums[4 + f] = hash_xxh3(lease->frame[f].data, lease->frame[f].size);
+    uint64_t words[4];
+    words[0] = hash_xxh3(sums, sizeof sums);
+    for (int i = 1; i < 4; i++)
+        words[i] = sim_mix(words[i - 1]);
+    memcpy(out, words, sizeof *out);
+}
+
+void sim_content_config(struct run_config *config, uint32_t number)
+{
+    static const uint32_t lags[] = {0, 1, 2, 4, 8, 1};
+    memset(config, 0, sizeof *config);
+    config->seed = 1000 + number;
+    config->steps = 6 + number % 5;
+    config->lag = lags[number % 6];
+    config->shaper = (enum run_shaper)(number / 6 % 3);
+    config->references = 1 + number % SIM_M_MAX;
+    config->samples_per_prompt = number % 4 < 2 ? 2 : 1;
+    config->batch = number % 7 == 0 ? 4 : 6;
+    config->estimator = number % 8 == 1 ? RUN_ESTIMATOR_GRPO : RUN_ESTIMATOR_GAE;
+    config->checkpoint_every = 1 + number % 4;
+    config->max_new_tokens = SIM_TOKENS;
+    config->prompt_tokens_max = 8;
+    config->sigmoid_k = 1.0;
+    config->length_penalty = 0.01;
+    config->length_free_tokens = 3;
+    config->truncation = (enum run_truncation)(number % 3);
+    config->truncation_penalty = 0.5;
+    config->kl_estimator = (enum run_kl_estimator)(number % 3);
+    config->kl_place = number % 5 == 0 ? RUN_KL_PLACE_LOSS : RUN_KL_PLACE_REWARD;
+    config->kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
+    config->kl_coef = 0.1;
+    config->kl_target = 2.0;
+    config->kl_horizon = 50.0;
+    config->scorers = SIM_SCORERS;
+    for (uint32_t s = 0; s < SIM_SCORERS; s++) {
+        snprintf(config->scorer[s].name, sizeof config->scorer[s].name, "scorer-%u",
+                 (unsigned)s);
+        config->scorer[s].weight = s == 0 ? 1.0 : 0.25;
+    }
+    config->heartbeat_ms = 100;
+    config->dead_ms = 600;
+    config->lease_ms = 800;
+    config->stall_ms = 2000;
+}
+
+struct core_prompts sim_content_prompts(void)
+{
+    static const size_t offset[SIM_PROMPTS + 1] = {0, 1, 3, 6, 10, 11, 13, 16};
+    static const int32_t ids[16] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+    return (struct core_prompts){.n = SIM_PROMPTS, .offset = offset, .ids = ids};
+}

@@ -1,0 +1,406 @@
+/* sim_worker.c -- simulated actors, reward workers and the learner: node/worker.h's session,
+ * and work that takes time. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+#define SIM_HELLO_AGAIN_MS 200
+
+static void sim_worker_forget(struct sim_worker *w)
+{
+    for (uint32_t i = 0; i < w->inbox_n; i++)
+        free(w->inbox[i]);
+    w->inbox_n = 0;
+    w->taken = false;
+    w->at = 0;
+}
+
+/* A session has an address and a nonce of its own.  Leases not begun die with it. */
+static void sim_worker_connect(struct sim *sim, struct sim_worker *w)
+{
+    if (w->address != 0 && sim_chance(sim, 500))
+        sim_post_gone(sim, w->address);
+    const uint32_t keep = w->taken ? 1 : 0;
+    for (uint32_t i = keep; i < w->inbox_n; i++)
+        free(w->inbox[i]);
+    w->inbox_n = keep;
+    w->ready = false;
+    w->session = w->epoch = w->seq = 0;
+    w->address = ++sim->addresses;
+    w->nonce = sim_random(sim, UINT64_MAX);
+    w->hello_ms = w->begun_ms = w->heard_ms = sim->now_ms;
+}
+
+void sim_worker_start(struct sim *sim, int worker)
+{
+    struct sim_worker *w = &sim->workers[worker];
+    w->alive = true;
+    w->progress = sim_random(sim, 1000);
+    w->hang_until_ms = w->silent_until_ms = 0;
+    w->version = sim->checkpoint_version;
+    w->hash = sim->checkpoint[w->version];
+    sim_worker_connect(sim, w);
+}
+
+void sim_worker_crash(struct sim *sim, int worker)
+{
+    struct sim_worker *w = &sim->workers[worker];
+    sim_worker_forget(w);
+    for (uint32_t i = 0; i < w->outbox_n; i++)
+        free(w->outbox[i]);
+    w->outbox_n = 0;
+    free(w->last);
+    w->last = NULL;
+    w->alive = w->ready = false;
+    w->restart_ms = sim->now_ms + 50 + sim_random(sim, 1500);
+}
+
+static int sim_worker_index(const struct sim *sim, const struct sim_worker *w)
+{
+    return (int)(w - sim->workers);
+}
+
+static void sim_worker_emit(struct sim *sim, struct sim_worker *w, struct message *message)
+{
+    message->session = w->session;
+    message->epoch = w->epoch;
+    message->seq = ++w->seq;
+    w->sent_ms = sim->now_ms;
+    sim_send(sim, sim_worker_index(sim, w), message);
+}
+
+static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
+{
+    struct message hello = {
+        .type = MESSAGE_HELLO,
+        .role = w->role,
+        .capacity = w->role == WIRE_ROLE_LEARNER ? 1 : 3 + (uint32_t)(sim->seed % 5),
+        .version = w->version,
+        .hash = w->hash,
+        .has_hash = w->role == WIRE_ROLE_LEARNER,
+        .pid = 1,
+    };
+    snprintf(hello.name, sizeof hello.name, "%s", w->name);
+    snprintf(hello.text, sizeof hello.text, "bulk");
+    memcpy(hello.nonce, &w->nonce, sizeof w->nonce);
+    w->hello_ms = sim->now_ms + SIM_HELLO_AGAIN_MS;
+    sim_worker_emit(sim, w, &hello);
+}
+
+static void sim_worker_queue(struct sim *sim, struct sim_worker *w, struct message *message)
+{
+    struct sim_message *copy = sim_message_copy(message);
+    w->outbox[w->outbox_n++] = copy;
+    copy->message.seq = 0;
+    if (w->ready) {
+        sim_worker_emit(sim, w, message);
+        copy->message.seq = message->seq;
+    }
+}
+
+/* --- what comes --------------------------------------------------------------------------- */
+
+/* May this result be forgotten? */
+static void sim_worker_check_ack(struct sim *sim, const struct sim_worker *w,
+                                 const struct message *result)
+{
+    if (result->type == MESSAGE_TRAIN_RESULT && !sim_step_durable(sim, result->step))
+        sim_fail(sim, "%s was told to forget step %llu, which is not durable", w->name,
+                 (unsigned long long)result->step);
+    if (result->type != MESSAGE_GENERATE_RESULT && result->type != MESSAGE_SCORE_RESULT)
+        return;
+    const bool scores = result->type == MESSAGE_SCORE_RESULT;
+    for (uint32_t i = 0; i < result->items_n; i++) {
+        const struct wire_item *item = &result->items[i];
+        const unsigned char *states = result->frame[1].data;
+        if (scores && states[i * SIM_SCORERS] != WIRE_SCORE_OK)
+            continue;
+        const enum record_kind kind = scores ? RECORD_SCORE : RECORD_ROLLOUT;
+        if (!sim_durable(sim, kind, item->kind, item->a, item->b) &&
+            !sim_durable(sim, RECORD_DROP, item->kind, item->a, item->b))
+            sim_fail(sim, "%s was told to forget the %s of %llu/%u, which is not durable",
+                     w->name, record_kind_name(kind), (unsigned long long)item->a,
+                     (unsigned)item->b);
+    }
+}
+
+/* Sometimes a worker sends again what it was told to forget, with other numbers. */
+static void sim_worker_misbehave(struct sim *sim, struct sim_worker *w,
+                                 struct message *forgotten)
+{
+    if (!w->ready || !sim_faulty(sim) || !sim_chance(sim, sim->rates.hostile))
+        return;
+    if (forgotten->type == MESSAGE_SCORE_RESULT) {
+        double *scores = (double *)forgotten->frame[0].data;
+        scores[0] += 1.0;
+    } else if (forgotten->type == MESSAGE_GENERATE_RESULT) {
+        int32_t *ids = (int32_t *)forgotten->frame[0].data;
+        ids[0] += 1;
+    } else {
+        return;
+    }
+    sim_worker_emit(sim, w, forgotten);
+}
+
+static void sim_worker_ack(struct sim *sim, struct sim_worker *w, uint64_t seq)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < w->outbox_n; i++) {
+        struct sim_message *result = w->outbox[i];
+        if (result->message.seq == 0 || result->message.seq > seq) {
+            w->outbox[kept++] = result;
+            continue;
+        }
+        sim_worker_check_ack(sim, w, &result->message);
+        sim_worker_misbehave(sim, w, &result->message);
+        free(result);
+    }
+    w->outbox_n = kept;
+}
+
+static void sim_worker_welcome(struct sim *sim, struct sim_worker *w,
+                               const struct message *message)
+{
+    w->ready = true;
+    w->session = message->session;
+    w->epoch = message->epoch;
+    for (uint32_t i = 0; i < w->outbox_n; i++) {
+        sim_worker_emit(sim, w, &w->outbox[i]->message); /* its copy keeps the new seq */
+    }
+}
+
+static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
+                             const struct message *message)
+{
+    if (message->refused) {
+        w->dismissed = true;
+        if (!sim->finished && sim->core)
+            sim_fail(sim, "%s was refused: %s", w->name, message->text);
+        return;
+    }
+    sim_worker_connect(sim, w);
+    w->hello_ms = sim->now_ms + 100;
+}
+
+void sim_worker_receive(struct sim *sim, int worker, const struct message *message)
+{
+    struct sim_worker *w = &sim->workers[worker];
+    w->heard_ms = sim->now_ms;
+    if (message->type == MESSAGE_WELCOME) {
+        if (!w->ready)
+            sim_worker_welcome(sim, w, message);
+        return;
+    }
+    if (message->type == MESSAGE_RESET) {
+        sim_worker_reset(sim, w, message);
+        return;
+    }
+    if (!w->ready || message->session != w->session)
+        return;
+    if (message->type == MESSAGE_ACK)
+        sim_worker_ack(sim, w, message->ack_seq);
+    if (message->type == MESSAGE_GENERATE_LEASE || message->type == MESSAGE_SCORE_LEASE ||
+        message->type == MESSAGE_TRAIN_LEASE) {
+        if (w->inbox_n < SIM_INBOX)
+            w->inbox[w->inbox_n++] = sim_message_copy(message);
+    }
+}
+
+/* --- work --------------------------------------------------------------------------------- */
+
+/* Chance must not decide what is dropped, or the final weights would depend on it: a scoring
+ * fails by chance once at most, and leases are given back fewer times than drop an item. */
+static bool sim_worker_score_fault(struct sim *sim, const struct wire_item *item)
+{
+    uint8_t *n = &sim->score_faults[item->kind == WIRE_WORK_REFERENCE][item->a][item->b];
+    if (!sim_faulty(sim) || *n >= 1 || !sim_chance(sim, sim->rates.hostile))
+        return false;
+    ++*n;
+    return true;
+}
+
+static bool sim_worker_lease_fault(struct sim *sim)
+{
+    if (!sim_faulty(sim) || sim->lease_faults + 1 >= CORE_LEASE_FAILS_MAX ||
+        !sim_chance(sim, sim->rates.hostile))
+        return false;
+    sim->lease_faults++;
+    return true;
+}
+
+static void sim_worker_done(struct sim_worker *w)
+{
+    free(w->inbox[0]);
+    memmove(w->inbox, w->inbox + 1, (--w->inbox_n) * sizeof w->inbox[0]);
+    w->taken = false;
+    w->at = 0;
+}
+
+static void sim_worker_generate(struct sim *sim, struct sim_worker *w,
+                                const struct message *lease)
+{
+    struct wire_item items[3];
+    int32_t ids[3 * SIM_TOKENS];
+    float logp[3 * SIM_TOKENS];
+    uint32_t n = 0, tokens = 0;
+    const uint32_t most = 1 + (uint32_t)sim_random(sim, 3);
+    if (lease->version > sim->trained_n)
+        sim_fail(sim, "%s is to generate with version %llu, which is not there", w->name,
+                 (unsigned long long)lease->version);
+    for (; n < most && w->at < lease->items_n; w->at++, n++) {
+        struct sim_rollout rollout;
+        items[n] = lease->items[w->at];
+        sim_content_rollout(&rollout, lease->version, items[n].kind, items[n].a, items[n].b);
+        items[n].response_tokens = rollout.tokens;
+        items[n].finish = rollout.finish;
+        memcpy(ids + tokens, rollout.ids, rollout.tokens * sizeof *ids);
+        memcpy(logp + tokens, rollout.logp, rollout.tokens * sizeof *logp);
+        tokens += rollout.tokens;
+    }
+    struct message result = {
+        .type = MESSAGE_GENERATE_RESULT,
+        .lease = lease->lease,
+        .version = lease->version,
+        .items = items,
+        .items_n = n,
+        .frames_n = 2,
+        .frame = {{ids, tokens * sizeof *ids}, {logp, tokens * sizeof *logp}},
+    };
+    if (w->ready && sim_faulty(sim) && sim_chance(sim, sim->rates.hostile)) {
+        result.version++; /* a worker that mixes versions up: refused, and leased again */
+        sim_worker_emit(sim, w, &result);
+        return;
+    }
+    sim_worker_queue(sim, w, &result);
+}
+
+static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct message *lease)
+{
+    const int32_t *ids = lease->frame[0].data;
+    const struct wire_item *item = &lease->items[w->at];
+    for (uint32_t i = 0; i < w->at; i++)
+        ids += lease->items[i].prompt_tokens + lease->items[i].response_tokens;
+    const uint64_t version = item->kind == WIRE_WORK_REFERENCE || item->a <= sim->config->lag
+                                 ? 0
+                                 : item->a - sim->config->lag;
+    struct sim_rollout rollout;
+    sim_content_rollout(&rollout, version, item->kind, item->a, item->b);
+    if (item->response_tokens != rollout.tokens || item->finish != rollout.finish ||
+        memcmp(ids + item->prompt_tokens, rollout.ids, rollout.tokens * sizeof *ids) != 0)
+        sim_fail(sim, "%s is to score %llu/%u with other tokens than were generated", w->name,
+                 (unsigned long long)item->a, (unsigned)item->b);
+    double score[SIM_SCORERS];
+    float ref[SIM_TOKENS] = {0};
+    unsigned char states[SIM_SCORERS] = {WIRE_SCORE_OK, WIRE_SCORE_OK};
+    if (!sim_content_score(score, ref, &rollout, item->kind, item->a, item->b))
+        states[0] = WIRE_SCORE_FAILED;
+    else if (sim_worker_score_fault(sim, item))
+        states[0] = WIRE_SCORE_TIMEOUT;
+    const size_t ref_bytes = item->kind == WIRE_WORK_ROLLOUT ? rollout.tokens * sizeof *ref : 0;
+    struct message result = {
+        .type = MESSAGE_SCORE_RESULT,
+        .lease = lease->lease,
+        .scorers = SIM_SCORERS,
+        .items = (struct wire_item *)item,
+        .items_n = 1,
+        .frames_n = 3,
+        .frame = {{score, sizeof score}, {states, sizeof states}, {ref, ref_bytes}},
+    };
+    snprintf(result.text, sizeof result.text, "%s",
+             states[0] == WIRE_SCORE_OK ? "" : "simulated");
+    w->at++;
+    sim_worker_queue(sim, w, &result);
+}
+
+static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
+{
+    struct message failed = {.type = MESSAGE_LEASE_FAILED,
+                             .lease = w->inbox[0]->message.lease};
+    snprintf(failed.text, sizeof failed.text, "%s", reason);
+    sim_worker_queue(sim, w, &failed);
+    w->at = w->inbox[0]->message.items_n;
+}
+
+static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct message *lease)
+{
+    w->at = lease->items_n;
+    if (lease->step + 1 == w->version && w->last && w->last->message.step == lease->step) {
+        sim_worker_queue(sim, w, &w->last->message);
+        return;
+    }
+    if (lease->step != w->version) {
+        if (lease->step > w->version)
+            sim_fail(sim, "%s holds version %llu and is to train step %llu", w->name,
+                     (unsigned long long)w->version, (unsigned long long)lease->step);
+        sim_worker_fail_lease(sim, w, "trained in an earlier life");
+        return;
+    }
+    struct hash next;
+    sim_content_train(&next, &w->hash, lease);
+    w->version++;
+    w->hash = next;
+    if (w->version > sim->trained_n) {
+        sim->trained[w->version] = next;
+        sim->trained_n = w->version;
+    } else if (memcmp(&sim->trained[w->version], &next, sizeof next) != 0) {
+        sim_fail(sim, "step %llu trained again gives other weights",
+                 (unsigned long long)lease->step);
+    }
+    if (lease->checkpoint && w->version > sim->checkpoint_version) {
+        sim->checkpoint_version = w->version;
+        sim->checkpoint[w->version] = next;
+    }
+    struct message result = {
+        .type = MESSAGE_TRAIN_RESULT,
+        .lease = lease->lease,
+        .step = lease->step,
+        .version = w->version,
+        .hash = next,
+        .has_hash = true,
+        .checkpoint_version = sim->checkpoint_version,
+    };
+    free(w->last);
+    w->last = sim_message_copy(&result);
+    sim_worker_queue(sim, w, &result);
+}
+
+static void sim_worker_work(struct sim *sim, struct sim_worker *w)
+{
+    if (w->inbox_n == 0 || w->outbox_n >= SIM_OUTBOX - 1 || sim_chance(sim, 250))
+        return;
+    w->taken = true;
+    const struct message *lease = &w->inbox[0]->message;
+    w->progress++;
+    if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
+        sim_worker_fail_lease(sim, w, "simulated");
+    else if (lease->type == MESSAGE_GENERATE_LEASE)
+        sim_worker_generate(sim, w, lease);
+    else if (lease->type == MESSAGE_SCORE_LEASE)
+        sim_worker_score(sim, w, lease);
+    else
+        sim_worker_train(sim, w, lease);
+    if (w->at >= lease->items_n)
+        sim_worker_done(w);
+}
+
+void sim_worker_tick(struct sim *sim, int worker)
+{
+    struct sim_worker *w = &sim->workers[worker];
+    if (!w->alive || w->dismissed || sim->now_ms < w->silent_until_ms)
+        return;
+    if (w->ready ? sim->now_ms - w->heard_ms >= sim->config->dead_ms
+                 : sim->now_ms - w->begun_ms >= 2000)
+        sim_worker_connect(sim, w);
+    if (!w->ready && sim->now_ms >= w->hello_ms)
+        sim_worker_hello(sim, w);
+    if (w->ready && sim->now_ms - w->sent_ms >= sim->config->heartbeat_ms) {
+        struct message beat = {.type = MESSAGE_HEARTBEAT,
+                               .progress = w->progress,
+                               .held = w->inbox_n};
+        sim_worker_emit(sim, w, &beat);
+    }
+    if (sim->now_ms >= w->hang_until_ms)
+        sim_worker_work(sim, w);
+}
