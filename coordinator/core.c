@@ -136,8 +136,8 @@ static void core_size(struct core *core)
     core->M = shaping_references(&core->shaping);
     core->max_new = config->max_new_tokens;
     core->open = config->lag + 1;
-    core->group_estimator = config->estimator == RUN_ESTIMATOR_GRPO ||
-                            config->estimator == RUN_ESTIMATOR_RLOO;
+    core->group_estimator =
+        config->estimator == RUN_ESTIMATOR_GRPO || config->estimator == RUN_ESTIMATOR_RLOO;
     const uint64_t every =
         config->checkpoint_every < config->steps ? config->checkpoint_every : config->steps;
     uint64_t ring = every + core->open + CORE_RING_SLACK;

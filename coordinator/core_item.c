@@ -18,8 +18,7 @@ struct core_refs *core_item_refs(const struct core *core, uint64_t step)
     return refs->step == step && step != CORE_NO_STEP ? refs : NULL;
 }
 
-struct core_reference *core_item_reference(const struct core *core, uint32_t prompt,
-                                           uint32_t m)
+struct core_reference *core_item_reference(const struct core *core, uint32_t prompt, uint32_t m)
 {
     assert(prompt < core->prompts.n && m < core->M);
     return &core->reference[(size_t)prompt * core->M + m];

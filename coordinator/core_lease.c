@@ -34,7 +34,8 @@ struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind
             .deadline_ms = core->now_ms + core->config->lease_ms,
         };
         if (peer->in_flight == 0)
-            peer->progress_ms = core->now_ms; /* a worker that had nothing to do is not stalled */
+            peer->progress_ms =
+                core->now_ms; /* a worker that had nothing to do is not stalled */
         return lease;
     }
     return NULL;
@@ -69,8 +70,8 @@ typedef bool core_lease_visit(struct core *core, struct core_item *item, void *c
 
 /* Visit the items of open steps in this state: oldest step first, slots before references.
  * Ends where fn says false. */
-static void core_lease_each(struct core *core, enum core_item_state state,
-                            core_lease_visit *fn, void *ctx)
+static void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
+                            void *ctx)
 {
     for (uint64_t step = core->trained; step < core->opened; step++) {
         struct core_batch *batch = core_item_batch(core, step);
@@ -141,14 +142,14 @@ void core_lease_tick(struct core *core)
         struct core_lease *lease = &core->leases[i];
         if (lease->id == 0 || core_bug(core, 3))
             continue;
-        const bool old = lease->kind != CORE_LEASE_TRAIN &&
-                         core->now_ms - lease->issued_ms >= age_max_ms;
+        const bool old =
+            lease->kind != CORE_LEASE_TRAIN && core->now_ms - lease->issued_ms >= age_max_ms;
         if (lease->deadline_ms > core->now_ms && !old)
             continue;
         struct core_peer *peer = &core->peers[lease->peer];
         core_log(core, LOG_LEVEL_WARN, "LEASE-EXPIRED",
-                 "%s lease of %s: %u items unanswered after %llu ms", core_lease_words[lease->kind],
-                 peer->name, (unsigned)lease->items,
+                 "%s lease of %s: %u items unanswered after %llu ms",
+                 core_lease_words[lease->kind], peer->name, (unsigned)lease->items,
                  (unsigned long long)(core->now_ms - lease->issued_ms));
         peer->leases_expired++;
         core->counters.leases_expired++;
@@ -162,8 +163,7 @@ void core_lease_tick(struct core *core)
     }
 }
 
-void core_lease_failed(struct core *core, struct core_peer *peer,
-                       const struct message *message)
+void core_lease_failed(struct core *core, struct core_peer *peer, const struct message *message)
 {
     struct core_lease *lease = core_lease_find(core, message->lease);
     if (!lease || lease->peer != core_peer_index(core, peer))
@@ -250,8 +250,8 @@ static size_t core_lease_payload(struct core *core, uint32_t n, bool responses)
 static bool core_lease_give(struct core *core, struct core_peer *peer,
                             const struct core_lease_pick *pick, const char *endpoint)
 {
-    struct core_lease *lease = core_lease_issue(
-        core, pick->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE, peer);
+    struct core_lease *lease =
+        core_lease_issue(core, pick->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE, peer);
     if (!lease)
         return false;
     lease->items = pick->n;

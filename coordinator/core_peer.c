@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "coordinator/core_state.h"
 #include "coordinator/core.h"
+#include "coordinator/core_state.h"
 
 uint16_t core_peer_index(const struct core *core, const struct core_peer *peer)
 {
@@ -37,8 +37,7 @@ struct core_peer *core_peer_named(struct core *core, const char *name)
 struct core_peer *core_peer_learner(struct core *core)
 {
     for (size_t i = 0; i < core->peers_n; i++)
-        if (core->peers[i].state != CORE_PEER_GONE &&
-            core->peers[i].role == WIRE_ROLE_LEARNER)
+        if (core->peers[i].state != CORE_PEER_GONE && core->peers[i].role == WIRE_ROLE_LEARNER)
             return &core->peers[i];
     return NULL;
 }
@@ -63,8 +62,7 @@ static void core_peer_reset(struct core *core, uint64_t address, uint64_t sessio
                             const char *text)
 {
     struct message *message = &core->out;
-    *message = (struct message){
-        .type = MESSAGE_RESET, .session = session, .refused = refused};
+    *message = (struct message){.type = MESSAGE_RESET, .session = session, .refused = refused};
     snprintf(message->text, sizeof message->text, "%s", text);
     core->counters.resets++;
     core_peer_emit(core, address, message);
@@ -169,8 +167,30 @@ static const char *core_peer_refuse(struct core *core, const struct message *hel
     return core_train_greet(core, hello, text, size);
 }
 
+/* The same HELLO of a session that exists: the worker did not wait for our WELCOME, or the
+ * network was slow.  Once it has spoken in its session, it needs no other. */
+static bool core_peer_repeated(struct core *core, uint64_t address, const struct message *hello)
+{
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state == CORE_PEER_GONE || peer->address != address ||
+            strcmp(peer->name, hello->name) != 0 ||
+            memcmp(peer->nonce, hello->nonce, sizeof peer->nonce) != 0)
+            continue;
+        if (peer->greeted) {
+            if (hello->seq > peer->in_seq)
+                peer->in_seq = hello->seq;
+            core_peer_welcome(core, peer);
+        }
+        return true;
+    }
+    return false;
+}
+
 static void core_peer_hello(struct core *core, uint64_t address, const struct message *hello)
 {
+    if (core_peer_repeated(core, address, hello))
+        return;
     char text[WIRE_TEXT_MAX];
     const char *refusal = core_peer_refuse(core, hello, text, sizeof text);
     if (core->finished) /* the learner's HELLO may end the run */
@@ -184,17 +204,8 @@ static void core_peer_hello(struct core *core, uint64_t address, const struct me
         core_peer_reset(core, address, 0, true, refusal);
         return;
     }
-    if (peer->state != CORE_PEER_GONE) {
-        const bool repeated = peer->greeted && peer->address == address &&
-                              memcmp(peer->nonce, hello->nonce, sizeof peer->nonce) == 0;
-        if (repeated) {
-            if (hello->seq > peer->in_seq)
-                peer->in_seq = hello->seq;
-            core_peer_welcome(core, peer);
-            return;
-        }
+    if (peer->state != CORE_PEER_GONE)
         core_peer_end(core, peer, "a newer session of that name began");
-    }
     core_peer_open(core, peer, address, hello);
 }
 

@@ -5,8 +5,7 @@
 #include "coordinator/core.h"
 #include "coordinator/core_state.h"
 
-enum err_code core_replay_begin(struct core *core, uint64_t checkpoint_version,
-                                struct err *err)
+enum err_code core_replay_begin(struct core *core, uint64_t checkpoint_version, struct err *err)
 {
     assert(core->seq == 0 && !core->started);
     if (checkpoint_version > core->config->steps)
@@ -120,8 +119,7 @@ static void core_replay_old_step(struct core *core, struct core_batch *batch,
 
 static bool core_replay_same_sums(const struct record_step *a, const struct record_step *b)
 {
-    return a->trained == b->trained &&
-           memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
+    return a->trained == b->trained && memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
            memcmp(&a->kl_coef_before, &b->kl_coef_before, sizeof(double)) == 0 &&
            memcmp(&a->kl_coef_after, &b->kl_coef_after, sizeof(double)) == 0 &&
            memcmp(&a->reward_shaped_mean, &b->reward_shaped_mean, sizeof(double)) == 0;
@@ -145,12 +143,10 @@ static enum err_code core_replay_step(struct core *core, const struct record *re
         core_replay_old_step(core, batch, step);
     } else {
         struct err why = {0};
-        if (!core_shape_ready(core, batch) ||
-            core_shape_batch(core, batch, &why) != ERR_OK)
-            return err_set(err, ERR_STATE,
-                           "the ledger's record %llu: step %llu has not all its scores %s",
-                           (unsigned long long)record->seq, (unsigned long long)step->step,
-                           why.text);
+        if (!core_shape_ready(core, batch) || core_shape_batch(core, batch, &why) != ERR_OK)
+            return err_set(
+                err, ERR_STATE, "the ledger's record %llu: step %llu has not all its scores %s",
+                (unsigned long long)record->seq, (unsigned long long)step->step, why.text);
         if (!core_replay_same_sums(&batch->result, step))
             return err_set(err, ERR_STATE,
                            "step %llu: from the recorded scores this program computes a shaped "

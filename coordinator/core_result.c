@@ -28,8 +28,8 @@ static bool core_result_is_possible(struct core *core, const struct core_peer *p
     core->counters.refused++;
     core_log(core, LOG_LEVEL_ERROR, "ROLLOUT-REFUSED",
              "%s sent %s %llu/%u %s: version %llu, %u tokens", peer->name,
-             item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference", (unsigned long long)item->a,
-             (unsigned)item->b, fault, (unsigned long long)version,
+             item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
+             (unsigned long long)item->a, (unsigned)item->b, fault, (unsigned long long)version,
              (unsigned)got->response_tokens);
     return false;
 }
@@ -51,8 +51,9 @@ static void core_result_compare(struct core *core, struct core_peer *peer,
     core_event(core, LOG_LEVEL_ERROR, "ROLLOUT-MISMATCH",
                "%s %llu/%u: %s and %s made different rollouts from version %llu: a hardware "
                "fault, or a machine of another kind",
-               item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference", (unsigned long long)item->a,
-               (unsigned)item->b, first->name, peer->name, (unsigned long long)item->version);
+               item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
+               (unsigned long long)item->a, (unsigned)item->b, first->name, peer->name,
+               (unsigned long long)item->version);
 }
 
 static void core_result_accept(struct core *core, struct core_peer *peer,
@@ -99,9 +100,9 @@ void core_result_generated(struct core *core, struct core_peer *peer,
         }
         if (!core_result_is_possible(core, peer, item, got, message->version))
             continue;
-        const bool wanted =
-            item->state == CORE_ITEM_WAITING || item->state == CORE_ITEM_LEASED ||
-            (core_bug(core, 2) && item->state == CORE_ITEM_SCORED);
+        const bool wanted = item->state == CORE_ITEM_WAITING ||
+                            item->state == CORE_ITEM_LEASED ||
+                            (core_bug(core, 2) && item->state == CORE_ITEM_SCORED);
         if (wanted)
             core_result_accept(core, peer, item, got, ids + here, logp + here,
                                message->version);
@@ -197,9 +198,8 @@ void core_result_scored(struct core *core, struct core_peer *peer,
         if (got->kind == WIRE_WORK_ROLLOUT)
             at += got->response_tokens;
         struct core_item *item = core_item_find(core, got->kind, got->a, got->b);
-        const bool wanted =
-            item && (item->state == CORE_ITEM_GENERATED ||
-                     (core_bug(core, 9) && item->state == CORE_ITEM_SCORED));
+        const bool wanted = item && (item->state == CORE_ITEM_GENERATED ||
+                                     (core_bug(core, 9) && item->state == CORE_ITEM_SCORED));
         if (!wanted) {
             core->counters.late++;
             continue;

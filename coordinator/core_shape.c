@@ -88,8 +88,8 @@ enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t t
     struct score named[RUN_SCORERS_MAX];
     const uint32_t n = core->config->scorers;
     for (uint32_t i = 0; i < n; i++)
-        named[i] = (struct score){
-            .name = core->terms[i].name, .state = SCORE_OK, .value = scores[i]};
+        named[i] =
+            (struct score){.name = core->terms[i].name, .state = SCORE_OK, .value = scores[i]};
     const enum err_code rc = score_combine(core->terms, n, named, n, raw, err);
     if (rc != ERR_OK)
         return rc;
@@ -106,8 +106,7 @@ static uint32_t core_shape_references(struct core *core, uint32_t prompt)
     uint32_t n = 0;
     for (uint32_t m = 0; m < core->M; m++) {
         const struct core_reference *kept = core_item_reference(core, prompt, m);
-        const bool there =
-            kept->state == CORE_ITEM_SCORED || kept->state == CORE_ITEM_DROPPED;
+        const bool there = kept->state == CORE_ITEM_SCORED || kept->state == CORE_ITEM_DROPPED;
         if (core_bug(core, 12) && !there)
             continue;
         if (!there || !core_durable(core, kept->seq))
@@ -144,8 +143,7 @@ bool core_shape_ready(struct core *core, struct core_batch *batch)
     return ready;
 }
 
-static enum err_code core_shape_item(struct core *core, struct core_item *item,
-                                     struct err *err)
+static enum err_code core_shape_item(struct core *core, struct core_item *item, struct err *err)
 {
     double reward;
     enum err_code rc =
@@ -162,8 +160,8 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item,
     if (rc != ERR_OK)
         return rc;
     bool bootstrap; /* the learner decides the same from the item's finish */
-    item->shaped = reward_truncate(&core->reward, shaped, item->finish == WIRE_FINISH_LENGTH,
-                                   &bootstrap);
+    item->shaped =
+        reward_truncate(&core->reward, shaped, item->finish == WIRE_FINISH_LENGTH, &bootstrap);
     return ERR_OK;
 }
 
@@ -202,17 +200,15 @@ static void core_shape_statistics(struct core *core, struct core_batch *batch)
 }
 
 /* Measure the step's KL and compute the controller's next state. */
-static enum err_code core_shape_kl(struct core *core, struct core_batch *batch,
-                                   struct err *err)
+static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, struct err *err)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < core->B; i++) {
         const struct core_item *item = &batch->items[i];
         if (item->state == CORE_ITEM_DROPPED)
             continue;
-        const enum err_code rc =
-            kl_sequence(KL_K1, item->logp, item->ref, NULL, item->tokens, &core->kl_sum[n],
-                        &core->kl_tokens[n], err);
+        const enum err_code rc = kl_sequence(KL_K1, item->logp, item->ref, NULL, item->tokens,
+                                             &core->kl_sum[n], &core->kl_tokens[n], err);
         if (rc != ERR_OK)
             return rc;
         n++;

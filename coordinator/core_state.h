@@ -26,13 +26,13 @@
 #include "control/shaping.h"
 #include "coordinator/core.h"
 
-#define CORE_ACKS_MAX       32    /* results of one peer waiting for the disk; then merged */
-#define CORE_ADDRESSES_MAX  64    /* connections whose bad messages are counted */
-#define CORE_RING_SLACK     4     /* steps a checkpoint may come late */
-#define CORE_LEASE_AGE_MAX  20u   /* a lease's whole life, in lease_ms, progress or not */
-#define CORE_BACKOFF_MS     500u  /* no lease for a peer that failed one; doubles ... */
+#define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
+#define CORE_ADDRESSES_MAX  64     /* connections whose bad messages are counted */
+#define CORE_RING_SLACK     4      /* steps a checkpoint may come late */
+#define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
+#define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
-#define CORE_SUSPECT_BEATS  3u    /* heartbeats of silence */
+#define CORE_SUSPECT_BEATS  3u     /* heartbeats of silence */
 
 /* Deliberate faults, for the simulator to catch; the product's core has none of them. */
 #ifdef CORE_BUGS
@@ -60,30 +60,30 @@ struct core_item {
     uint64_t a;
     uint32_t b;
     uint32_t prompt, group;
-    uint32_t tokens;     /* of the response */
-    uint64_t version;    /* that has to generate it */
+    uint32_t tokens;       /* of the response */
+    uint64_t version;      /* that has to generate it */
     uint64_t generated_by; /* the version its result named */
-    uint64_t lease;      /* the lease it is out on; 0: none */
-    uint64_t seq;        /* the record of its last transition: act on it when that is durable */
-    uint64_t digest;     /* of finish, ids and log-probs: to compare a second result; 0: unknown */
-    uint32_t fails;      /* leases given back */
+    uint64_t lease;        /* the lease it is out on; 0: none */
+    uint64_t seq;    /* the record of its last transition: act on it when that is durable */
+    uint64_t digest; /* of finish, ids and log-probs: to compare a second result; 0: unknown */
+    uint32_t fails;  /* leases given back */
     uint32_t score_tries;
-    uint16_t worker;     /* peer that generated it */
+    uint16_t worker; /* peer that generated it */
 
-    int32_t *ids;        /* [max_new] */
-    float *logp, *ref;   /* slots: [max_new]; references: NULL */
-    double *scores;      /* [scorers] */
-    double raw, shaped;  /* of a shaped slot */
+    int32_t *ids;       /* [max_new] */
+    float *logp, *ref;  /* slots: [max_new]; references: NULL */
+    double *scores;     /* [scorers] */
+    double raw, shaped; /* of a shaped slot */
 };
 
 /* A step's slots. */
 struct core_batch {
-    uint64_t step; /* UINT64_MAX: none */
+    uint64_t step;           /* UINT64_MAX: none */
     struct core_item *items; /* [B] */
     uint32_t count[CORE_ITEM_STATES];
     bool shaped;
-    struct record_step result;   /* filled by shaping; the rest by the commit */
-    struct kl_state kl_before;   /* that shapes it */
+    struct record_step result; /* filled by shaping; the rest by the commit */
+    struct kl_state kl_before; /* that shapes it */
     struct kl_state kl_after;
     uint64_t opened_ms;
 };
@@ -91,21 +91,21 @@ struct core_batch {
 /* The references that became due with an open step. */
 struct core_refs {
     uint64_t step;
-    uint32_t n;              /* items in use, <= B / K * M */
+    uint32_t n; /* items in use, <= B / K * M */
     uint32_t count[CORE_ITEM_STATES];
     struct core_item *items;
 };
 
 /* What is kept of a reference for the whole run, [prompt * M + m]. */
 struct core_reference {
-    uint8_t state;   /* enum core_item_state; WAITING also before it is due */
-    uint64_t seq;    /* of its SCORE or DROP */
-    double reward;   /* combined, after the length penalty */
+    uint8_t state; /* enum core_item_state; WAITING also before it is due */
+    uint64_t seq;  /* of its SCORE or DROP */
+    double reward; /* combined, after the length penalty */
 };
 struct core_prompt {
-    bool due;          /* its references are planned */
-    uint64_t step;     /* with this step, */
-    uint32_t at;       /* from this item of its core_refs on */
+    bool due;      /* its references are planned */
+    uint64_t step; /* with this step, */
+    uint32_t at;   /* from this item of its core_refs on */
 };
 
 struct core_ack {
@@ -127,10 +127,10 @@ struct core_peer {
     bool greeted;      /* nothing but HELLO came in this session yet */
     uint64_t out_seq;
     uint64_t in_seq, in_window; /* messages that came: all up to in_seq, and these after it */
-    uint64_t gap_ms;   /* since when one before in_window is missing */
-    uint64_t version;  /* learner: what it holds */
+    uint64_t gap_ms;            /* since when one before in_window is missing */
+    uint64_t version;           /* learner: what it holds */
     bool has_hash;
-    struct hash hash;  /* learner: of that version, as HELLO said */
+    struct hash hash; /* learner: of that version, as HELLO said */
     struct core_ack acks[CORE_ACKS_MAX];
     uint32_t acks_n;
     uint64_t items_done, leases_expired, leases_failed, mismatches;
@@ -142,7 +142,7 @@ struct core_lease {
     uint64_t id; /* 0: free entry */
     enum core_lease_kind kind;
     uint16_t peer;
-    uint32_t items;   /* still out */
+    uint32_t items; /* still out */
     uint64_t issued_ms, deadline_ms;
     uint64_t version; /* GENERATE */
     uint64_t step;    /* TRAIN */
@@ -164,7 +164,7 @@ struct core {
     /* sizes */
     uint32_t B, K, M, groups; /* slots, samples a prompt, references a prompt, prompts a step */
     uint32_t max_new;
-    uint32_t ring, open;      /* steps kept; lag + 1 */
+    uint32_t ring, open; /* steps kept; lag + 1 */
     bool group_estimator;
 
     /* what control/ is asked with */
@@ -182,14 +182,14 @@ struct core {
     struct wire_stat commit_stats[WIRE_STATS_MAX];
     struct kl_state kl_state;
     uint32_t train_fails;
-    uint64_t step_ms;    /* when the last step was committed */
+    uint64_t step_ms; /* when the last step was committed */
     bool has_start;
-    struct core_batch *steps;     /* [ring] */
-    struct core_refs *refs;       /* [open] */
+    struct core_batch *steps;         /* [ring] */
+    struct core_refs *refs;           /* [open] */
     struct core_reference *reference; /* [prompts * M] */
-    struct core_prompt *prompt;   /* [prompts] */
-    struct hash *version_hash;    /* [ring + 1]: of version v at v % (ring + 1) */
-    uint64_t slots[CORE_ITEM_STATES];    /* of the whole run */
+    struct core_prompt *prompt;       /* [prompts] */
+    struct hash *version_hash;        /* [ring + 1]: of version v at v % (ring + 1) */
+    uint64_t slots[CORE_ITEM_STATES]; /* of the whole run */
     uint64_t dropped[RECORD_REASONS];
     uint64_t ref_slots[CORE_ITEM_STATES];
     struct record_step last;
@@ -204,7 +204,7 @@ struct core {
     struct core_peer peers[CORE_PEERS_MAX];
     size_t peers_n; /* entries ever used */
     struct core_lease leases[CORE_LEASES_MAX];
-    size_t leases_n; /* entries up to the last in use */
+    size_t leases_n;  /* entries up to the last in use */
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
 
@@ -212,12 +212,12 @@ struct core {
 
     /* for one message or computation */
     struct message out;
-    struct core_item **picked;   /* [B] */
-    struct wire_item *out_items; /* [WIRE_ITEMS_MAX] */
-    int32_t *out_ids;            /* [WIRE_ITEMS_MAX items' prompt + response] */
+    struct core_item **picked;              /* [B] */
+    struct wire_item *out_items;            /* [WIRE_ITEMS_MAX] */
+    int32_t *out_ids;                       /* [WIRE_ITEMS_MAX items' prompt + response] */
     float *out_logp, *out_reward, *out_ref; /* [B * max_new] */
     size_t out_ids_max;
-    double *kl_sum;    /* [B] */
+    double *kl_sum;      /* [B] */
     uint32_t *kl_tokens; /* [B] */
     double *ref_rewards; /* [M] */
 #ifdef CORE_BUGS

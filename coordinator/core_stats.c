@@ -8,7 +8,8 @@
 const char *core_peer_state_name(enum core_peer_state state)
 {
     switch (state) {
-#define X(name, text) case CORE_PEER_##name: return text;
+#define X(name, text) \
+    case CORE_PEER_##name: return text;
         CORE_PEER_STATE_MAP(X)
 #undef X
     }
@@ -40,9 +41,9 @@ static const char *core_stats_waits_for(const struct core *core)
         return "the ledger: a trained step is not durable yet";
     if (batch->shaped)
         return "the learner, which trains";
-    const uint64_t ungenerated = core->slots[CORE_ITEM_WAITING] + core->slots[CORE_ITEM_LEASED] +
-                                 core->ref_slots[CORE_ITEM_WAITING] +
-                                 core->ref_slots[CORE_ITEM_LEASED];
+    const uint64_t ungenerated =
+        core->slots[CORE_ITEM_WAITING] + core->slots[CORE_ITEM_LEASED] +
+        core->ref_slots[CORE_ITEM_WAITING] + core->ref_slots[CORE_ITEM_LEASED];
     const uint64_t unscored =
         core->slots[CORE_ITEM_GENERATED] + core->ref_slots[CORE_ITEM_GENERATED];
     if (ungenerated > 0 && core_stats_live(core, WIRE_ROLE_ACTOR) == 0)
@@ -169,12 +170,12 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
         if (rc != ERR_OK)
             return rc;
         const bool past = step < core->trained;
-        const bool ended =
-            item->state == CORE_ITEM_TRAINED || item->state == CORE_ITEM_DROPPED;
+        const bool ended = item->state == CORE_ITEM_TRAINED || item->state == CORE_ITEM_DROPPED;
         if (item->a != step || item->b != i || (past && !ended) ||
             (!past && item->state == CORE_ITEM_TRAINED))
-            return err_set(err, ERR_STATE, "step %llu, slot %u is in state %d while %llu are "
-                                           "trained",
+            return err_set(err, ERR_STATE,
+                           "step %llu, slot %u is in state %d while %llu are "
+                           "trained",
                            (unsigned long long)step, (unsigned)i, (int)item->state,
                            (unsigned long long)core->trained);
         if (item->version != (step > core->config->lag ? step - core->config->lag : 0))
@@ -256,9 +257,9 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
 enum err_code core_check(const struct core *core, struct err *err)
 {
     struct core_count count = {0};
-    const uint64_t kept =
-        core->checkpoint_version > core->replay_from ? core->checkpoint_version
-                                                     : core->replay_from;
+    const uint64_t kept = core->checkpoint_version > core->replay_from
+                              ? core->checkpoint_version
+                              : core->replay_from;
     for (uint64_t step = kept; step < core->opened; step++) {
         const enum err_code rc = core_check_batch(core, step, &count, err);
         if (rc != ERR_OK)

@@ -86,7 +86,8 @@ const char *core_train_greet(struct core *core, const struct message *hello, cha
         char was[HASH_HEX_BYTES], is[HASH_HEX_BYTES];
         hash_hex(core_train_hash(core, version), was);
         hash_hex(&hello->hash, is);
-        snprintf(text, size, "its weights of version %llu are %.16s..., the record says %.16s...",
+        snprintf(text, size,
+                 "its weights of version %llu are %.16s..., the record says %.16s...",
                  (unsigned long long)version, is, was);
         return text;
     }
@@ -304,20 +305,18 @@ static bool core_train_settle_lease(struct core *core, const struct core_peer *p
 void core_train_result(struct core *core, struct core_peer *peer, const struct message *message)
 {
     struct core_batch *batch = core_item_batch(core, core->trained);
-    const bool possible =
-        message->version == message->step + 1 && message->has_hash &&
-        message->checkpoint_version <= message->version &&
-        (message->step < core->trained ||
-         (message->step == core->trained && batch && batch->shaped));
+    const bool possible = message->version == message->step + 1 && message->has_hash &&
+                          message->checkpoint_version <= message->version &&
+                          (message->step < core->trained ||
+                           (message->step == core->trained && batch && batch->shaped));
     if (!possible) {
         core->counters.refused++;
-        core_log(core, LOG_LEVEL_ERROR, "TRAIN-REFUSED",
-                 "%s sent a result for step %llu, version %llu, checkpoint %llu, while step "
-                 "%llu is to be trained",
-                 peer->name, (unsigned long long)message->step,
-                 (unsigned long long)message->version,
-                 (unsigned long long)message->checkpoint_version,
-                 (unsigned long long)core->trained);
+        core_log(
+            core, LOG_LEVEL_ERROR, "TRAIN-REFUSED",
+            "%s sent a result for step %llu, version %llu, checkpoint %llu, while step "
+            "%llu is to be trained",
+            peer->name, (unsigned long long)message->step, (unsigned long long)message->version,
+            (unsigned long long)message->checkpoint_version, (unsigned long long)core->trained);
         return;
     }
     const bool leased = core_train_settle_lease(core, peer, message->step);

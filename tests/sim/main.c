@@ -133,15 +133,16 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
     for (uint64_t seed = from; seed < from + seeds; seed++)
         if (!sim_one(seed, bug, verbose, &t))
             return false;
-    printf("%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator crashes\n"
-           "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
-           "%llu leases expired, %llu steps trained again, %llu resets\n",
-           (unsigned long long)seeds, (unsigned long long)t.events,
-           (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
-           (unsigned long long)t.coordinator_crashes, (unsigned long long)t.duplicates,
-           (unsigned long long)t.mismatches, (unsigned long long)t.late,
-           (unsigned long long)t.refused, (unsigned long long)t.expired,
-           (unsigned long long)t.retrained, (unsigned long long)t.resets);
+    printf(
+        "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator crashes\n"
+        "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
+        "%llu leases expired, %llu steps trained again, %llu resets\n",
+        (unsigned long long)seeds, (unsigned long long)t.events,
+        (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
+        (unsigned long long)t.coordinator_crashes, (unsigned long long)t.duplicates,
+        (unsigned long long)t.mismatches, (unsigned long long)t.late,
+        (unsigned long long)t.refused, (unsigned long long)t.expired,
+        (unsigned long long)t.retrained, (unsigned long long)t.resets);
     return true;
 }
 

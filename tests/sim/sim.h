@@ -60,8 +60,8 @@ struct sim_worker {
     uint32_t outbox_n;
     struct sim_message *inbox[SIM_INBOX];
     uint32_t inbox_n;
-    uint32_t at;           /* item of inbox[0] that comes next */
-    bool taken;            /* inbox[0] is being worked on */
+    uint32_t at; /* item of inbox[0] that comes next */
+    bool taken;  /* inbox[0] is being worked on */
     /* learner */
     uint64_t version;
     struct hash hash;
@@ -103,7 +103,7 @@ struct sim {
     struct sim_event *heap;
     size_t heap_n, heap_cap;
 
-    struct core *core; /* NULL: the coordinator is down */
+    struct core *core;       /* NULL: the coordinator is down */
     uint64_t life, start_ms; /* how often it was started; when it will be again */
     bool finished;
     int exit_code;

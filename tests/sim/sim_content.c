@@ -49,8 +49,9 @@ void sim_content_train(struct hash *out, const struct hash *from, const struct m
     memcpy(&sums[2], &lease->kl_coef, sizeof sums[2]);
     for (uint32_t i = 0; i < lease->items_n; i++) {
         const struct wire_item *item = &lease->items[i];
-        const uint64_t words[7] = {(uint64_t)item->kind, item->a, item->b, item->prompt,
-                                   item->response_tokens, (uint64_t)item->finish, item->group};
+        const uint64_t words[7] = {
+            (uint64_t)item->kind,   item->a,    item->b, item->prompt, item->response_tokens,
+            (uint64_t)item->finish, item->group};
         sums[3] = sim_mix(sums[3] ^ hash_xxh3(words, sizeof words));
     }
     for (uint32_t f = 0; f < 4; f++)

@@ -316,8 +316,7 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
 
 static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
 {
-    struct message failed = {.type = MESSAGE_LEASE_FAILED,
-                             .lease = w->inbox[0]->message.lease};
+    struct message failed = {.type = MESSAGE_LEASE_FAILED, .lease = w->inbox[0]->message.lease};
     snprintf(failed.text, sizeof failed.text, "%s", reason);
     sim_worker_queue(sim, w, &failed);
     w->at = w->inbox[0]->message.items_n;
@@ -396,9 +395,8 @@ void sim_worker_tick(struct sim *sim, int worker)
     if (!w->ready && sim->now_ms >= w->hello_ms)
         sim_worker_hello(sim, w);
     if (w->ready && sim->now_ms - w->sent_ms >= sim->config->heartbeat_ms) {
-        struct message beat = {.type = MESSAGE_HEARTBEAT,
-                               .progress = w->progress,
-                               .held = w->inbox_n};
+        struct message beat = {
+            .type = MESSAGE_HEARTBEAT, .progress = w->progress, .held = w->inbox_n};
         sim_worker_emit(sim, w, &beat);
     }
     if (sim->now_ms >= w->hang_until_ms)

@@ -119,10 +119,10 @@ static struct sim_event sim_take(struct sim *sim)
 static void sim_carry(struct sim *sim, struct sim_event event, const struct message *message)
 {
     const bool faulty = sim_faulty(sim);
-    const int copies = !faulty                                ? 1
-                       : sim_chance(sim, sim->rates.drop)     ? 0
-                       : sim_chance(sim, sim->rates.twice)    ? 2
-                                                              : 1;
+    const int copies = !faulty                             ? 1
+                       : sim_chance(sim, sim->rates.drop)  ? 0
+                       : sim_chance(sim, sim->rates.twice) ? 2
+                                                           : 1;
     for (int i = 0; i < copies; i++) {
         event.at_ms = sim->now_ms + 1 + sim_random(sim, faulty ? 15 : 4);
         if (faulty && sim_chance(sim, sim->rates.slow))
@@ -315,8 +315,7 @@ static void sim_sink(void *user, const struct core_effect *effect)
     switch (effect->kind) {
     case CORE_FX_SEND:
         sim_check_sent(sim, effect->message);
-        sim_carry(sim,
-                  (struct sim_event){.kind = SIM_TO_WORKER, .address = effect->peer},
+        sim_carry(sim, (struct sim_event){.kind = SIM_TO_WORKER, .address = effect->peer},
                   effect->message);
         break;
     case CORE_FX_APPEND: sim_append(sim, effect->record); break;
@@ -348,7 +347,7 @@ static bool sim_core_replay(struct sim *sim)
     uint64_t checkpoint = 0;
     for (size_t i = 0; i < sim->durable_n; i++) {
         const struct sim_record *r = &sim->records[i];
-        const uint64_t named = r->record.kind == RECORD_STEP         ? r->step.checkpoint_version
+        const uint64_t named = r->record.kind == RECORD_STEP ? r->step.checkpoint_version
                                : r->record.kind == RECORD_CHECKPOINT ? r->record.version
                                                                      : 0;
         checkpoint = named > checkpoint ? named : checkpoint;
@@ -362,7 +361,8 @@ static bool sim_core_replay(struct sim *sim)
             record.step = &sim->records[i].step;
         const bool slot = record.work == WIRE_WORK_ROLLOUT;
         const bool old = slot && record.a < checkpoint;
-        const bool scored = record.kind == RECORD_ROLLOUT && record.work == WIRE_WORK_REFERENCE &&
+        const bool scored = record.kind == RECORD_ROLLOUT &&
+                            record.work == WIRE_WORK_REFERENCE &&
                             sim_durable(sim, RECORD_SCORE, record.work, record.a, record.b);
         if (leave_out && (old || scored))
             continue;
@@ -558,8 +558,9 @@ bool sim_run(struct sim *sim)
         tick_ms += SIM_TICK_MS;
         if (sim->now_ms > sim->faults_until_ms + SIM_CALM_MS) {
             core_stats(sim->core, &sim->stats);
-            sim_fail(sim, "the faults are over, and the run does not finish: %llu of %llu steps; it "
-                          "waits for %s",
+            sim_fail(sim,
+                     "the faults are over, and the run does not finish: %llu of %llu steps; it "
+                     "waits for %s",
                      (unsigned long long)sim->stats.trained,
                      (unsigned long long)sim->stats.steps, sim->stats.waits_for);
         }
