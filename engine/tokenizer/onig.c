@@ -12,6 +12,10 @@
 #define ONIG_WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 #define ONIG_HEX  "0-9A-Fa-f"
 
+/* Outside of a class Oniguruma looks a character below U+0100 up in a table of its own, by
+ * which superscripts and fractions are of a word. */
+#define ONIG_WORD_ALONE ONIG_WORD "\\xb2\\xb3\\xb9\\xbc-\\xbe"
+
 struct onig {
     const char *text;
     size_t n, at;
@@ -183,13 +187,13 @@ static enum err_code onig_escape(struct onig *onig)
     const char *instead = NULL;
     onig->at++;
     switch (onig_peek(onig, 0)) {
-    case 'w': instead = "[" ONIG_WORD "]"; break;
-    case 'W': instead = "[^" ONIG_WORD "]"; break;
+    case 'w': instead = "[" ONIG_WORD_ALONE "]"; break;
+    case 'W': instead = "[^" ONIG_WORD_ALONE "]"; break;
     case 'h': instead = "[" ONIG_HEX "]"; break;
     case 'H': instead = "[^" ONIG_HEX "]"; break;
     case 'b':
-        instead = "(?:(?<=[" ONIG_WORD "])(?![" ONIG_WORD "])|"
-                  "(?<![" ONIG_WORD "])(?=[" ONIG_WORD "]))";
+        instead = "(?:(?<=[" ONIG_WORD_ALONE "])(?![" ONIG_WORD_ALONE "])|"
+                  "(?<![" ONIG_WORD_ALONE "])(?=[" ONIG_WORD_ALONE "]))";
         break;
     case 'A': instead = "\\A"; break;
     case 'z': instead = "\\z"; break;

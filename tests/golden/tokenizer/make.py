@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make.py -- the goldens of test_tokenizer.c, by the `tokenizers` library of Hugging Face.
+"""make.py -- the goldens of test_tokenizer_golden.c, by the `tokenizers` library of Hugging Face.
 
     python3 tests/golden/tokenizer/make.py
 
