@@ -162,6 +162,10 @@ void message_release(struct message *message);
 enum err_code message_encode(const struct message *message, unsigned char **head,
                              size_t *head_size, struct err *err);
 
+/* message->text = text, cut off at a character where it is too long; a byte that is no part of
+ * UTF-8 becomes '?'.  For reasons, not for endpoints. */
+void message_set_text(struct message *message, const char *text);
+
 /* Sums over items. */
 uint64_t message_prompt_tokens(const struct message *message);
 uint64_t message_response_tokens(const struct message *message);

@@ -84,25 +84,47 @@ static size_t message_utf8_length(unsigned char lead, uint32_t *least)
     return lead >= 0xf8 ? 0 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc2 ? 2 : 0;
 }
 
+/* The length of the character at *at, 0 where it is none. */
+static size_t message_utf8_character(const unsigned char *at)
+{
+    uint32_t least;
+    const size_t n = message_utf8_length(*at, &least);
+    uint32_t point = n == 1 ? *at : *at & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((at[i] & 0xc0) != 0x80) /* also the closing NUL */
+            return 0;
+        point = point << 6 | (at[i] & 0x3fu);
+    }
+    const bool is_surrogate = point >= 0xd800 && point <= 0xdfff;
+    return point < least || point > 0x10ffff || is_surrogate ? 0 : n;
+}
+
 static bool message_is_utf8(const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;
     while (*at) {
-        uint32_t least;
-        const size_t n = message_utf8_length(*at, &least);
+        const size_t n = message_utf8_character(at);
         if (n == 0)
-            return false;
-        uint32_t point = n == 1 ? *at : *at & (0x7fu >> n);
-        for (size_t i = 1; i < n; i++) {
-            if ((at[i] & 0xc0) != 0x80) /* also the closing NUL */
-                return false;
-            point = point << 6 | (at[i] & 0x3fu);
-        }
-        if (point < least || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))
             return false;
         at += n;
     }
     return true;
+}
+
+void message_set_text(struct message *message, const char *text)
+{
+    const unsigned char *at = (const unsigned char *)text;
+    size_t len = 0;
+    while (*at) {
+        const size_t n = message_utf8_character(at);
+        const size_t bytes = n ? n : 1;
+        if (len + bytes >= sizeof message->text)
+            break;
+        memcpy(message->text + len, n ? (const char *)at : "?", bytes);
+        len += bytes;
+        at += bytes;
+    }
+    message->text[len] = '\0';
 }
 
 static enum err_code message_check_text(const struct message_refusal *r, const char *field,

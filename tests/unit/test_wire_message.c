@@ -679,6 +679,27 @@ static void message_names_are_words(void **state)
     assert_string_equal(wire_role_name((enum wire_role)9), "?");
 }
 
+static void message_texts_are_cut_at_a_character(void **state)
+{
+    (void)state;
+    struct message m = {.type = MESSAGE_BYE};
+    char text[400];
+    memset(text, 'x', 254);
+    strcpy(text + 254, "\xe2\x82\xac!");
+    message_set_text(&m, text);
+    assert_int_equal(strlen(m.text), 254);
+    strcpy(text + 252, "\xe2\x82\xac!");
+    message_set_text(&m, text);
+    assert_int_equal(strlen(m.text), 255);
+    assert_string_equal(m.text + 252, "\xe2\x82\xac");
+    message_set_text(&m, "a\xff\xe2\x82 b");
+    assert_string_equal(m.text, "a??? b");
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    check_ok(message_encode(&m, &bytes, &size, &err));
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -694,6 +715,7 @@ int main(void)
         cmocka_unit_test(message_refuses_many_unknown_fields),
         cmocka_unit_test(message_does_not_unpack_a_few_bytes_to_megabytes),
         cmocka_unit_test(message_takes_a_full_lease_of_small_or_large_items),
+        cmocka_unit_test(message_texts_are_cut_at_a_character),
         cmocka_unit_test(message_names_are_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
