@@ -112,6 +112,18 @@ static void draws_invert_the_distribution_in_the_order_of_ids(void **state)
         assert_int_equal(draw(&plain, logits, cases[i].u), cases[i].want);
 }
 
+static void sums_that_land_on_an_edge_are_decided_one_way(void **state)
+{
+    (void)state;
+    float logits[V];
+    for (size_t v = 0; v < V; v++)
+        logits[v] = -INFINITY;
+    logits[6] = logits[11] = 0.0f;
+    assert_int_equal(draw(&plain, logits, 0.5), 11); /* the sum must exceed u */
+    const struct sampler_params half = {.temperature = 1.0f, .top_p = 0.5f};
+    assert_int_equal(draw(&half, logits, 0.99), 6); /* reaching p is enough */
+}
+
 static void temperature_zero_takes_the_lowest_of_the_greatest(void **state)
 {
     (void)state;
@@ -168,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies_match_the_truncated_distribution),
         cmocka_unit_test(draws_invert_the_distribution_in_the_order_of_ids),
+        cmocka_unit_test(sums_that_land_on_an_edge_are_decided_one_way),
         cmocka_unit_test(temperature_zero_takes_the_lowest_of_the_greatest),
         cmocka_unit_test(logits_that_are_not_finite_draw_a_token_all_the_same),
         cmocka_unit_test(parameters_out_of_range_are_named),
