@@ -1,5 +1,6 @@
 /*
- * block.h -- a model's layers over M rows, packed for speed: what training and generation share.
+ * block.h -- a model's layers over M rows, packed for speed: what training and generation
+ * share.
  *
  * engine/pass.c runs whole sequences through these functions, engine/generate.c the newest
  * tokens of many sequences.  The caller does the attention between the two halves of a layer,
@@ -70,8 +71,8 @@ struct block {
     struct block_linear head; /* (V,C), or (labels,C) of a score head; has no bias */
     size_t wte_at, wpe_at;    /* wpe_at is BLOCK_NONE without learned positions */
 
-    size_t qkv_width; /* S = (H + 2G) D floats: q of all heads, then k, then v */
-    size_t up_width;  /* U = 2F (gate, then up), or F */
+    size_t qkv_width;             /* S = (H + 2G) D floats: q of all heads, then k, then v */
+    size_t up_width;              /* U = 2F (gate, then up), or F */
     float *cos_table, *sin_table; /* (positions, D/2); NULL without rotation */
 
     /* q at qkv, k at qkv + H*D, v at qkv + (H+G)*D, all strides S; out stride H*D.  For keys

@@ -5,7 +5,8 @@
  * model_type llama, mistral, qwen2 (q/k/v bias), qwen3 (q/k norm), and what shares their
  * names (SmolLM is "llama").  MODEL_GPT2: LayerNorm, learned positions, GELU (tanh form), biases.
  * Anything in config.json that would change the arithmetic and is not known here is an error
- * that names the key (sliding_window in use, other activations, quantization, experts, ...).
+ * that names the key (other activations, quantization, experts, ...).  A sliding window only
+ * bounds T: sequences no longer than the window are computed exactly.
  */
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H

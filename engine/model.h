@@ -22,21 +22,23 @@
 #define MODEL_NAME_MAX 96
 
 struct model_tensor {
-    char name[MODEL_NAME_MAX]; /* as in model.safetensors: "model.layers.0.mlp.up_proj.weight" */
-    size_t at;                 /* first element in the flat array */
-    uint32_t rows, cols;       /* (out,in) of a weight; (1,n) of a vector */
-    bool transposed_on_disk;   /* GPT-2 Conv1D: (in,out) in the file */
-    bool decay;                /* weight decay applies: a matrix, not a norm, bias or embedding */
+    /* as in model.safetensors: "model.layers.0.mlp.up_proj.weight" */
+    char name[MODEL_NAME_MAX];
+    size_t at;               /* first element in the flat array */
+    uint32_t rows, cols;     /* (out,in) of a weight; (1,n) of a vector */
+    bool vector;             /* one dimension on disk */
+    bool transposed_on_disk; /* GPT-2 Conv1D: (in,out) in the file */
+    bool decay;              /* weight decay applies: a matrix that is no embedding */
 };
 
 struct model {
     struct model_config config;
     size_t tensors_n;
     struct model_tensor *tensors;
-    size_t params;        /* length of the flat array; each tensor starts 16-aligned, gaps 0 */
-    float *w;             /* (params) */
-    uint64_t generation;  /* bumped by whoever changes w; packed copies compare it */
-    struct arena arena;   /* holds w */
+    size_t params;       /* length of the flat array; each tensor starts 16-aligned, gaps 0 */
+    float *w;            /* (params) */
+    uint64_t generation; /* bumped by whoever changes w; packed copies compare it */
+    struct arena arena;  /* holds w */
 };
 
 /* Allocate and lay out; w is zero.  The caller frees it with model_free. */
