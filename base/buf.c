@@ -1,17 +1,21 @@
 /* buf.c -- see buf.h. */
 #include "base/buf.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static char buf_nothing[1]; /* what an empty buffer's data points at; never written */
+#define BUF_FIRST_BYTES 256u
+
+/* What an empty buffer's data points at while it holds no memory; never written. */
+static const char buf_nothing[1] = "";
 
 void buf_init(struct buf *buf, size_t max_bytes)
 {
-    *buf = (struct buf){.data = buf_nothing, .max_bytes = max_bytes};
+    *buf = (struct buf){.data = (char *)buf_nothing, .max_bytes = max_bytes};
 }
 
 void buf_release(struct buf *buf)
@@ -29,24 +33,30 @@ void buf_clear(struct buf *buf)
         buf->data[0] = '\0';
 }
 
-/* Room for n more bytes and the NUL, or `failed`. */
-static bool buf_reserve(struct buf *buf, size_t n)
+bool buf_reserve(struct buf *buf, size_t n)
 {
-    if (buf->failed || n > buf->max_bytes - buf->len || buf->len > buf->max_bytes) {
+    assert(buf->data);
+    if (buf->failed)
+        return false;
+    if (n > buf->max_bytes - buf->len || n > SIZE_MAX - 1 - buf->len) {
         buf->failed = true;
         return false;
     }
-    const size_t need = buf->len + n + 1;
+    const size_t need = buf->len + n + 1; /* with the NUL */
     if (need <= buf->cap)
         return true;
-    size_t cap = buf->cap < 64 ? 64 : buf->cap;
+
+    size_t cap = buf->cap > 0 ? buf->cap : BUF_FIRST_BYTES;
     while (cap < need)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+    if (cap - 1 > buf->max_bytes)
+        cap = buf->max_bytes + 1; /* at least need: len + n is within the maximum */
     char *data = realloc(buf->cap > 0 ? buf->data : NULL, cap);
     if (!data) {
         buf->failed = true;
         return false;
     }
+    data[buf->len] = '\0';
     buf->data = data;
     buf->cap = cap;
     return true;
@@ -54,10 +64,10 @@ static bool buf_reserve(struct buf *buf, size_t n)
 
 void buf_append(struct buf *buf, const void *bytes, size_t n)
 {
-    if (!buf_reserve(buf, n))
+    assert(bytes || n == 0);
+    if (n == 0 || !buf_reserve(buf, n))
         return;
-    if (n > 0)
-        memcpy(buf->data + buf->len, bytes, n);
+    memcpy(buf->data + buf->len, bytes, n);
     buf->len += n;
     buf->data[buf->len] = '\0';
 }
@@ -72,20 +82,6 @@ void buf_putc(struct buf *buf, char c)
     buf_append(buf, &c, 1);
 }
 
-void buf_vprintf(struct buf *buf, const char *format, va_list args)
-{
-    va_list again;
-    va_copy(again, args);
-    const int n = vsnprintf(NULL, 0, format, args);
-    if (n < 0)
-        buf->failed = true;
-    else if (buf_reserve(buf, (size_t)n)) {
-        vsnprintf(buf->data + buf->len, (size_t)n + 1, format, again);
-        buf->len += (size_t)n;
-    }
-    va_end(again);
-}
-
 void buf_printf(struct buf *buf, const char *format, ...)
 {
     va_list args;
@@ -94,51 +90,98 @@ void buf_printf(struct buf *buf, const char *format, ...)
     va_end(args);
 }
 
-/* Bytes of the UTF-8 sequence at s (n left); 0 where it is none (overlong, surrogate, ...). */
-static size_t buf_utf8(const unsigned char *s, size_t n)
+void buf_vprintf(struct buf *buf, const char *format, va_list args)
 {
+    va_list again;
+    va_copy(again, args);
+    const int n = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    if (n < 0) {
+        buf->failed = true;
+        return;
+    }
+    if (n == 0 || !buf_reserve(buf, (size_t)n))
+        return;
+    vsnprintf(buf->data + buf->len, (size_t)n + 1, format, args);
+    buf->len += (size_t)n;
+}
+
+/* Bytes of the UTF-8 sequence that `s` begins with; 0 where it is not one.  The table of
+ * RFC 3629, section 4: no overlong form, no surrogate, nothing past U+10FFFF. */
+static size_t buf_utf8_sequence(const unsigned char *s, size_t n)
+{
+    unsigned char low = 0x80, high = 0xbf; /* bounds of the second byte */
+    size_t len;
+
     if (s[0] < 0x80)
         return 1;
-    const size_t len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || n < len)
+    if (s[0] >= 0xc2 && s[0] <= 0xdf) {
+        len = 2;
+    } else if (s[0] >= 0xe0 && s[0] <= 0xef) {
+        len = 3;
+        low = s[0] == 0xe0 ? 0xa0 : low;
+        high = s[0] == 0xed ? 0x9f : high;
+    } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
+        len = 4;
+        low = s[0] == 0xf0 ? 0x90 : low;
+        high = s[0] == 0xf4 ? 0x8f : high;
+    } else {
         return 0;
-    for (size_t i = 1; i < len; i++)
+    }
+    if (n < len || s[1] < low || s[1] > high)
+        return 0;
+    for (size_t i = 2; i < len; i++)
         if ((s[i] & 0xc0) != 0x80)
             return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
     return len;
+}
+
+static void buf_json_ascii(struct buf *buf, unsigned char c)
+{
+    switch (c) {
+    case '"': buf_puts(buf, "\\\""); return;
+    case '\\': buf_puts(buf, "\\\\"); return;
+    case '\b': buf_puts(buf, "\\b"); return;
+    case '\f': buf_puts(buf, "\\f"); return;
+    case '\n': buf_puts(buf, "\\n"); return;
+    case '\r': buf_puts(buf, "\\r"); return;
+    case '\t': buf_puts(buf, "\\t"); return;
+    default: buf_printf(buf, "\\u%04x", c); return;
+    }
 }
 
 void buf_json_string(struct buf *buf, const char *text, size_t n)
 {
+    assert(text || n == 0);
     const unsigned char *s = (const unsigned char *)text;
     buf_putc(buf, '"');
+    size_t plain = 0; /* start of the bytes that go out as they are */
     for (size_t i = 0; i < n;) {
-        const size_t len = buf_utf8(s + i, n - i);
+        const size_t len = buf_utf8_sequence(s + i, n - i);
+        if (len > 0 && s[i] >= 0x20 && s[i] != '"' && s[i] != '\\') {
+            i += len;
+            continue;
+        }
+        buf_append(buf, s + plain, i - plain);
         if (len == 0)
             buf_puts(buf, "\xef\xbf\xbd");
-        else if (s[i] == '"' || s[i] == '\\')
-            buf_printf(buf, "\\%c", s[i]);
-        else if (s[i] == '\n')
-            buf_puts(buf, "\\n");
-        else if (s[i] < 0x20 || s[i] == 0x7f)
-            buf_printf(buf, "\\u%04x", s[i]);
         else
-            buf_append(buf, s + i, len);
-        i += len > 0 ? len : 1;
+            buf_json_ascii(buf, s[i]);
+        i++;
+        plain = i;
     }
+    if (plain < n)
+        buf_append(buf, s + plain, n - plain);
     buf_putc(buf, '"');
 }
 
 void buf_json_number(struct buf *buf, double value)
 {
-    char text[40];
     if (!isfinite(value)) {
         buf_puts(buf, "null");
         return;
     }
+    char text[32];
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, value);
         if (strtod(text, NULL) == value)
@@ -149,8 +192,8 @@ void buf_json_number(struct buf *buf, double value)
 
 enum err_code buf_check(const struct buf *buf, const char *what, struct err *err)
 {
-    if (buf->failed)
-        return err_set(err, ERR_NOMEM, "%s does not fit into %zu bytes, or memory is short",
-                       what, buf->max_bytes);
-    return ERR_OK;
+    if (!buf->failed)
+        return ERR_OK;
+    return err_set(err, ERR_NOMEM, "%s does not fit: %zu bytes are in, at most %zu may be",
+                   what, buf->len, buf->max_bytes);
 }

@@ -1,8 +1,8 @@
 /*
  * buf.h -- a growing byte string with a greatest size, named where it is created.
  *
- * `data` is never NULL and always NUL-terminated after a successful buf_init, so a text
- * buffer is a C string.  An append that would pass the maximum, or that the system has no
+ * `data` is never NULL and always NUL-terminated after buf_init, so a text buffer is a C
+ * string; while `cap` is 0 it is a constant that must not be written to.  An append that would pass the maximum, or that the system has no
  * memory for, sets `failed` and adds nothing; so does each one after it.  Callers append
  * freely and look at `failed` (or call buf_check) once at the end.
  */
@@ -30,6 +30,11 @@ void buf_release(struct buf *buf);
 /* Back to empty and not failed; memory is kept. */
 void buf_clear(struct buf *buf);
 
+/* Room for n more bytes at data + len, which the caller may fill and then count in len,
+ * with a NUL put after them.  False, and the buffer failed, where they do not fit. */
+bool buf_reserve(struct buf *buf, size_t n);
+
+/* `bytes` must not be part of the buffer itself. */
 void buf_append(struct buf *buf, const void *bytes, size_t n);
 void buf_puts(struct buf *buf, const char *text);
 void buf_putc(struct buf *buf, char c);
@@ -38,10 +43,11 @@ void buf_printf(struct buf *buf, const char *format, ...);
 void buf_vprintf(struct buf *buf, const char *format, va_list args);
 
 /* `text` as a JSON string with its quotes: control characters, quotes and backslashes
- * escaped, bytes that are not UTF-8 replaced by U+FFFD. */
+ * escaped, each byte that is no part of valid UTF-8 (RFC 3629) replaced by U+FFFD. */
 void buf_json_string(struct buf *buf, const char *text, size_t n);
 
-/* A double as JSON: shortest form that reads back the same; null where not finite. */
+/* A double as JSON: with 15 significant digits, or with 16 or 17 where it takes these to
+ * read back the same; no trailing zeros; null where not finite. */
 void buf_json_number(struct buf *buf, double value);
 
 /* ERR_OK, or ERR_NOMEM naming `what` where an append did not fit. */

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,11 +10,18 @@
 
 #include "base/file.h"
 
+#define HASH_CHUNK_BYTES 65536u
+
 static_assert(HASH_BYTES == crypto_hash_sha256_BYTES, "SHA-256 fits struct hash");
+static_assert(HASH_BYTES == crypto_generichash_BYTES, "BLAKE2b-256 fits struct hash");
 
 void hash_blake2b(struct hash *out, const void *bytes, size_t size)
 {
-    crypto_generichash_blake2b(out->bytes, sizeof out->bytes, bytes, size, NULL, 0);
+    /* Picks the code for this CPU, once; where it fails, the portable code is used, with the
+     * same result, so that its answer does not matter. */
+    const int ready = sodium_init();
+    (void)ready;
+    crypto_generichash(out->bytes, sizeof out->bytes, bytes, size, NULL, 0);
 }
 
 void hash_sha256(struct hash *out, const void *bytes, size_t size)
@@ -30,25 +36,27 @@ uint64_t hash_xxh3(const void *bytes, size_t size)
 
 enum err_code hash_file_sha256(struct hash *out, const char *path, struct err *err)
 {
-    unsigned char piece[65536];
-    crypto_hash_sha256_state state;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, "open %s", path);
-    enum err_code rc = ERR_OK;
-    crypto_hash_sha256_init(&state);
+    int fd;
+    enum err_code rc = file_open_read(path, &fd, NULL, err);
+    if (rc)
+        return rc;
+
+    crypto_hash_sha256_state sha;
+    crypto_hash_sha256_init(&sha);
     for (;;) {
-        const ssize_t n = read(fd, piece, sizeof piece);
-        if (n < 0 && errno == EINTR)
+        unsigned char chunk[HASH_CHUNK_BYTES];
+        const ssize_t got = read(fd, chunk, sizeof chunk);
+        if (got < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (got < 0)
             rc = err_errno(err, "read %s", path);
-        if (n <= 0)
+        if (got <= 0)
             break;
-        crypto_hash_sha256_update(&state, piece, (size_t)n);
+        crypto_hash_sha256_update(&sha, chunk, (size_t)got);
     }
-    crypto_hash_sha256_final(&state, out->bytes);
     close(fd);
+    if (!rc)
+        crypto_hash_sha256_final(&sha, out->bytes);
     return rc;
 }
 
@@ -57,13 +65,29 @@ void hash_hex(const struct hash *hash, char hex[HASH_HEX_BYTES])
     sodium_bin2hex(hex, HASH_HEX_BYTES, hash->bytes, sizeof hash->bytes);
 }
 
+static int hash_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
 enum err_code hash_from_hex(struct hash *out, const char *hex, struct err *err)
 {
-    size_t n = 0;
-    const size_t len = strlen(hex);
-    if (len != HASH_HEX_BYTES - 1 ||
-        sodium_hex2bin(out->bytes, sizeof out->bytes, hex, len, NULL, &n, NULL) != 0 ||
-        n != HASH_BYTES)
+    const size_t len = strnlen(hex, HASH_HEX_BYTES);
+    if (len != HASH_HEX_BYTES - 1)
         return err_set(err, ERR_FORMAT, "\"%.70s\" is not 64 hex digits", hex);
+    struct hash parsed = {{0}};
+    for (size_t i = 0; i < len; i++) {
+        const int digit = hash_hex_digit(hex[i]);
+        if (digit < 0)
+            return err_set(err, ERR_FORMAT, "\"%s\" is not 64 hex digits", hex);
+        parsed.bytes[i / 2] = (unsigned char)(parsed.bytes[i / 2] << 4 | digit);
+    }
+    *out = parsed;
     return ERR_OK;
 }

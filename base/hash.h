@@ -21,13 +21,14 @@ void hash_blake2b(struct hash *out, const void *bytes, size_t size);
 void hash_sha256(struct hash *out, const void *bytes, size_t size);
 uint64_t hash_xxh3(const void *bytes, size_t size);
 
-/* SHA-256 of a whole file, streamed. */
+/* SHA-256 of a whole regular file, streamed; blocks on the disk. */
 enum err_code hash_file_sha256(struct hash *out, const char *path, struct err *err);
 
 /* Lower-case hex. */
 void hash_hex(const struct hash *hash, char hex[HASH_HEX_BYTES]);
 
-/* ERR_FORMAT where `hex` is not exactly 64 hex digits. */
+/* ERR_FORMAT where `hex` is not exactly 64 hex digits (of either case); *out is untouched
+ * then. */
 enum err_code hash_from_hex(struct hash *out, const char *hex, struct err *err);
 
 #endif

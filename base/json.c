@@ -7,11 +7,15 @@
 json_t *json_parse(const char *text, size_t len, const char *where, struct err *err)
 {
     json_error_t problem;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &problem);
-    if (!root)
+    json_t *root = json_loadb(text ? text : "", len, JSON_REJECT_DUPLICATES, &problem);
+    if (root)
+        return root;
+    if (json_error_code(&problem) == json_error_out_of_memory)
+        err_set(err, ERR_NOMEM, "%s: no memory for the JSON document", where);
+    else
         err_set(err, ERR_FORMAT, "%s: not JSON: %s (line %d column %d)", where, problem.text,
                 problem.line, problem.column);
-    return root;
+    return NULL;
 }
 
 json_t *json_read_file(const char *path, size_t max_bytes, struct err *err)
@@ -25,16 +29,22 @@ json_t *json_read_file(const char *path, size_t max_bytes, struct err *err)
     return root;
 }
 
-/* The member, or NULL and an error where it is missing and wanted. */
+/* The member; NULL where it is absent or null, with an error where it is required. */
 static const json_t *json_member(const json_t *object, const char *key, bool required,
                                  const char *where, enum err_code *rc, struct err *err)
 {
-    const json_t *value = json_object_get(object, key);
     *rc = ERR_OK;
-    if (value && !(json_is_null(value) && !required))
+    if (!json_is_object(object)) {
+        *rc = err_set(err, ERR_FORMAT, "%s: \"%s\" is missing: there is no object to hold it",
+                      where, key);
+        return NULL;
+    }
+    const json_t *value = json_object_get(object, key);
+    if (value && !json_is_null(value))
         return value;
     if (required)
-        *rc = err_set(err, ERR_FORMAT, "%s: \"%s\" is missing", where, key);
+        *rc = err_set(err, ERR_FORMAT, "%s: \"%s\" is %s", where, key,
+                      value ? "null" : "missing");
     return NULL;
 }
 

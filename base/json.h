@@ -15,15 +15,19 @@
 
 #include "base/err.h"
 
-/* Parse one document.  NULL and ERR_FORMAT with line and column where it is not JSON.
- * The caller frees it with json_decref. */
+/* Parse one document, an object or an array.  NULL and ERR_FORMAT with line and column where
+ * it is not JSON (RFC 8259, UTF-8), where an object has a key twice, where a string holds
+ * U+0000, an integer is past 64 bits with sign, or it is nested over 2048 deep; ERR_NOMEM
+ * where memory ran out.  The caller frees it with json_decref. */
 json_t *json_parse(const char *text, size_t len, const char *where, struct err *err);
 
-/* Read and parse the file; at most max_bytes. */
+/* Read and parse the file; at most max_bytes.  NULL with the error of file_read (err.code)
+ * where it cannot be read. */
 json_t *json_read_file(const char *path, size_t max_bytes, struct err *err);
 
-/* A required member of `object`: ERR_FORMAT where it is missing, of another type, or
- * outside [min, max].  *out is untouched on failure. */
+/* A required member of `object`: ERR_FORMAT where it is missing, null, of another type, or
+ * outside [min, max], and where `object` is none (NULL too).  An integer passes for a
+ * double, 3.0 not for an integer.  *out is untouched on failure; a string is borrowed. */
 enum err_code json_get_u64(const json_t *object, const char *key, uint64_t min, uint64_t max,
                            uint64_t *out, const char *where, struct err *err);
 enum err_code json_get_double(const json_t *object, const char *key, double min, double max,

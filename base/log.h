@@ -1,15 +1,21 @@
 /*
- * log.h -- what a person should know, one line an event, logfmt:
+ * log.h -- what a person should know, one line an event:
  *
- *     2026-01-31T12:00:00.123Z WARN LEASE-EXPIRED coordinator "lease 17 of actor-1 expired" ...
+ *     2026-01-31T12:00:00.123Z WARN LEASE-EXPIRED coordinator "lease 17 of actor-1 expired"
  *
- * A line begins with a stable id, so that it can be searched for.  Lines go to the sink set
- * by the program (standard error by default) in one write(2), so that processes sharing a
- * descriptor do not mix theirs.  Thread-safe.  Lines of level below the threshold cost a
- * comparison.
+ * UTC time, level, a stable id to search for, who speaks, and the message in quotes, in
+ * which a quote, a backslash and a newline stand as \" \\ \n and any other control
+ * character as \x1b: one event is one line, whatever a message quotes.
+ *
+ * A line goes to the sink set by the program (standard error by default) in one write(2)
+ * of at most LOG_LINE_MAX bytes, so that processes and threads that share a descriptor do
+ * not mix theirs; a longer one is cut and ends in `..."`.  What the sink refuses is lost.
+ * Thread-safe; leaves errno alone.  A line below the threshold costs a comparison.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
+
+#define LOG_LINE_MAX 4096 /* bytes: what Linux writes to a pipe in one piece (PIPE_BUF) */
 
 #define LOG_LEVEL_MAP(X) X(DEBUG) X(INFO) X(WARN) X(ERROR)
 
@@ -19,9 +25,11 @@ enum log_level {
 #undef X
 };
 
-/* Who speaks (at most 31 bytes are kept), to which descriptor, from which level on. */
+/* Who speaks (at most 31 bytes are kept), to which descriptor, from which level on.  Before
+ * it is called: "-", standard error, INFO.  To be called before other threads log. */
 void log_open(const char *program, int fd, enum log_level threshold);
 
+/* `id`: capitals and dashes, at most 64 bytes are shown. */
 __attribute__((format(printf, 3, 4)))
 void log_line(enum log_level level, const char *id, const char *format, ...);
 

@@ -2,195 +2,304 @@
 #include "base/metrics.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define METRICS_FAMILIES_MAX 256
-#define METRICS_NAME_MAX     128
-#define METRICS_BOUNDS_MAX   32
+#define METRICS_OTHER "other" /* the label value of what is past METRICS_SERIES_MAX */
 
 enum metrics_kind { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM };
 
-struct metrics_family {
-    enum metrics_kind kind;
-    char name[METRICS_NAME_MAX];
-    char label[METRICS_NAME_MAX]; /* "": none */
-    char *help;
-    double bounds[METRICS_BOUNDS_MAX];
-    size_t bounds_n;
-    struct metric *first, **last;
-    size_t series;
+struct metric {
+    struct metrics_family *family;
+    struct metric *next;
+    char *label_value; /* NULL: no label */
+    double value;      /* counter, gauge */
+    double sum;        /* histogram */
+    uint64_t *counts;  /* histogram: observations per bucket, the last one's bound is +Inf */
 };
 
-struct metric {
-    const struct metrics_family *family;
-    struct metric *next;
-    char label_value[METRICS_NAME_MAX];
-    double value; /* histogram: sum */
-    uint64_t count;
-    uint64_t buckets[METRICS_BOUNDS_MAX]; /* not cumulative */
+struct metrics_family {
+    struct metrics_family *next;
+    enum metrics_kind kind;
+    char *name;
+    char *help;
+    char *label; /* NULL: one series without a label */
+    double *bounds;
+    size_t n_bounds;
+    struct metric *first;
+    struct metric **last; /* where the next series is linked in */
+    size_t n_series;
 };
 
 struct metrics {
-    struct metrics_family *families[METRICS_FAMILIES_MAX];
-    size_t families_n;
-    struct metric spill; /* takes what memory was not there for, and is never shown */
+    struct metrics_family *first;
+    struct metrics_family **last;
 };
 
 struct metrics *metrics_new(void)
 {
-    return calloc(1, sizeof(struct metrics));
+    struct metrics *metrics = calloc(1, sizeof *metrics);
+    if (metrics)
+        metrics->last = &metrics->first;
+    return metrics;
+}
+
+static void metrics_free_family(struct metrics_family *family)
+{
+    if (!family)
+        return;
+    while (family->first) {
+        struct metric *metric = family->first;
+        family->first = metric->next;
+        free(metric->label_value);
+        free(metric->counts);
+        free(metric);
+    }
+    free(family->name);
+    free(family->help);
+    free(family->label);
+    free(family->bounds);
+    free(family);
 }
 
 void metrics_free(struct metrics *metrics)
 {
     if (!metrics)
         return;
-    for (size_t i = 0; i < metrics->families_n; i++) {
-        struct metrics_family *family = metrics->families[i];
-        for (struct metric *series = family->first, *next; series; series = next) {
-            next = series->next;
-            free(series);
-        }
-        free(family->help);
-        free(family);
+    while (metrics->first) {
+        struct metrics_family *family = metrics->first;
+        metrics->first = family->next;
+        metrics_free_family(family);
     }
     free(metrics);
 }
 
-static bool metrics_name_ok(const char *name)
+static bool metrics_is_letter(char c)
 {
-    if (name[0] == '\0' || (name[0] >= '0' && name[0] <= '9') ||
-        strlen(name) >= METRICS_NAME_MAX)
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+/* [a-zA-Z_][a-zA-Z0-9_]*, and colons where they are allowed: the data model's own rule. */
+static bool metrics_name_is_legal(const char *name, bool colons)
+{
+    if (name[0] == '\0')
         return false;
-    for (const char *c = name; *c; c++)
-        if (!((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9') || *c == '_'))
+    for (const char *at = name; *at != '\0'; at++) {
+        const bool digit = *at >= '0' && *at <= '9' && at > name;
+        if (!metrics_is_letter(*at) && !digit && !(colons && *at == ':'))
             return false;
+    }
     return true;
 }
 
-static bool metrics_ends_in_total(const char *name)
+static bool metrics_ends_in(const char *text, const char *end)
 {
-    const size_t n = strlen(name);
-    return n > 6 && strcmp(name + n - 6, "_total") == 0;
+    const size_t text_len = strlen(text), end_len = strlen(end);
+    return text_len >= end_len && strcmp(text + text_len - end_len, end) == 0;
 }
 
+static bool metrics_same(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static struct metrics_family *metrics_find_family(const struct metrics *metrics,
+                                                  const char *name)
+{
+    for (struct metrics_family *family = metrics->first; family; family = family->next)
+        if (strcmp(family->name, name) == 0)
+            return family;
+    return NULL;
+}
+
+static void metrics_check_family(const char *name, const char *help, const char *label,
+                                 enum metrics_kind kind)
+{
+    assert(metrics_name_is_legal(name, true));
+    assert(help);
+    assert(kind != METRICS_COUNTER || metrics_ends_in(name, "_total"));
+    assert(!label || (metrics_name_is_legal(label, false) && strncmp(label, "__", 2) != 0));
+}
+
+/* The family, created where it is new; NULL: out of memory. */
 static struct metrics_family *metrics_family(struct metrics *metrics, enum metrics_kind kind,
                                              const char *name, const char *help,
                                              const char *label)
 {
-    assert(metrics_name_ok(name) && (!label || metrics_name_ok(label)));
-    assert((kind == METRICS_COUNTER) == metrics_ends_in_total(name));
-    for (size_t i = 0; i < metrics->families_n; i++) {
-        struct metrics_family *family = metrics->families[i];
-        if (strcmp(family->name, name) == 0) {
-            assert(family->kind == kind && strcmp(family->label, label ? label : "") == 0);
-            return family;
-        }
+    struct metrics_family *family = metrics_find_family(metrics, name);
+    if (family) {
+        assert(family->kind == kind);
+        assert(metrics_same(family->label, label));
+        return family;
     }
-    assert(metrics->families_n < METRICS_FAMILIES_MAX);
-    struct metrics_family *family = calloc(1, sizeof *family);
-    char *copy = strdup(help);
-    if (!family || !copy) {
-        free(family);
-        free(copy);
+    metrics_check_family(name, help, label, kind);
+    family = calloc(1, sizeof *family);
+    if (!family)
+        return NULL;
+    family->kind = kind;
+    family->last = &family->first;
+    family->name = strdup(name);
+    family->help = strdup(help);
+    family->label = label ? strdup(label) : NULL;
+    if (!family->name || !family->help || (label && !family->label)) {
+        metrics_free_family(family);
         return NULL;
     }
-    family->kind = kind;
-    family->help = copy;
-    family->last = &family->first;
-    memcpy(family->name, name, strlen(name) + 1);
-    if (label)
-        memcpy(family->label, label, strlen(label) + 1);
-    metrics->families[metrics->families_n++] = family;
+    *metrics->last = family;
+    metrics->last = &family->next;
     return family;
 }
 
-static struct metric *metrics_series(struct metrics *metrics, struct metrics_family *family,
+static struct metric *metrics_find_series(const struct metrics_family *family,
+                                          const char *value)
+{
+    for (struct metric *metric = family->first; metric; metric = metric->next)
+        if (metrics_same(metric->label_value, value))
+            return metric;
+    return NULL;
+}
+
+/* The series, created where it is new; NULL: out of memory. */
+static struct metric *metrics_series(struct metrics_family *family, const char *value)
+{
+    struct metric *metric = metrics_find_series(family, value);
+    if (metric)
+        return metric;
+    if (family->n_series >= METRICS_SERIES_MAX - 1) { /* the last place is for the others */
+        value = METRICS_OTHER;
+        metric = metrics_find_series(family, value);
+        if (metric)
+            return metric;
+    }
+    metric = calloc(1, sizeof *metric);
+    if (!metric)
+        return NULL;
+    metric->family = family;
+    metric->label_value = value ? strdup(value) : NULL;
+    if (value && !metric->label_value) {
+        free(metric);
+        return NULL;
+    }
+    *family->last = metric;
+    family->last = &metric->next;
+    family->n_series++;
+    return metric;
+}
+
+static struct metric *metrics_number(struct metrics *metrics, enum metrics_kind kind,
+                                     const char *name, const char *help, const char *label,
                                      const char *value)
 {
-    if (!family)
-        return &metrics->spill;
-    const char *text = value ? value : "";
-    if (family->series >= METRICS_SERIES_MAX - 1)
-        text = "other";
-    for (struct metric *series = family->first; series; series = series->next)
-        if (strncmp(series->label_value, text, METRICS_NAME_MAX - 1) == 0)
-            return series;
-    struct metric *series = calloc(1, sizeof *series);
-    if (!series)
-        return &metrics->spill;
-    series->family = family;
-    strncpy(series->label_value, text, sizeof series->label_value - 1);
-    *family->last = series;
-    family->last = &series->next;
-    family->series += 1;
-    return series;
+    assert(!label == !value);
+    struct metrics_family *family = metrics_family(metrics, kind, name, help, label);
+    return family ? metrics_series(family, value) : NULL;
 }
 
 struct metric *metrics_counter(struct metrics *metrics, const char *name, const char *help,
                                const char *label, const char *value)
 {
-    return metrics_series(metrics, metrics_family(metrics, METRICS_COUNTER, name, help, label),
-                          value);
+    return metrics_number(metrics, METRICS_COUNTER, name, help, label, value);
 }
 
 struct metric *metrics_gauge(struct metrics *metrics, const char *name, const char *help,
                              const char *label, const char *value)
 {
-    return metrics_series(metrics, metrics_family(metrics, METRICS_GAUGE, name, help, label),
-                          value);
+    return metrics_number(metrics, METRICS_GAUGE, name, help, label, value);
+}
+
+/* Bounds are the family's, and set once; a later call must name the same ones. */
+static bool metrics_set_bounds(struct metrics_family *family, const double *bounds, size_t n)
+{
+    if (family->bounds) {
+        assert(family->n_bounds == n);
+        for (size_t i = 0; i < n; i++)
+            assert(family->bounds[i] == bounds[i]);
+        return true;
+    }
+    assert(n < SIZE_MAX / sizeof *bounds);
+    for (size_t i = 0; i < n; i++) {
+        assert(isfinite(bounds[i]));
+        assert(i == 0 || bounds[i - 1] < bounds[i]);
+    }
+    family->bounds = malloc((n + 1) * sizeof *bounds);
+    if (!family->bounds)
+        return false;
+    if (n > 0)
+        memcpy(family->bounds, bounds, n * sizeof *bounds);
+    family->n_bounds = n;
+    return true;
 }
 
 struct metric *metrics_histogram(struct metrics *metrics, const char *name, const char *help,
                                  const double *bounds, size_t n)
 {
-    assert(n <= METRICS_BOUNDS_MAX);
     struct metrics_family *family =
         metrics_family(metrics, METRICS_HISTOGRAM, name, help, NULL);
-    if (family && family->bounds_n == 0) {
-        memcpy(family->bounds, bounds, n * sizeof *bounds);
-        family->bounds_n = n;
-    }
-    return metrics_series(metrics, family, NULL);
+    if (!family || !metrics_set_bounds(family, bounds, n))
+        return NULL;
+    struct metric *metric = metrics_series(family, NULL);
+    if (!metric)
+        return NULL;
+    if (!metric->counts)
+        metric->counts = calloc(n + 1, sizeof *metric->counts);
+    return metric->counts ? metric : NULL;
 }
 
 void metric_add(struct metric *metric, double amount)
 {
-    assert(!metric->family || metric->family->kind == METRICS_GAUGE || amount >= 0);
+    if (!metric)
+        return;
+    assert(metric->family->kind != METRICS_HISTOGRAM);
+    assert(metric->family->kind == METRICS_GAUGE || amount >= 0.0);
     metric->value += amount;
 }
 
 void metric_set(struct metric *metric, double value)
 {
-    assert(!metric->family || metric->family->kind == METRICS_GAUGE);
+    if (!metric)
+        return;
+    assert(metric->family->kind == METRICS_GAUGE);
     metric->value = value;
 }
 
 void metric_observe(struct metric *metric, double value)
 {
-    const struct metrics_family *family = metric->family;
-    if (!family)
+    if (!metric)
         return;
+    const struct metrics_family *family = metric->family;
     assert(family->kind == METRICS_HISTOGRAM);
-    metric->value += value;
-    metric->count += 1;
-    for (size_t i = 0; i < family->bounds_n; i++) {
-        if (value <= family->bounds[i]) {
-            metric->buckets[i] += 1;
-            break;
-        }
-    }
+    size_t bucket = 0;
+    while (bucket < family->n_bounds && !(value <= family->bounds[bucket]))
+        bucket++;
+    metric->counts[bucket]++;
+    metric->sum += value;
 }
 
 double metric_value(const struct metric *metric)
 {
+    if (!metric)
+        return 0.0;
+    assert(metric->family->kind != METRICS_HISTOGRAM);
     return metric->value;
 }
 
-static void metrics_number(struct buf *out, double value)
+/* With backslash and newline escaped, and in a label value the quote too. */
+static void metrics_render_text(struct buf *out, const char *text, bool quotes)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at == '\n')
+            buf_puts(out, "\\n");
+        else if (*at == '\\' || (quotes && *at == '"'))
+            buf_printf(out, "\\%c", *at);
+        else
+            buf_putc(out, *at);
+    }
+}
+
+static void metrics_render_number(struct buf *out, double value)
 {
     if (isnan(value))
         buf_puts(out, "NaN");
@@ -200,64 +309,47 @@ static void metrics_number(struct buf *out, double value)
         buf_json_number(out, value);
 }
 
-/* HELP escapes backslash and newline; a label value the double quote too. */
-static void metrics_text(struct buf *out, const char *text, bool quotes)
+static void metrics_render_value(struct buf *out, const struct metric *metric)
 {
-    for (const char *c = text; *c; c++) {
-        if (*c == '\\')
-            buf_puts(out, "\\\\");
-        else if (*c == '\n')
-            buf_puts(out, "\\n");
-        else if (*c == '"' && quotes)
-            buf_puts(out, "\\\"");
-        else
-            buf_putc(out, *c);
-    }
-}
-
-static void metrics_render_histogram(const struct metric *series, struct buf *out)
-{
-    const struct metrics_family *family = series->family;
-    uint64_t below = 0;
-    for (size_t i = 0; i < family->bounds_n; i++) {
-        below += series->buckets[i];
-        buf_printf(out, "%s_bucket{le=\"", family->name);
-        metrics_number(out, family->bounds[i]);
-        buf_printf(out, "\"} %llu\n", (unsigned long long)below);
-    }
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum ", family->name,
-               (unsigned long long)series->count, family->name);
-    metrics_number(out, series->value);
-    buf_printf(out, "\n%s_count %llu\n", family->name, (unsigned long long)series->count);
-}
-
-static void metrics_render_series(const struct metric *series, struct buf *out)
-{
-    const struct metrics_family *family = series->family;
+    const struct metrics_family *family = metric->family;
     buf_puts(out, family->name);
-    if (family->label[0]) {
+    if (family->label) {
         buf_printf(out, "{%s=\"", family->label);
-        metrics_text(out, series->label_value, true);
+        metrics_render_text(out, metric->label_value, true);
         buf_puts(out, "\"}");
     }
     buf_putc(out, ' ');
-    metrics_number(out, series->value);
+    metrics_render_number(out, metric->value);
     buf_putc(out, '\n');
+}
+
+static void metrics_render_histogram(struct buf *out, const struct metric *metric)
+{
+    const struct metrics_family *family = metric->family;
+    uint64_t count = 0; /* a bucket counts those below it too */
+    for (size_t i = 0; i <= family->n_bounds; i++) {
+        count += metric->counts[i];
+        buf_printf(out, "%s_bucket{le=\"", family->name);
+        metrics_render_number(out, i < family->n_bounds ? family->bounds[i] : HUGE_VAL);
+        buf_printf(out, "\"} %" PRIu64 "\n", count);
+    }
+    buf_printf(out, "%s_sum ", family->name);
+    metrics_render_number(out, metric->sum);
+    buf_printf(out, "\n%s_count %" PRIu64 "\n", family->name, count);
 }
 
 void metrics_render(const struct metrics *metrics, struct buf *out)
 {
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
-    for (size_t i = 0; i < metrics->families_n; i++) {
-        const struct metrics_family *family = metrics->families[i];
+    for (const struct metrics_family *family = metrics->first; family; family = family->next) {
         buf_printf(out, "# HELP %s ", family->name);
-        metrics_text(out, family->help, false);
+        metrics_render_text(out, family->help, false);
         buf_printf(out, "\n# TYPE %s %s\n", family->name, kinds[family->kind]);
-        for (const struct metric *series = family->first; series; series = series->next) {
-            if (family->kind == METRICS_HISTOGRAM)
-                metrics_render_histogram(series, out);
-            else
-                metrics_render_series(series, out);
+        for (const struct metric *metric = family->first; metric; metric = metric->next) {
+            if (family->kind != METRICS_HISTOGRAM)
+                metrics_render_value(out, metric);
+            else if (metric->counts)
+                metrics_render_histogram(out, metric);
         }
     }
 }

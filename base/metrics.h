@@ -25,20 +25,20 @@ void metrics_free(struct metrics *metrics);
  * first use.  `help` is one sentence with the unit.  Asserts that the name and the label
  * name are legal, that a counter ends in _total and that the kind stays the same.  At most
  * METRICS_SERIES_MAX series a family: past that the value becomes "other".  The strings are
- * copied.
+ * copied.  NULL where memory ran out; the calls below do nothing with a NULL series.
  */
 #define METRICS_SERIES_MAX 1024
 struct metric *metrics_counter(struct metrics *, const char *name, const char *help,
                                const char *label, const char *value);
 struct metric *metrics_gauge(struct metrics *, const char *name, const char *help,
                              const char *label, const char *value);
-/* bounds: ascending upper bounds, without +Inf; copied. */
+/* bounds: ascending upper bounds, each within its bucket, without +Inf; copied. */
 struct metric *metrics_histogram(struct metrics *, const char *name, const char *help,
                                  const double *bounds, size_t n);
 
 void metric_add(struct metric *, double amount);     /* counter (amount >= 0) or gauge */
 void metric_set(struct metric *, double value);      /* gauge */
-void metric_observe(struct metric *, double value);  /* histogram */
+void metric_observe(struct metric *, double value);  /* histogram; a NaN is in +Inf alone */
 double metric_value(const struct metric *);          /* counter or gauge */
 
 /* The text exposition, version 0.0.4, families in order of creation. */

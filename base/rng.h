@@ -5,8 +5,13 @@
  * A draw is a pure function of (key, counter), so token t of slot i of step s has its own
  * number whoever computes it, whenever, in whatever batch:
  *
- *     key     = the run's seed, 64 bit
- *     counter = stream | step or prompt (64 bit: low word, high word folded) | slot | token
+ *     key     = the run's seed, low word first
+ *     counter = four 32-bit words of (stream, a, b, c), no two alike:
+ *
+ *         word 0   bits 0..31 of a
+ *         word 1   stream << 24 | bits 32..55 of a
+ *         word 2   b
+ *         word 3   c
  *
  * Pure: no state, no allocation, safe from any thread.
  */
@@ -35,19 +40,22 @@ void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
 void rng_block(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c,
                uint32_t out[4]);
 
-/* In [0,1), with 53 random bits / 24 random bits. */
+/* In [0,1): the upper 53 of the 64 bits that words 0 (high) and 1 (low) of the block make. */
 double rng_uniform(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c);
 
-/* In [0, n) without bias to speak of (multiply-shift on 64 bits); n > 0. */
+/* In [0, n): the upper 64 bits of n times the same 64 bits, so that the bias is below
+ * n / 2^64; n > 0. */
 uint64_t rng_below(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c,
                    uint64_t n);
 
-/* Standard normal, Box-Muller in double on one block. */
+/* Standard normal, Box-Muller in double on one block.  It takes log and cos from libm, so
+ * its last bit may differ between two C libraries; the others here are exact everywhere. */
 double rng_normal(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c);
 
 /*
  * perm[0..n-1] = a permutation of 0..n-1 by Fisher-Yates, a pure function of
- * (seed, stream, a, b): position i uses c = i.  n < 2^32.
+ * (seed, stream, a, b): position i, from n - 1 down to 1, changes places with
+ * rng_below(c = i, n = i + 1).  n < 2^32.
  */
 void rng_permutation(uint32_t *perm, size_t n, uint64_t seed, enum rng_stream stream,
                      uint64_t a, uint32_t b);
