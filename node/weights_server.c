@@ -1,0 +1,256 @@
+/* weights_server.c -- see weights.h. */
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "node/loop.h"
+#include "node/weights.h"
+
+struct weights_version {
+    uint64_t version;
+    unsigned char *bytes;
+    size_t size;
+    struct hash hash;
+};
+
+struct weights_server {
+    pthread_t thread;
+    char endpoint[WIRE_ENDPOINT_MAX];
+    uint32_t versions; /* held at most */
+
+    /* the server thread's */
+    uv_loop_t loop;
+    uv_async_t stop;
+    struct loop_socket *socket;
+
+    pthread_mutex_t mutex; /* of what follows */
+    struct weights_version held[WEIGHTS_VERSIONS_MAX];
+    uint32_t held_n;
+};
+
+/* With the mutex held. */
+static struct weights_version *weights_server_find(struct weights_server *server,
+                                                   uint64_t version)
+{
+    for (uint32_t i = 0; i < server->held_n; i++)
+        if (server->held[i].version == version)
+            return &server->held[i];
+    return NULL;
+}
+
+static void weights_server_answer(struct weights_server *server, struct wire_peer peer,
+                                  const struct message *answer)
+{
+    struct err err = {0};
+    const enum wire_send sent =
+        wire_socket_send(loop_socket_wire(server->socket), peer, answer, &err);
+    /* FULL and GONE: the client asks again, or is no more. */
+    if (sent == WIRE_SEND_BAD)
+        log_error("WEIGHTS-SEND", "%s: %s", server->endpoint, err.text);
+}
+
+static void weights_server_manifest(struct weights_server *server, struct wire_peer peer,
+                                    uint64_t version)
+{
+    const struct weights_version *held = weights_server_find(server, version);
+    struct message answer = {.type = MESSAGE_WEIGHTS_MANIFEST, .version = version};
+    if (held) {
+        answer.bytes = held->size;
+        answer.chunk_bytes = WIRE_CHUNK_BYTES;
+        answer.hash = held->hash;
+        answer.has_hash = true;
+    }
+    weights_server_answer(server, peer, &answer);
+}
+
+static void weights_server_chunk(struct weights_server *server, struct wire_peer peer,
+                                 uint64_t version, uint32_t index)
+{
+    const struct weights_version *held = weights_server_find(server, version);
+    const uint64_t at = (uint64_t)index * WIRE_CHUNK_BYTES;
+    if (!held || at >= held->size) {
+        weights_server_manifest(server, peer, version); /* says what there is */
+        return;
+    }
+    const size_t rest = held->size - (size_t)at;
+    struct message answer = {.type = MESSAGE_CHUNK, .version = version, .chunk_index = index};
+    answer.frames_n = 1;
+    answer.frame[0].data = held->bytes + at;
+    answer.frame[0].size = rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES;
+    weights_server_answer(server, peer, &answer);
+}
+
+static void weights_server_on_message(void *ctx, struct wire_peer peer, struct message *m)
+{
+    struct weights_server *server = ctx;
+    pthread_mutex_lock(&server->mutex);
+    if (m->type == MESSAGE_WEIGHTS_ASK)
+        weights_server_manifest(server, peer, m->version);
+    else if (m->type == MESSAGE_CHUNK_ASK)
+        weights_server_chunk(server, peer, m->version, m->chunk_index);
+    else
+        log_warn("WEIGHTS-PROTOCOL", "%s: somebody sent %s", server->endpoint,
+                 message_type_name(m->type));
+    pthread_mutex_unlock(&server->mutex);
+}
+
+static void weights_server_on_error(void *ctx, struct wire_peer peer, const struct err *err)
+{
+    (void)peer;
+    const struct weights_server *server = ctx;
+    log_warn("WEIGHTS-PROTOCOL", "%s: %s", server->endpoint, err->text);
+}
+
+static void weights_server_on_stop(uv_async_t *stop)
+{
+    struct weights_server *server = stop->data;
+    loop_socket_close(server->socket, 0);
+    uv_close((uv_handle_t *)stop, NULL);
+}
+
+static void *weights_server_thread(void *ctx)
+{
+    struct weights_server *server = ctx;
+    loop_run(&server->loop); /* until stop has closed everything */
+    return NULL;
+}
+
+static int weights_server_start_thread(struct weights_server *server)
+{
+    sigset_t all, before; /* signals are for the main thread */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int rc = pthread_create(&server->thread, NULL, weights_server_thread, server);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+static void weights_server_release(struct weights_server *server)
+{
+    loop_release(&server->loop);
+    for (uint32_t i = 0; i < server->held_n; i++)
+        free(server->held[i].bytes);
+    pthread_mutex_destroy(&server->mutex);
+    free(server);
+}
+
+/* The socket is made here and used in the thread that is started last: pthread_create orders
+ * the two. */
+enum err_code weights_server_open(struct weights_server **out, struct wire_context *context,
+                                  const char *endpoint, uint32_t versions, struct err *err)
+{
+    static const struct loop_socket_ops ops = {weights_server_on_message,
+                                               weights_server_on_error};
+    assert(versions >= 1 && versions <= WEIGHTS_VERSIONS_MAX);
+    struct wire_socket *wire;
+    enum err_code rc = wire_socket_bind(&wire, context, endpoint, WIRE_LIMITS_BULK, err);
+    if (rc)
+        return rc;
+    struct weights_server *server = calloc(1, sizeof *server);
+    if (!server || uv_loop_init(&server->loop) != 0) {
+        wire_socket_close(wire, 0);
+        free(server);
+        return err_set(err, ERR_NOMEM, "no memory for a weights server at %s", endpoint);
+    }
+    server->versions = versions;
+    strcpy(server->endpoint, wire_socket_endpoint(wire));
+    pthread_mutex_init(&server->mutex, NULL);
+    rc = loop_socket_open(&server->socket, &server->loop, wire, &ops, server, err);
+    if (rc)
+        goto fail;
+    int status = uv_async_init(&server->loop, &server->stop, weights_server_on_stop);
+    server->stop.data = server;
+    if (status == 0) {
+        status = weights_server_start_thread(server);
+        if (status == 0) {
+            *out = server;
+            return ERR_OK;
+        }
+        uv_close((uv_handle_t *)&server->stop, NULL);
+    }
+    rc = err_set(err, ERR_IO, "cannot start the weights server at %s", endpoint);
+    loop_socket_close(server->socket, 0);
+
+fail:
+    weights_server_release(server);
+    return rc;
+}
+
+void weights_server_close(struct weights_server *server)
+{
+    if (!server)
+        return;
+    uv_async_send(&server->stop);
+    pthread_join(server->thread, NULL);
+    weights_server_release(server);
+}
+
+const char *weights_server_endpoint(const struct weights_server *server)
+{
+    return server->endpoint;
+}
+
+/* With the mutex held: the bytes to free. */
+static unsigned char *weights_server_take_out(struct weights_server *server,
+                                              struct weights_version *held)
+{
+    unsigned char *bytes = held->bytes;
+    *held = server->held[--server->held_n];
+    return bytes;
+}
+
+/* With the mutex held: what goes for `version` to come; NULL: nothing has to. */
+static struct weights_version *weights_server_victim(struct weights_server *server,
+                                                     uint64_t version)
+{
+    struct weights_version *victim = weights_server_find(server, version);
+    if (victim || server->held_n < server->versions)
+        return victim;
+    victim = &server->held[0];
+    for (uint32_t i = 1; i < server->held_n; i++)
+        if (server->held[i].version < victim->version)
+            victim = &server->held[i];
+    return victim;
+}
+
+enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
+                                     const void *bytes, size_t size, struct hash *hash,
+                                     struct err *err)
+{
+    if (size == 0)
+        return err_set(err, ERR_VALUE, "weights: version %llu has no bytes",
+                       (unsigned long long)version);
+    struct weights_version fresh = {.version = version, .bytes = malloc(size), .size = size};
+    if (!fresh.bytes)
+        return err_set(err, ERR_NOMEM, "weights: no memory for %zu bytes of version %llu", size,
+                       (unsigned long long)version);
+    memcpy(fresh.bytes, bytes, size);
+    hash_blake2b(&fresh.hash, fresh.bytes, size);
+    if (hash)
+        *hash = fresh.hash;
+
+    unsigned char *old = NULL;
+    pthread_mutex_lock(&server->mutex);
+    struct weights_version *victim = weights_server_victim(server, version);
+    if (victim)
+        old = weights_server_take_out(server, victim);
+    server->held[server->held_n++] = fresh;
+    pthread_mutex_unlock(&server->mutex);
+    free(old);
+    return ERR_OK;
+}
+
+void weights_server_drop(struct weights_server *server, uint64_t version)
+{
+    unsigned char *old = NULL;
+    pthread_mutex_lock(&server->mutex);
+    struct weights_version *held = weights_server_find(server, version);
+    if (held)
+        old = weights_server_take_out(server, held);
+    pthread_mutex_unlock(&server->mutex);
+    free(old);
+}

@@ -1,0 +1,405 @@
+/*
+ * test_node_weights.c -- weights from server to client, and what may go wrong between.
+ *
+ * Oracle: the bytes that were published, and libsodium's BLAKE2b called here on them.  The
+ * server that misbehaves is played by the test with wire/socket.  Deadlines are long where a
+ * pull is to succeed; where it is to fail, no verdict depends on when.
+ */
+#include <pthread.h>
+#include <sodium.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "node/weights.h"
+#include "tests/wire_messages.h"
+
+#define LONG_MS 60000u
+#define SIZE    (20u * WIRE_CHUNK_BYTES + 12345u) /* 21 chunks: more than two windows */
+
+static struct wire_context *context;
+static char dir[32], ipc[64];
+static unsigned char *weights, *got; /* SIZE bytes each */
+
+static int group_setup(void **state)
+{
+    (void)state;
+    weights = malloc(SIZE);
+    got = malloc(SIZE);
+    uint64_t seed = 11;
+    for (size_t i = 0; weights && i < SIZE; i++)
+        weights[i] = (unsigned char)wire_test_next(&seed);
+    return weights && got ? 0 : -1;
+}
+
+static int group_teardown(void **state)
+{
+    (void)state;
+    free(weights);
+    free(got);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/weights-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
+    memset(got, 0, SIZE);
+    return wire_context_new(&context, NULL);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    wire_context_free(context);
+    unlink(ipc + strlen("ipc://"));
+    return rmdir(dir);
+}
+
+static void check_pull(const char *endpoint)
+{
+    struct weights_server *server;
+    check_ok(weights_server_open(&server, context, endpoint, 2, &err));
+    struct hash published, pulled;
+    unsigned char want[32];
+    crypto_generichash(want, sizeof want, weights, SIZE, NULL, 0);
+    check_ok(weights_server_publish(server, 7, weights, SIZE, &published, &err));
+    assert_memory_equal(published.bytes, want, sizeof want);
+    check_ok(weights_pull(context, weights_server_endpoint(server), 7, got, SIZE, &pulled,
+                          LONG_MS, NULL, NULL, &err));
+    assert_memory_equal(got, weights, SIZE);
+    assert_memory_equal(pulled.bytes, want, sizeof want);
+    weights_server_close(server);
+}
+
+static void weights_arrive_over_tcp(void **state)
+{
+    (void)state;
+    check_pull("tcp://127.0.0.1:*");
+}
+
+static void weights_arrive_over_ipc(void **state)
+{
+    (void)state;
+    check_pull(ipc);
+}
+
+static void weights_of_any_size_arrive(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1,
+                                   4,
+                                   WIRE_CHUNK_BYTES - 1,
+                                   WIRE_CHUNK_BYTES,
+                                   WIRE_CHUNK_BYTES + 1,
+                                   2 * WIRE_CHUNK_BYTES};
+    struct weights_server *server;
+    check_ok(weights_server_open(&server, context, ipc, 1, &err));
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        memset(got, 0, SIZE);
+        check_ok(weights_server_publish(server, i, weights, sizes[i], NULL, &err));
+        check_ok(weights_pull(context, ipc, i, got, sizes[i], NULL, LONG_MS, NULL, NULL, &err));
+        assert_memory_equal(got, weights, sizes[i]);
+        assert_int_equal(got[sizes[i]], 0);
+    }
+    check_fails(weights_server_publish(server, 1, weights, 0, NULL, &err), ERR_VALUE,
+                "version 1 has no bytes");
+    weights_server_close(server);
+}
+
+static void weights_server_keeps_the_newest_versions(void **state)
+{
+    (void)state;
+    struct weights_server *server;
+    check_ok(weights_server_open(&server, context, ipc, 2, &err));
+    for (uint64_t version = 1; version <= 3; version++)
+        check_ok(weights_server_publish(server, version, weights + version, 100, NULL, &err));
+    check_ok(weights_server_publish(server, 3, weights, 100, NULL, &err)); /* replaced */
+    check_ok(weights_pull(context, ipc, 2, got, 100, NULL, LONG_MS, NULL, NULL, &err));
+    assert_memory_equal(got, weights + 2, 100);
+    check_ok(weights_pull(context, ipc, 3, got, 100, NULL, LONG_MS, NULL, NULL, &err));
+    assert_memory_equal(got, weights, 100);
+    char words[128];
+    snprintf(words, sizeof words, "weights: version 1 from %s: it is not held there", ipc);
+    check_fails(weights_pull(context, ipc, 1, got, 100, NULL, LONG_MS, NULL, NULL, &err),
+                ERR_UNAVAILABLE, words);
+    weights_server_drop(server, 2);
+    weights_server_drop(server, 2);
+    check_fails(weights_pull(context, ipc, 2, got, 100, NULL, 300, NULL, NULL, &err),
+                ERR_UNAVAILABLE, "version 2");
+    weights_server_close(server);
+}
+
+static void weights_of_another_size_are_refused(void **state)
+{
+    (void)state;
+    struct weights_server *server;
+    check_ok(weights_server_open(&server, context, ipc, 1, &err));
+    check_ok(weights_server_publish(server, 4, weights, 100, NULL, &err));
+    check_fails(weights_pull(context, ipc, 4, got, 96, NULL, LONG_MS, NULL, NULL, &err),
+                ERR_FORMAT, "it has 100 bytes, the model 96");
+    weights_server_close(server);
+}
+
+static void weights_pull_says_that_nobody_answers(void **state)
+{
+    (void)state;
+    char words[128];
+    snprintf(words, sizeof words, "weights: version 9 from %s: no answer for 200 ms", ipc);
+    check_fails(weights_pull(context, ipc, 9, got, 100, NULL, 200, NULL, NULL, &err),
+                ERR_TIMEOUT, words);
+    check_fails(weights_pull(context, "nonsense", 9, got, 100, NULL, 200, NULL, NULL, &err),
+                ERR_USAGE, "\"nonsense\"");
+}
+
+static bool stop_at_once(void *ctx)
+{
+    ++*(int *)ctx;
+    return true;
+}
+
+static void weights_pull_stops_when_told(void **state)
+{
+    (void)state;
+    int asked = 0;
+    check_fails(
+        weights_pull(context, ipc, 9, got, 100, NULL, LONG_MS, stop_at_once, &asked, &err),
+        ERR_UNAVAILABLE, "told to stop");
+    assert_int_equal(asked, 1);
+}
+
+static void *publish_later(void *server)
+{
+    wire_test_sleep_ms(200);
+    weights_server_publish(server, 5, weights, 100, NULL, NULL);
+    return NULL;
+}
+
+static void weights_pull_waits_for_a_version_that_comes_soon(void **state)
+{
+    (void)state;
+    struct weights_server *server;
+    check_ok(weights_server_open(&server, context, ipc, 1, &err));
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, publish_later, server), 0);
+    check_ok(weights_pull(context, ipc, 5, got, 100, NULL, LONG_MS, NULL, NULL, &err));
+    pthread_join(thread, NULL);
+    weights_server_close(server);
+}
+
+/*
+ * A server played by the test: what it does with the chunk asked for.  Ends at `stop`.
+ */
+enum trick {
+    TRICK_NONE,
+    TRICK_DEAF_AFTER_10,  /* answers 10 chunks and then nothing, until restarted */
+    TRICK_CORRUPT_ONCE,   /* chunk 3 with a flipped bit, the first time */
+    TRICK_LIE,            /* chunk 3 with a flipped bit and a checksum that fits it */
+    TRICK_SHORT,          /* chunk 3 one byte short */
+    TRICK_OTHER_AFTER_10, /* answers 10 chunks; then it has other bytes under the same version
+                           */
+};
+
+struct player {
+    pthread_t thread;
+    enum trick trick;
+    atomic_bool stop;
+    atomic_uint chunks; /* answered */
+    uint32_t manifests; /* answered */
+    uint32_t threes;    /* of those, chunk 3 */
+};
+
+/* As wire_socket_send, with plain libzmq: a bit may flip after the checksum was made. */
+static void player_send(void *router, const unsigned char id[5], const struct message *m,
+                        bool corrupt)
+{
+    unsigned char *head = NULL;
+    size_t size = 0;
+    if (message_encode(m, &head, &size, NULL))
+        return;
+    zmq_send(router, id, 5, ZMQ_SNDMORE);
+    zmq_send(router, head, size, m->frames_n ? ZMQ_SNDMORE : 0);
+    free(head);
+    if (m->frames_n == 0)
+        return;
+    zmq_msg_t msg;
+    zmq_msg_init_size(&msg, m->frame[0].size);
+    memcpy(zmq_msg_data(&msg), m->frame[0].data, m->frame[0].size);
+    if (corrupt)
+        ((unsigned char *)zmq_msg_data(&msg))[99] ^= 4;
+    zmq_msg_send(&msg, router, 0);
+}
+
+static void player_manifest(struct player *p, void *router, const unsigned char id[5])
+{
+    struct message m = {.type = MESSAGE_WEIGHTS_MANIFEST,
+                        .version = 7,
+                        .bytes = SIZE,
+                        .chunk_bytes = WIRE_CHUNK_BYTES,
+                        .has_hash = true};
+    if (p->trick == TRICK_OTHER_AFTER_10 && p->manifests == 1)
+        weights[SIZE - 1] ^= 1;
+    crypto_generichash(m.hash.bytes, sizeof m.hash.bytes, weights, SIZE, NULL, 0);
+    player_send(router, id, &m, false);
+    p->manifests++;
+}
+
+static void player_chunk(struct player *p, void *router, const unsigned char id[5],
+                         uint32_t index)
+{
+    unsigned char *chunk = weights + (size_t)index * WIRE_CHUNK_BYTES;
+    const size_t rest = SIZE - (size_t)index * WIRE_CHUNK_BYTES;
+    struct message m = {
+        .type = MESSAGE_CHUNK, .version = 7, .chunk_index = index, .frames_n = 1};
+    m.frame[0] = (struct wire_bytes){chunk, rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES};
+    if (p->trick == TRICK_SHORT && index == 3)
+        m.frame[0].size--;
+    const bool lie = p->trick == TRICK_LIE && index == 3;
+    chunk[5] ^= lie;
+    player_send(router, id, &m,
+                p->trick == TRICK_CORRUPT_ONCE && index == 3 && p->threes++ == 0);
+    chunk[5] ^= lie;
+    p->chunks++;
+}
+
+static void player_answer(struct player *p, void *router, const unsigned char id[5],
+                          const struct message *m)
+{
+    const bool deaf = (p->trick == TRICK_DEAF_AFTER_10 && p->chunks >= 10) ||
+                      (p->trick == TRICK_OTHER_AFTER_10 && p->chunks >= 10 &&
+                       p->manifests < 2 && m->type == MESSAGE_CHUNK_ASK);
+    if (!deaf && m->type == MESSAGE_WEIGHTS_ASK)
+        player_manifest(p, router, id);
+    else if (!deaf && m->type == MESSAGE_CHUNK_ASK)
+        player_chunk(p, router, id, m->chunk_index);
+}
+
+static void *player_run(void *ctx)
+{
+    struct player *p = ctx;
+    void *zmq = zmq_ctx_new();
+    void *router = zmq_socket(zmq, ZMQ_ROUTER);
+    const int linger = 0, wait_ms = 20;
+    zmq_setsockopt(router, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(router, ZMQ_RCVTIMEO, &wait_ms, sizeof wait_ms);
+    if (zmq_bind(router, ipc) != 0)
+        atomic_store(&p->stop, true);
+    while (!atomic_load(&p->stop)) {
+        unsigned char id[5], head[1024];
+        if (zmq_recv(router, id, sizeof id, 0) != sizeof id)
+            continue;
+        const int size = zmq_recv(router, head, sizeof head, 0);
+        struct message m;
+        if (size > 0 && message_decode(&m, head, (size_t)size, NULL, 0, NULL) == ERR_OK) {
+            player_answer(p, router, id, &m);
+            message_release(&m);
+        }
+    }
+    zmq_close(router);
+    zmq_ctx_term(zmq);
+    return NULL;
+}
+
+static void player_start(struct player *p, enum trick trick)
+{
+    memset(p, 0, sizeof *p);
+    p->trick = trick;
+    assert_int_equal(pthread_create(&p->thread, NULL, player_run, p), 0);
+}
+
+static void player_stop(struct player *p)
+{
+    atomic_store(&p->stop, true);
+    pthread_join(p->thread, NULL);
+}
+
+static void weights_with_a_lie_inside_are_refused(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_LIE);
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err),
+                ERR_FORMAT, "the bytes have hash");
+    player_stop(&player);
+    player_start(&player, TRICK_SHORT);
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err),
+                ERR_FORMAT, "chunk 3 has 1048575 bytes, not 1048576");
+    player_stop(&player);
+}
+
+static void weights_corrupted_on_the_way_are_fetched_again(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_CORRUPT_ONCE);
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err));
+    assert_memory_equal(got, weights, SIZE);
+    player_stop(&player);
+    assert_int_equal(player.threes, 2);
+    assert_int_equal(player.chunks, 22);
+}
+
+/* Killed in the middle: a real server takes its place, and only the rest is fetched. */
+static void *restart_when_deaf(void *ctx)
+{
+    struct player *player = ctx;
+    while (atomic_load(&player->chunks) < 10)
+        wire_test_sleep_ms(1);
+    player_stop(player);
+    struct weights_server *server = NULL;
+    if (weights_server_open(&server, context, ipc, 1, NULL) == ERR_OK)
+        weights_server_publish(server, 7, weights, SIZE, NULL, NULL);
+    return server;
+}
+
+static void weights_pull_goes_on_after_the_server_was_restarted(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_DEAF_AFTER_10);
+    pthread_t thread;
+    void *server = NULL;
+    assert_int_equal(pthread_create(&thread, NULL, restart_when_deaf, &player), 0);
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err));
+    assert_memory_equal(got, weights, SIZE);
+    pthread_join(thread, &server);
+    assert_int_equal(player.chunks, 10);
+    assert_non_null(server);
+    weights_server_close(server);
+}
+
+static void weights_pull_begins_anew_when_the_version_has_other_bytes(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_OTHER_AFTER_10);
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err));
+    assert_memory_equal(got, weights, SIZE); /* with the bit that the player has flipped */
+    player_stop(&player);
+    assert_int_equal(player.manifests, 2);
+    assert_int_equal(player.chunks, 10 + 21);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(weights_arrive_over_tcp),
+        TEST(weights_arrive_over_ipc),
+        TEST(weights_of_any_size_arrive),
+        TEST(weights_server_keeps_the_newest_versions),
+        TEST(weights_of_another_size_are_refused),
+        TEST(weights_pull_says_that_nobody_answers),
+        TEST(weights_pull_stops_when_told),
+        TEST(weights_pull_waits_for_a_version_that_comes_soon),
+        TEST(weights_with_a_lie_inside_are_refused),
+        TEST(weights_corrupted_on_the_way_are_fetched_again),
+        TEST(weights_pull_goes_on_after_the_server_was_restarted),
+        TEST(weights_pull_begins_anew_when_the_version_has_other_bytes),
+    };
+    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
