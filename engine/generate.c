@@ -369,6 +369,18 @@ uint64_t generator_tokens(const struct generator *g)
     return g->tokens;
 }
 
+uint32_t generator_peek(const struct generator *g, uint64_t tag, const int32_t **ids)
+{
+    for (size_t r = 0; r < g->rows_max; r++) {
+        const struct generate_job *job = g->row[r];
+        if (!job || job->request.tag != tag)
+            continue;
+        *ids = job->ids + job->request.prompt_tokens;
+        return job->tokens;
+    }
+    return 0;
+}
+
 void generator_cancel(struct generator *g)
 {
     for (size_t r = 0; r < g->rows_max; r++) {

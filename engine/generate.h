@@ -78,6 +78,10 @@ size_t generator_step(struct generator *generator,
 /* Tokens produced since the start. */
 uint64_t generator_tokens(const struct generator *generator);
 
+/* How many tokens the request under way with this tag has so far, and where they are (valid
+ * until the next call): for showing text as it grows.  0 where it is not under way. */
+uint32_t generator_peek(const struct generator *generator, uint64_t tag, const int32_t **ids);
+
 /* Drop everything waiting or under way. */
 void generator_cancel(struct generator *generator);
 
