@@ -23,6 +23,7 @@
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
+    X("inspect", cmd_inspect, "explain a safetensors file or a model directory")              \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")
 // clang-format on
 

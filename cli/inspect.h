@@ -11,10 +11,14 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "engine/safetensors.h"
 
 enum err_code inspect_safetensors(const char *path, bool json, struct buf *out, struct err *err);
 
-/* A model directory: its config, its tokenizer, the tensors of each of its files. */
+/* The tensors and how many numbers they hold: rows of a table, or two members of an object. */
+void inspect_put_tensors(const struct safetensors *st, bool json, struct buf *out);
+
+/* A model directory: its config, its tokenizer, its tensors. */
 enum err_code inspect_model(const char *dir, bool json, struct buf *out, struct err *err);
 
 #endif
