@@ -118,6 +118,12 @@ void block_attention_in(const struct block *block, size_t layer, const struct bl
 void block_attention_out(const struct block *block, size_t layer,
                          const struct block_rows *rows);
 
+/* Parts of the above, for the backward pass, which computes them again: y = norm(x) (mean and
+ * r may be NULL), and act (M,F) from up (M,U). */
+void block_norm_forward(const struct block *block, const struct block_norm *norm, float *y,
+                        float *mean, float *r, const float *x, size_t M);
+void block_activate(const struct block *block, float *act, const float *up, size_t M);
+
 /* x (M,C) = embeddings of ids (and of positions, where learned).  Ids were checked. */
 void block_embed(const struct block *block, float *x, const int32_t *ids,
                  const uint32_t *position, size_t M);
