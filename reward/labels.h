@@ -1,0 +1,31 @@
+/*
+ * labels.h -- the reference answers of a run's prompts, from the data set.
+ *
+ * JSON lines {"prompt": text, or "messages": [{"role", "content"}, ...], "label": anything};
+ * blank lines are skipped, prompt i is the i-th of the others.
+ */
+#ifndef REWARD_LABELS_H
+#define REWARD_LABELS_H
+
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define LABELS_FILE_MAX ((size_t)4 << 30) /* bytes of the data set */
+
+struct labels {
+    struct buf text; /* the labels as compact JSON, each NUL-terminated */
+    size_t *at;      /* (n) where in text */
+    size_t n, cap;
+};
+
+/* ERR_FORMAT names file:line and what is wrong there.  The caller ends it with
+ * labels_release, also on failure. */
+enum err_code labels_load(struct labels *labels, const char *path, struct err *err);
+void labels_release(struct labels *labels);
+
+/* JSON text of prompt's label, "null" where it has none; prompt < n.  Valid until release. */
+const char *labels_get(const struct labels *labels, size_t prompt);
+
+#endif

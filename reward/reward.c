@@ -1,0 +1,359 @@
+/* reward.c -- see reward.h. */
+#include "reward/reward.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "engine/model.h"
+#include "reward/frozen.h"
+#include "reward/labels.h"
+#include "reward/texts.h"
+
+struct reward {
+    const struct run_config *config;
+    struct pool *pool;
+    struct tokenizer *tokenizer;
+    struct labels labels;
+    struct frozen *reference;
+    struct scorer *scorer[RUN_SCORERS_MAX];
+    uint32_t vocabulary;
+    uint32_t longest; /* tokens of a sample, at most */
+
+    /* The lease at hand: n sound samples, and of each which item it is and where its
+     * reference log-probs go.  Arrays have WIRE_ITEMS_MAX entries. */
+    struct scorer_sample *samples;
+    uint32_t *item;
+    size_t *logp_at;
+    size_t n;
+    const struct scorer_sample **rollouts;
+    struct scorer_score *scores; /* of one scorer */
+    struct texts texts;
+
+    /* The result. */
+    double *value;        /* (items, scorers) */
+    unsigned char *state; /* (items, scorers) */
+    float *logp;          /* reference, of the rollouts' response tokens */
+    float *packed;        /* the same of the sound samples alone */
+    size_t logp_max;      /* room in both */
+    char why[WIRE_TEXT_MAX];
+};
+
+static enum err_code reward_allocate(struct reward *reward, struct err *err)
+{
+    const size_t n = WIRE_ITEMS_MAX, all = n * reward->config->scorers;
+    reward->samples = calloc(n, sizeof *reward->samples);
+    reward->item = calloc(n, sizeof *reward->item);
+    reward->logp_at = calloc(n, sizeof *reward->logp_at);
+    reward->rollouts = calloc(n, sizeof *reward->rollouts);
+    reward->scores = calloc(n, sizeof *reward->scores);
+    reward->value = calloc(all, sizeof *reward->value);
+    reward->state = calloc(all, sizeof *reward->state);
+    if (!reward->samples || !reward->item || !reward->logp_at || !reward->rollouts ||
+        !reward->scores || !reward->value || !reward->state)
+        return err_set(err, ERR_NOMEM, "out of memory for the reward daemon");
+    return ERR_OK;
+}
+
+/* The policy's shape, and the reference, which must be able to read all it writes. */
+static enum err_code reward_load_reference(struct reward *reward, struct err *err)
+{
+    const struct run_config *c = reward->config;
+    struct model_config policy;
+    enum err_code rc = model_config_read(&policy, c->policy, err);
+    if (rc)
+        return rc;
+    reward->vocabulary = policy.V;
+    reward->longest = c->prompt_tokens_max + c->max_new_tokens;
+    if (reward->longest > policy.T)
+        reward->longest = policy.T;
+    rc = frozen_new(&reward->reference, c->reference, MODEL_HEAD_LM, policy.V, reward->pool,
+                    reward->longest, err);
+    if (rc == ERR_OK && frozen_longest(reward->reference) < reward->longest)
+        rc = err_set(err, ERR_USAGE,
+                     "%s: the reference takes %u tokens, prompts and responses may have %u",
+                     c->reference, frozen_longest(reward->reference), reward->longest);
+    return rc;
+}
+
+static enum err_code reward_load(struct reward *reward, struct err *err)
+{
+    const struct run_config *c = reward->config;
+    struct err why = {0};
+    enum err_code rc = reward_allocate(reward, &why);
+    if (rc == ERR_OK) {
+        reward->pool = pool_new(c->reward_threads, &why);
+        rc = reward->pool ? ERR_OK : why.code;
+    }
+    if (rc == ERR_OK) {
+        reward->tokenizer = tokenizer_load(c->policy, &why);
+        rc = reward->tokenizer ? ERR_OK : why.code;
+    }
+    if (rc == ERR_OK)
+        rc = labels_load(&reward->labels, c->prompts, &why);
+    if (rc == ERR_OK)
+        rc = reward_load_reference(reward, &why);
+    const struct scorer_setup setup = {c, reward->pool, reward->tokenizer, reward->vocabulary};
+    for (uint32_t i = 0; rc == ERR_OK && i < c->scorers; i++)
+        rc = scorer_new(&reward->scorer[i], &c->scorer[i], &setup, &why);
+    return rc ? err_set(err, rc, "%s", why.text) : ERR_OK;
+}
+
+enum err_code reward_new(struct reward **out, const struct run_config *config, struct err *err)
+{
+    struct reward *reward = calloc(1, sizeof *reward);
+    if (!reward)
+        return err_set(err, ERR_NOMEM, "out of memory for the reward daemon");
+    reward->config = config;
+    texts_init(&reward->texts);
+    const enum err_code rc = reward_load(reward, err);
+    if (rc) {
+        reward_free(reward);
+        return rc;
+    }
+    *out = reward;
+    return ERR_OK;
+}
+
+void reward_free(struct reward *reward)
+{
+    if (!reward)
+        return;
+    for (uint32_t i = 0; i < RUN_SCORERS_MAX; i++)
+        scorer_free(reward->scorer[i]);
+    frozen_free(reward->reference);
+    labels_release(&reward->labels);
+    tokenizer_free(reward->tokenizer);
+    pool_free(reward->pool);
+    texts_release(&reward->texts);
+    free(reward->samples);
+    free(reward->item);
+    free(reward->logp_at);
+    free(reward->rollouts);
+    free(reward->scores);
+    free(reward->value);
+    free(reward->state);
+    free(reward->logp);
+    free(reward->packed);
+    free(reward);
+}
+
+/* The first failure of a lease is what its result says in words. */
+static void reward_blame(struct reward *reward, const char *who, const char *why)
+{
+    if (reward->why[0] == '\0')
+        snprintf(reward->why, sizeof reward->why, "%.64s: %.180s", who, why);
+}
+
+/* Is the item one that scorers may see?  Else blame it. */
+static bool reward_item_is_sound(struct reward *reward, const struct wire_item *item,
+                                 const struct scorer_sample *sample)
+{
+    const uint64_t tokens = (uint64_t)item->prompt_tokens + item->response_tokens;
+    char why[SCORER_REASON_MAX] = "";
+    if (item->prompt >= reward->labels.n)
+        snprintf(why, sizeof why, "prompt %" PRIu32 " of a data set of %zu", item->prompt,
+                 reward->labels.n);
+    else if (item->prompt_tokens == 0)
+        snprintf(why, sizeof why, "the prompt is empty");
+    else if (tokens > reward->longest)
+        snprintf(why, sizeof why, "%" PRIu64 " tokens, at most %" PRIu32 " are possible",
+                 tokens, reward->longest);
+    for (uint64_t t = 0; t < tokens && why[0] == '\0'; t++)
+        if (sample->ids[t] < 0 || (uint32_t)sample->ids[t] >= reward->vocabulary)
+            snprintf(why, sizeof why, "token %" PRIu64 " is %d, outside the vocabulary", t,
+                     (int)sample->ids[t]);
+    if (why[0] == '\0')
+        return true;
+    reward_blame(reward, sample->name, why);
+    return false;
+}
+
+/* The sound items of the lease as samples; returns the reference log-probs' number. */
+static size_t reward_take(struct reward *reward, const struct message *lease)
+{
+    const int32_t *ids = lease->frame[0].data;
+    size_t logp_at = 0;
+    reward->n = 0;
+    for (uint32_t i = 0; i < lease->items_n; i++) {
+        const struct wire_item *item = &lease->items[i];
+        const bool rollout = item->kind == WIRE_WORK_ROLLOUT;
+        struct scorer_sample *sample = &reward->samples[reward->n];
+        *sample = (struct scorer_sample){
+            .ids = ids,
+            .prompt_tokens = item->prompt_tokens,
+            .response_tokens = item->response_tokens,
+            .finish = item->finish,
+        };
+        snprintf(sample->name, sizeof sample->name, "%s %" PRIu32 " of %s %" PRIu64,
+                 rollout ? "slot" : "reference", item->b, rollout ? "step" : "prompt", item->a);
+        if (reward_item_is_sound(reward, item, sample)) {
+            sample->label = labels_get(&reward->labels, item->prompt);
+            reward->item[reward->n] = i;
+            reward->logp_at[reward->n++] = logp_at;
+        }
+        ids += (size_t)item->prompt_tokens + item->response_tokens;
+        logp_at += rollout ? item->response_tokens : 0;
+    }
+    return logp_at;
+}
+
+static enum err_code reward_reserve_logp(struct reward *reward, size_t n, struct err *err)
+{
+    if (n <= reward->logp_max)
+        return ERR_OK;
+    float *logp = realloc(reward->logp, n * sizeof *logp);
+    if (logp)
+        reward->logp = logp;
+    float *packed = realloc(reward->packed, n * sizeof *packed);
+    if (packed)
+        reward->packed = packed;
+    if (!logp || !packed)
+        return err_set(err, ERR_NOMEM, "out of memory for %zu reference log-probs", n);
+    reward->logp_max = n;
+    return ERR_OK;
+}
+
+static bool reward_logp_is_sound(const float *logp, size_t n)
+{
+    for (size_t t = 0; t < n; t++)
+        if (!(logp[t] <= 0.0f && logp[t] >= -3.0e38f)) /* false for NaN too */
+            return false;
+    return true;
+}
+
+/* Reference log-probs of the rollouts; samples without sound ones are taken out. */
+static void reward_reference(struct reward *reward, const struct message *lease,
+                             const struct scorer_watch *watch)
+{
+    size_t rollouts = 0;
+    for (size_t i = 0; i < reward->n; i++)
+        if (lease->items[reward->item[i]].kind == WIRE_WORK_ROLLOUT)
+            reward->rollouts[rollouts++] = &reward->samples[i];
+    frozen_logprobs(reward->reference, reward->rollouts, rollouts, reward->config->temperature,
+                    watch, reward->packed);
+
+    const float *logp = reward->packed;
+    size_t kept = 0;
+    for (size_t i = 0; i < reward->n; i++) {
+        const struct scorer_sample *sample = &reward->samples[i];
+        if (lease->items[reward->item[i]].kind == WIRE_WORK_ROLLOUT) {
+            const size_t n = sample->response_tokens;
+            const float *here = logp;
+            logp += n;
+            if (!reward_logp_is_sound(here, n)) {
+                reward_blame(reward, sample->name, "a reference log-prob is not finite");
+                continue;
+            }
+            if (n > 0)
+                memcpy(reward->logp + reward->logp_at[i], here, n * sizeof *here);
+        }
+        reward->samples[kept] = *sample;
+        reward->item[kept++] = reward->item[i];
+    }
+    reward->n = kept;
+}
+
+static void reward_run_scorer(struct reward *reward, uint32_t s,
+                              const struct scorer_watch *watch)
+{
+    const uint32_t scorers = reward->config->scorers;
+    scorer_score(reward->scorer[s], reward->samples, reward->n, watch, reward->scores);
+    for (size_t i = 0; i < reward->n; i++) {
+        const size_t at = (size_t)reward->item[i] * scorers + s;
+        reward->value[at] = reward->scores[i].value;
+        reward->state[at] = (unsigned char)reward->scores[i].state;
+        if (reward->scores[i].state != SCORE_OK)
+            reward_blame(reward, reward->config->scorer[s].name, reward->scores[i].reason);
+    }
+    scorer_watch_progress(watch);
+}
+
+enum err_code reward_score(struct reward *reward, const struct message *lease,
+                           const struct scorer_watch *watch, struct message *result,
+                           struct err *err)
+{
+    assert(lease->type == MESSAGE_SCORE_LEASE && lease->items_n <= WIRE_ITEMS_MAX);
+    const uint32_t scorers = reward->config->scorers;
+    const size_t all = (size_t)lease->items_n * scorers;
+    reward->why[0] = '\0';
+    memset(reward->value, 0, all * sizeof *reward->value);
+    memset(reward->state, WIRE_SCORE_FAILED, all);
+
+    const size_t tokens = reward_take(reward, lease);
+    enum err_code rc = reward_reserve_logp(reward, tokens, err);
+    if (rc)
+        return rc;
+    if (tokens > 0) {
+        memset(reward->logp, 0, tokens * sizeof *reward->logp);
+        reward_reference(reward, lease, watch);
+    }
+    rc = texts_decode(&reward->texts, reward->tokenizer, reward->samples, reward->n, err);
+    if (rc)
+        return rc;
+    for (uint32_t s = 0; s < scorers && !scorer_watch_stopping(watch); s++)
+        reward_run_scorer(reward, s, watch);
+    if (scorer_watch_stopping(watch))
+        return err_set(err, ERR_STATE, "told to stop");
+
+    *result = (struct message){
+        .type = MESSAGE_SCORE_RESULT,
+        .lease = lease->lease,
+        .items = lease->items,
+        .items_n = lease->items_n,
+        .scorers = scorers,
+        .frames_n = 3,
+        .frame = {{reward->value, all * sizeof *reward->value},
+                  {reward->state, all},
+                  {reward->logp, tokens * sizeof *reward->logp}},
+    };
+    memcpy(result->text, reward->why, sizeof result->text);
+    return ERR_OK;
+}
+
+static void reward_progress(void *ctx)
+{
+    worker_progress(ctx);
+}
+
+static bool reward_stopping(void *ctx)
+{
+    return worker_stopping(ctx);
+}
+
+static enum err_code reward_answer(struct reward *reward, struct worker *worker,
+                                   const struct message *lease, struct err *err)
+{
+    const struct scorer_watch watch = {reward_progress, reward_stopping, worker};
+    struct message result;
+    struct err why = {0};
+    worker_set_held(worker, lease->items_n);
+    const enum err_code rc = reward_score(reward, lease, &watch, &result, &why);
+    worker_set_held(worker, 0);
+    if (rc == ERR_STATE)
+        return ERR_OK; /* stopping: the lease goes to another */
+    if (rc) {
+        log_warn("LEASE-BACK", "lease %" PRIu64 ": %s", lease->lease, why.text);
+        return worker_send_failed(worker, lease, why.text, err);
+    }
+    if (result.text[0])
+        log_warn("SCORE-FAILED", "lease %" PRIu64 ": %s", lease->lease, result.text);
+    return worker_send(worker, &result, err);
+}
+
+enum err_code reward_compute(struct worker *worker, void *ctx, struct err *err)
+{
+    struct reward *reward = ctx;
+    struct message lease;
+    pool_thread_init();
+    while (worker_wait_lease(worker, &lease, WORKER_FOREVER)) {
+        const enum err_code rc = reward_answer(reward, worker, &lease, err);
+        message_release(&lease);
+        if (rc)
+            return worker_stopping(worker) ? ERR_OK : rc;
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,45 @@
+/*
+ * reward.h -- the reward daemon: score leases in, scores and reference log-probs out.
+ *
+ *     SCORE_LEASE                    every scorer of the config, in its order    frame 0, 1
+ *     items, ids  ---> samples --->
+ *                                    the reference policy (rollouts only)        frame 2
+ *
+ * The reference log-probs are those of the response tokens at sampling.temperature, bitwise
+ * what an actor with the reference's weights would record.  A score that cannot be had is
+ * failed or timeout in the result.  An item at fault itself (a prompt the data set does not
+ * have, an id outside the vocabulary, too many tokens, a reference log-prob that is not finite)
+ * is shown to no scorer: all its scores are failed and its log-probs are 0.
+ */
+#ifndef REWARD_REWARD_H
+#define REWARD_REWARD_H
+
+#include "base/err.h"
+#include "node/run_config.h"
+#include "node/worker.h"
+#include "reward/scorer.h"
+#include "wire/message.h"
+
+#define REWARD_CAPACITY 256u /* items held at once: one lease in work, the next one waiting */
+
+struct reward;
+
+/* Load the tokenizer, the data set's labels, the scorers and the reference.  The config is
+ * borrowed.  ERR_USAGE where they do not fit together, else the errors of what was read; the
+ * sentence names the file.  The caller frees it with reward_free. */
+enum err_code reward_new(struct reward **out, const struct run_config *config, struct err *err);
+void reward_free(struct reward *reward); /* NULL does nothing */
+
+/*
+ * Score one SCORE_LEASE into *result, a SCORE_RESULT whose items and frames are borrowed from
+ * the reward and the lease until the next call; its text is the first failure.  ERR_STATE
+ * where `watch` said to stop, ERR_NOMEM; *result is unspecified then.
+ */
+enum err_code reward_score(struct reward *reward, const struct message *lease,
+                           const struct scorer_watch *watch, struct message *result,
+                           struct err *err);
+
+/* What the daemon does until worker_stopping: a worker_compute, ctx is the struct reward. */
+enum err_code reward_compute(struct worker *worker, void *ctx, struct err *err);
+
+#endif
