@@ -53,9 +53,9 @@ const float *pass_hidden(const struct pass *pass);
  */
 struct pass_logprob {
     size_t rows;
-    const uint32_t *at;      /* (rows) row of the packed batch, < N */
-    const int32_t *target;   /* (rows) token id */
-    float temperature;       /* > 0 */
+    const uint32_t *at;    /* (rows) row of the packed batch, < N */
+    const int32_t *target; /* (rows) token id */
+    float temperature;     /* > 0 */
 };
 void pass_logprobs(struct pass *pass, const struct pass_logprob *want, float *logp,
                    float *entropy, int32_t *argmax);

@@ -1,0 +1,142 @@
+/* pass_backward.c -- the trunk backwards; see pass.h.  d followed by a name is the gradient
+ * of the loss with respect to it. */
+#include <assert.h>
+#include <string.h>
+
+#include "engine/kernels/attention.h"
+#include "engine/kernels/embedding.h"
+#include "engine/kernels/gelu.h"
+#include "engine/kernels/layernorm.h"
+#include "engine/kernels/rmsnorm.h"
+#include "engine/kernels/rope.h"
+#include "engine/kernels/swiglu.h"
+#include "engine/pass_state.h"
+
+void pass_backward_begin(struct pass *pass, float *grad)
+{
+    assert(pass->training && pass->N > 0 && !pass->grad && grad);
+    assert(pass->block->generation == pass->model->generation);
+    pass->grad = grad;
+    memset(pass->dhidden, 0, pass->N * pass->model->config.C * sizeof(float));
+}
+
+static float *pass_grad(const struct pass *pass, size_t at)
+{
+    return at == BLOCK_NONE ? NULL : pass->grad + at;
+}
+
+/* dx += , and the norm's own gradients. */
+static void pass_norm_backward(const struct pass *pass, const struct block_norm *norm,
+                               float *dx, const float *dy, const float *x, const float *mean,
+                               const float *r)
+{
+    const size_t C = pass->model->config.C;
+    const float *w = pass->model->w + norm->w_at;
+    float *dw = pass_grad(pass, norm->w_at), *db = pass_grad(pass, norm->bias_at);
+    if (pass->model->config.family == MODEL_GPT2)
+        layernorm_backward(pass->pool, dx, dw, db, dy, x, w, mean, r, pass->N, C);
+    else
+        rmsnorm_backward(pass->pool, dx, C, dw, dy, C, x, C, w, r, pass->N, C);
+}
+
+/* The linears whose outputs fill dy side by side, `width` floats a row, and whose input is x:
+ * their gradients, and dx (written). */
+static void pass_linears_backward(const struct pass *pass, const struct block_linear *linear,
+                                  size_t n, float *dx, const float *dy, size_t width,
+                                  const float *x)
+{
+    size_t column = 0;
+    for (size_t i = 0; i < n; column += linear[i].N, i++) {
+        const struct block_linear *one = &linear[i];
+        if (one->bias_at != BLOCK_NONE)
+            gemm_db(pass->pool, pass->grad + one->bias_at, dy + column, width, pass->N, one->N);
+        gemm_dw(pass->pool, pass->grad + one->w_at, one->K, dy + column, width, x, one->K,
+                pass->N, one->N, one->K);
+        gemm_dx(pass->pool, dx, one->K, dy + column, width, pass->model->w + one->w_at, one->K,
+                pass->N, one->N, one->K, i == 0 ? GEMM_SET : GEMM_ADD);
+    }
+}
+
+/* pass->dx: on entry that of the layer's output, on return that of x_mid. */
+static void pass_feed_forward_backward(struct pass *pass, uint32_t l)
+{
+    const struct block *block = pass->block;
+    const struct block_layer *weights = &block->layers[l];
+    const struct pass_layer *layer = &pass->layers[l];
+    const size_t F = pass->model->config.F, U = block->up_width;
+    block_activate(block, pass->act, layer->up, pass->N);
+    pass_linears_backward(pass, &weights->down, 1, pass->dact, pass->dx, weights->down.N,
+                          pass->act);
+    if (pass->model->config.family == MODEL_GPT2)
+        gelu_backward(pass->pool, pass->dup, pass->dact, layer->up, pass->N * F);
+    else
+        swiglu_backward(pass->pool, pass->dup, pass->dup + F, pass->dact, layer->up,
+                        layer->up + F, U, pass->N, F);
+    block_norm_forward(block, &weights->norm2, pass->norm, NULL, NULL, layer->x_mid, pass->N);
+    pass_linears_backward(pass, weights->up, weights->ups, pass->dnorm, pass->dup, U,
+                          pass->norm);
+    /* The residual passes dx on as it is; the norm's part is added to it. */
+    pass_norm_backward(pass, &weights->norm2, pass->dx, pass->dnorm, layer->x_mid, layer->mean2,
+                       layer->r2);
+}
+
+/* From the gradient of the normalized q and k in dqkv to that of the raw ones, in place. */
+static void pass_head_norms_backward(struct pass *pass, uint32_t l)
+{
+    const struct block_layer *weights = &pass->block->layers[l];
+    const struct pass_layer *layer = &pass->layers[l];
+    const struct attention *a = &pass->block->attention;
+    const size_t raw = (a->H + a->G) * a->D, S = pass->block->qkv_width;
+    for (size_t n = 0; n < pass->N; n++) {
+        memcpy(pass->dqk + n * raw, pass->dqkv + n * S, raw * sizeof(float));
+        memset(pass->dqkv + n * S, 0, raw * sizeof(float));
+    }
+    for (size_t h = 0; h < a->H + a->G; h++) {
+        const size_t at = h < a->H ? weights->q_norm_at : weights->k_norm_at;
+        rmsnorm_backward(pass->pool, pass->dqkv + h * a->D, S, pass->grad + at,
+                         pass->dqk + h * a->D, raw, layer->qk_raw + h * a->D, raw,
+                         pass->model->w + at, layer->r_qk + h * pass->N, pass->N, a->D);
+    }
+}
+
+/* pass->dx: on entry that of x_mid, on return that of the layer's input. */
+static void pass_attention_backward(struct pass *pass, uint32_t l)
+{
+    const struct block *block = pass->block;
+    const struct block_layer *weights = &block->layers[l];
+    const struct pass_layer *layer = &pass->layers[l];
+    const struct attention *a = &block->attention;
+    const size_t k = a->H * a->D, v = k + a->G * a->D;
+    pass_linears_backward(pass, &weights->out, 1, pass->datt, pass->dx, weights->out.N,
+                          layer->att);
+    attention_backward(pass->pool, a, pass->dqkv, pass->dqkv + k, pass->dqkv + v, pass->datt,
+                       layer->qkv, layer->qkv + k, layer->qkv + v, layer->att, layer->lse,
+                       pass->batch.offset, pass->batch.seqs);
+    if (block->cos_table)
+        rope_backward(pass->pool, pass->dqkv, block->qkv_width, pass->position,
+                      block->cos_table, block->sin_table, pass->N, a->H + a->G, a->D);
+    if (weights->q_norm_at != BLOCK_NONE)
+        pass_head_norms_backward(pass, l);
+    block_norm_forward(block, &weights->norm1, pass->norm, NULL, NULL, layer->x, pass->N);
+    pass_linears_backward(pass, weights->qkv, weights->qkvs, pass->dnorm, pass->dqkv,
+                          block->qkv_width, pass->norm);
+    pass_norm_backward(pass, &weights->norm1, pass->dx, pass->dnorm, layer->x, layer->mean1,
+                       layer->r1);
+}
+
+void pass_backward_end(struct pass *pass)
+{
+    assert(pass->grad);
+    const struct model_config *c = &pass->model->config;
+    memset(pass->dx, 0, pass->N * c->C * sizeof(float));
+    pass_norm_backward(pass, &pass->block->final, pass->dx, pass->dhidden, pass->x_last,
+                       pass->mean, pass->r);
+    for (uint32_t l = c->L; l-- > 0;) {
+        pass_feed_forward_backward(pass, l);
+        pass_attention_backward(pass, l);
+    }
+    embedding_backward(pass->pool, pass->grad + pass->block->wte_at,
+                       pass_grad(pass, pass->block->wpe_at), pass->dx, pass->batch.ids,
+                       pass->position, pass->N, c->C);
+    pass->grad = NULL;
+}

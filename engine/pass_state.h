@@ -1,0 +1,62 @@
+/*
+ * pass_state.h -- what a pass holds; for engine/pass*.c only.
+ *
+ * Kept for backward: of each layer what a product or the attention made.  What an elementwise
+ * function or a norm made of it is computed again.
+ */
+#ifndef ENGINE_PASS_STATE_H
+#define ENGINE_PASS_STATE_H
+
+#include "base/arena.h"
+#include "engine/block.h"
+#include "engine/kernels/logprob.h"
+#include "engine/pass.h"
+
+/* Rows of logits that exist at a time: enough to repay reading the head's weights, few enough
+ * to be memory that one can spare. */
+#define PASS_CHUNK_BYTES (64u << 20)
+#define PASS_CHUNK_MIN   16u
+#define PASS_CHUNK_MAX   256u
+
+struct pass_layer {
+    float *x;          /* (N,C) as it enters */
+    float *x_mid;      /* (N,C) after attention */
+    float *qkv;        /* (N,S) rotated */
+    float *qk_raw;     /* (N,(H+G)D) or NULL */
+    float *r_qk;       /* (H+G,N) or NULL */
+    float *att;        /* (N,H*D) */
+    float *lse;        /* (N,H) */
+    float *up;         /* (N,U) */
+    float *mean1, *r1; /* (N); means NULL without LayerNorm */
+    float *mean2, *r2;
+};
+
+struct pass {
+    const struct model *model;
+    struct pool *pool;
+    struct block *block;
+    size_t tokens_max;
+    bool training;
+
+    struct pass_batch batch; /* of the last forward pass */
+    size_t N;
+    struct pass_layer *layers; /* (L); without training all the same */
+    float *x_last;             /* (N,C) after the last layer */
+    float *hidden;             /* (N,C) */
+    float *mean, *r;           /* (N) of the final norm */
+    float *norm, *act;         /* (N,C), (N,F) scratch */
+    uint32_t *position;        /* (N) */
+
+    size_t chunk;                        /* rows of logits at a time */
+    float *chunk_hidden, *chunk_dhidden; /* (chunk,C) */
+    float *logits;                       /* (chunk, V or labels) */
+    struct logprob *logprob;             /* (chunk) */
+
+    float *grad;    /* the caller's; NULL outside a backward pass */
+    float *dhidden; /* (N,C) */
+    float *dx;      /* (N,C) of the residual stream */
+    float *dnorm, *dqkv, *datt, *dqk, *dup, *dact; /* as their namesakes */
+    struct arena arena;
+};
+
+#endif
