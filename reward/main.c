@@ -1,0 +1,34 @@
+/* main.c -- rlhf-reward: load scorers and reference, then score leases until told to stop. */
+#include "base/log.h"
+#include "node/daemon.h"
+#include "reward/reward.h"
+
+int main(int argc, char **argv)
+{
+    static struct run_config config; /* too large for a stack */
+    struct daemon_options options;
+    const int status = daemon_begin(argc, argv, "reward", &options, &config);
+    if (status >= 0)
+        return status;
+
+    struct err err = {0};
+    struct wire_context *context = NULL;
+    struct reward *reward = NULL;
+    enum err_code rc = wire_context_new(&context, &err);
+    if (rc == ERR_OK)
+        rc = reward_new(&reward, &config, &err);
+    if (rc == ERR_OK) {
+        struct worker_options worker = {
+            .role = WIRE_ROLE_REWARD,
+            .name = options.name,
+            .control_endpoint = options.control,
+            .capacity = REWARD_CAPACITY,
+        };
+        run_config_hash(&config, &worker.config_hash);
+        log_info("START", "%u scorers, reference %s", config.scorers, config.reference);
+        rc = worker_run(context, &worker, reward_compute, reward, &err);
+    }
+    reward_free(reward);
+    wire_context_free(context);
+    return daemon_end(rc, &err);
+}
