@@ -1,0 +1,16 @@
+/*
+ * report.h -- a finished or running run as one HTML file that needs no network.
+ *
+ * Everything in it comes from the ledger (coordinator/ledger.h) and the resolved config:
+ * numbers first and last, a chart a quantity over steps, some responses of the last step, the
+ * config.
+ */
+#ifndef CLI_REPORT_H
+#define CLI_REPORT_H
+
+#include "base/err.h"
+
+/* Write RUN/report.html atomically.  Errors name the file; ERR_UNAVAILABLE without a ledger. */
+enum err_code report_write(const char *run_dir, struct err *err);
+
+#endif

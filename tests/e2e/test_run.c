@@ -1,0 +1,460 @@
+/*
+ * test_run.c -- whole runs: `rlhf run` starts four kinds of process, which train a tiny model.
+ *
+ * The oracle is the promise of docs/ARCHITECTURE.md: the SHA-256 of the final weights is that
+ * of the undisturbed run, whatever is killed and however many workers there are.  A run with
+ * another seed must give another hash, so that the comparison can fail.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "cli/world.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "tests/test.h"
+
+#define RUN_DEADLINE_MS 120000u
+
+extern char **environ;
+
+static char dir[64]; /* the test's own */
+static char plain_sha[HASH_HEX_BYTES];
+
+/* --- a small world to run in ---------------------------------------------------------- */
+
+static void write_text(const char *name, const char *text)
+{
+    char path[FILE_PATH_MAX];
+    check_ok(file_join(path, dir, name, &err));
+    check_ok(file_write(path, text, strlen(text), &err));
+}
+
+static void write_model(void)
+{
+    char path[FILE_PATH_MAX];
+    struct buf text, json;
+    struct world world;
+    check_ok(world_init(&world, &err));
+    buf_init(&text, 1 << 20);
+    buf_init(&json, 1 << 20);
+    for (size_t i = 0; i < world.items_n; i += 7) {
+        world_prompt(&world.items[i], &text);
+        world_answer(&world.items[i], WORLD_polite, 0, &text);
+    }
+    check_ok(world_tokenizer(text.data, text.len, 300, &json, &err));
+    check_ok(file_join(path, dir, "model", &err));
+    check_ok(file_make_dir(path, &err));
+    write_text("model/tokenizer.json", json.data);
+
+    struct err why = {0};
+    struct tokenizer *tokenizer = tokenizer_load(path, &why);
+    if (!tokenizer)
+        fail_msg("%s", why.text);
+    const struct model_config config = {
+        .family = MODEL_LLAMA,
+        .model_type = "llama",
+        .V = tokenizer_vocabulary(tokenizer),
+        .C = 32,
+        .L = 2,
+        .H = 4,
+        .G = 2,
+        .D = 8,
+        .F = 64,
+        .T = 96,
+        .norm_eps = 1e-5f,
+        .tied = true,
+        .rope_theta = 10000,
+        .bos = -1,
+        .eos = 0,
+        .pad = -1,
+    };
+    struct model *model = model_new(&config, &why);
+    if (!model)
+        fail_msg("%s", why.text);
+    model_init_random(model, 1, 0.3f);
+    check_ok(model_save(model, path, &err));
+    model_free(model);
+    tokenizer_free(tokenizer);
+    world_release(&world);
+    buf_release(&text);
+    buf_release(&json);
+}
+
+static void write_prompts(void)
+{
+    struct world world;
+    struct buf lines, prompt;
+    check_ok(world_init(&world, &err));
+    buf_init(&lines, 1 << 20);
+    buf_init(&prompt, 1 << 12);
+    for (size_t i = 0; i < 24; i++) {
+        buf_clear(&prompt);
+        world_prompt(&world.items[i], &prompt);
+        buf_puts(&lines, "{\"prompt\": ");
+        buf_json_string(&lines, prompt.data, prompt.len);
+        buf_puts(&lines, "}\n");
+    }
+    write_text("prompts.jsonl", lines.data);
+    write_text("words.txt", "a\ni\nthe\nis\nyou\no\ne\n");
+    buf_release(&lines);
+    buf_release(&prompt);
+    world_release(&world);
+}
+
+static int make_world(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/rlhf-e2e-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    write_model();
+    write_prompts();
+    write_text(
+        "run.yaml",
+        "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
+        "model:\n  policy: model\n"
+        "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
+        "pipeline:\n  lag: 1\n  batch: 8\n"
+        "sampling:\n  max_new_tokens: 16\n"
+        "reward:\n  references: 2\n  scorers:\n"
+        "    - name: words\n      kind: words\n      words: words.txt\n"
+        "    - name: length\n      kind: length\n      min_tokens: 4\n      max_tokens: 12\n"
+        "ppo:\n  epochs: 2\n  minibatches: 2\n  micro_tokens: 128\n"
+        "optimizer:\n  lr: 1.0e-3\n  critic_lr: 1.0e-3\n"
+        "checkpoint:\n  every: 3\n"
+        "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
+    return 0;
+}
+
+static int remove_world(void **state)
+{
+    (void)state;
+    return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
+}
+
+/* --- starting, killing, waiting --------------------------------------------------------- */
+
+struct run {
+    pid_t pid;
+    char dir[FILE_PATH_MAX];
+};
+
+static struct run run_start(const char *name, const char *const *overrides)
+{
+    struct run run;
+    char config[FILE_PATH_MAX], log[FILE_PATH_MAX + 8], where[FILE_PATH_MAX + 16];
+    snprintf(run.dir, sizeof run.dir, "%s/%s", dir, name);
+    snprintf(config, sizeof config, "%s/run.yaml", dir);
+    snprintf(log, sizeof log, "%s.out", run.dir);
+    snprintf(where, sizeof where, "run.dir=%s", run.dir);
+    const char *argv[16] = {RLHF_BIN "/rlhf", "run", config, where};
+    for (size_t i = 0; overrides && overrides[i]; i++)
+        argv[4 + i] = overrides[i];
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    assert_int_equal(
+        posix_spawn(&run.pid, argv[0], &actions, NULL, (char *const *)argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    return run;
+}
+
+static void nap(long ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+static void run_show(const struct run *run)
+{
+    static const char *const names[] = {".out", "/run.log"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char path[FILE_PATH_MAX + 16];
+        struct buf text;
+        buf_init(&text, 1 << 24);
+        snprintf(path, sizeof path, "%s%s", run->dir, names[i]);
+        if (file_read(path, &text, NULL) == ERR_OK)
+            fprintf(stderr, "--- %s\n%s\n", path,
+                    text.len > 4000 ? text.data + text.len - 4000 : text.data);
+        buf_release(&text);
+    }
+}
+
+/* The exit status; a run that does not end in time is killed and fails the test. */
+static int run_wait(const struct run *run)
+{
+    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    int status = 0;
+    while (waitpid(run->pid, &status, WNOHANG) == 0) {
+        if (clock_mono_ms() > deadline) {
+            kill(run->pid, SIGTERM);
+            nap(3000);
+            kill(run->pid, SIGKILL);
+            waitpid(run->pid, &status, 0);
+            run_show(run);
+            fail_msg("%s did not end within %u ms", run->dir, RUN_DEADLINE_MS);
+        }
+        nap(20);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static uint64_t run_steps_done(const struct run *run)
+{
+    char path[FILE_PATH_MAX + 32];
+    struct buf text;
+    buf_init(&text, 1 << 24);
+    uint64_t lines = 0;
+    snprintf(path, sizeof path, "%s/progress.jsonl", run->dir);
+    if (file_read(path, &text, NULL) == ERR_OK)
+        for (size_t i = 0; i < text.len; i++)
+            lines += text.data[i] == '\n';
+    buf_release(&text);
+    return lines;
+}
+
+static void run_wait_for_steps(const struct run *run, uint64_t steps)
+{
+    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    while (run_steps_done(run) < steps && clock_mono_ms() < deadline &&
+           waitpid(run->pid, NULL, WNOHANG) == 0)
+        nap(5);
+    assert_true(run_steps_done(run) >= steps);
+}
+
+/* The process of that program that works for this run: its command line names both. */
+static pid_t run_find(const struct run *run, const char *program)
+{
+    DIR *proc = opendir("/proc");
+    pid_t found = 0;
+    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
+        char path[64], line[4096];
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
+        FILE *file = fopen(path, "r");
+        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
+        if (file)
+            fclose(file);
+        for (size_t i = 0; i < n; i++)
+            line[i] = line[i] ? line[i] : ' ';
+        line[n] = '\0';
+        if (strstr(line, program) && strstr(line, run->dir) && strstr(line, "--supervised"))
+            found = (pid_t)strtol(entry->d_name, NULL, 10);
+    }
+    closedir(proc);
+    return found;
+}
+
+static void run_kill(const struct run *run, const char *program)
+{
+    const pid_t pid = run_find(run, program);
+    assert_true(pid > 0);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+}
+
+static void run_sha(const struct run *run, char hex[HASH_HEX_BYTES])
+{
+    char path[FILE_PATH_MAX + 32];
+    struct hash hash;
+    snprintf(path, sizeof path, "%s/final/model.safetensors", run->dir);
+    check_ok(hash_file_sha256(&hash, path, &err));
+    hash_hex(&hash, hex);
+}
+
+static void finish(const struct run *run, char sha[HASH_HEX_BYTES])
+{
+    const int status = run_wait(run);
+    if (status != 0)
+        run_show(run);
+    assert_int_equal(status, 0);
+    run_sha(run, sha);
+}
+
+static void expect_plain(const struct run *run)
+{
+    char sha[HASH_HEX_BYTES];
+    finish(run, sha);
+    assert_string_equal(sha, plain_sha);
+}
+
+/* The greatest |actor - learner| log-prob of any step: the last line tells. */
+static void expect_no_logp_difference(const struct run *run)
+{
+    char path[FILE_PATH_MAX + 32];
+    struct buf text;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s/progress.jsonl", run->dir);
+    check_ok(file_read(path, &text, &err));
+    const char *from = text.data, *line;
+    size_t n, lines = 0;
+    while (file_next_line(&from, text.data + text.len, &line, &n)) {
+        double diff = -1;
+        struct err why = {0};
+        json_t *json = json_parse(line, n, path, &why);
+        assert_non_null(json);
+        check_ok(json_get_double(json, "logp_diff_max", 0, 1e9, &diff, path, &err));
+        assert_true(diff == 0.0);
+        json_decref(json);
+        lines++;
+    }
+    assert_int_equal(lines, 10);
+    buf_release(&text);
+}
+
+/* --- the promises ------------------------------------------------------------------------ */
+
+static void run_ends_with_a_model(void **state)
+{
+    (void)state;
+    const struct run run = run_start("plain", NULL);
+    finish(&run, plain_sha);
+    expect_no_logp_difference(&run);
+    char path[FILE_PATH_MAX + 8];
+    struct err err = {0};
+    snprintf(path, sizeof path, "%s/final", run.dir);
+    struct model *model = model_load(path, &err);
+    if (!model)
+        fail_msg("%s", err.text);
+    model_free(model);
+}
+
+static void run_with_the_same_seed_has_the_same_weights(void **state)
+{
+    (void)state;
+    const struct run run = run_start("again", NULL);
+    expect_plain(&run);
+    const char *const other_seed[] = {"run.seed=4", NULL};
+    const struct run other = run_start("other", other_seed);
+    char sha[HASH_HEX_BYTES];
+    finish(&other, sha);
+    assert_string_not_equal(sha, plain_sha);
+}
+
+static void run_does_not_depend_on_how_many_work(void **state)
+{
+    (void)state;
+    const char *const many[] = {"workers.actors=3", "workers.rewards=2",
+                                "workers.learner_threads=2", "workers.actor_rows=3", NULL};
+    const struct run run = run_start("many", many);
+    expect_plain(&run);
+}
+
+static void run_survives_kill(const char *program)
+{
+    char name[64];
+    snprintf(name, sizeof name, "kill-%s", program);
+    const struct run run = run_start(name, NULL);
+    run_wait_for_steps(&run, 2);
+    run_kill(&run, program);
+    run_wait_for_steps(&run, 5);
+    run_kill(&run, program);
+    expect_plain(&run);
+}
+
+static void run_survives_a_killed_actor(void **state)
+{
+    (void)state;
+    run_survives_kill("rlhf-actor");
+}
+
+static void run_survives_a_killed_reward_process(void **state)
+{
+    (void)state;
+    run_survives_kill("rlhf-reward");
+}
+
+static void run_survives_a_killed_learner(void **state)
+{
+    (void)state;
+    run_survives_kill("rlhf-learner");
+}
+
+static void run_survives_a_killed_coordinator(void **state)
+{
+    (void)state;
+    run_survives_kill("rlhf-coordinator");
+}
+
+static void run_that_was_interrupted_goes_on(void **state)
+{
+    (void)state;
+    struct run run = run_start("interrupted", NULL);
+    run_wait_for_steps(&run, 4);
+    kill(run.pid, SIGTERM);
+    assert_int_equal(run_wait(&run), 75);
+    assert_int_equal(run_find(&run, "rlhf-"), 0); /* nothing is left behind */
+    run = run_start("interrupted", NULL);
+    expect_plain(&run);
+}
+
+static void run_takes_every_lag_and_estimator(void **state)
+{
+    (void)state;
+    const char *const cases[][6] = {
+        {"pipeline.lag=0", NULL},
+        {"pipeline.lag=2", NULL},
+        {"ppo.estimator=grpo", "pipeline.samples_per_prompt=4", "kl.place=loss",
+         "kl.estimator=k3", NULL},
+        {"ppo.estimator=rloo", "pipeline.samples_per_prompt=2", "reward.shaper=none", NULL},
+        {"ppo.estimator=reinforce++", "reward.shaper=centered", NULL},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char name[32], sha[HASH_HEX_BYTES];
+        snprintf(name, sizeof name, "case-%zu", i);
+        const struct run run = run_start(name, cases[i]);
+        finish(&run, sha);
+        expect_no_logp_difference(&run);
+        assert_string_not_equal(sha, plain_sha);
+    }
+}
+
+static void run_refuses_a_broken_model_with_one_sentence(void **state)
+{
+    (void)state;
+    char broken[FILE_PATH_MAX];
+    snprintf(broken, sizeof broken, "%s/broken", dir);
+    check_ok(file_make_dir(broken, &err));
+    write_text("broken/config.json", "{\"model_type\": \"llama\"}");
+    char policy[FILE_PATH_MAX + 16];
+    snprintf(policy, sizeof policy, "model.policy=%s", broken);
+    const char *const overrides[] = {policy, NULL};
+    const struct run run = run_start("refused", overrides);
+    assert_int_equal(run_wait(&run), 65);
+    char path[FILE_PATH_MAX + 8];
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    snprintf(path, sizeof path, "%s.out", run.dir);
+    check_ok(file_read(path, &text, &err));
+    assert_non_null(strstr(text.data, "broken/config.json"));
+    buf_release(&text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(run_ends_with_a_model),
+        cmocka_unit_test(run_with_the_same_seed_has_the_same_weights),
+        cmocka_unit_test(run_does_not_depend_on_how_many_work),
+        cmocka_unit_test(run_survives_a_killed_actor),
+        cmocka_unit_test(run_survives_a_killed_reward_process),
+        cmocka_unit_test(run_survives_a_killed_learner),
+        cmocka_unit_test(run_survives_a_killed_coordinator),
+        cmocka_unit_test(run_that_was_interrupted_goes_on),
+        cmocka_unit_test(run_takes_every_lag_and_estimator),
+        cmocka_unit_test(run_refuses_a_broken_model_with_one_sentence),
+    };
+    return cmocka_run_group_tests_name("e2e/run", tests, make_world, remove_world);
+}
