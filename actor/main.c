@@ -1,0 +1,34 @@
+/* main.c -- rlhf-actor: load the policy, then serve generate leases until told to stop. */
+#include "actor/actor.h"
+#include "base/log.h"
+#include "node/daemon.h"
+
+int main(int argc, char **argv)
+{
+    static struct run_config config; /* too large for a stack */
+    struct daemon_options options;
+    const int status = daemon_begin(argc, argv, "actor", &options, &config);
+    if (status >= 0)
+        return status;
+
+    struct err err = {0};
+    struct wire_context *context = NULL;
+    struct actor *actor = NULL;
+    enum err_code rc = wire_context_new(&context, &err);
+    if (rc == ERR_OK)
+        rc = actor_new(&actor, &config, context, &err);
+    if (rc == ERR_OK) {
+        struct worker_options worker = {
+            .role = WIRE_ROLE_ACTOR,
+            .name = options.name,
+            .control_endpoint = options.control,
+            .capacity = 2 * config.actor_rows, /* a batch, and the next one waiting */
+        };
+        run_config_hash(&config, &worker.config_hash);
+        log_info("START", "policy %s", config.policy);
+        rc = worker_run(context, &worker, actor_compute, actor, &err);
+    }
+    actor_free(actor);
+    wire_context_free(context);
+    return daemon_end(rc, &err);
+}

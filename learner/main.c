@@ -1,0 +1,40 @@
+/* main.c -- rlhf-learner: load the newest checkpoint, then train until told to stop. */
+#include "base/log.h"
+#include "learner/learner.h"
+#include "node/daemon.h"
+
+int main(int argc, char **argv)
+{
+    static struct run_config config; /* too large for a stack */
+    struct daemon_options options;
+    const int status = daemon_begin(argc, argv, "learner", &options, &config);
+    if (status >= 0)
+        return status;
+
+    struct err err = {0};
+    struct wire_context *context = NULL;
+    struct learner *learner = NULL;
+    enum err_code rc = wire_context_new(&context, &err);
+    if (rc == ERR_OK && options.bulk[0] == '\0')
+        rc = err_set(&err, ERR_USAGE, "no bulk endpoint: give --bulk, or endpoints.bulk in %s",
+                     options.config_path);
+    if (rc == ERR_OK)
+        rc = learner_new(&learner, &config, context, options.bulk, &err);
+    if (rc == ERR_OK) {
+        struct worker_options worker = {
+            .role = WIRE_ROLE_LEARNER,
+            .name = options.name,
+            .control_endpoint = options.control,
+            .capacity = WIRE_ITEMS_MAX,
+            .bulk_endpoint = weights_server_endpoint(learner->server),
+            .has_weights = true,
+            .version = learner->version,
+            .weights_hash = learner->weights_hash,
+        };
+        run_config_hash(&config, &worker.config_hash);
+        rc = worker_run(context, &worker, learner_compute, learner, &err);
+    }
+    learner_free(learner);
+    wire_context_free(context);
+    return daemon_end(rc, &err);
+}
