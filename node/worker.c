@@ -36,7 +36,9 @@ struct worker {
     void (*on_stopped)(void *ctx);
 
     /* the loop thread's */
-    uv_async_t wake;
+    uv_async_t wake;  /* by compute */
+    uv_async_t stop;  /* by worker_stop alone: nothing may be freed before it was sent */
+    unsigned handles; /* of these two, open */
     struct loop_timer *tick;
     struct loop_socket *socket; /* NULL: none in this state */
     enum worker_state state;    /* CONNECTING, READY or BACKOFF, until STOPPED */
@@ -340,9 +342,11 @@ static void worker_tick_session(struct worker *w, uint64_t now_ms)
     }
 }
 
-static void worker_on_wake_closed(uv_handle_t *handle)
+static void worker_on_closed(uv_handle_t *handle)
 {
     struct worker *w = handle->data;
+    if (--w->handles > 0)
+        return;
     worker_set_state(w, WORKER_STOPPED);
     if (w->on_stopped)
         w->on_stopped(w->ctx);
@@ -364,7 +368,8 @@ static void worker_finish(struct worker *w)
     loop_timer_close(w->tick);
     w->tick = NULL;
     worker_set_state(w, WORKER_STOPPING);
-    uv_close((uv_handle_t *)&w->wake, worker_on_wake_closed);
+    uv_close((uv_handle_t *)&w->wake, worker_on_closed);
+    uv_close((uv_handle_t *)&w->stop, worker_on_closed);
 }
 
 static void worker_step(struct worker *w)
@@ -391,6 +396,13 @@ static void worker_on_tick(void *ctx)
 static void worker_on_wake(uv_async_t *wake)
 {
     worker_step(wake->data);
+}
+
+static void worker_on_stop(uv_async_t *stop)
+{
+    struct worker *w = stop->data;
+    mailbox_stop(&w->mailbox, false);
+    worker_step(w);
 }
 
 static void *worker_thread(void *ctx)
@@ -451,7 +463,9 @@ static void worker_free(struct worker *w)
 
 static void worker_on_failed_open(uv_handle_t *handle)
 {
-    worker_free(handle->data);
+    struct worker *w = handle->data;
+    if (--w->handles == 0)
+        worker_free(w);
 }
 
 static enum err_code worker_check_options(const struct worker_options *options, struct err *err)
@@ -489,13 +503,16 @@ enum err_code worker_open(struct worker **out, uv_loop_t *loop, struct wire_cont
         worker_free(w);
         return err_set(err, ERR_IO, "cannot watch a worker: %s", uv_strerror(status));
     }
-    w->wake.data = w;
+    uv_async_init(loop, &w->stop, worker_on_stop); /* the loop's eventfd exists: cannot fail */
+    w->wake.data = w->stop.data = w;
+    w->handles = 2;
     rc = loop_timer_open(&w->tick, loop, 0, WORKER_TICK_MS, worker_on_tick, w, err);
     if (!rc && worker_start_thread(w) != 0)
         rc = err_set(err, ERR_IO, "cannot start the compute thread of %s", w->name);
     if (rc) {
         loop_timer_close(w->tick);
         uv_close((uv_handle_t *)&w->wake, worker_on_failed_open);
+        uv_close((uv_handle_t *)&w->stop, worker_on_failed_open);
         return rc;
     }
     *out = w;
@@ -541,8 +558,7 @@ enum err_code worker_run(struct wire_context *context, const struct worker_optio
 
 void worker_stop(struct worker *worker)
 {
-    mailbox_stop(&worker->mailbox, false);
-    uv_async_send(&worker->wake);
+    uv_async_send(&worker->stop);
 }
 
 bool worker_wait_lease(struct worker *worker, struct message *lease, int64_t timeout_ms)

@@ -96,8 +96,8 @@ enum err_code worker_open(struct worker **out, uv_loop_t *loop, struct wire_cont
  * its memory goes when the loop has had another turn (loop_release). */
 enum err_code worker_close(struct worker *worker, struct err *err);
 
-/* Ask it to stop; from any thread.  Compute sees worker_stopping; when it has returned, the
- * last results are flushed and BYE is said. */
+/* Ask it to stop; from any thread, but not once worker_close may have been called.  Compute
+ * sees worker_stopping; when it has returned, the last results are flushed and BYE is said. */
 void worker_stop(struct worker *worker);
 
 /*

@@ -143,7 +143,7 @@ static void message_encode_session(const struct message *m, struct message_encod
         b->seq = m->ack_seq;
         break;
     }
-    default: assert(!"not a message of the session");
+    default: assert(false); /* not a message of the session */
     }
 }
 
@@ -180,7 +180,7 @@ static void message_encode_lease(const struct message *m, struct message_encodin
         b->last = m->last;
         break;
     }
-    default: assert(!"not a lease");
+    default: assert(false); /* not a lease */
     }
 }
 
@@ -221,7 +221,7 @@ static void message_encode_result(const struct message *m, struct message_encodi
         b->reason = message_encode_text(m->text);
         break;
     }
-    default: assert(!"not a result");
+    default: assert(false); /* not a result */
     }
 }
 
@@ -253,7 +253,7 @@ static void message_encode_weights(const struct message *m, struct message_encod
         b->index = m->chunk_index;
         break;
     }
-    default: assert(!"not a message of the weights");
+    default: assert(false); /* not a message of the weights */
     }
 }
 
