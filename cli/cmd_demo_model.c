@@ -1,0 +1,163 @@
+/* cmd_demo_model.c -- `rlhf demo model`: the built-in world and a model taught
+ * on it. */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/publish.h"
+#include "cli/sft.h"
+#include "cli/sft_display.h"
+#include "cli/world.h"
+
+struct demo_model {
+    const char *out;
+    uint64_t seed, epochs, threads;
+
+    struct pool *pool;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct sft_data data;
+    struct publish publish;
+};
+
+enum { DEMO_ANSWERS = 8, DEMO_TOKENS = 1024 };
+
+static struct model_config demo_model_config(void)
+{
+    return (struct model_config){.family = MODEL_LLAMA,
+                                 .model_type = "llama",
+                                 .head = MODEL_HEAD_LM,
+                                 .V = WORLD_VOCABULARY,
+                                 .C = 64,
+                                 .L = 3,
+                                 .H = 4,
+                                 .G = 2,
+                                 .D = 16,
+                                 .F = 160,
+                                 .T = 128,
+                                 .norm_eps = 1e-5f,
+                                 .tied = true,
+                                 .rope_theta = 10000.0f,
+                                 .rope_scaling = ROPE_DEFAULT,
+                                 .bos = -1,
+                                 .eos = WORLD_END_ID,
+                                 .pad = WORLD_END_ID};
+}
+
+static enum err_code demo_model_open(struct demo_model *d, struct err *err)
+{
+    pool_thread_init();
+    d->pool = pool_new(d->threads, err);
+    if (!d->pool)
+        return err->code;
+    enum err_code rc = publish_begin(&d->publish, d->out, err);
+    if (!rc)
+        rc = world_write(d->publish.dir, d->seed, DEMO_ANSWERS, err);
+    if (rc)
+        return rc;
+    const struct model_config config = demo_model_config();
+    d->model = model_new(&config, err);
+    d->tokenizer = d->model ? tokenizer_load(d->publish.dir, err) : NULL;
+    if (!d->tokenizer)
+        return err->code;
+    model_init_random(d->model, d->seed, 0.05f);
+
+    char path[FILE_PATH_MAX];
+    const struct example_reader reader = {.config = &d->model->config,
+                                          .tokenizer = d->tokenizer,
+                                          .end = true,
+                                          .tokens_max = DEMO_TOKENS};
+    rc = file_join(path, d->publish.dir, "sft.jsonl", err);
+    return rc ? rc : sft_data_read(&d->data, &reader, path, err);
+}
+
+static enum err_code demo_model_run(struct demo_model *d, struct err *err)
+{
+    const struct sft_params params = {
+        .seed = d->seed,
+        .epochs = d->epochs,
+        .step_tokens = DEMO_TOKENS,
+        .micro_tokens = DEMO_TOKENS,
+        .lr = 4e-3,
+        .lr_floor = 0.02,
+        .warmup_steps = 20,
+        .schedule = SCHEDULE_cosine,
+        .grad_clip = 1.0,
+        .held_out = 0.05,
+        .eval_every = 100,
+        .adamw = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.01f}};
+    struct sft_display display;
+    sft_display_init(&display, false);
+    printf("%zu examples, %zu tokens, %zu parameters\n", d->data.n, d->data.ids.n,
+           d->model->params);
+    enum err_code rc =
+        sft_train(d->model, d->pool, &d->data, &params, sft_display_step, &display, err);
+    if (!rc)
+        rc = model_save(d->model, d->publish.dir, err);
+    if (!rc)
+        rc = publish_commit(&d->publish, err);
+    if (!rc)
+        printf("wrote %s; try: rlhf generate --model %s --prompt \"$(printf 'user: "
+               "what colour "
+               "is the frog?\\nbot:')\"\n",
+               d->out, d->out);
+    return rc;
+}
+
+int cmd_demo_model(int argc, char **argv)
+{
+    struct demo_model d = {.seed = 1, .epochs = 8, .threads = 1};
+    const struct cli_option options[] = {
+        {.name = "out",
+         .kind = CLI_TEXT,
+         .to = &d.out,
+         .arg = "DIR",
+         .help = "the directory to make"},
+        {.name = "seed",
+         .kind = CLI_COUNT,
+         .to = &d.seed,
+         .arg = "S",
+         .help = "same seed, same bits"},
+        {.name = "epochs",
+         .kind = CLI_COUNT,
+         .to = &d.epochs,
+         .arg = "N",
+         .help = "times over the data",
+         .min = 1,
+         .max = 1000},
+        {.name = "threads",
+         .kind = CLI_COUNT,
+         .to = &d.threads,
+         .arg = "N",
+         .help = "threads; they change no bit",
+         .min = 1,
+         .max = POOL_THREADS_MAX},
+    };
+    const struct cli_usage usage = {
+        .words = "demo model",
+        .synopsis = "--out DIR [options]",
+        .about = "Writes the built-in world (see `rlhf help demo data`) and "
+                 "trains a small Llama\n"
+                 "on it from random weights: a complete model directory, in a "
+                 "minute or two, to\n"
+                 "try everything with.\n",
+        .options = options,
+        .options_n = sizeof options / sizeof options[0],
+        .examples = "  rlhf demo model --out demo\n",
+    };
+    const int code = cli_parse(&usage, argc, argv, NULL);
+    if (code != CLI_GO)
+        return code;
+    if (!d.out)
+        return cli_usage_error(&usage, "--out is missing");
+
+    struct err err = {0};
+    enum err_code rc = demo_model_open(&d, &err);
+    if (!rc)
+        rc = demo_model_run(&d, &err);
+    publish_abort(&d.publish);
+    sft_data_release(&d.data);
+    tokenizer_free(d.tokenizer);
+    model_free(d.model);
+    pool_free(d.pool);
+    return rc ? cli_fail(&usage, &err) : 0;
+}
