@@ -105,7 +105,7 @@ static enum err_code demo_model_run(struct demo_model *d, struct err *err)
 
 int cmd_demo_model(int argc, char **argv)
 {
-    struct demo_model d = {.seed = 1, .epochs = 8, .threads = 1};
+    struct demo_model d = {.seed = 1, .epochs = 12, .threads = 1};
     const struct cli_option options[] = {
         {.name = "out",
          .kind = CLI_TEXT,
