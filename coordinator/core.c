@@ -256,7 +256,7 @@ void core_finish(struct core *core, int exit_code, const char *text)
     if (core->finished)
         return;
     snprintf(core->finish_text, sizeof core->finish_text, "%s", text);
-    core_peer_dismiss(core, core->finish_text);
+    core_peer_dismiss(core, exit_code != CORE_EXIT_STOPPED, core->finish_text);
     core->finished = true;
     core->sink(core->user, &(struct core_effect){.kind = CORE_FX_FINISHED,
                                                  .exit_code = exit_code,
@@ -310,7 +310,7 @@ static void core_advance(struct core *core)
     if (!core->finished)
         core_peer_release_acks(core);
     if (core->stopping && core->durable_seq == core->seq)
-        core_finish(core, 0, "stopped");
+        core_finish(core, CORE_EXIT_STOPPED, "stopped: the run can be continued");
 }
 
 static void core_durable_now(struct core *core, uint64_t seq)

@@ -124,6 +124,11 @@ enum core_effect_kind {
 #undef X
 };
 
+/* The run cannot go on, and a restart would not mend it (EX_DATAERR). */
+#define CORE_EXIT_HALT 65
+/* Told to end before it was complete: the same command goes on from here (EX_TEMPFAIL). */
+#define CORE_EXIT_STOPPED 75
+
 /* Pointers are valid until the sink returns. */
 struct core_effect {
     enum core_effect_kind kind;
@@ -134,7 +139,7 @@ struct core_effect {
     enum log_level level;
     const char *id;
     const char *text;
-    int exit_code; /* as in sysexits.h; 0: the run is complete, or was told to end */
+    int exit_code; /* 0 the run is complete; CORE_EXIT_HALT; CORE_EXIT_STOPPED */
 };
 
 /* Takes each effect as it arises, in order.  Must not call the core. */

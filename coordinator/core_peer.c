@@ -82,13 +82,19 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why)
     peer->in_flight = 0;
 }
 
-void core_peer_dismiss(struct core *core, const char *text)
+void core_peer_dismiss(struct core *core, bool for_good, const char *text)
 {
     for (size_t i = 0; i < core->peers_n; i++) {
         struct core_peer *peer = &core->peers[i];
         if (peer->state == CORE_PEER_GONE)
             continue;
-        core_peer_reset(core, peer->address, peer->session, true, text);
+        if (for_good) {
+            core->out = (struct message){.type = MESSAGE_BYE};
+            snprintf(core->out.text, sizeof core->out.text, "%s", text);
+            core_peer_send(core, peer, &core->out);
+        } else { /* another coordinator may come: let them look for it */
+            core_peer_reset(core, peer->address, peer->session, false, text);
+        }
         peer->state = CORE_PEER_GONE;
     }
 }

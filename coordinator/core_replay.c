@@ -120,9 +120,8 @@ static void core_replay_old_step(struct core *core, struct core_batch *batch,
 static bool core_replay_same_sums(const struct record_step *a, const struct record_step *b)
 {
     return a->trained == b->trained && memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
-           memcmp(&a->kl_coef_before, &b->kl_coef_before, sizeof(double)) == 0 &&
-           memcmp(&a->kl_coef_after, &b->kl_coef_after, sizeof(double)) == 0 &&
-           memcmp(&a->reward_shaped_mean, &b->reward_shaped_mean, sizeof(double)) == 0;
+           a->kl_coef_before == b->kl_coef_before && a->kl_coef_after == b->kl_coef_after &&
+           a->reward_shaped_mean == b->reward_shaped_mean;
 }
 
 static enum err_code core_replay_step(struct core *core, const struct record *record,

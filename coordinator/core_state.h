@@ -247,8 +247,8 @@ void core_peer_bad(struct core *core, uint64_t address, const char *text);
 void core_peer_gone(struct core *core, uint64_t address);
 void core_peer_tick(struct core *core);
 void core_peer_release_acks(struct core *core);
-/* Everybody is told not to come back. */
-void core_peer_dismiss(struct core *core, const char *text);
+/* The run is over for everybody, or this coordinator is. */
+void core_peer_dismiss(struct core *core, bool for_good, const char *text);
 /* What came from it is settled once all that was appended by now is durable. */
 void core_peer_owe_ack(struct core *core, struct core_peer *peer);
 void core_peer_send(struct core *core, struct core_peer *peer, struct message *message);

@@ -18,10 +18,10 @@ static bool core_train_same_hash(const struct hash *a, const struct hash *b)
 }
 
 /* Say it, write it down, end the run. */
-static void core_train_halt(struct core *core, int exit_code, const char *text)
+static void core_train_halt(struct core *core, const char *text)
 {
     core_event(core, LOG_LEVEL_ERROR, "HALT", "%s", text);
-    core_finish(core, exit_code, text);
+    core_finish(core, CORE_EXIT_HALT, text);
 }
 
 static void core_train_not_reproducible(struct core *core, const struct core_peer *peer,
@@ -35,7 +35,7 @@ static void core_train_not_reproducible(struct core *core, const struct core_pee
              "not reproducible: step %llu trained again by %s gave weights %.16s..., the "
              "record says %.16s...",
              (unsigned long long)step, peer->name, is, was);
-    core_train_halt(core, err_exit_code(ERR_STATE), text);
+    core_train_halt(core, text);
 }
 
 void core_train_checkpoint(struct core *core, uint64_t version)
@@ -149,7 +149,7 @@ static void core_train_send(struct core *core, struct core_peer *learner,
     if (core_train_payload(core, batch, &core->out, &err) != ERR_OK) {
         char text[WIRE_TEXT_MAX];
         snprintf(text, sizeof text, "step %llu: %.200s", (unsigned long long)step, err.text);
-        core_train_halt(core, err_exit_code(err.code), text);
+        core_train_halt(core, text);
         return;
     }
     struct core_lease *lease = core_lease_issue(core, CORE_LEASE_TRAIN, learner);
@@ -170,7 +170,7 @@ static void core_train_shape(struct core *core)
         return;
     struct err err;
     if (core_shape_batch(core, batch, &err) != ERR_OK)
-        core_train_halt(core, err_exit_code(err.code), err.text);
+        core_train_halt(core, err.text);
 }
 
 void core_train_advance(struct core *core)
@@ -188,7 +188,7 @@ void core_train_advance(struct core *core)
     const bool idle = learner && learner->state == CORE_PEER_LIVE && learner->in_flight == 0;
     if (core->draining && core->checkpoint_version == core->trained &&
         (!learner || learner->in_flight == 0)) {
-        core_finish(core, 0, "drained");
+        core_finish(core, CORE_EXIT_STOPPED, "drained: the run can be continued");
         return;
     }
     if (!idle || core->now_ms < learner->backoff_ms)
@@ -353,5 +353,5 @@ void core_train_lease_failed(struct core *core, struct core_peer *peer,
     char text[WIRE_TEXT_MAX];
     snprintf(text, sizeof text, "%s cannot train step %llu: %.160s", peer->name,
              (unsigned long long)step, reason);
-    core_train_halt(core, err_exit_code(ERR_STATE), text);
+    core_train_halt(core, text);
 }

@@ -12,6 +12,7 @@
  *  RESET            coordinator -> worker   -                       worker says HELLO again
  *  HEARTBEAT        both                    -                       counts as life
  *  BYE              worker -> coordinator   -                       ignored
+ *  BYE              coordinator -> worker   -                       the run is over: end
  *  ACK              coordinator -> worker   -                       ignored (seq is a high mark)
  *  GENERATE_LEASE   coordinator -> actor    prompt ids              worker answers anew
  *  GENERATE_RESULT  actor -> coordinator    ids, log-probs          compared, counted, acked

@@ -176,8 +176,7 @@ static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
 {
     if (message->refused) {
         w->dismissed = true;
-        if (!sim->finished && sim->core)
-            sim_fail(sim, "%s was refused: %s", w->name, message->text);
+        sim_fail(sim, "%s was refused: %s", w->name, message->text);
         return;
     }
     sim_worker_connect(sim, w);
@@ -199,6 +198,8 @@ void sim_worker_receive(struct sim *sim, int worker, const struct message *messa
     }
     if (!w->ready || message->session != w->session)
         return;
+    if (message->type == MESSAGE_BYE)
+        w->dismissed = true;
     if (message->type == MESSAGE_ACK)
         sim_worker_ack(sim, w, message->ack_seq);
     if (message->type == MESSAGE_GENERATE_LEASE || message->type == MESSAGE_SCORE_LEASE ||

@@ -1,0 +1,152 @@
+/* prompts.c -- see prompts.h. */
+#include "coordinator/prompts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "engine/chat.h"
+
+static enum chat_template prompts_template(enum run_template word)
+{
+    switch (word) {
+    case RUN_TEMPLATE_PLAIN: return CHAT_plain;
+    case RUN_TEMPLATE_CHATML: return CHAT_chatml;
+    case RUN_TEMPLATE_LLAMA3: return CHAT_llama3;
+    }
+    return CHAT_plain;
+}
+
+static enum err_code prompts_turns(const json_t *messages, struct chat_turn *turns, size_t *n,
+                                   const char *where, struct err *err)
+{
+    *n = json_array_size(messages);
+    if (*n == 0 || *n > PROMPTS_TURNS)
+        return err_set(err, ERR_FORMAT, "%s: \"messages\" must be a list of 1..%d turns", where,
+                       PROMPTS_TURNS);
+    for (size_t i = 0; i < *n; i++) {
+        const json_t *turn = json_array_get(messages, i);
+        turns[i].role = json_string_value(json_object_get(turn, "role"));
+        turns[i].content = json_string_value(json_object_get(turn, "content"));
+        if (!turns[i].role || !turns[i].content)
+            return err_set(err, ERR_FORMAT,
+                           "%s: messages[%zu] must have \"role\" and \"content\", both text",
+                           where, i);
+    }
+    return ERR_OK;
+}
+
+static enum err_code prompts_push(struct prompts *prompts, struct err *err)
+{
+    if (prompts->n == UINT32_MAX - 1)
+        return err_set(err, ERR_VALUE, "more prompts than can be counted");
+    if (prompts->n + 1 >= prompts->cap) {
+        const uint32_t cap = prompts->cap > UINT32_MAX / 2 ? UINT32_MAX : 2 * prompts->cap;
+        size_t *grown = realloc(prompts->offset, (size_t)cap * sizeof *grown);
+        if (!grown)
+            return err_set(err, ERR_NOMEM, "no memory for %u prompts", (unsigned)cap);
+        prompts->offset = grown;
+        prompts->cap = cap;
+    }
+    prompts->offset[++prompts->n] = prompts->tokens.n;
+    return ERR_OK;
+}
+
+static enum err_code prompts_line(struct prompts *prompts, const struct run_config *config,
+                                  const struct tokenizer *tokenizer, const char *line,
+                                  size_t len, const char *where, struct err *err)
+{
+    json_t *object = json_parse(line, len, where, err);
+    if (!object)
+        return ERR_FORMAT;
+    struct chat_turn turns[PROMPTS_TURNS];
+    size_t n = 0;
+    const json_t *text = json_object_get(object, "prompt");
+    const json_t *messages = json_object_get(object, "messages");
+    enum err_code rc = ERR_OK;
+    if (json_is_string(text) && !messages) {
+        turns[n++] = (struct chat_turn){.role = "user", .content = json_string_value(text)};
+    } else if (messages && !text) {
+        rc = prompts_turns(messages, turns, &n, where, err);
+    } else {
+        rc = err_set(err, ERR_FORMAT,
+                     "%s: either \"prompt\", a text, or \"messages\" is expected", where);
+    }
+    const size_t before = prompts->tokens.n;
+    if (rc == ERR_OK) {
+        struct err why;
+        rc = chat_encode(prompts_template(config->template_), tokenizer, turns, n,
+                         &prompts->tokens, &why);
+        if (rc != ERR_OK)
+            err_set(err, rc, "%s: %.400s", where, why.text);
+    }
+    const size_t tokens = prompts->tokens.n - before;
+    if (rc == ERR_OK && (tokens == 0 || tokens > config->prompt_tokens_max))
+        rc = err_set(err, ERR_VALUE,
+                     "%s: the prompt has %zu tokens: data.prompt_tokens_max allows 1..%u",
+                     where, tokens, (unsigned)config->prompt_tokens_max);
+    if (rc == ERR_OK)
+        rc = prompts_push(prompts, err);
+    json_decref(object);
+    return rc;
+}
+
+static bool prompts_blank(const char *line, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!strchr(" \t\r", line[i]))
+            return false;
+    return true;
+}
+
+enum err_code prompts_load(struct prompts *prompts, const struct run_config *config,
+                           struct err *err)
+{
+    *prompts = (struct prompts){.cap = 1024};
+    struct buf file;
+    buf_init(&file, PROMPTS_FILE_MAX);
+    struct tokenizer *tokenizer = NULL;
+    enum err_code rc = file_read(config->prompts, &file, err);
+    if (rc != ERR_OK)
+        goto out;
+    tokenizer = tokenizer_load(config->policy, err);
+    if (!tokenizer) {
+        rc = err ? err->code : ERR_FORMAT;
+        goto out;
+    }
+    prompts->offset = calloc(prompts->cap, sizeof *prompts->offset);
+    if (!prompts->offset) {
+        rc = err_set(err, ERR_NOMEM, "no memory for the prompts");
+        goto out;
+    }
+    const char *cursor = file.data, *line;
+    size_t len, number = 0;
+    while (rc == ERR_OK && file_next_line(&cursor, file.data + file.len, &line, &len)) {
+        char where[FILE_PATH_MAX + 24];
+        snprintf(where, sizeof where, "%s:%zu", config->prompts, ++number);
+        if (!prompts_blank(line, len))
+            rc = prompts_line(prompts, config, tokenizer, line, len, where, err);
+    }
+    if (rc == ERR_OK && prompts->n == 0)
+        rc = err_set(err, ERR_FORMAT, "%s: there is no prompt in it", config->prompts);
+out:
+    tokenizer_free(tokenizer);
+    buf_release(&file);
+    return rc;
+}
+
+void prompts_release(struct prompts *prompts)
+{
+    tokens_release(&prompts->tokens);
+    free(prompts->offset);
+    *prompts = (struct prompts){0};
+}
+
+struct core_prompts prompts_view(const struct prompts *prompts)
+{
+    return (struct core_prompts){
+        .n = prompts->n, .offset = prompts->offset, .ids = prompts->tokens.ids};
+}

@@ -1,0 +1,38 @@
+/*
+ * prompts.h -- the data set of a run, tokenised once at the start.
+ *
+ * JSON lines: {"prompt": "text"} or {"messages": [{"role": ..., "content": ...}, ...]}, with
+ * "label" and other members ignored here.  Blank lines are skipped; prompt i is the i-th of
+ * the others.  A text prompt is one turn of the user in the run's template.
+ */
+#ifndef COORDINATOR_PROMPTS_H
+#define COORDINATOR_PROMPTS_H
+
+#include "base/err.h"
+#include "coordinator/core.h"
+#include "engine/tokenizer.h"
+#include "node/run_config.h"
+
+#define PROMPTS_FILE_MAX ((size_t)4 << 30) /* bytes of the data set */
+#define PROMPTS_TURNS    64                /* of one conversation */
+
+struct prompts {
+    struct tokens tokens; /* ids of all, one after the other */
+    size_t *offset;       /* [n + 1] */
+    uint32_t n, cap;
+};
+
+/*
+ * Read data.prompts with the tokenizer of model.policy.  ERR_FORMAT and ERR_VALUE name
+ * file:line and what is wrong there: no JSON, no prompt, more than data.prompt_tokens_max
+ * tokens, not UTF-8; also where there is no prompt at all.  The caller ends it with
+ * prompts_release, also on failure.
+ */
+enum err_code prompts_load(struct prompts *prompts, const struct run_config *config,
+                           struct err *err);
+void prompts_release(struct prompts *prompts);
+
+/* As the core wants them; valid until prompts_release. */
+struct core_prompts prompts_view(const struct prompts *prompts);
+
+#endif

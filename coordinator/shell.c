@@ -1,0 +1,412 @@
+/* shell.c -- see shell.h. */
+#include "coordinator/shell.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "coordinator/core.h"
+#include "coordinator/ledger.h"
+#include "coordinator/prompts.h"
+#include "coordinator/status.h"
+#include "node/http.h"
+#include "node/loop.h"
+#include "wire/socket.h"
+
+#define SHELL_LINGER_MS 2000 /* at the end: for the last messages to go out */
+#define SHELL_GONE_MAX  64   /* peers found gone during one step */
+
+struct shell {
+    const struct run_config *config;
+    struct prompts prompts;
+    struct ledger *ledger;
+    struct core *core;
+    struct status *status;
+    struct core_stats stats; /* for whoever asks; too large for a stack */
+    int progress_fd;         /* -1: none held */
+
+    uv_loop_t loop;
+    bool has_loop;
+    struct wire_context *context;
+    struct loop_socket *socket;
+    struct loop_timer *tick;
+    struct loop_signals *signals;
+    struct http *http;
+    uv_async_t wake; /* the ledger's thread has something to say */
+    bool has_wake;
+
+    pthread_mutex_t mutex; /* over the next three, which the ledger's thread writes */
+    uint64_t durable_seq;
+    bool ledger_failed;
+    struct err ledger_err;
+
+    uint64_t gone[SHELL_GONE_MAX]; /* peers that a send found gone; the core is told after */
+    size_t gone_n;
+    bool ended; /* the core has finished, or the shell failed */
+    int exit_code;
+    enum err_code rc;
+    struct err err;
+};
+
+/* The shell itself cannot go on. */
+static void shell_fail(struct shell *shell, const struct err *err)
+{
+    if (shell->rc == ERR_OK) {
+        shell->rc = err->code;
+        shell->err = *err;
+    }
+    shell->ended = true;
+    uv_stop(&shell->loop);
+}
+
+/* --- effects ------------------------------------------------------------------------------ */
+
+static void shell_send(struct shell *shell, uint64_t peer, const struct message *message)
+{
+    struct err err = {0};
+    const enum wire_send sent = wire_socket_send(loop_socket_wire(shell->socket),
+                                                 (struct wire_peer){peer}, message, &err);
+    if (sent == WIRE_SEND_OK)
+        return;
+    log_warn("SEND", "%s not sent: %s%s%s", message_type_name(message->type),
+             wire_send_name(sent), err.text[0] ? ": " : "", err.text);
+    /* A peer that does not read is as good as gone: its work is given to others. */
+    if (shell->gone_n < SHELL_GONE_MAX)
+        shell->gone[shell->gone_n++] = peer;
+}
+
+static void shell_step_done(struct shell *shell, const struct record_step *step)
+{
+    struct buf line;
+    struct err err;
+    buf_init(&line, 1 << 20);
+    status_progress(shell->status, step, &line);
+    log_info("STEP", "step %llu of %llu: reward %.4f (raw %.4f), kl %.4f, beta %.5f, %u slots",
+             (unsigned long long)step->step + 1, (unsigned long long)shell->config->steps,
+             step->reward_shaped_mean, step->reward_raw_mean, step->kl_mean,
+             step->kl_coef_before, (unsigned)step->trained);
+    if (file_write_all(shell->progress_fd, line.data, line.len, "progress.jsonl", &err) !=
+        ERR_OK)
+        log_warn("PROGRESS", "%s", err.text);
+    buf_release(&line);
+}
+
+static void shell_sink(void *user, const struct core_effect *effect)
+{
+    struct shell *shell = user;
+    struct err err;
+    switch (effect->kind) {
+    case CORE_FX_SEND: shell_send(shell, effect->peer, effect->message); break;
+    case CORE_FX_APPEND:
+        if (ledger_append(shell->ledger, effect->record, &err) != ERR_OK)
+            shell_fail(shell, &err);
+        break;
+    case CORE_FX_LOG: log_line(effect->level, effect->id, "%s", effect->text); break;
+    case CORE_FX_STEP_DONE: shell_step_done(shell, effect->step); break;
+    case CORE_FX_KICK:
+        log_warn("KICK", "a connection keeps sending what is no message; it is not answered");
+        break;
+    case CORE_FX_FINISHED:
+        shell->exit_code = effect->exit_code;
+        shell->ended = true;
+        log_line(effect->exit_code == CORE_EXIT_HALT ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
+                 "FINISHED", "%s", effect->text);
+        uv_stop(&shell->loop);
+        break;
+    }
+}
+
+/* --- events ------------------------------------------------------------------------------- */
+
+static struct core_event shell_event(enum core_event_kind kind)
+{
+    struct core_event event = {
+        .kind = kind,
+        .now_ms = clock_mono_ms(),
+        .wall_ms = (uint64_t)clock_wall_ms(),
+    };
+    if (uv_random(NULL, NULL, &event.entropy, sizeof event.entropy, 0, NULL) != 0)
+        event.entropy = event.now_ms ^ event.wall_ms << 20; /* sessions need only be unlike */
+    return event;
+}
+
+static void shell_step(struct shell *shell, struct core_event event)
+{
+    if (shell->ended)
+        return;
+    core_step(shell->core, &event);
+    while (shell->gone_n > 0 && !shell->ended) {
+        event = shell_event(CORE_EV_PEER_GONE);
+        event.peer = shell->gone[--shell->gone_n];
+        core_step(shell->core, &event);
+    }
+}
+
+static void shell_on_message(void *ctx, struct wire_peer peer, struct message *message)
+{
+    struct core_event event = shell_event(CORE_EV_MESSAGE);
+    event.peer = peer.id;
+    event.message = message;
+    if (peer.id != 0)
+        shell_step(ctx, event);
+}
+
+static void shell_on_bad(void *ctx, struct wire_peer peer, const struct err *err)
+{
+    struct core_event event = shell_event(CORE_EV_BAD_MESSAGE);
+    event.peer = peer.id;
+    event.text = err->text;
+    if (peer.id != 0)
+        shell_step(ctx, event);
+    else
+        log_warn("BAD-MESSAGE", "from a peer that cannot be answered: %s", err->text);
+}
+
+static void shell_on_tick(void *ctx)
+{
+    shell_step(ctx, shell_event(CORE_EV_TICK));
+}
+
+static void shell_on_signal(void *ctx, int signal)
+{
+    struct shell *shell = ctx;
+    log_info("SIGNAL", "signal %d: stopping", signal);
+    shell_step(shell, shell_event(CORE_EV_STOP));
+}
+
+/* In the ledger's thread. */
+static void shell_on_durable(void *ctx, uint64_t seq)
+{
+    struct shell *shell = ctx;
+    pthread_mutex_lock(&shell->mutex);
+    shell->durable_seq = seq;
+    pthread_mutex_unlock(&shell->mutex);
+    uv_async_send(&shell->wake);
+}
+
+static void shell_on_ledger_failed(void *ctx, const struct err *err)
+{
+    struct shell *shell = ctx;
+    pthread_mutex_lock(&shell->mutex);
+    shell->ledger_failed = true;
+    shell->ledger_err = *err;
+    pthread_mutex_unlock(&shell->mutex);
+    uv_async_send(&shell->wake);
+}
+
+static void shell_on_wake(uv_async_t *wake)
+{
+    struct shell *shell = wake->data;
+    pthread_mutex_lock(&shell->mutex);
+    struct core_event event = shell_event(CORE_EV_DURABLE);
+    event.seq = shell->durable_seq;
+    const bool failed = shell->ledger_failed;
+    const struct err err = shell->ledger_err;
+    pthread_mutex_unlock(&shell->mutex);
+    if (failed)
+        shell_fail(shell, &err);
+    else
+        shell_step(shell, event);
+}
+
+static void shell_on_http(void *arg, const char *path, struct http_reply *reply)
+{
+    struct shell *shell = arg;
+    core_stats(shell->core, &shell->stats);
+    if (strcmp(path, "/metrics") == 0) {
+        reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
+        status_metrics(shell->status, &shell->stats, reply->body);
+    } else if (strcmp(path, "/api/v1/status") == 0) {
+        reply->content_type = "application/json";
+        status_json(shell->status, &shell->stats, reply->body);
+    } else if (strcmp(path, "/healthz") == 0) {
+        buf_puts(reply->body, "ok\n");
+    } else if (strcmp(path, "/readyz") == 0) {
+        const bool ready = status_ready(&shell->stats);
+        reply->status = ready ? 200 : 503;
+        buf_printf(reply->body, "%s: waits for %s\n", ready ? "ready" : "not ready",
+                   shell->stats.waits_for);
+    } else {
+        reply->status = 404;
+        buf_puts(reply->body, "try /metrics, /healthz, /readyz or /api/v1/status\n");
+    }
+}
+
+/* --- the beginning ------------------------------------------------------------------------ */
+
+static enum err_code shell_replay_record(void *ctx, const struct record *record,
+                                         struct err *err)
+{
+    return core_replay(ctx, record, err);
+}
+
+static enum err_code shell_open_core(struct shell *shell, struct err *err)
+{
+    struct core_setup setup = {.config = shell->config};
+    struct ledger_summary summary;
+    run_config_hash(shell->config, &setup.config_hash);
+    enum err_code rc = ledger_open(&shell->ledger, shell->config->dir, &setup.config_hash, err);
+    if (rc == ERR_OK)
+        rc = prompts_load(&shell->prompts, shell->config, err);
+    if (rc != ERR_OK)
+        return rc;
+    setup.prompts = prompts_view(&shell->prompts);
+    rc = core_new(&shell->core, &setup, shell_sink, shell, err);
+    if (rc == ERR_OK)
+        rc = ledger_summarise(shell->ledger, &summary, err);
+    if (rc == ERR_OK && summary.records > 0) {
+        rc = core_replay_begin(shell->core, summary.checkpoint_version, err);
+        if (rc == ERR_OK)
+            rc = ledger_each(shell->ledger, summary.checkpoint_version, shell_replay_record,
+                             shell->core, err);
+    }
+    return rc;
+}
+
+static enum err_code shell_open_progress(struct shell *shell, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    const enum err_code rc = file_join(path, shell->config->dir, "progress.jsonl", err);
+    if (rc != ERR_OK)
+        return rc;
+    shell->progress_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (shell->progress_fd < 0)
+        return err_errno(err, "open %s", path);
+    return ERR_OK;
+}
+
+static enum err_code shell_open_http(struct shell *shell, const char *listen, struct err *err)
+{
+    char path[FILE_PATH_MAX], text[RUN_NAME_MAX + 16];
+    if (listen[0] == '\0')
+        return ERR_OK;
+    enum err_code rc = file_join(path, shell->config->dir, "http", err);
+    if (rc != ERR_OK)
+        return rc;
+    shell->http = http_open(&shell->loop, listen, shell_on_http, shell, err);
+    if (!shell->http)
+        return err->code;
+    const char *colon = strrchr(listen, ':');
+    snprintf(text, sizeof text, "%.*s:%u\n", colon ? (int)(colon - listen) : 0, listen,
+             (unsigned)http_port(shell->http));
+    log_info("HTTP", "http://%.*s", (int)strcspn(text, "\n"), text);
+    return file_write(path, text, strlen(text), err);
+}
+
+static enum err_code shell_open_loop(struct shell *shell, const struct shell_options *options,
+                                     struct err *err)
+{
+    static const struct loop_socket_ops ops = {.on_message = shell_on_message,
+                                               .on_protocol_error = shell_on_bad};
+    if (uv_loop_init(&shell->loop) != 0)
+        return err_set(err, ERR_IO, "the event loop cannot start");
+    shell->has_loop = true;
+    if (uv_async_init(&shell->loop, &shell->wake, shell_on_wake) != 0)
+        return err_set(err, ERR_IO, "the event loop cannot start");
+    shell->has_wake = true;
+    shell->wake.data = shell;
+
+    struct wire_socket *socket = NULL;
+    enum err_code rc = wire_context_new(&shell->context, err);
+    if (rc == ERR_OK)
+        rc = wire_socket_bind(&socket, shell->context, options->control, WIRE_LIMITS_CONTROL,
+                              err);
+    if (rc == ERR_OK)
+        rc = loop_socket_open(&shell->socket, &shell->loop, socket, &ops, shell, err);
+    if (rc == ERR_OK)
+        rc = loop_signals_open(&shell->signals, &shell->loop, shell_on_signal, shell, err);
+    if (rc == ERR_OK)
+        rc = shell_open_http(shell, options->http, err);
+    return rc;
+}
+
+static enum err_code shell_begin(struct shell *shell, struct err *err)
+{
+    const struct ledger_ops ops = {
+        .durable = shell_on_durable, .failed = shell_on_ledger_failed, .ctx = shell};
+    uint64_t tick_ms = shell->config->heartbeat_ms / 4;
+    tick_ms = tick_ms < 5 ? 5 : tick_ms > 250 ? 250 : tick_ms;
+    enum err_code rc = loop_timer_open(&shell->tick, &shell->loop, tick_ms, tick_ms,
+                                       shell_on_tick, shell, err);
+    if (rc == ERR_OK)
+        rc = ledger_start(shell->ledger, &ops, err);
+    if (rc != ERR_OK)
+        return rc;
+    const struct core_event event = shell_event(CORE_EV_TICK);
+    core_start(shell->core, &event);
+    return shell->rc;
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+/* The ledger first: its thread may call back while the loop is still there. */
+static enum err_code shell_close(struct shell *shell, struct err *err)
+{
+    const enum err_code rc = ledger_close(shell->ledger, err);
+    if (shell->tick)
+        loop_timer_close(shell->tick);
+    if (shell->signals)
+        loop_signals_close(shell->signals);
+    if (shell->http)
+        http_close(shell->http);
+    loop_socket_close(shell->socket, SHELL_LINGER_MS);
+    if (shell->has_wake)
+        uv_close((uv_handle_t *)&shell->wake, NULL);
+    if (shell->has_loop)
+        loop_release(&shell->loop);
+    wire_context_free(shell->context);
+    core_free(shell->core);
+    status_free(shell->status);
+    prompts_release(&shell->prompts);
+    if (shell->progress_fd >= 0)
+        close(shell->progress_fd);
+    pthread_mutex_destroy(&shell->mutex);
+    return rc;
+}
+
+enum err_code shell_run(const struct shell_options *options, int *status, struct err *err)
+{
+    struct shell *shell = calloc(1, sizeof *shell);
+    if (!shell)
+        return err_set(err, ERR_NOMEM, "no memory for the coordinator");
+    shell->config = options->config;
+    shell->progress_fd = -1;
+    pthread_mutex_init(&shell->mutex, NULL);
+    shell->status = status_new(options->config);
+
+    enum err_code rc =
+        shell->status ? ERR_OK : err_set(err, ERR_NOMEM, "no memory for metrics");
+    if (rc == ERR_OK)
+        rc = shell_open_core(shell, err);
+    if (rc == ERR_OK)
+        rc = shell_open_progress(shell, err);
+    if (rc == ERR_OK)
+        rc = shell_open_loop(shell, options, err);
+    if (rc == ERR_OK)
+        rc = shell_begin(shell, err);
+    if (rc == ERR_OK) {
+        log_info("READY", "run %s: %u prompts, %llu steps of %u slots, control at %s",
+                 shell->config->name, (unsigned)shell->prompts.n,
+                 (unsigned long long)shell->config->steps, (unsigned)shell->config->batch,
+                 wire_socket_endpoint(loop_socket_wire(shell->socket)));
+        while (!shell->ended)
+            loop_run(&shell->loop);
+        rc = shell->rc;
+        if (rc != ERR_OK && err)
+            *err = shell->err;
+    }
+    *status = shell->exit_code;
+    struct err late;
+    const enum err_code closed = shell_close(shell, &late);
+    if (rc == ERR_OK && closed != ERR_OK)
+        rc = err_set(err, closed, "%s", late.text);
+    free(shell);
+    return rc;
+}

@@ -1,0 +1,32 @@
+/*
+ * status.h -- what the coordinator shows of itself: metrics, status as JSON, progress lines.
+ *
+ * Everything is derived from struct core_stats; nothing here is counted twice or decides.
+ */
+#ifndef COORDINATOR_STATUS_H
+#define COORDINATOR_STATUS_H
+
+#include "base/buf.h"
+#include "base/metrics.h"
+#include "coordinator/core.h"
+
+struct status;
+
+/* NULL: out of memory.  The caller frees it with status_free.  config is borrowed. */
+struct status *status_new(const struct run_config *config);
+void status_free(struct status *status);
+
+/* Prometheus text, /metrics. */
+void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out);
+
+/* One JSON object, /api/v1/status: the run, the life of slots, peers by name, the last step. */
+void status_json(const struct status *status, const struct core_stats *stats, struct buf *out);
+
+/* One JSON line for RUN/progress.jsonl: the numbers of a finished step, the learner's
+ * statistics under their own names, tokens_per_s and eta_s. */
+void status_progress(struct status *status, const struct record_step *step, struct buf *out);
+
+/* May work go on: started, and one worker of each role is live? */
+bool status_ready(const struct core_stats *stats);
+
+#endif
