@@ -186,6 +186,23 @@ static void the_same_seed_writes_the_same_bytes(void **state)
     assert_int_equal(sft, 4 * prompts);
 }
 
+static void the_committed_demo_is_what_the_generator_writes(void **state)
+{
+    static const char *const names[] = {"sft.jsonl", "prompts.jsonl", "tokenizer.json",
+                                        "polite.txt", "rude.txt"};
+    check_ok(world_write(*state, 1, 8, &err));
+    for (size_t i = 0; i < COUNT(names); i++) {
+        struct hash made, committed;
+        char path[FILE_PATH_MAX];
+        check_ok(file_join(path, *state, names[i], &err));
+        check_ok(hash_file_sha256(&made, path, &err));
+        check_ok(file_join(path, TEST_SOURCE_DIR "/ops/demo", names[i], &err));
+        check_ok(hash_file_sha256(&committed, path, &err));
+        if (memcmp(&made, &committed, sizeof made) != 0)
+            fail_msg("%s differs; `rlhf demo data --out ops/demo` remakes it", path);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +212,8 @@ int main(void)
         cmocka_unit_test(the_learned_merges_make_tokens_out_of_tokens),
         cmocka_unit_test_setup_teardown(the_same_seed_writes_the_same_bytes, make_dir,
                                         remove_dir),
+        cmocka_unit_test_setup_teardown(the_committed_demo_is_what_the_generator_writes,
+                                        make_dir, remove_dir),
     };
     return cmocka_run_group_tests_name("cli/world", tests, NULL, NULL);
 }
