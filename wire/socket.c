@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <zmq.h>
 
 #include "wire/message_internal.h"
@@ -31,6 +32,8 @@ struct wire_socket {
     void *zmq;
     bool is_router;
     int fd;
+    struct wire_peer last; /* the last message came from it, on connection last_fd; -1: none */
+    int last_fd;
     char endpoint[WIRE_ENDPOINT_MAX];
 };
 
@@ -124,6 +127,7 @@ static enum err_code socket_open(struct wire_socket **out, struct wire_context *
         return err_set(err, ERR_NOMEM, "no memory for a socket");
     socket->context = context;
     socket->is_router = is_router;
+    socket->last_fd = -1;
     socket->zmq = zmq_socket(context->zmq, is_router ? ZMQ_ROUTER : ZMQ_DEALER);
     if (!socket->zmq) {
         free(socket);
@@ -360,6 +364,8 @@ enum wire_recv wire_socket_recv(struct wire_socket *socket, struct wire_peer *pe
         zmq_msg_close(&head);
         return WIRE_RECV_NOTHING;
     }
+    socket->last = *peer;
+    socket->last_fd = zmq_msg_get(&head, ZMQ_SRCFD); /* -1 where it has none */
     struct socket_frames *frames = NULL;
     enum err_code rc = ERR_OK;
     if (zmq_msg_more(&head))
@@ -368,6 +374,16 @@ enum wire_recv wire_socket_recv(struct wire_socket *socket, struct wire_peer *pe
         rc = socket_decode(message, &head, frames, err);
     zmq_msg_close(&head);
     return rc ? WIRE_RECV_BAD : WIRE_RECV_MESSAGE;
+}
+
+/* libzmq has no call for it.  The descriptor is libzmq's to close: shutdown() only. */
+bool wire_socket_kick(struct wire_socket *socket, struct wire_peer peer)
+{
+    if (peer.id == 0 || peer.id != socket->last.id || socket->last_fd < 0)
+        return false;
+    const int fd = socket->last_fd;
+    socket->last_fd = -1; /* once: the number may be another's connection later */
+    return shutdown(fd, SHUT_RDWR) == 0;
 }
 
 enum err_code wire_packet_new(struct wire_packet **out, const struct message *message,

@@ -93,6 +93,10 @@ enum wire_recv {
 enum wire_recv wire_socket_recv(struct wire_socket *socket, struct wire_peer *peer,
                                 struct message *message, struct err *err);
 
+/* Cut the connection of the peer whose message was received last, for one that breaks the rules;
+ * false, and nothing done, where another was.  It may come back, as another peer. */
+bool wire_socket_kick(struct wire_socket *socket, struct wire_peer peer);
+
 #define WIRE_SEND_MAP(X)                                                                  \
     X(OK, "queued")                                                                       \
     X(FULL, "the peer's queue is full, or nobody is connected: try later, or give it up") \
