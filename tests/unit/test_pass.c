@@ -1,0 +1,291 @@
+/*
+ * Oracle: bits.  What a pass says of a sequence must be the same whatever else is in the batch,
+ * in whatever order, on however many threads, with or without what backward keeps; gradients
+ * the same on however many threads.  The numbers themselves are tested in test_pass_golden.c.
+ */
+#include "engine/pass.h"
+#include "tests/kernel_test.h"
+#include "tests/unit/golden.h"
+
+enum { SEQS = 64, TOKENS_MAX = SEQS * 90 };
+
+/* 64 sequences of 1 .. 80 tokens: short ones, and some around a block of 64 keys. */
+struct corpus {
+    uint32_t tokens[SEQS];
+    int32_t ids[SEQS][90];
+    float logp[SEQS][90], entropy[SEQS][90]; /* of each next token, sequence by sequence */
+};
+
+static void corpus_fill(struct corpus *corpus, uint32_t V)
+{
+    uint64_t seed = 7;
+    for (size_t s = 0; s < SEQS; s++) {
+        corpus->tokens[s] = 1 + (uint32_t)((kernel_uniform(&seed) + 1.0f) * 39.9f);
+        if (s % 16 == 0)
+            corpus->tokens[s] = 63 + (uint32_t)s / 16;
+        for (size_t i = 0; i < 90; i++)
+            corpus->ids[s][i] = (int32_t)((kernel_uniform(&seed) + 1.0f) * 0.4999f * (float)V);
+    }
+}
+
+static struct model *load(const char *name)
+{
+    char dir[FILE_PATH_MAX];
+    struct err why = {0};
+    check_ok(file_join(dir, GOLDEN_DIR "models", name, &err));
+    struct model *model = model_load(dir, &why);
+    if (!model)
+        fail_msg("%s", why.text);
+    return model;
+}
+
+static struct pass *make_pass(const struct model *model, struct pool *pool, bool training)
+{
+    struct err why = {0};
+    struct pass *pass = pass_new(model, pool, TOKENS_MAX, training, &why);
+    if (!pass)
+        fail_msg("%s", why.text);
+    return pass;
+}
+
+struct packed {
+    uint32_t offset[SEQS + 1];
+    int32_t ids[TOKENS_MAX], target[TOKENS_MAX];
+    uint32_t at[TOKENS_MAX];
+    float logp[TOKENS_MAX], entropy[TOKENS_MAX];
+};
+
+/* Run the sequences order[0..n-1] as one batch; every token's successor is asked for, the last
+ * one's being token 0. */
+static void run_batch(struct pass *pass, const struct corpus *corpus, const size_t *order,
+                      size_t n, struct packed *p)
+{
+    p->offset[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t s = order[i], begin = p->offset[i];
+        for (uint32_t t = 0; t < corpus->tokens[s]; t++) {
+            p->ids[begin + t] = corpus->ids[s][t];
+            p->target[begin + t] = corpus->ids[s][t + 1];
+            p->at[begin + t] = (uint32_t)begin + t;
+        }
+        p->offset[i + 1] = p->offset[i] + corpus->tokens[s];
+    }
+    const struct pass_batch batch = {n, p->offset, p->ids};
+    const struct pass_logprob want = {p->offset[n], p->at, p->target, 0.9f};
+    check_ok(pass_forward(pass, &batch, &err));
+    pass_logprobs(pass, &want, p->logp, p->entropy, NULL);
+}
+
+static void check_batch(const struct corpus *corpus, const size_t *order, size_t n,
+                        const struct packed *p)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t s = order[i], begin = p->offset[i];
+        kernel_check_same_bits("logp", p->logp + begin, corpus->logp[s], corpus->tokens[s]);
+        kernel_check_same_bits("entropy", p->entropy + begin, corpus->entropy[s],
+                               corpus->tokens[s]);
+    }
+}
+
+static void shuffle(size_t *order, uint64_t *seed)
+{
+    for (size_t i = 0; i < SEQS; i++)
+        order[i] = i;
+    for (size_t i = SEQS - 1; i > 0; i--) {
+        const size_t j = (size_t)((kernel_uniform(seed) + 1.0f) * 0.4999f * (float)(i + 1));
+        const size_t swap = order[i];
+        order[i] = order[j];
+        order[j] = swap;
+    }
+}
+
+static void check_invariance(const char *name)
+{
+    struct model *model = load(name);
+    struct corpus *corpus = calloc(1, sizeof *corpus);
+    struct packed *p = calloc(1, sizeof *p);
+    size_t order[SEQS];
+    uint64_t seed = 11;
+    corpus_fill(corpus, model->config.V);
+    struct pass *alone = make_pass(model, NULL, false);
+    for (size_t s = 0; s < SEQS; s++) {
+        if (corpus->tokens[s] > model->config.T)
+            corpus->tokens[s] = model->config.T;
+        run_batch(alone, corpus, &s, 1, p);
+        memcpy(corpus->logp[s], p->logp, corpus->tokens[s] * sizeof(float));
+        memcpy(corpus->entropy[s], p->entropy, corpus->tokens[s] * sizeof(float));
+    }
+    for (size_t threads = 1; threads <= 2; threads++) {
+        struct pool *pool = kernel_pool(threads);
+        struct pass *pass = make_pass(model, pool, threads == 2);
+        for (size_t n = 1; n <= SEQS; n = n < 4 ? n + 1 : n * 2) {
+            shuffle(order, &seed);
+            run_batch(pass, corpus, order, n, p);
+            check_batch(corpus, order, n, p);
+        }
+        pass_free(pass);
+        pool_free(pool);
+    }
+    pass_free(alone);
+    free(p);
+    free(corpus);
+    model_free(model);
+}
+
+static void a_sequence_has_the_same_bits_in_any_batch_on_any_threads(void **state)
+{
+    (void)state;
+    check_invariance("gpt2");
+    check_invariance("llama");
+    check_invariance("qwen2");
+    check_invariance("qwen3");
+}
+
+/* As above, over every instruction set: the bits of the plain one are the bits of all. */
+static void every_instruction_set_gives_the_same_bits(void **state)
+{
+    (void)state;
+    struct model *model = load("llama");
+    struct corpus *corpus = calloc(1, sizeof *corpus);
+    struct packed *p = calloc(1, sizeof *p);
+    size_t order[4] = {0, 1, 2, 3};
+    corpus_fill(corpus, model->config.V);
+    KERNEL_EACH_ISA(isa)
+    {
+        struct pass *pass = make_pass(model, NULL, false);
+        run_batch(pass, corpus, order, 4, p);
+        for (size_t i = 0; i < 4 && isa == ISA_PLAIN; i++)
+            memcpy(corpus->logp[i], p->logp + p->offset[i], corpus->tokens[i] * sizeof(float));
+        for (size_t i = 0; i < 4; i++)
+            kernel_check_same_bits("logp", p->logp + p->offset[i], corpus->logp[i],
+                                   corpus->tokens[i]);
+        pass_free(pass);
+    }
+    free(p);
+    free(corpus);
+    model_free(model);
+}
+
+/* The gradient of a batch of 16 sequences into a new array; the caller frees it. */
+static float *batch_gradient(const struct model *model, size_t threads,
+                             const struct corpus *corpus, struct packed *p)
+{
+    size_t order[16];
+    float *grad = calloc(model->params, sizeof *grad);
+    assert_non_null(grad);
+    for (size_t i = 0; i < COUNT(order); i++)
+        order[i] = i;
+    struct pool *pool = kernel_pool(threads);
+    struct pass *pass = make_pass(model, pool, true);
+    run_batch(pass, corpus, order, COUNT(order), p);
+    const struct pass_logprob want = {p->offset[COUNT(order)], p->at, p->target, 0.9f};
+    pass_backward_begin(pass, grad);
+    pass_logprobs_backward(pass, &want, p->logp, p->entropy);
+    pass_backward_end(pass);
+    pass_free(pass);
+    pool_free(pool);
+    return grad;
+}
+
+static void gradients_have_the_same_bits_on_any_threads(void **state)
+{
+    (void)state;
+    const char *const names[] = {"gpt2", "llama", "qwen2", "qwen3"};
+    struct corpus *corpus = calloc(1, sizeof *corpus);
+    struct packed *p = calloc(1, sizeof *p);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        struct model *model = load(names[i]);
+        corpus_fill(corpus, model->config.V);
+        float *one = batch_gradient(model, 1, corpus, p);
+        for (size_t threads = 2; threads <= 3; threads++) {
+            float *more = batch_gradient(model, threads, corpus, p);
+            kernel_check_same_bits(names[i], more, one, model->params);
+            free(more);
+        }
+        free(one);
+        model_free(model);
+    }
+    free(p);
+    free(corpus);
+}
+
+static void new_weights_are_used_once_the_generation_says_so(void **state)
+{
+    (void)state;
+    struct model *model = load("llama"), *other = load("llama");
+    struct corpus *corpus = calloc(1, sizeof *corpus);
+    struct packed *p = calloc(1, sizeof *p);
+    const size_t order[2] = {0, 1};
+    corpus_fill(corpus, model->config.V);
+    model_init_random(other, 3, 0.3f);
+    struct pass *old = make_pass(model, NULL, false), *fresh = make_pass(other, NULL, false);
+    run_batch(fresh, corpus, order, 2, p);
+    memcpy(corpus->logp[0], p->logp, corpus->tokens[0] * sizeof(float));
+    memcpy(model->w, other->w, model_bytes(model));
+    model->generation++;
+    run_batch(old, corpus, order, 2, p);
+    kernel_check_same_bits("logp", p->logp, corpus->logp[0], corpus->tokens[0]);
+    pass_free(old);
+    pass_free(fresh);
+    free(p);
+    free(corpus);
+    model_free(model);
+    model_free(other);
+}
+
+static void a_batch_that_cannot_be_run_is_refused_by_name(void **state)
+{
+    (void)state;
+    struct model *model = load("llama");
+    struct err why = {0};
+    struct pass *pass = pass_new(model, NULL, 100, false, &why);
+    int32_t ids[200] = {0};
+    uint32_t offset[3] = {0, 3, 5};
+    const struct pass_batch batch = {2, offset, ids};
+    assert_non_null(pass);
+    check_ok(pass_forward(pass, &batch, &err));
+    ids[4] = 97;
+    check_fails(pass_forward(pass, &batch, &err), ERR_VALUE, "token 1 of sequence 1 is 97");
+    ids[4] = -1;
+    check_fails(pass_forward(pass, &batch, &err), ERR_VALUE, "token 1 of sequence 1 is -1");
+    ids[4] = 0;
+    offset[1] = 5;
+    check_fails(pass_forward(pass, &batch, &err), ERR_VALUE,
+                "sequence 1 of the batch is empty");
+    offset[1] = 1;
+    offset[2] = 98;
+    check_fails(pass_forward(pass, &batch, &err), ERR_VALUE,
+                "sequence 1 of the batch has 97 tokens, the model at most 96");
+    offset[1] = 60;
+    offset[2] = 101;
+    check_fails(pass_forward(pass, &batch, &err), ERR_VALUE, "over 100 tokens");
+    pass_free(pass);
+    model_free(model);
+}
+
+static void a_training_pass_holds_more_than_one_for_inference(void **state)
+{
+    (void)state;
+    struct model *model = load("llama");
+    const size_t training = pass_bytes(&model->config, 1000, true);
+    const size_t inference = pass_bytes(&model->config, 1000, false);
+    assert_true(inference < training);
+    /* Of V = 97 and 1000 tokens there are never more than 256 rows of logits. */
+    assert_true(inference < 1000u * sizeof(float) * (6 * 32 + 64 + 3 * 56 + 20) +
+                                256u * sizeof(float) * (97 + 32 + 8) + 4096u);
+    model_free(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sequence_has_the_same_bits_in_any_batch_on_any_threads),
+        cmocka_unit_test(every_instruction_set_gives_the_same_bits),
+        cmocka_unit_test(gradients_have_the_same_bits_on_any_threads),
+        cmocka_unit_test(new_weights_are_used_once_the_generation_says_so),
+        cmocka_unit_test(a_batch_that_cannot_be_run_is_refused_by_name),
+        cmocka_unit_test(a_training_pass_holds_more_than_one_for_inference),
+    };
+    pool_thread_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
