@@ -1,0 +1,425 @@
+/*
+ * test_reward_lease.c -- a score lease: reference log-probs, scores, and items at fault.
+ *
+ * Oracles: for log-probs the generator, which made the rollouts token by token with the same
+ * weights, bit for bit; for the score head a pass over one sequence alone; for rules their
+ * definitions.  The models are tiny, random, and written to disk, so that what is loaded is
+ * what a run would load.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/generate.h"
+#include "engine/pass.h"
+#include "reward/reward.h"
+#include "tests/test.h"
+
+#define ITEMS      7u
+#define NEW_TOKENS 12u
+#define PROMPT_MAX 9u
+#define SEED       11u
+
+static struct {
+    char dir[32];
+    struct run_config config;
+    struct pool *pool;
+    struct model *policy;
+    uint32_t V;
+
+    int32_t prompt[ITEMS][PROMPT_MAX];
+    struct wire_item items[ITEMS];
+    int32_t ids[ITEMS * (PROMPT_MAX + NEW_TOKENS)];
+    float logp[ITEMS * NEW_TOKENS]; /* of rollouts, as the generator recorded them */
+    size_t ids_n, logp_n;
+} w;
+
+static void path_of(char path[FILE_PATH_MAX], const char *name)
+{
+    check_ok(file_join(path, w.dir, name, &err));
+}
+
+static struct model_config config_of(enum model_head head, uint32_t V, uint32_t T)
+{
+    return (struct model_config){
+        .family = MODEL_LLAMA,
+        .model_type = "llama",
+        .head = head,
+        .labels = head == MODEL_HEAD_SCORE,
+        .V = V,
+        .C = 32,
+        .L = 2,
+        .H = 4,
+        .G = 2,
+        .D = 8,
+        .F = 64,
+        .T = T,
+        .norm_eps = 1e-5f,
+        .rope_theta = 10000.0f,
+        .bos = -1,
+        .eos = 0,
+        .pad = -1,
+    };
+}
+
+static struct model *make_model(const char *name, const struct model_config *config,
+                                uint64_t seed)
+{
+    char path[FILE_PATH_MAX];
+    path_of(path, name);
+    struct err why = {0};
+    struct model *model = model_new(config, &why);
+    if (!model)
+        fail_msg("%s", why.text);
+    model_init_random(model, seed, 0.3f);
+    check_ok(file_make_dir(path, &err));
+    check_ok(model_save(model, path, &err));
+    return model;
+}
+
+static void make_and_forget(const char *name, enum model_head head, uint32_t V, uint32_t T)
+{
+    const struct model_config config = config_of(head, V, T);
+    model_free(make_model(name, &config, 5));
+}
+
+static void make_data(void)
+{
+    static const char data[] = "{\"prompt\": \"a\", \"label\": \"x\"}\n{\"prompt\": \"b\"}\n";
+    char path[FILE_PATH_MAX];
+    path_of(path, "prompts.jsonl");
+    check_ok(file_write(path, data, sizeof data - 1, &err));
+
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    check_ok(
+        file_read(TEST_SOURCE_DIR "/tests/golden/tokenizer/gpt2/tokenizer.json", &text, &err));
+    path_of(path, "policy/tokenizer.json");
+    check_ok(file_write(path, text.data, text.len, &err));
+    buf_release(&text);
+}
+
+static void make_config(void)
+{
+    struct run_config *c = &w.config;
+    path_of(c->policy, "policy");
+    path_of(c->reference, "policy");
+    path_of(c->prompts, "prompts.jsonl");
+    c->prompt_tokens_max = PROMPT_MAX;
+    c->max_new_tokens = NEW_TOKENS;
+    c->temperature = 0.7f;
+    c->reward_threads = 2;
+    c->scorers = 3;
+    c->scorer[0] = (struct run_scorer){
+        .name = "length", .kind = RUN_SCORER_LENGTH, .max_tokens = NEW_TOKENS};
+    c->scorer[1] = (struct run_scorer){.name = "judge", .kind = RUN_SCORER_MODEL};
+    path_of(c->scorer[1].path, "judge");
+    c->scorer[2] = (struct run_scorer){.name = "match", .kind = RUN_SCORER_MATCH};
+}
+
+static void on_result(void *arg, const struct generate_result *result)
+{
+    (void)arg;
+    const size_t i = result->tag;
+    w.items[i].response_tokens = result->tokens;
+    w.items[i].finish =
+        result->finish == GENERATE_FINISH_EOS ? WIRE_FINISH_EOS : WIRE_FINISH_LENGTH;
+    memcpy(w.ids + i * NEW_TOKENS, result->ids, result->tokens * sizeof *w.ids);
+    memcpy(w.logp + i * NEW_TOKENS, result->logp, result->tokens * sizeof *w.logp);
+}
+
+/* From places of their own to one after the other, as a lease has them. */
+static void pack_rollouts(void)
+{
+    int32_t ids[ITEMS * NEW_TOKENS];
+    float logp[ITEMS * NEW_TOKENS];
+    memcpy(ids, w.ids, sizeof ids);
+    memcpy(logp, w.logp, sizeof logp);
+    for (size_t i = 0; i < ITEMS; i++) {
+        const struct wire_item *item = &w.items[i];
+        memcpy(w.ids + w.ids_n, w.prompt[i], item->prompt_tokens * sizeof *w.ids);
+        memcpy(w.ids + w.ids_n + item->prompt_tokens, ids + i * NEW_TOKENS,
+               item->response_tokens * sizeof *w.ids);
+        w.ids_n += item->prompt_tokens + item->response_tokens;
+        if (item->kind != WIRE_WORK_ROLLOUT)
+            continue;
+        memcpy(w.logp + w.logp_n, logp + i * NEW_TOKENS, item->response_tokens * sizeof *logp);
+        w.logp_n += item->response_tokens;
+    }
+}
+
+static void make_rollouts(void)
+{
+    struct err why = {0};
+    struct generator *generator =
+        generator_new(w.policy, w.pool, NULL, 3, PROMPT_MAX + NEW_TOKENS, &why);
+    if (!generator)
+        fail_msg("%s", why.text);
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        const uint32_t tokens = 1 + i % PROMPT_MAX;
+        for (uint32_t t = 0; t < tokens; t++)
+            w.prompt[i][t] = (int32_t)(1 + (31 * i + 7 * t) % (w.V - 1));
+        w.items[i] = (struct wire_item){
+            .kind = i % 3 == 1 ? WIRE_WORK_REFERENCE : WIRE_WORK_ROLLOUT,
+            .a = 7,
+            .b = i,
+            .prompt = i % 2,
+            .prompt_tokens = tokens,
+        };
+        const struct generate_request request = {
+            .tag = i,
+            .prompt = w.prompt[i],
+            .prompt_tokens = tokens,
+            .max_new_tokens = 1 + (5 * i) % NEW_TOKENS,
+            .sampling = {w.config.temperature, 0, 1.0f, 0.0f},
+            .seed = SEED,
+            .stream = RNG_STREAM_ROLLOUT,
+            .a = 7,
+            .b = i,
+        };
+        check_ok(generator_add(generator, &request, &err));
+    }
+    while (generator_step(generator, on_result, NULL) > 0)
+        continue;
+    generator_free(generator);
+    pack_rollouts();
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(w.dir, "/tmp/lease-XXXXXX");
+    if (!mkdtemp(w.dir))
+        return -1;
+    pool_thread_init();
+    struct err why = {0};
+    w.pool = pool_new(1, &why);
+    struct tokenizer *tokenizer =
+        tokenizer_load(TEST_SOURCE_DIR "/tests/golden/tokenizer/gpt2", &why);
+    if (!w.pool || !tokenizer)
+        fail_msg("%s", why.text);
+    w.V = tokenizer_vocabulary(tokenizer);
+    tokenizer_free(tokenizer);
+    const struct model_config policy = config_of(MODEL_HEAD_LM, w.V, 64);
+    w.policy = make_model("policy", &policy, 3);
+    make_and_forget("judge", MODEL_HEAD_SCORE, w.V, 64);
+    make_and_forget("other", MODEL_HEAD_SCORE, w.V + 1, 64);
+    make_and_forget("short", MODEL_HEAD_LM, w.V, 16);
+    make_and_forget("short-judge", MODEL_HEAD_SCORE, w.V, 8);
+    make_data();
+    make_config();
+    make_rollouts();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    model_free(w.policy);
+    pool_free(w.pool);
+    return file_remove_tree(w.dir, NULL) ? -1 : 0;
+}
+
+static struct message lease_of(struct wire_item *items, int32_t *ids)
+{
+    memcpy(items, w.items, sizeof w.items);
+    memcpy(ids, w.ids, sizeof w.ids);
+    return (struct message){
+        .type = MESSAGE_SCORE_LEASE,
+        .lease = 42,
+        .items = items,
+        .items_n = ITEMS,
+        .frames_n = 1,
+        .frame = {{ids, w.ids_n * sizeof *ids}},
+    };
+}
+
+/* Score, and let wire/ check that what came out is a message. */
+static void score(struct reward *reward, const struct message *lease, struct message *result)
+{
+    const struct scorer_watch watch = {0};
+    unsigned char *head = NULL;
+    size_t head_size = 0;
+    check_ok(reward_score(reward, lease, &watch, result, &err));
+    check_ok(message_encode(result, &head, &head_size, &err));
+    free(head);
+    assert_int_equal(result->type, MESSAGE_SCORE_RESULT);
+    assert_int_equal(result->lease, 42);
+    assert_int_equal(result->items_n, ITEMS);
+    assert_int_equal(result->scorers, w.config.scorers);
+    assert_int_equal(result->frame[0].size, ITEMS * w.config.scorers * sizeof(double));
+    assert_int_equal(result->frame[1].size, ITEMS * w.config.scorers);
+    assert_int_equal(result->frame[2].size, w.logp_n * sizeof(float));
+}
+
+static struct reward *reward_of(const struct run_config *config)
+{
+    struct reward *reward = NULL;
+    check_ok(reward_new(&reward, config, &err));
+    return reward;
+}
+
+static void reference_logprobs_are_those_the_generator_recorded(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    struct reward *reward = reward_of(&w.config);
+    for (int twice = 0; twice < 2; twice++) {
+        score(reward, &lease, &result);
+        assert_true(w.logp_n > 20);
+        assert_memory_equal(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp);
+    }
+    reward_free(reward);
+}
+
+static void scores_stand_in_the_order_of_the_config(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    struct reward *reward = reward_of(&w.config);
+    score(reward, &lease, &result);
+
+    struct err why = {0};
+    struct model *judge = model_load(w.config.scorer[1].path, &why);
+    struct pass *pass = judge ? pass_new(judge, w.pool, 64, false, &why) : NULL;
+    if (!pass)
+        fail_msg("%s", why.text);
+    const double *values = result.frame[0].data;
+    const unsigned char *states = result.frame[1].data;
+    const int32_t *at = ids;
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        const uint32_t tokens = items[i].prompt_tokens + items[i].response_tokens;
+        const uint32_t offset[2] = {0, tokens}, last = tokens - 1;
+        const struct pass_batch batch = {1, offset, at};
+        float want = 0.0f;
+        check_ok(pass_forward(pass, &batch, &err));
+        pass_scores(pass, 1, &last, &want);
+        assert_true(want != 0.0f);
+        assert_int_equal(states[3 * i], WIRE_SCORE_OK);
+        assert_true(values[3 * i] == 1.0);
+        assert_int_equal(states[3 * i + 1], WIRE_SCORE_OK);
+        if (values[3 * i + 1] != (double)want)
+            fail_msg("item %u: %.9g, want %.9g", i, values[3 * i + 1], (double)want);
+        /* Prompt 0 has the label "x", prompt 1 has none. */
+        assert_int_equal(states[3 * i + 2],
+                         items[i].prompt == 0 ? WIRE_SCORE_OK : WIRE_SCORE_FAILED);
+        at += tokens;
+    }
+    assert_non_null(strstr(result.text, "match: "));
+    assert_non_null(strstr(result.text, "reference 1 of prompt 7: its prompt has no label"));
+    pass_free(pass);
+    model_free(judge);
+    reward_free(reward);
+}
+
+static void an_item_at_fault_fails_alone(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result, clean;
+    struct reward *reward = reward_of(&w.config);
+    score(reward, &lease, &clean);
+    double want[ITEMS * 3];
+    memcpy(want, clean.frame[0].data, sizeof want);
+
+    items[0].prompt = 2; /* there are two */
+    ids[w.items[0].prompt_tokens + w.items[0].response_tokens] = (int32_t)w.V; /* of item 1 */
+    score(reward, &lease, &result);
+    const unsigned char *states = result.frame[1].data;
+    const float *logp = result.frame[2].data;
+    for (size_t s = 0; s < 6; s++)
+        assert_int_equal(states[s], WIRE_SCORE_FAILED);
+    for (size_t t = 0; t < w.items[0].response_tokens; t++)
+        assert_true(logp[t] == 0.0f);
+    const size_t rest = w.items[0].response_tokens; /* item 1 has none, it is a reference */
+    assert_memory_equal(logp + rest, w.logp + rest, (w.logp_n - rest) * sizeof *logp);
+    assert_memory_equal((const double *)result.frame[0].data + 6, want + 6,
+                        sizeof want - 6 * sizeof *want);
+    assert_string_equal(result.text, "slot 0 of step 7: prompt 2 of a data set of 2");
+    reward_free(reward);
+}
+
+static void a_sample_too_long_for_a_reward_model_fails_there_only(void **state)
+{
+    (void)state;
+    struct run_config config = w.config;
+    path_of(config.scorer[1].path, "short-judge");
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    struct reward *reward = reward_of(&config);
+    score(reward, &lease, &result);
+    const unsigned char *states = result.frame[1].data;
+    size_t failed = 0;
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        const bool fits = items[i].prompt_tokens + items[i].response_tokens <= 8;
+        failed += !fits;
+        assert_int_equal(states[3 * i], WIRE_SCORE_OK);
+        assert_int_equal(states[3 * i + 1], fits ? WIRE_SCORE_OK : WIRE_SCORE_FAILED);
+    }
+    assert_in_range(failed, 1, ITEMS - 1);
+    reward_free(reward);
+}
+
+static bool always(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+static void a_lease_is_given_up_when_stopping(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    const struct scorer_watch watch = {.stopping = always};
+    struct message result;
+    struct reward *reward = reward_of(&w.config);
+    check_fails(reward_score(reward, &lease, &watch, &result, &err), ERR_STATE, "stop");
+    reward_free(reward);
+}
+
+static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
+{
+    (void)state;
+    struct reward *reward = NULL;
+    struct run_config config = w.config;
+    path_of(config.scorer[1].path, "other");
+    check_fails(reward_new(&reward, &config, &err), ERR_USAGE, "/other: its vocabulary has");
+    path_of(config.scorer[1].path, "policy");
+    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+                "/policy: it is a language model, a sequence classification model is wanted");
+    config = w.config;
+    path_of(config.reference, "judge");
+    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+                "/judge: it is a sequence classification model");
+    path_of(config.reference, "short");
+    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+                "/short: the reference takes 16 tokens, prompts and responses may have 21");
+    config = w.config;
+    path_of(config.prompts, "nothing.jsonl");
+    check_fails(reward_new(&reward, &config, &err), ERR_IO, "nothing.jsonl");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reference_logprobs_are_those_the_generator_recorded),
+        cmocka_unit_test(scores_stand_in_the_order_of_the_config),
+        cmocka_unit_test(an_item_at_fault_fails_alone),
+        cmocka_unit_test(a_sample_too_long_for_a_reward_model_fails_there_only),
+        cmocka_unit_test(a_lease_is_given_up_when_stopping),
+        cmocka_unit_test(what_does_not_fit_the_policy_is_refused_at_the_start),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
