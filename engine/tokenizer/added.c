@@ -101,7 +101,7 @@ void added_cut(const struct added *added, const struct added_set *set, const cha
         if (token->single_word &&
             (added_word_ends(text, begin) || added_word_begins(text, end, n)))
             continue;
-        if (token->lstrip && begin > done)
+        if (token->lstrip)
             begin = added_skip_back(text, begin, done);
         if (token->rstrip)
             end = added_skip_ahead(text, end, n);

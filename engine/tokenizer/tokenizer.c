@@ -28,7 +28,7 @@ struct tokenizer {
     struct postprocessor postprocessor;
     struct decoder decoder;
     uint32_t ids;     /* greatest id + 1 */
-    bool *is_special; /* by id: added tokens that no plain text may become; but unk_token */
+    bool *is_special; /* by id: added tokens that no plain text is merged into */
 };
 
 /* The buffers of one call. */
@@ -73,8 +73,7 @@ static enum err_code tokenizer_load_special(struct tokenizer *tokenizer, const c
     if (!tokenizer->is_special)
         return err_set(err, ERR_NOMEM, "%s: no memory for %u ids", path, tokenizer->ids);
     for (size_t i = 0; i < added->vocab.n; i++)
-        tokenizer->is_special[added->tokens[i].id] =
-            added->tokens[i].special && added->tokens[i].id != tokenizer->bpe.unknown_id;
+        tokenizer->is_special[added->tokens[i].id] = added->tokens[i].special;
     return ERR_OK;
 }
 

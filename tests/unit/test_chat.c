@@ -73,6 +73,39 @@ static void chat_plain_is_the_special_tokens_and_the_contents(void **state)
     tokenizer_free(tokenizer);
 }
 
+/* A blank that the tokenizer puts before the first word of a text is not put behind markers. */
+static void chat_goes_on_behind_a_marker(void **state)
+{
+    (void)state;
+#define MARKER(id, content)                                                              \
+    "{\"id\":" id ",\"content\":\"" content "\",\"single_word\":false,\"lstrip\":false," \
+    "\"rstrip\":false,\"normalized\":false,\"special\":true}"
+    static const char file[] = "{\"added_tokens\":[" MARKER("11", "<|im_start|>") "," MARKER(
+        "12", "<|im_end|>") "],"
+                            "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\","
+                            "\"split\":false,"
+                            "\"prepend_scheme\":\"first\"},\"model\":{\"vocab\":{\"_\":0,\"a\":"
+                            "1,\"s\":2,\"i\":3,"
+                            "\"t\":4,\"n\":5,\"u\":6,\"e\":7,\"r\":8,\"\\n\":9,\"h\":10},"
+                            "\"merges\":[]}}";
+#undef MARKER
+    struct err why = {0};
+    struct tokenizer *tokenizer = tokenizer_of(file, sizeof file - 1, &why);
+    if (!tokenizer)
+        fail_msg("%s", why.text);
+    const struct chat_turn turn = {"user", "hi at"};
+    struct tokens got = {0}, want = ids_of(tokenizer,
+                                           "<|im_start|>user\nhi at<|im_end|>\n"
+                                           "<|im_start|>assistant\n",
+                                           false);
+    check_ok(chat_encode(CHAT_chatml, tokenizer, &turn, 1, &got, &err));
+    check_same_ids(&got, &want, "chatml");
+    assert_int_equal(got.ids[1], 6); /* u */
+    tokens_release(&got);
+    tokens_release(&want);
+    tokenizer_free(tokenizer);
+}
+
 /* Who writes a marker into a content or a role gets its letters, and the text survives. */
 static void chat_lets_no_content_write_a_marker(void **state)
 {
@@ -129,6 +162,7 @@ int main(void)
         cmocka_unit_test(chat_writes_chatml),
         cmocka_unit_test(chat_writes_llama3_with_contents_trimmed),
         cmocka_unit_test(chat_plain_is_the_special_tokens_and_the_contents),
+        cmocka_unit_test(chat_goes_on_behind_a_marker),
         cmocka_unit_test(chat_lets_no_content_write_a_marker),
         cmocka_unit_test(chat_names_the_marker_that_is_missing_and_appends_nothing),
         cmocka_unit_test(chat_template_is_known_by_name),

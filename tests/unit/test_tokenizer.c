@@ -110,6 +110,63 @@ static void tokenizer_never_makes_plain_text_a_special_token(void **state)
     tokenizer_free(tokenizer);
 }
 
+static void check_ids(const char *file, const char *text, const int32_t *want, size_t n)
+{
+    struct err why = {0};
+    struct tokenizer *tokenizer = tokenizer_of(file, strlen(file), &why);
+    if (!tokenizer)
+        fail_msg("%s", why.text);
+    struct tokens got = ids_of(tokenizer, text, false);
+    const struct tokens all = {(int32_t *)(uintptr_t)want, n, n};
+    check_same_ids(&got, &all, text);
+    tokens_release(&got);
+    tokenizer_free(tokenizer);
+}
+
+/* `tokenizers` 0.23.3 gives these ids: a run of unknown characters is one token, and the
+ * bytes of a character that has some pass the unknown one that waits for its run to end. */
+static void tokenizer_fuses_unknown_characters(void **state)
+{
+    (void)state;
+#define UNKNOWN(fuse)                                                               \
+    "{\"model\":{\"unk_token\":\"?\",\"fuse_unk\":" fuse ",\"byte_fallback\":true," \
+    "\"vocab\":{\"a\":0,\"?\":1,\"<0x78>\":2},\"merges\":[]}}"
+    check_ids(UNKNOWN("true"), "ayzzya", (const int32_t[]){0, 1, 0}, 3);
+    check_ids(UNKNOWN("false"), "ayza", (const int32_t[]){0, 1, 1, 0}, 4);
+    check_ids(UNKNOWN("true"), "yxa", (const int32_t[]){2, 1, 0}, 3);
+    check_ids(UNKNOWN("true"), "yxyza", (const int32_t[]){2, 1, 0}, 3);
+#undef UNKNOWN
+}
+
+/* Two that are one when normalized: the special one, as `tokenizers` has it.  It is left out
+ * of a decoded text on request, though what stands for it there is its normal form. */
+static void tokenizer_finds_the_special_one_of_two_that_look_alike(void **state)
+{
+    (void)state;
+#define ALIKE(id, content, special)                                                      \
+    "{\"id\":" id ",\"content\":\"" content "\",\"single_word\":false,\"lstrip\":false," \
+    "\"rstrip\":false,\"normalized\":true,\"special\":" special "}"
+    static const char file[] = "{\"added_tokens\":[" ALIKE("1", "FOO", "false") "," ALIKE(
+        "2", "Foo",
+        "true") "],"
+                "\"normalizer\":{\"type\":\"Lowercase\"},\"decoder\":{\"type\":\"Fuse\"},"
+                "\"model\":{\"vocab\":{\"a\":0},\"merges\":[]}}";
+#undef ALIKE
+    check_ids(file, "foo aFOO", (const int32_t[]){2, 0, 2}, 3);
+    struct err why = {0};
+    struct tokenizer *tokenizer = tokenizer_of(file, sizeof file - 1, &why);
+    const int32_t ids[] = {2, 0, 1};
+    struct buf text;
+    buf_init(&text, 100);
+    check_ok(tokenizer_decode(tokenizer, ids, 3, false, &text, &err));
+    assert_string_equal(text.data, "fooafoo");
+    buf_clear(&text);
+    check_ok(tokenizer_decode(tokenizer, ids, 3, true, &text, &err));
+    assert_string_equal(text.data, "afoo");
+    buf_release(&text);
+    tokenizer_free(tokenizer);
+}
+
 static void tokenizer_gives_up_on_a_pattern_that_never_ends(void **state)
 {
     (void)state;
@@ -308,6 +365,8 @@ int main(void)
         cmocka_unit_test(tokenizer_refuses_ids_outside_the_vocabulary),
         cmocka_unit_test(tokenizer_decodes_what_it_encoded),
         cmocka_unit_test(tokenizer_never_makes_plain_text_a_special_token),
+        cmocka_unit_test(tokenizer_fuses_unknown_characters),
+        cmocka_unit_test(tokenizer_finds_the_special_one_of_two_that_look_alike),
         cmocka_unit_test(tokenizer_gives_up_on_a_pattern_that_never_ends),
         cmocka_unit_test(tokenizer_merges_as_byte_pair_encoding_is_defined),
         cmocka_unit_test(tokenizer_takes_a_word_of_a_million_characters),

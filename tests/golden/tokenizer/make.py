@@ -90,6 +90,16 @@ def case(tokenizer, text):
     return one
 
 
+def decoded(tokenizer, seed):
+    """Ids that no text has: cut-off characters, tokens out of place."""
+    rng = random.Random(seed)
+    for _ in range(30):
+        ids = [rng.randrange(tokenizer.get_vocab_size()) for _ in range(rng.randint(1, 12))]
+        one = {"ids": ids, "decoded": tokenizer.decode(ids, skip_special_tokens=False)}
+        skipped = tokenizer.decode(ids, skip_special_tokens=True)
+        yield one if skipped == one["decoded"] else {**one, "skipped": skipped}
+
+
 def write_lines(path, lines):
     path.write_text("".join(json.dumps(x, ensure_ascii=True) + "\n" for x in lines))
 
@@ -98,7 +108,8 @@ def write(name, tokenizer, extra=()):
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=False) + "\n")
-    write_lines(folder / "cases.jsonl", [case(tokenizer, t) for t in texts(list(extra), name)])
+    write_lines(folder / "cases.jsonl", [case(tokenizer, t) for t in texts(list(extra), name)]
+                + list(decoded(tokenizer, name)))
 
 
 def byte_trainer(**more):
@@ -208,8 +219,9 @@ def sentencepiece(name, normalizer, pre_tokenizer, decoder):
     if pre_tokenizer is not None:
         t.pre_tokenizer = pre_tokenizer
     names = ["<unk>", "<s>", "</s>"]
-    t.train_from_iterator(CORPUS, trainers.BpeTrainer(
-        vocab_size=600, limit_alphabet=90, show_progress=False, max_token_length=10,
+    latin = [c for c in CORPUS if c.isascii() or "ö" in c]  # the rest falls back to bytes
+    t.train_from_iterator(latin, trainers.BpeTrainer(
+        vocab_size=600, show_progress=False, max_token_length=10,
         special_tokens=[special(n) for n in names] + [f"<0x{b:02X}>" for b in range(256)]))
     data = json.loads(t.to_str())  # byte tokens are of the model, not added ones
     data["added_tokens"] = [x for x in data["added_tokens"] if not x["content"].startswith("<0x")]
@@ -243,7 +255,9 @@ def steps():
 
     behaviors = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
     patterns = [{"String": "-"}, {"String": "a"}, {"Regex": r"\s+"}, {"Regex": r"\w+|[^\w\s]+"}, {"Regex": "b*"},
-                {"Regex": r"(?<=a)-|\b[A-Z]"}, {"Regex": r"^.|.$"}, {"Regex": r"\h{2}|[\d.]{,2}x"}]
+                {"Regex": r"(?<=a)-|\b[A-Z]"}, {"Regex": r"^.|.$"}, {"Regex": r"\h{2}|[\d.]{,2}x"}, {"Regex": r"\w"}, {"Regex": r"\W+|[\w]{3}"},
+                {"Regex": r"[\p{Han}a]"}]
+    first = {"type": "Metaspace", "replacement": "-", "prepend_scheme": "first", "split": False}
     put = [("pre_tokenizer", {"type": "Split", "pattern": p, "behavior": b, "invert": i})
            for p in patterns for b in behaviors for i in (False, True)]
     put += [("pre_tokenizer", {"type": "Digits", "individual_digits": i}) for i in (False, True)]
@@ -264,14 +278,18 @@ def steps():
         {"type": "Replace", "pattern": {"Regex": r"[aeiou]|\d+"}, "content": "<>"}, None,
         {"type": "Metaspace", "replacement": " ", "prepend_scheme": "always", "split": True},
         {"type": "Metaspace", "replacement": "e", "prepend_scheme": "never", "split": True})]
-    hard = ["a\u00b2-b\u00bd\u0301-", "a-b--c", "--a---b-", "-", "aab bb ab", " The  fox,\n it's\tFAST!! ", "12ab 3x4.5.x (6)", "e\u0301 é ﬁ İ",
+    hard = ["a\u00b2-b\u00bd\u0301-", "a、b中", "a-b--c", "--a---b-", "-", "aab bb ab", " The  fox,\n it's\tFAST!! ", "12ab 3x4.5.x (6)", "e\u0301 é ﬁ İ",
             "abc\nab\n", "Dear deer, aardvark  ", "", "   ", "- -"]
+    put = [{key: value} for key, value in put]
+    put += [{"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, first]}}]
+    put += [{"pre_tokenizer": first, "normalizer": n} for n in (
+        {"type": "Strip", "strip_left": True, "strip_right": False}, {"type": "Prepend", "prepend": "a"},
+        *({"type": "Replace", "pattern": {"Regex": p}, "content": c}
+          for p in ("^a", "^..", " ", "-") for c in ("", "b", "bb")))]
     lines = []
-    for key, value in put:
-        data = dict(base)
-        data[key] = value
-        variant = Tokenizer.from_str(json.dumps(data))
-        lines.append({"key": key, "value": value, "cases": [case(variant, x) for x in hard]})
+    for change in put:
+        variant = Tokenizer.from_str(json.dumps({**base, **change}))
+        lines.append({"put": change, "cases": [case(variant, x) for x in hard]})
     write_lines(HERE / "steps.jsonl", lines)
 
 
