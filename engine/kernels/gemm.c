@@ -14,10 +14,14 @@
 
 enum {
     GEMM_COLS_PACKED = 512, /* columns of a task: its right block, times GEMM_DEPTH, fits L2 */
-    GEMM_COLS_RAW = 176,    /* as many as a right block packed on the stack has */
+    GEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
     GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
     GEMM_ALONE = 400000,    /* floating-point operations that do not repay waking a thread */
 };
+
+/* From a panel packed on the stack to the next: a line more than it needs, lest the same step
+ * of all panels fall into one cache set. */
+#define GEMM_PANEL_STEP ((GEMM_DEPTH + 1) * GEMM_PANEL)
 
 /* c (rows, cols) from left (rows, depth) and right (depth, cols). */
 struct gemm_job {
@@ -53,6 +57,16 @@ static size_t gemm_panels(size_t cols)
     return (cols + GEMM_PANEL - 1) / GEMM_PANEL;
 }
 
+/* depth times GEMM_PANEL floats, `stride` apart, to depth lines side by side. */
+static inline ISA_BODY void gemm_copy_lines_body(float *restrict to, const float *restrict from,
+                                                 size_t stride, size_t depth)
+{
+    for (size_t d = 0; d < depth; d++)
+        memcpy(to + d * GEMM_PANEL, from + d * stride, GEMM_PANEL * sizeof(float));
+}
+ISA_FUNCTION(gemm_copy_lines, (float *to, const float *from, size_t stride, size_t depth),
+             (to, from, stride, depth))
+
 /* Copy rows `row`.. of the left block to where a tile wants them. */
 static void gemm_left_copy(const struct gemm_job *job, float *scratch, size_t row, size_t rows,
                            size_t at, size_t depth)
@@ -63,29 +77,34 @@ static void gemm_left_copy(const struct gemm_job *job, float *scratch, size_t ro
                    job->left + (row + r) * job->left_stride + at, depth * sizeof(float));
         return;
     }
+    const float *from = job->left + at * job->left_stride + row;
+    if (row + GEMM_PANEL <= job->rows) { /* whole lines: the tile ignores what is too much */
+        gemm_copy_lines(scratch, from, job->left_stride, depth);
+        return;
+    }
     for (size_t d = 0; d < depth; d++)
-        memcpy(scratch + d * GEMM_PANEL, job->left + (at + d) * job->left_stride + row,
-               rows * sizeof(float));
+        memcpy(scratch + d * GEMM_PANEL, from + d * job->left_stride, rows * sizeof(float));
 }
 
 /* Panels of right[at .. at+depth)[col .. col+cols), zeros beyond cols. */
-static void gemm_right_copy(const struct gemm_job *job, float *panels, size_t col, size_t cols,
-                            size_t at, size_t depth)
+static inline ISA_BODY void gemm_right_copy_body(const struct gemm_job *job, float *panels,
+                                                 const struct gemm_block *block)
 {
-    for (size_t p = 0; p * GEMM_PANEL < cols; p++) {
-        const size_t width = gemm_min(cols - p * GEMM_PANEL, GEMM_PANEL);
-        const float *from = job->right + at * job->right_stride + col + p * GEMM_PANEL;
-        float *to = panels + p * depth * GEMM_PANEL;
-        for (size_t d = 0; d < depth; d++, from += job->right_stride, to += GEMM_PANEL) {
-            if (width == GEMM_PANEL) {
-                memcpy(to, from, GEMM_PANEL * sizeof(float));
-                continue;
-            }
+    const size_t whole = block->cols / GEMM_PANEL, rest = block->cols % GEMM_PANEL;
+    for (size_t d = 0; d < block->depth; d++) {
+        const float *from = job->right + (block->at + d) * job->right_stride + block->col;
+        float *to = panels + d * GEMM_PANEL;
+        for (size_t p = 0; p < whole; p++, from += GEMM_PANEL, to += GEMM_PANEL_STEP)
+            memcpy(to, from, GEMM_PANEL * sizeof(float));
+        if (rest > 0) {
             memset(to, 0, GEMM_PANEL * sizeof(float));
-            memcpy(to, from, width * sizeof(float));
+            memcpy(to, from, rest * sizeof(float));
         }
     }
 }
+ISA_FUNCTION(gemm_right_copy,
+             (const struct gemm_job *job, float *panels, const struct gemm_block *block),
+             (job, panels, block))
 
 /* A tile whose last columns are not there: computed beside, and the rest copied. */
 static void gemm_edge(const struct gemm_tile *tile, gemm_tile_fn *fn, size_t rows, size_t cols)
@@ -101,6 +120,15 @@ static void gemm_edge(const struct gemm_tile *tile, gemm_tile_fn *fn, size_t row
     fn(&beside);
     for (size_t r = 0; r < rows; r++)
         memcpy(tile->c + r * tile->c_stride, c + r * GEMM_PANEL, cols * sizeof(float));
+}
+
+/* Ask for the part of c that the next tile begins from and ends in. */
+static void gemm_prefetch(const float *c, size_t stride, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++) {
+        __builtin_prefetch(c + r * stride, 1);
+        __builtin_prefetch(c + r * stride + GEMM_PANEL, 1);
+    }
 }
 
 /* All columns of the block for `rows` rows that lie in `left`. */
@@ -125,6 +153,8 @@ static void gemm_rows(const struct gemm_job *job, const struct gemm_block *block
         tile.from = from ? from + row * from_stride + block->col + col : NULL;
         tile.from_stride = from_stride;
         tile.c = job->c + row * job->c_stride + block->col + col;
+        if (col + width < block->cols)
+            gemm_prefetch(tile.c + width, job->c_stride, rows);
         if (col + width <= block->cols)
             fn[log](&tile);
         else
@@ -135,9 +165,7 @@ static void gemm_rows(const struct gemm_job *job, const struct gemm_block *block
 
 static void gemm_block_run(const struct gemm_job *job, const struct gemm_block *block)
 {
-    _Alignas(64) float left[GEMM_LEFT_FLOATS > GEMM_ROWS_MAX * GEMM_LEFT_STRIDE
-                                ? GEMM_LEFT_FLOATS
-                                : GEMM_ROWS_MAX * GEMM_LEFT_STRIDE];
+    _Alignas(64) float left[GEMM_LEFT_FLOATS];
     /* Equal shares: 16 rows are two tiles of 8, not of 14 and 2. */
     const size_t tiles = (block->rows + job->tiles->rows_max - 1) / job->tiles->rows_max;
     for (size_t t = 0; t < tiles; t++) {
@@ -185,13 +213,13 @@ static void gemm_task_packed(void *arg, size_t i)
 static void gemm_task_raw(void *arg, size_t i)
 {
     const struct gemm_job *job = arg;
-    _Alignas(64) float panels[GEMM_COLS_RAW * GEMM_DEPTH];
+    _Alignas(64) float panels[GEMM_COLS_RAW / GEMM_PANEL * GEMM_PANEL_STEP];
     struct gemm_block block = gemm_task_block(job, i);
     do {
         block.depth = gemm_min(job->depth - block.at, GEMM_DEPTH);
-        gemm_right_copy(job, panels, block.col, block.cols, block.at, block.depth);
+        gemm_right_copy(job, panels, &block);
         block.panels = panels;
-        block.panel_step = block.depth * GEMM_PANEL;
+        block.panel_step = GEMM_PANEL_STEP;
         gemm_block_run(job, &block);
         block.at += block.depth;
     } while (block.at < job->depth);

@@ -1,0 +1,87 @@
+/* bench_attention.c -- attention at the shapes of a small model, prompt by prompt. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench/bench.h"
+#include "engine/kernels/attention.h"
+
+enum { SEQS = 4 };
+
+struct attention_bench {
+    const struct bench *bench;
+    struct attention shape;
+    uint32_t offset[SEQS + 1], keys[SEQS];
+    float *qkv, *out, *lse, *dout, *d;
+    const float *k[SEQS], *v[SEQS];
+};
+
+static void attention_run_forward(void *arg)
+{
+    struct attention_bench *b = arg;
+    const struct attention *a = &b->shape;
+    attention_forward(b->bench->pool, a, b->out, b->lse, b->qkv, b->qkv + a->H * a->D,
+                      b->qkv + (a->H + a->G) * a->D, b->offset, SEQS);
+}
+
+static void attention_run_backward(void *arg)
+{
+    struct attention_bench *b = arg;
+    const struct attention *a = &b->shape;
+    const size_t k = a->H * a->D, v = (a->H + a->G) * a->D;
+    attention_backward(b->bench->pool, a, b->d, b->d + k, b->d + v, b->dout, b->qkv, b->qkv + k,
+                       b->qkv + v, b->out, b->lse, b->offset, SEQS);
+}
+
+static void attention_run_decode(void *arg)
+{
+    struct attention_bench *b = arg;
+    attention_decode(b->bench->pool, &b->shape, b->out, b->qkv, b->k, b->v, b->keys, SEQS);
+}
+
+static void attention_case(const struct bench *bench, size_t H, size_t G, size_t D, size_t T)
+{
+    const size_t width = (H + 2 * G) * D, N = SEQS * T;
+    struct attention_bench b = {
+        .bench = bench,
+        .shape = {H, G, D, 1.0f / sqrtf((float)D), width, width, H * D},
+        .qkv = bench_floats(N * width),
+        .out = bench_floats(N * H * D),
+        .lse = bench_floats(N * H),
+        .dout = bench_floats(N * H * D),
+        .d = bench_floats(N * width),
+    };
+    for (size_t s = 0; s < SEQS; s++) {
+        b.offset[s + 1] = (uint32_t)((s + 1) * T);
+        b.keys[s] = (uint32_t)T;
+        b.k[s] = b.qkv + s * T * width + H * D;
+        b.v[s] = b.k[s] + G * D;
+    }
+    /* A pair of query and key is 2 D operations for the score and 2 D for the sum. */
+    const double pair = 4e-9 * (double)D * (double)H * SEQS;
+    const double pairs = (double)T * (double)(T + 1) / 2.0;
+    char what[64];
+    snprintf(what, sizeof what, "forward H=%zu G=%zu D=%zu T=%zu", H, G, D, T);
+    bench_report(bench, "attention", what, pair * pairs, "GFLOP/s",
+                 bench_time(bench, attention_run_forward, &b));
+    snprintf(what, sizeof what, "backward H=%zu G=%zu D=%zu T=%zu", H, G, D, T);
+    bench_report(bench, "attention", what, 2.5 * pair * pairs, "GFLOP/s",
+                 bench_time(bench, attention_run_backward, &b));
+    snprintf(what, sizeof what, "decode H=%zu G=%zu D=%zu T=%zu", H, G, D, T);
+    bench_report(bench, "attention", what, pair * (double)T, "GFLOP/s",
+                 bench_time(bench, attention_run_decode, &b));
+    free(b.qkv);
+    free(b.out);
+    free(b.lse);
+    free(b.dout);
+    free(b.d);
+}
+
+void bench_attention(const struct bench *bench)
+{
+    attention_case(bench, 8, 4, 8, 128);
+    attention_case(bench, 12, 12, 64, 128);
+    attention_case(bench, 12, 12, 64, 512);
+    attention_case(bench, 9, 3, 64, 512);
+    attention_case(bench, 8, 2, 128, 512);
+}
