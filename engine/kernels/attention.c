@@ -2,129 +2,184 @@
 #include "engine/kernels/attention.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
+#include "engine/kernels/rows.h"
 #include "engine/kernels/vmath.h"
 
-enum { ATTENTION_ROWS = 32 }; /* query rows of a task of the forward pass */
+enum {
+    ATTENTION_TASK = 32, /* query rows of a task of the forward pass */
+    ATTENTION_GROUP = 4, /* query rows of one head that meet a block of keys together */
+    ATTENTION_SPAN = 8,  /* the same, of the backward pass */
+    ATTENTION_KEYS = ATTENTION_BLOCK,
+    ATTENTION_NEAR = 128 /* the greatest head size whose blocks are copied */
+};
+
+/*
+ * A block of rows that many queries will read, side by side.  In place they lie a token apart,
+ * which is often so near a power of two that they push each other out of the cache.
+ */
+struct attention_near {
+    _Alignas(64) float rows[ATTENTION_KEYS * ATTENTION_NEAR];
+};
+
+static void attention_fetch(struct attention_near *near, const float *x, size_t stride,
+                            size_t rows, size_t D)
+{
+    for (size_t j = 0; j < rows; j++)
+        memcpy(near->rows + j * D, x + j * stride, D * sizeof(float));
+}
 
 /* What is known of a softmax after some blocks of keys: the sums are relative to `max`. */
 struct attention_state {
     float max, sum;
-    float out[ATTENTION_D_MAX];
 };
 
-/* s[j] = scale q . k[j]; -infinity, the weight 0, where there is no key. */
-static inline ISA_BODY void attention_scores(float *s, const float *q, const float *k,
-                                             size_t stride, size_t keys, size_t D, float scale)
+/*
+ * Take a block of scores into the softmax (Milakov and Gimelshein, arXiv:1805.02867): p holds
+ * `keys` dot products and comes back as weights relative to the new maximum, 0 from `keys` on.
+ * Returns what the sums so far are to be multiplied by.
+ */
+static inline ISA_BODY void attention_soften_body(float *keep, struct attention_state *state,
+                                                  float *p, size_t keys, float scale)
 {
-    for (size_t j = 0; j < keys; j++)
-        s[j] = scale * lanes_dot(q, k + j * stride, D);
-    for (size_t j = keys; j < ATTENTION_BLOCK; j++)
-        s[j] = -INFINITY;
-}
-
-static inline ISA_BODY float attention_max(const float *s, float max)
-{
+    for (size_t j = keys; j < ATTENTION_KEYS; j++)
+        p[j] = -INFINITY;
     float lane[LANES];
     for (size_t l = 0; l < LANES; l++)
-        lane[l] = max;
-    for (size_t j = 0; j < ATTENTION_BLOCK; j += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lane[l] = s[j + l] > lane[l] ? s[j + l] : lane[l];
+        lane[l] = state->max;
+    for (size_t j = 0; j < ATTENTION_KEYS; j += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            p[j + l] *= scale;
+            lane[l] = p[j + l] > lane[l] ? p[j + l] : lane[l];
+        }
     for (size_t half = LANES / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++)
             lane[l] = lane[l + half] > lane[l] ? lane[l + half] : lane[l];
-    return lane[0];
-}
+    const float max = lane[0];
 
-/* Take one more block of keys into the softmax (Milakov and Gimelshein, arXiv:1805.02867). */
-static inline ISA_BODY void attention_block(struct attention_state *state, const float *q,
-                                            const float *k, const float *v, size_t stride,
-                                            size_t keys, size_t D, float scale)
-{
-    float p[ATTENTION_BLOCK];
-    attention_scores(p, q, k, stride, keys, D, scale);
-    const float max = attention_max(p, state->max);
-    const float keep = vmath_exp(state->max - max);
-
-    float lane[LANES] = {0};
-    for (size_t j = 0; j < ATTENTION_BLOCK; j += LANES)
+    float sum[LANES] = {0};
+    for (size_t j = 0; j < ATTENTION_KEYS; j += LANES)
         for (size_t l = 0; l < LANES; l++) {
             p[j + l] = vmath_exp(p[j + l] - max);
-            lane[l] += p[j + l];
+            sum[l] += p[j + l];
         }
-    state->sum = fmaf(state->sum, keep, lanes_tree(lane));
+    *keep = vmath_exp(state->max - max);
+    state->sum = fmaf(state->sum, *keep, lanes_tree(sum));
     state->max = max;
-
-    float *out = state->out;
-    for (size_t d = 0; d < D; d++)
-        out[d] *= keep;
-    for (size_t j = 0; j < keys; j++)
-        for (size_t d = 0; d < D; d++)
-            out[d] = fmaf(p[j], v[j * stride + d], out[d]);
 }
+ISA_FUNCTION(attention_soften,
+             (float *keep, struct attention_state *state, float *p, size_t keys, float scale),
+             (keep, state, p, keys, scale))
 
-static inline ISA_BODY void attention_any_body(float *lse, float *out, const float *q,
-                                               const float *k, const float *v, size_t stride,
-                                               size_t keys, size_t D, float scale)
+static inline ISA_BODY void attention_scale_body(float *x, float by, size_t D)
 {
-    struct attention_state state;
-    state.max = -INFINITY;
-    state.sum = 0.0f;
-    memset(state.out, 0, D * sizeof(float));
-    for (size_t j = 0; j < keys; j += ATTENTION_BLOCK) {
-        const size_t n = keys - j < ATTENTION_BLOCK ? keys - j : ATTENTION_BLOCK;
-        attention_block(&state, q, k + j * stride, v + j * stride, stride, n, D, scale);
+    for (size_t d = 0; d < D; d++)
+        x[d] *= by;
+}
+ISA_FUNCTION(attention_scale, (float *x, float by, size_t D), (x, by, D))
+
+/* Some consecutive queries of one head against the keys of their sequence: row r sees the
+ * first keys + r. */
+struct attention_queries {
+    float *out;
+    const float *q, *k, *v;
+    size_t out_stride, q_stride, kv_stride;
+    size_t rows, keys; /* rows <= ATTENTION_TASK */
+    size_t D;
+    float scale;
+};
+
+/* Rows r .. r+n-1 (n <= ATTENTION_GROUP) and the keys j .. j+ATTENTION_KEYS-1, which are at k
+ * and v, kv_stride apart. */
+static void attention_group(const struct attention_queries *a, struct attention_state *state,
+                            size_t r, size_t n, size_t j, const float *k, const float *v,
+                            size_t kv_stride)
+{
+    float p[ATTENTION_GROUP][ATTENTION_KEYS];
+    size_t seen[ATTENTION_GROUP]; /* keys of the block that a row sees; grows with the row */
+    for (size_t i = 0; i < n; i++) {
+        const size_t left = a->keys + r + i > j ? a->keys + r + i - j : 0;
+        seen[i] = left < ATTENTION_KEYS ? left : ATTENTION_KEYS;
     }
-    const float inverse = 1.0f / state.sum;
-    for (size_t d = 0; d < D; d++)
-        out[d] = state.out[d] * inverse;
-    *lse = state.max + vmath_log(state.sum);
+    float *out = a->out + r * a->out_stride;
+    rows_dot(p[0], ATTENTION_KEYS, a->q + r * a->q_stride, a->q_stride, n, k, kv_stride,
+             seen[n - 1], a->D);
+    for (size_t i = 0; i < n; i++) {
+        if (seen[i] == 0)
+            continue;
+        float keep = 1.0f;
+        attention_soften(&keep, &state[r + i], p[i], seen[i], a->scale);
+        if (keep != 1.0f)
+            attention_scale(out + i * a->out_stride, keep, a->D);
+    }
+    /* What all rows see, together; then the few keys that only later rows see. */
+    rows_combine(out, a->out_stride, n, p[0], ATTENTION_KEYS, 1, v, kv_stride, seen[0], a->D);
+    for (size_t i = 1; i < n; i++)
+        rows_combine(out + i * a->out_stride, a->out_stride, 1, p[i] + seen[0], 0, 1,
+                     v + seen[0] * kv_stride, kv_stride, seen[i] - seen[0], a->D);
 }
 
-/* The usual head sizes, as constants: `out` then stays in registers. */
-static inline ISA_BODY void attention_64_body(float *lse, float *out, const float *q,
-                                              const float *k, const float *v, size_t stride,
-                                              size_t keys, float scale)
+/* One block of keys for all rows. */
+static void attention_block(const struct attention_queries *a, struct attention_state *state,
+                            size_t j)
 {
-    attention_any_body(lse, out, q, k, v, stride, keys, 64, scale);
+    struct attention_near near_k, near_v;
+    const float *k = a->k + j * a->kv_stride, *v = a->v + j * a->kv_stride;
+    size_t stride = a->kv_stride;
+    if (a->rows > ATTENTION_GROUP && a->D <= ATTENTION_NEAR) {
+        const size_t left = a->keys + a->rows - 1 - j;
+        const size_t keys = left < ATTENTION_KEYS ? left : ATTENTION_KEYS;
+        attention_fetch(&near_k, k, stride, keys, a->D);
+        attention_fetch(&near_v, v, stride, keys, a->D);
+        k = near_k.rows;
+        v = near_v.rows;
+        stride = a->D;
+    }
+    for (size_t r = 0; r < a->rows; r += ATTENTION_GROUP) {
+        const size_t n = a->rows - r < ATTENTION_GROUP ? a->rows - r : ATTENTION_GROUP;
+        if (a->keys + r + n - 1 > j) /* the last of them sees a key of this block */
+            attention_group(a, state, r, n, j, k, v, stride);
+    }
 }
 
-static inline ISA_BODY void attention_128_body(float *lse, float *out, const float *q,
-                                               const float *k, const float *v, size_t stride,
-                                               size_t keys, float scale)
+/* Write out, and lse (rows). */
+static void attention_run(const struct attention_queries *a, float *lse)
 {
-    attention_any_body(lse, out, q, k, v, stride, keys, 128, scale);
+    struct attention_state state[ATTENTION_TASK];
+    for (size_t r = 0; r < a->rows; r++) {
+        state[r] = (struct attention_state){-INFINITY, 0.0f};
+        memset(a->out + r * a->out_stride, 0, a->D * sizeof(float));
+    }
+    for (size_t j = 0; j < a->keys + a->rows - 1; j += ATTENTION_KEYS)
+        attention_block(a, state, j);
+    for (size_t r = 0; r < a->rows; r++) {
+        attention_scale(a->out + r * a->out_stride, 1.0f / state[r].sum, a->D);
+        lse[r] = state[r].max + vmath_log(state[r].sum);
+    }
 }
-
-ISA_FUNCTION(attention_any,
-             (float *lse, float *out, const float *q, const float *k, const float *v,
-              size_t stride, size_t keys, size_t D, float scale),
-             (lse, out, q, k, v, stride, keys, D, scale))
-ISA_FUNCTION(attention_64,
-             (float *lse, float *out, const float *q, const float *k, const float *v,
-              size_t stride, size_t keys, float scale),
-             (lse, out, q, k, v, stride, keys, scale))
-ISA_FUNCTION(attention_128,
-             (float *lse, float *out, const float *q, const float *k, const float *v,
-              size_t stride, size_t keys, float scale),
-             (lse, out, q, k, v, stride, keys, scale))
 
 float attention_row(float *out, const float *q, const float *k, const float *v,
                     size_t kv_stride, size_t keys, size_t D, float scale)
 {
     assert(keys >= 1 && D >= 1 && D <= ATTENTION_D_MAX);
+    const struct attention_queries a = {.out = out,
+                                        .q = q,
+                                        .k = k,
+                                        .v = v,
+                                        .out_stride = D,
+                                        .q_stride = D,
+                                        .kv_stride = kv_stride,
+                                        .rows = 1,
+                                        .keys = keys,
+                                        .D = D,
+                                        .scale = scale};
     float lse;
-    if (D == 64)
-        attention_64(&lse, out, q, k, v, kv_stride, keys, scale);
-    else if (D == 128)
-        attention_128(&lse, out, q, k, v, kv_stride, keys, scale);
-    else
-        attention_any(&lse, out, q, k, v, kv_stride, keys, D, scale);
+    attention_run(&a, &lse);
     return lse;
 }
 
@@ -171,29 +226,47 @@ struct attention_job {
     float *out, *lse, *dq, *dk, *dv;
     const float *dout, *q, *k, *v, *out_in, *lse_in;
     const uint32_t *offset;
-    size_t seqs, blocks; /* blocks: of ATTENTION_ROWS packed rows */
+    size_t seqs, blocks; /* blocks: of ATTENTION_TASK packed rows */
 };
 
-/* Task: a block of packed rows (which may span sequences), one head. */
+/* Rows [n, end), at most ATTENTION_TASK, of a sequence that begins at row `first`; one head. */
+static void attention_forward_rows(const struct attention_job *job, size_t first, size_t n,
+                                   size_t end, size_t h)
+{
+    const struct attention *a = job->shape;
+    const size_t g = h / (a->H / a->G);
+    const struct attention_queries queries = {.out = job->out + n * a->out_stride + h * a->D,
+                                              .q = job->q + n * a->q_stride + h * a->D,
+                                              .k = job->k + first * a->kv_stride + g * a->D,
+                                              .v = job->v + first * a->kv_stride + g * a->D,
+                                              .out_stride = a->out_stride,
+                                              .q_stride = a->q_stride,
+                                              .kv_stride = a->kv_stride,
+                                              .rows = end - n,
+                                              .keys = n - first + 1,
+                                              .D = a->D,
+                                              .scale = a->scale};
+    float lse[ATTENTION_TASK];
+    attention_run(&queries, lse);
+    for (size_t r = 0; job->lse && r < end - n; r++)
+        job->lse[(n + r) * a->H + h] = lse[r];
+}
+
+/* Task: ATTENTION_TASK packed rows (which may span sequences), one head. */
 static void attention_forward_task(void *arg, size_t i)
 {
     const struct attention_job *job = arg;
-    const struct attention *a = job->shape;
+    const size_t H = job->shape->H, total = job->offset[job->seqs];
     /* The last rows have the most keys: they go first, so that the tasks end together. */
-    const size_t block = job->blocks - 1 - i / a->H;
-    const size_t h = i % a->H, g = h / (a->H / a->G);
-    const size_t begin = block * ATTENTION_ROWS, total = job->offset[job->seqs];
+    const size_t begin = (job->blocks - 1 - i / H) * ATTENTION_TASK;
+    const size_t end = begin + ATTENTION_TASK < total ? begin + ATTENTION_TASK : total;
     size_t seq = 0;
-    for (size_t n = begin; n < total && n < begin + ATTENTION_ROWS; n++) {
+    for (size_t n = begin; n < end;) {
         while (job->offset[seq + 1] <= n)
             seq++;
-        const size_t first = job->offset[seq];
-        const float lse = attention_row(
-            job->out + n * a->out_stride + h * a->D, job->q + n * a->q_stride + h * a->D,
-            job->k + first * a->kv_stride + g * a->D, job->v + first * a->kv_stride + g * a->D,
-            a->kv_stride, n - first + 1, a->D, a->scale);
-        if (job->lse)
-            job->lse[n * a->H + h] = lse;
+        const size_t stop = job->offset[seq + 1] < end ? job->offset[seq + 1] : end;
+        attention_forward_rows(job, job->offset[seq], n, stop, i % H);
+        n = stop;
     }
 }
 
@@ -210,7 +283,7 @@ void attention_forward(struct pool *pool, const struct attention *shape, float *
                                 .v = v,
                                 .offset = offset,
                                 .seqs = seqs};
-    job.blocks = (offset[seqs] + ATTENTION_ROWS - 1) / ATTENTION_ROWS;
+    job.blocks = (offset[seqs] + ATTENTION_TASK - 1) / ATTENTION_TASK;
     pool_run(pool, job.blocks * shape->H, attention_forward_task, &job);
 }
 
@@ -220,82 +293,84 @@ void attention_forward(struct pool *pool, const struct attention *shape, float *
  *     ds[j] = p[j] (dout[i] . v[j] - delta[i])
  *     dq[i] = scale sum_j ds[j] k[j]      dk[j] += scale ds[j] q[i]      dv[j] += p[j] dout[i]
  */
-struct attention_span { /* one query row and head against one block of keys */
-    const float *q, *dout, *k, *v;
-    float *dq, *dk, *dv;
-    size_t stride, keys, D;
-    float scale, lse, delta;
+static inline ISA_BODY void attention_slope_body(float *p, float *ds, size_t keys, float scale,
+                                                 float lse, float delta)
+{
+    for (size_t j = keys; j < ATTENTION_KEYS; j++) {
+        p[j] = -INFINITY; /* the weight 0 */
+        ds[j] = 0.0f;
+    }
+    for (size_t j = 0; j < ATTENTION_KEYS; j++) {
+        p[j] = vmath_exp(scale * p[j] - lse);
+        ds[j] = scale * p[j] * (ds[j] - delta);
+    }
+}
+/* From dot products q . k in p and dout . v in ds to p and scale times ds. */
+ISA_FUNCTION(attention_slope,
+             (float *p, float *ds, size_t keys, float scale, float lse, float delta),
+             (p, ds, keys, scale, lse, delta))
+
+/* A block of keys of one head, and its gradients, near or in place. */
+struct attention_keys {
+    const float *k, *v;
+    float *dk, *dv;
+    size_t stride, keys;
 };
 
-static inline ISA_BODY void attention_span_any(const struct attention_span *span, size_t D)
-{
-    const float *restrict q = span->q, *restrict dout = span->dout;
-    float *restrict dq = span->dq;
-    float p[ATTENTION_BLOCK], ds[ATTENTION_BLOCK];
-    attention_scores(p, q, span->k, span->stride, span->keys, D, span->scale);
-    for (size_t j = 0; j < span->keys; j++)
-        ds[j] = lanes_dot(dout, span->v + j * span->stride, D);
-    for (size_t j = span->keys; j < ATTENTION_BLOCK; j++)
-        ds[j] = 0.0f;
-    for (size_t j = 0; j < ATTENTION_BLOCK; j++) {
-        p[j] = vmath_exp(p[j] - span->lse);
-        ds[j] = span->scale * p[j] * (ds[j] - span->delta);
-    }
-    for (size_t j = 0; j < span->keys; j++) {
-        const float *restrict k = span->k + j * span->stride;
-        float *restrict dk = span->dk + j * span->stride;
-        float *restrict dv = span->dv + j * span->stride;
-        for (size_t d = 0; d < D; d++) {
-            dq[d] = fmaf(ds[j], k[d], dq[d]);
-            dk[d] = fmaf(ds[j], q[d], dk[d]);
-            dv[d] = fmaf(p[j], dout[d], dv[d]);
-        }
-    }
-}
-
-static inline ISA_BODY void attention_span_body(const struct attention_span *span)
-{
-    if (span->D == 64)
-        attention_span_any(span, 64);
-    else if (span->D == 128)
-        attention_span_any(span, 128);
-    else
-        attention_span_any(span, span->D);
-}
-ISA_FUNCTION(attention_span, (const struct attention_span *span), (span))
-
-static inline ISA_BODY void attention_delta_body(float *delta, const float *dout,
-                                                 const float *out, size_t D)
-{
-    *delta = lanes_dot(dout, out, D);
-}
-ISA_FUNCTION(attention_delta, (float *delta, const float *dout, const float *out, size_t D),
-             (delta, dout, out, D))
-
-/* All queries of head h that see the keys [j, j + keys) of their sequence. */
-static void attention_backward_block(const struct attention_job *job, size_t seq, size_t h,
-                                     size_t j, size_t keys)
+/* Queries n .. n+rows-1 (rows <= ATTENTION_SPAN) of head h, the first of which sees `seen` of
+ * the keys, the next one more. */
+static void attention_span(const struct attention_job *job, const struct attention_keys *b,
+                           size_t h, size_t n, size_t rows, size_t seen)
 {
     const struct attention *a = job->shape;
-    const size_t first = job->offset[seq], g = h / (a->H / a->G);
-    const size_t kv = (first + j) * a->kv_stride + g * a->D;
-    struct attention_span span = {.k = job->k + kv,
-                                  .v = job->v + kv,
-                                  .dk = job->dk + kv,
-                                  .dv = job->dv + kv,
-                                  .stride = a->kv_stride,
-                                  .D = a->D,
-                                  .scale = a->scale};
-    for (size_t n = first + j; n < job->offset[seq + 1]; n++) {
-        const size_t seen = n - first - j + 1;
-        const size_t at = n * a->out_stride + h * a->D;
-        span.q = job->q + n * a->q_stride + h * a->D;
-        span.dq = job->dq + n * a->q_stride + h * a->D;
-        span.dout = job->dout + at;
-        span.keys = seen < keys ? seen : keys;
-        span.lse = job->lse_in[n * a->H + h];
-        attention_delta(&span.delta, span.dout, job->out_in + at, a->D);
-        attention_span(&span);
+    const size_t D = a->D, row = n * a->q_stride + h * D, out = n * a->out_stride + h * D;
+    const float *q = job->q + row, *dout = job->dout + out;
+    const size_t width = seen + rows - 1 < b->keys ? seen + rows - 1 : b->keys;
+
+    float p[ATTENTION_SPAN][ATTENTION_KEYS], ds[ATTENTION_SPAN][ATTENTION_KEYS];
+    rows_dot(p[0], ATTENTION_KEYS, q, a->q_stride, rows, b->k, b->stride, width, D);
+    rows_dot(ds[0], ATTENTION_KEYS, dout, a->out_stride, rows, b->v, b->stride, width, D);
+    for (size_t r = 0; r < rows; r++) {
+        float delta;
+        rows_dot(&delta, 1, dout + r * a->out_stride, a->out_stride, 1,
+                 job->out_in + out + r * a->out_stride, a->out_stride, 1, D);
+        attention_slope(p[r], ds[r], seen + r < width ? seen + r : width, a->scale,
+                        job->lse_in[(n + r) * a->H + h], delta);
+    }
+    /* A key that a query does not see has the weight 0 in its sums. */
+    rows_combine(job->dq + row, a->q_stride, rows, ds[0], ATTENTION_KEYS, 1, b->k, b->stride,
+                 width, D);
+    rows_combine(b->dk, b->stride, width, ds[0], 1, ATTENTION_KEYS, q, a->q_stride, rows, D);
+    rows_combine(b->dv, b->stride, width, p[0], 1, ATTENTION_KEYS, dout, a->out_stride, rows,
+                 D);
+}
+
+/* All queries, of all heads of the group g, that see the block of keys from j on. */
+static void attention_backward_block(const struct attention_job *job, size_t seq, size_t g,
+                                     size_t j)
+{
+    const struct attention *a = job->shape;
+    const size_t group = a->H / a->G, first = job->offset[seq] + j, end = job->offset[seq + 1];
+    const size_t keys = end - first < ATTENTION_KEYS ? end - first : ATTENTION_KEYS;
+    const size_t kv = first * a->kv_stride + g * a->D;
+    struct attention_keys b = {job->k + kv,  job->v + kv,  job->dk + kv,
+                               job->dv + kv, a->kv_stride, keys};
+    struct attention_near k, v, dk, dv;
+    const bool near = a->D <= ATTENTION_NEAR;
+    if (near) {
+        attention_fetch(&k, b.k, b.stride, keys, a->D);
+        attention_fetch(&v, b.v, b.stride, keys, a->D);
+        memset(dk.rows, 0, keys * a->D * sizeof(float));
+        memset(dv.rows, 0, keys * a->D * sizeof(float));
+        b = (struct attention_keys){k.rows, v.rows, dk.rows, dv.rows, a->D, keys};
+    }
+    for (size_t h = g * group; h < (g + 1) * group; h++)
+        for (size_t n = first; n < end; n += ATTENTION_SPAN)
+            attention_span(job, &b, h, n, end - n < ATTENTION_SPAN ? end - n : ATTENTION_SPAN,
+                           n - first + 1);
+    for (size_t i = 0; near && i < keys; i++) {
+        memcpy(job->dk + kv + i * a->kv_stride, dk.rows + i * a->D, a->D * sizeof(float));
+        memcpy(job->dv + kv + i * a->kv_stride, dv.rows + i * a->D, a->D * sizeof(float));
     }
 }
 
@@ -311,11 +386,8 @@ static void attention_backward_task(void *arg, size_t i)
         memset(job->dv + n * a->kv_stride + g * a->D, 0, a->D * sizeof(float));
     }
     /* Keys outermost: their block and its gradients stay in cache for all queries. */
-    for (size_t j = 0; j < tokens; j += ATTENTION_BLOCK) {
-        const size_t keys = tokens - j < ATTENTION_BLOCK ? tokens - j : ATTENTION_BLOCK;
-        for (size_t h = g * group; h < (g + 1) * group; h++)
-            attention_backward_block(job, seq, h, j, keys);
-    }
+    for (size_t j = 0; j < tokens; j += ATTENTION_KEYS)
+        attention_backward_block(job, seq, g, j);
 }
 
 void attention_backward(struct pool *pool, const struct attention *shape, float *dq, float *dk,

@@ -9,8 +9,8 @@
  * strides of struct attention are floats from one token to the next, so q, k and v may lie
  * interleaved.  N tokens of all sequences, sequence s at rows offset[s] .. offset[s+1]-1.
  *
- * A row is computed by attention_row, the only code that does it: over blocks of
- * ATTENTION_BLOCK keys counted from the first key of the sequence, in one fixed order.  So
+ * A row goes over blocks of ATTENTION_BLOCK keys counted from the first key of its sequence, in
+ * one fixed order, whether alone (attention_row) or with its neighbours in the batch.  So
  * a token decoded over a cache has the bits of the same token in a packed training batch.
  * Nothing allocates; no array may overlap another that is written.
  */
