@@ -15,8 +15,8 @@ enum {
     ATTENTION_TASK = 32, /* query rows of a task of the forward pass */
     ATTENTION_GROUP = 4, /* query rows of one head that meet a block of keys together */
     ATTENTION_SPAN = 8,  /* the same, of the backward pass */
-    ATTENTION_KEYS = ATTENTION_BLOCK,
-    ATTENTION_NEAR = 128 /* the greatest head size whose blocks are copied */
+    ATTENTION_KEYS = ATTENTION_BLOCK, /* 64: four times LANES */
+    ATTENTION_NEAR = 128              /* the greatest head size whose blocks are copied */
 };
 
 /*
@@ -50,22 +50,18 @@ static inline ISA_BODY void attention_soften_body(float *keep, struct attention_
     for (size_t j = keys; j < ATTENTION_KEYS; j++)
         p[j] = -INFINITY;
     float lane[LANES];
-    for (size_t l = 0; l < LANES; l++)
-        lane[l] = state->max;
-    for (size_t j = 0; j < ATTENTION_KEYS; j += LANES)
-        for (size_t l = 0; l < LANES; l++) {
-            p[j + l] *= scale;
-            lane[l] = p[j + l] > lane[l] ? p[j + l] : lane[l];
-        }
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            lane[l] = lane[l + half] > lane[l] ? lane[l + half] : lane[l];
-    const float max = lane[0];
+    for (size_t l = 0; l < LANES; l++) {
+        const float a = p[l + 16] > p[l] ? p[l + 16] : p[l];
+        const float b = p[l + 48] > p[l + 32] ? p[l + 48] : p[l + 32];
+        lane[l] = (b > a ? b : a) * scale; /* scale > 0: rounding keeps order */
+    }
+    const float here = lanes_max(lane);
+    const float max = here > state->max ? here : state->max;
 
     float sum[LANES] = {0};
     for (size_t j = 0; j < ATTENTION_KEYS; j += LANES)
         for (size_t l = 0; l < LANES; l++) {
-            p[j + l] = vmath_exp(p[j + l] - max);
+            p[j + l] = vmath_exp(p[j + l] * scale - max);
             sum[l] += p[j + l];
         }
     *keep = vmath_exp(state->max - max);
@@ -166,7 +162,7 @@ static void attention_run(const struct attention_queries *a, float *lse)
 float attention_row(float *out, const float *q, const float *k, const float *v,
                     size_t kv_stride, size_t keys, size_t D, float scale)
 {
-    assert(keys >= 1 && D >= 1 && D <= ATTENTION_D_MAX);
+    assert(keys >= 1 && D >= 1 && D <= ATTENTION_D_MAX && scale > 0.0f);
     const struct attention_queries a = {.out = out,
                                         .q = q,
                                         .k = k,
@@ -185,6 +181,7 @@ float attention_row(float *out, const float *q, const float *k, const float *v,
 
 static void attention_check(const struct attention *shape)
 {
+    assert(shape->scale > 0.0f);
     assert(shape->D >= 1 && shape->D <= ATTENTION_D_MAX);
     assert(shape->G >= 1 && shape->H % shape->G == 0);
     assert(shape->q_stride >= shape->H * shape->D && shape->out_stride >= shape->H * shape->D);

@@ -27,7 +27,7 @@
 
 struct attention {
     size_t H, G, D;    /* query heads, key/value heads (G divides H), head size <= D_MAX */
-    float scale;       /* usually 1 / sqrt(D) */
+    float scale;       /* > 0, usually 1 / sqrt(D) */
     size_t q_stride;   /* of q and dq */
     size_t kv_stride;  /* of k, v, dk, dv */
     size_t out_stride; /* of out and dout */

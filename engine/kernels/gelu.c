@@ -25,22 +25,29 @@ static inline ISA_BODY void gelu_values_body(float *restrict y, const float *res
 }
 ISA_FUNCTION(gelu_values, (float *y, const float *x, size_t n), (y, x, n))
 
+static inline ISA_BODY void gelu_slope_block(float *restrict d, const float *dy, const float *x,
+                                             size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float v = x[i], square = v * v;
+        const float t = vmath_tanh(GELU_ROOT * fmaf(GELU_CUBIC * v, square, v));
+        const float inner = GELU_ROOT * fmaf(3.0f * GELU_CUBIC, square, 1.0f);
+        d[i] = dy[i] * (0.5f * (1.0f + t) + 0.5f * v * ((1.0f - t * t) * inner));
+    }
+}
+
 /* In blocks, read before written: dx may be dy or x. */
 static inline ISA_BODY void gelu_slopes_body(float *dx, const float *dy, const float *x,
                                              size_t n)
 {
     float d[GELU_BLOCK];
-    for (size_t at = 0; at < n; at += GELU_BLOCK) {
-        const size_t m = n - at < GELU_BLOCK ? n - at : GELU_BLOCK;
-        for (size_t i = 0; i < m; i++) {
-            const float v = x[at + i], square = v * v;
-            const float t = vmath_tanh(GELU_ROOT * fmaf(GELU_CUBIC * v, square, v));
-            const float inner = GELU_ROOT * fmaf(3.0f * GELU_CUBIC, square, 1.0f);
-            const float slope = 0.5f * (1.0f + t) + 0.5f * v * ((1.0f - t * t) * inner);
-            d[i] = dy[at + i] * slope;
-        }
-        memcpy(dx + at, d, m * sizeof(float));
+    size_t at = 0;
+    for (; at + GELU_BLOCK <= n; at += GELU_BLOCK) {
+        gelu_slope_block(d, dy + at, x + at, GELU_BLOCK);
+        memcpy(dx + at, d, sizeof d);
     }
+    gelu_slope_block(d, dy + at, x + at, n - at);
+    memcpy(dx + at, d, (n - at) * sizeof(float));
 }
 ISA_FUNCTION(gelu_slopes, (float *dx, const float *dy, const float *x, size_t n),
              (dx, dy, x, n))

@@ -110,20 +110,21 @@ gemm_avx2_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows, s
         _mm256_storeu_ps(tile->c + r * tile->c_stride + h * 8, sum[r][h]);
 }
 
-#define GEMM_AVX512_SIZES(X, left)                                                             \
-    X(left, 1, 1)                                                                              \
-    X(left, 2, 1)                                                                              \
-    X(left, 3, 1) X(left, 4, 1) X(left, 5, 1) X(left, 6, 1) X(left, 7, 1) X(left, 8, 1)        \
-        X(left, 9, 1) X(left, 10, 1) X(left, 11, 1) X(left, 12, 1) X(left, 13, 1)              \
-            X(left, 14, 1) X(left, 1, 2) X(left, 2, 2) X(left, 3, 2) X(left, 4, 2)             \
-                X(left, 5, 2) X(left, 6, 2) X(left, 7, 2) X(left, 8, 2) X(left, 9, 2)          \
-                    X(left, 10, 2) X(left, 11, 2) X(left, 12, 2) X(left, 13, 2) X(left, 14, 2) \
-                        X(left, 1, 4) X(left, 2, 4) X(left, 3, 4) X(left, 4, 4) X(left, 1, 8)
-#define GEMM_AVX2_SIZES(X, left)                                                        \
-    X(left, 1, 1)                                                                       \
-    X(left, 2, 1)                                                                       \
-    X(left, 3, 1) X(left, 4, 1) X(left, 5, 1) X(left, 6, 1) X(left, 1, 2) X(left, 2, 2) \
-        X(left, 1, 4)
+#define GEMM_AVX512_SIZES(X, left)                                                            \
+    X(left, 1, 1)                                                                             \
+    X(left, 2, 1)                                                                             \
+    X(left, 3, 1)                                                                             \
+    X(left, 4, 1) X(left, 5, 1) X(left, 6, 1) X(left, 7, 1) X(left, 8, 1) X(left, 9, 1)       \
+        X(left, 10, 1) X(left, 11, 1) X(left, 12, 1) X(left, 13, 1) X(left, 14, 1)            \
+            X(left, 1, 2) X(left, 2, 2) X(left, 3, 2) X(left, 4, 2) X(left, 5, 2)             \
+                X(left, 6, 2) X(left, 7, 2) X(left, 8, 2) X(left, 9, 2) X(left, 10, 2)        \
+                    X(left, 11, 2) X(left, 12, 2) X(left, 13, 2) X(left, 14, 2) X(left, 1, 4) \
+                        X(left, 2, 4) X(left, 3, 4) X(left, 4, 4) X(left, 1, 8)
+#define GEMM_AVX2_SIZES(X, left) \
+    X(left, 1, 1)                \
+    X(left, 2, 1)                \
+    X(left, 3, 1)                \
+    X(left, 4, 1) X(left, 5, 1) X(left, 6, 1) X(left, 1, 2) X(left, 2, 2) X(left, 1, 4)
 
 #define GEMM_AVX512_TILE(left, rows, panels) \
     GEMM_TILE(avx512, ISA_TARGET_AVX512, left, rows, panels)

@@ -15,21 +15,41 @@
 
 enum { LANES = 16 };
 
-/* The tree over the lanes; they are overwritten. */
+/* The tree over the lanes; they are overwritten.  One loop a level: compilers vectorise each.
+ */
+#define LANES_TREE(lane)                \
+    do {                                \
+        for (size_t l = 0; l < 8; l++)  \
+            (lane)[l] += (lane)[l + 8]; \
+        for (size_t l = 0; l < 4; l++)  \
+            (lane)[l] += (lane)[l + 4]; \
+        for (size_t l = 0; l < 2; l++)  \
+            (lane)[l] += (lane)[l + 2]; \
+        (lane)[0] += (lane)[1];         \
+    } while (0)
+
 static inline ISA_BODY float lanes_tree(float *lane)
 {
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            lane[l] += lane[l + half];
+    LANES_TREE(lane);
     return lane[0];
 }
 
 static inline ISA_BODY double lanes_tree_double(double *lane)
 {
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            lane[l] += lane[l + half];
+    LANES_TREE(lane);
     return lane[0];
+}
+
+/* The greatest of 16, as > has it: NaN is never greater. */
+static inline ISA_BODY float lanes_max(float *lane)
+{
+    for (size_t l = 0; l < 8; l++)
+        lane[l] = lane[l + 8] > lane[l] ? lane[l + 8] : lane[l];
+    for (size_t l = 0; l < 4; l++)
+        lane[l] = lane[l + 4] > lane[l] ? lane[l + 4] : lane[l];
+    for (size_t l = 0; l < 2; l++)
+        lane[l] = lane[l + 2] > lane[l] ? lane[l + 2] : lane[l];
+    return lane[1] > lane[0] ? lane[1] : lane[0];
 }
 
 /* sum_i a[i] b[i], one fma a lane and step. */
@@ -72,6 +92,19 @@ static inline ISA_BODY double lanes_squares_double(const float *a, double shift,
         const double off = (double)a[i + l] - shift;
         lane[l] += off * off;
     }
+    return lanes_tree_double(lane);
+}
+
+/* sum_i a[i] b[i], in double. */
+static inline ISA_BODY double lanes_dot_double(const float *a, const float *b, size_t n)
+{
+    double lane[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lane[l] += (double)a[i + l] * (double)b[i + l];
+    for (size_t l = 0; i + l < n; l++)
+        lane[l] += (double)a[i + l] * (double)b[i + l];
     return lanes_tree_double(lane);
 }
 

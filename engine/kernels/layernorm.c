@@ -64,15 +64,9 @@ static inline ISA_BODY void layernorm_dx_body(const struct layernorm_job *job, s
     float *restrict dx = job->dx + n * C;
     const float m = job->mean_in[n], r = job->r_in[n];
 
-    double u[LANES] = {0}, uh[LANES] = {0};
-    for (size_t c = 0; c < C; c += LANES)
-        for (size_t l = 0; l < LANES && c + l < C; l++) {
-            const double u_c = (double)dy[c + l] * (double)w[c + l];
-            u[l] += u_c;
-            uh[l] += u_c * ((double)x[c + l] - (double)m);
-        }
-    const float mean_u = (float)(lanes_tree_double(u) / (double)C);
-    const float mean_uh = (float)(lanes_tree_double(uh) * (double)r / (double)C);
+    const double u = lanes_dot_double(dy, w, C), ux = lanes_dot3_double(dy, w, x, C);
+    const float mean_u = (float)(u / (double)C);
+    const float mean_uh = (float)((ux - u * (double)m) * (double)r / (double)C);
     for (size_t c = 0; c < C; c++)
         dx[c] += r * (dy[c] * w[c] - mean_u - (x[c] - m) * r * mean_uh);
 }

@@ -25,9 +25,7 @@ static inline ISA_BODY void logprob_max_body(float *max, const float *z, size_t 
             lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
     for (size_t l = 0; v + l < n; l++)
         lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
-    *max = lane[0];
-    for (size_t l = 1; l < LANES; l++)
-        *max = lane[l] > *max ? lane[l] : *max;
+    *max = lanes_max(lane);
 }
 ISA_FUNCTION(logprob_max, (float *max, const float *z, size_t n), (max, z, n))
 

@@ -6,7 +6,7 @@
 #include "engine/kernels/isa.h"
 #include "engine/kernels/vmath.h"
 
-enum { SWIGLU_ROWS = 8 }; /* rows of a task */
+enum { SWIGLU_ROWS = 8, SWIGLU_BLOCK = 64 }; /* rows of a task */
 
 struct swiglu_job {
     float *out, *dgate, *dup;
@@ -39,26 +39,34 @@ void swiglu_forward(struct pool *pool, float *out, const float *gate, const floa
     pool_run(pool, (N + SWIGLU_ROWS - 1) / SWIGLU_ROWS, swiglu_forward_task, &job);
 }
 
-/* silu'(z) = s + z s (1 - s) with s = 1 / (1 + e^-z).  The blocks of 64 are there so that dgate
- * and dup may be gate and up: a block is read before it is written. */
+/* silu'(z) = s + z s (1 - s) with s = 1 / (1 + e^-z). */
+static inline ISA_BODY void swiglu_slope_block(float *restrict g, float *restrict u,
+                                               const float *dout, const float *gate,
+                                               const float *up, size_t n)
+{
+    for (size_t f = 0; f < n; f++) {
+        const float s = vmath_sigmoid(gate[f]), silu = gate[f] * s;
+        g[f] = dout[f] * up[f] * fmaf(silu, 1.0f - s, s);
+        u[f] = dout[f] * silu;
+    }
+}
+
+/* In blocks, read before written: dgate and dup may be gate and up. */
 static inline ISA_BODY void swiglu_slope_body(const struct swiglu_job *job, size_t n)
 {
-    enum { BLOCK = 64 };
-    float g[BLOCK], u[BLOCK];
-    for (size_t at = 0; at < job->F; at += BLOCK) {
-        const size_t m = job->F - at < BLOCK ? job->F - at : BLOCK;
-        const float *gate = job->gate + n * job->stride + at;
-        const float *up = job->up + n * job->stride + at;
-        const float *dout = job->dout + n * job->F + at;
-        for (size_t f = 0; f < m; f++) {
-            const float s = vmath_sigmoid(gate[f]);
-            const float silu = gate[f] * s;
-            g[f] = dout[f] * up[f] * fmaf(silu, 1.0f - s, s);
-            u[f] = dout[f] * silu;
-        }
-        memcpy(job->dgate + n * job->stride + at, g, m * sizeof(float));
-        memcpy(job->dup + n * job->stride + at, u, m * sizeof(float));
+    float g[SWIGLU_BLOCK], u[SWIGLU_BLOCK];
+    const float *gate = job->gate + n * job->stride, *up = job->up + n * job->stride;
+    const float *dout = job->dout + n * job->F;
+    float *dgate = job->dgate + n * job->stride, *dup = job->dup + n * job->stride;
+    size_t f = 0;
+    for (; f + SWIGLU_BLOCK <= job->F; f += SWIGLU_BLOCK) {
+        swiglu_slope_block(g, u, dout + f, gate + f, up + f, SWIGLU_BLOCK);
+        memcpy(dgate + f, g, sizeof g);
+        memcpy(dup + f, u, sizeof u);
     }
+    swiglu_slope_block(g, u, dout + f, gate + f, up + f, job->F - f);
+    memcpy(dgate + f, g, (job->F - f) * sizeof(float));
+    memcpy(dup + f, u, (job->F - f) * sizeof(float));
 }
 ISA_FUNCTION(swiglu_slope, (const struct swiglu_job *job, size_t n), (job, n))
 

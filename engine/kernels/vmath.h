@@ -36,7 +36,8 @@ static inline float vmath_float(uint32_t bits)
 static inline float vmath_exp(float x)
 {
     const float turn = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    const float at = x < -88.0f ? -88.0f : x > 89.0f ? 89.0f : x;
+    const float above = -88.0f > x ? -88.0f : x; /* NaN stays, here and below */
+    const float at = 89.0f < above ? 89.0f : above;
     const float turned = fmaf(at, 1.44269504f, turn);
     const float n = turned - turn; /* round(x / ln 2), -127 .. 128 */
     const float r = fmaf(n, -1.42860677e-6f, fmaf(n, -0.693145752f, at)); /* x - n ln 2 */
@@ -49,13 +50,13 @@ static inline float vmath_exp(float x)
     p = fmaf(p, r, 5.0e-1f);
     const float y = fmaf(p, r * r, r) + 1.0f; /* e^r, 0.70 .. 1.42 */
 
-    /* 2^n in two factors: 2^128 and 2^-127 are no normal floats. */
+    /* 2^n in two factors: 2^128 and 2^-127 are no normal floats.  Too great an x overflows in
+     * the second product. */
     const uint32_t whole = vmath_bits(turned) - vmath_bits(turn);
     const uint32_t half = (uint32_t)((int32_t)whole >> 1);
     const float scaled =
         y * vmath_float((half + 127u) << 23) * vmath_float((whole - half + 127u) << 23);
-    const float e = x < -87.3365402f ? 0.0f : scaled;
-    return x > 88.7228394f ? INFINITY : x != x ? x : e;
+    return x < -87.3365402f ? 0.0f : scaled;
 }
 
 /* Natural logarithm of a normal x > 0.  0 gives -infinity, and +infinity itself. */
