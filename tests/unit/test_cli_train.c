@@ -146,6 +146,48 @@ static void the_cut_into_micro_batches_changes_only_the_rounding(void **state)
     assert_true(fabs(norm[0] - norm[1]) < 1e-4 * norm[0]);
 }
 
+static void the_gradient_is_clipped(void **state)
+{
+    (void)state;
+    struct hash hash[2];
+    train("clipped", SHORT "--grad-clip 0.7", 0, "");
+    train("unclipped", SHORT "--grad-clip 0", 0, "");
+    weights_hash("clipped", &hash[0]);
+    weights_hash("unclipped", &hash[1]);
+    assert_memory_not_equal(&hash[0], &hash[1], sizeof hash[0]);
+}
+
+/* Ten examples of four targets each and a learning rate of 0: the loss over all of them is the
+ * mean of the loss trained on and the one held out, seven to three. */
+static void what_is_held_out_is_what_is_not_trained_on(void **state)
+{
+    (void)state;
+    char path[128], line[1024], text[1024] = "";
+    for (int i = 0; i < 10; i++) {
+        const size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "{\"ids\": [%d, %d, %d, 7, %d]}\n", 3 * i, i,
+                 40 + i, 500 - i);
+    }
+    snprintf(path, sizeof path, "%s/ten.jsonl", dir);
+    check_ok(file_write(path, text, strlen(text), &err));
+    double loss[2], held_out = 0.0;
+    for (size_t k = 0; k < 2; k++) {
+        snprintf(
+            line, sizeof line,
+            "rlhf train sft --init %s --data %s --out %s/ten%zu --lr 0 --init-std 1 --json "
+            "--held-out %s",
+            dir, path, dir, k, k == 0 ? "0" : "0.3");
+        check_line(cli_main, line, 0, "");
+        loss[k] = field(said, "\"loss\": ");
+        if (k == 1)
+            held_out = field(said, "\"held_out_loss\": ");
+        else
+            assert_null(strstr(said, "held_out_loss"));
+    }
+    assert_true(fabs(loss[0] - (0.7 * loss[1] + 0.3 * held_out)) < 1e-5 * loss[0]);
+    assert_true(fabs(loss[1] - held_out) > 1e-2); /* or the above would say nothing */
+}
+
 static void failures_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -198,6 +240,8 @@ int main(void)
         cmocka_unit_test(the_same_command_makes_the_same_bits),
         cmocka_unit_test(examples_never_trained_on_become_likelier),
         cmocka_unit_test(the_cut_into_micro_batches_changes_only_the_rounding),
+        cmocka_unit_test(the_gradient_is_clipped),
+        cmocka_unit_test(what_is_held_out_is_what_is_not_trained_on),
         cmocka_unit_test(failures_leave_nothing_behind),
         cmocka_unit_test(mistakes_in_data_name_the_line),
         cmocka_unit_test(a_directory_in_the_way_is_not_touched),
