@@ -25,13 +25,10 @@ static enum err_code normalizer_visit(void *context, const json_t *component, co
         enum normalizer_kind kind;
         enum unicode_form form;
     } types[] = {
-#define X(name) {#name, NORMALIZER_FORM, UNICODE_##name},
-        UNICODE_FORM_MAP(X)
-#undef X
-            {"Lowercase", NORMALIZER_LOWERCASE, 0},
-        {"Strip", NORMALIZER_STRIP, 0},
-        {"Prepend", NORMALIZER_PREPEND, 0},
-        {"Replace", NORMALIZER_REPLACE, 0},
+        {"NFC", NORMALIZER_FORM, UNICODE_NFC},   {"NFD", NORMALIZER_FORM, UNICODE_NFD},
+        {"NFKC", NORMALIZER_FORM, UNICODE_NFKC}, {"NFKD", NORMALIZER_FORM, UNICODE_NFKD},
+        {"Lowercase", NORMALIZER_LOWERCASE, 0},  {"Strip", NORMALIZER_STRIP, 0},
+        {"Prepend", NORMALIZER_PREPEND, 0},      {"Replace", NORMALIZER_REPLACE, 0},
     };
     struct normalizer *normalizer = context;
     struct normalizer_step *step = &normalizer->steps[normalizer->n];

@@ -24,12 +24,7 @@ bool unicode_is_punctuation(uint32_t c); /* P*, and ASCII's punctuation: $ + < =
 /* UTS 18's word character: Alphabetic, M*, Nd, Pc, Join_Control. */
 bool unicode_is_word(uint32_t c);
 
-#define UNICODE_FORM_MAP(X) X(NFC) X(NFD) X(NFKC) X(NFKD)
-enum unicode_form {
-#define X(name) UNICODE_##name,
-    UNICODE_FORM_MAP(X)
-#undef X
-};
+enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD };
 
 /* Append the text (well-formed UTF-8) in a normalization form.  ERR_NOMEM. */
 enum err_code unicode_normalize(enum unicode_form form, const char *text, size_t n,
