@@ -14,6 +14,7 @@
 
 #include "coordinator/core.h"
 #include "tests/test.h"
+#include "tests/unit/near.h"
 
 #define BENCH_SENT    512
 #define BENCH_RECORDS 512
