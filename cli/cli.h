@@ -21,6 +21,7 @@
 // clang-format off
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
+    X("report", cmd_report, "write a run's curves and numbers as one HTML file")              \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \

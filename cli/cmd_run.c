@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
+#include "cli/report.h"
 #include "node/run_config.h"
 #include "node/supervisor.h"
 
@@ -253,6 +254,11 @@ static void run_summary(const struct run *run)
         printf("reward    %.3f -> %.3f (raw %.3f -> %.3f), KL %.2f nats a sequence\n",
                run->progress.reward_first, run->progress.reward, run->progress.raw_first,
                run->progress.raw, run->progress.kl);
+    struct err err = {0};
+    if (report_write(run->config.dir, &err))
+        fprintf(stderr, "rlhf run: no report: %s\n", err.text);
+    else
+        printf("report    %s/report.html\n", run->config.dir);
     printf("model     %s/final\n", run->config.dir);
     printf("ledger    %s/ledger.sqlite\n", run->config.dir);
     printf("log       %s/run.log\n", run->config.dir);
