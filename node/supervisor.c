@@ -11,6 +11,7 @@
 #define SUPERVISOR_DELAY_MIN_MS 100u
 #define SUPERVISOR_DELAY_MAX_MS 5000u
 #define SUPERVISOR_HEALTHY_MS   10000u /* a life this long forgets the crashes before it */
+#define SUPERVISOR_EXITS_MAX    3u     /* restarts after a status, without such a life */
 
 struct supervisor_child {
     struct supervisor *owner;
@@ -21,6 +22,7 @@ struct supervisor_child {
     uint64_t started_ms;
     uint32_t delay_ms;
     uint32_t crashes;  /* without a healthy life in between */
+    uint32_t exits;    /* those of them with a status */
     uint32_t restarts; /* in all */
     int status, signal;
     uv_process_t process;
@@ -127,8 +129,9 @@ static void supervisor_crashed(struct supervisor_child *child)
 {
     struct supervisor *s = child->owner;
     if (uv_now(s->loop) - child->started_ms >= SUPERVISOR_HEALTHY_MS)
-        child->crashes = 0;
-    if (child->crashes >= s->restarts_max) {
+        child->crashes = child->exits = 0;
+    child->exits += child->signal == 0;
+    if (child->crashes >= s->restarts_max || child->exits > SUPERVISOR_EXITS_MAX) {
         supervisor_enter(child, SUPERVISOR_FAILED);
         return;
     }

@@ -10,7 +10,9 @@
  * A final exit is status 0 (its work is done) or one that another start cannot mend: 64 usage,
  * 65 data, 78 config.  Any other status and any signal is a crash: the child comes back after
  * a delay that doubles from 100 ms to 5 s, and is 100 ms again after 10 s of life.  More than
- * restarts_max crashes without such a life: FAILED.
+ * restarts_max crashes without such a life: FAILED.  So is the fourth exit with a status
+ * (rather than a signal) without such a life: a file that is not there will not be there in
+ * five seconds either.
  */
 #ifndef NODE_SUPERVISOR_H
 #define NODE_SUPERVISOR_H

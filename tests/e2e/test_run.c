@@ -116,6 +116,7 @@ static void write_prompts(void)
 static int make_world(void **state)
 {
     (void)state;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(dir, sizeof dir, "/tmp/rlhf-e2e-XXXXXX");
     if (!mkdtemp(dir))
         return -1;
@@ -427,15 +428,20 @@ static void run_refuses_a_broken_model_with_one_sentence(void **state)
     char broken[FILE_PATH_MAX];
     snprintf(broken, sizeof broken, "%s/broken", dir);
     check_ok(file_make_dir(broken, &err));
-    write_text("broken/config.json", "{\"model_type\": \"llama\"}");
+    char tokenizer[FILE_PATH_MAX];
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    check_ok(file_join(tokenizer, dir, "model/tokenizer.json", &err));
+    check_ok(file_read(tokenizer, &text, &err));
+    write_text("broken/tokenizer.json", text.data);
+    buf_clear(&text);
+    write_text("broken/config.json", "{\"model_type\": \"llama\", \"hidden_size\": \"x\"}");
     char policy[FILE_PATH_MAX + 16];
     snprintf(policy, sizeof policy, "model.policy=%s", broken);
     const char *const overrides[] = {policy, NULL};
     const struct run run = run_start("refused", overrides);
     assert_int_equal(run_wait(&run), 65);
     char path[FILE_PATH_MAX + 8];
-    struct buf text;
-    buf_init(&text, 1 << 20);
     snprintf(path, sizeof path, "%s.out", run.dir);
     check_ok(file_read(path, &text, &err));
     assert_non_null(strstr(text.data, "broken/config.json"));

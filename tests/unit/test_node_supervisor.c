@@ -94,6 +94,17 @@ static void supervisor_restarts_a_crash_and_gives_up_in_the_end(void **state)
     end();
 }
 
+static void supervisor_gives_up_sooner_on_what_says_that_it_cannot(void **state)
+{
+    (void)state;
+    begin(20);
+    run_shell("exit 74");
+    turn_until_quiet();
+    assert_string_equal(story, "RUNNING WAITING(74) RUNNING WAITING(74) RUNNING WAITING(74) "
+                               "RUNNING FAILED(74)");
+    end();
+}
+
 static void on_stop_timer(uv_timer_t *timer)
 {
     supervisor_stop(supervisor, 100);
@@ -131,6 +142,7 @@ int main(void)
         cmocka_unit_test(supervisor_lets_a_finished_child_rest),
         cmocka_unit_test(supervisor_does_not_restart_what_a_restart_cannot_mend),
         cmocka_unit_test(supervisor_restarts_a_crash_and_gives_up_in_the_end),
+        cmocka_unit_test(supervisor_gives_up_sooner_on_what_says_that_it_cannot),
         cmocka_unit_test(supervisor_stops_with_term_then_kill),
         cmocka_unit_test(supervisor_says_what_cannot_be_started),
     };
