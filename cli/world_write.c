@@ -9,11 +9,9 @@
 #define WORLD_FILE_BYTES_MAX ((size_t)64 << 20)
 
 /* Uses of the b counter of RNG_STREAM_WORLD beside the styles (b = answer, c = 0). */
-enum {
-    WORLD_C_CHOICE = 1,
-    WORLD_B_SFT_ORDER = UINT32_MAX,
-    WORLD_B_PROMPT_ORDER = UINT32_MAX - 1
-};
+#define WORLD_C_CHOICE       1
+#define WORLD_B_SFT_ORDER    UINT32_MAX
+#define WORLD_B_PROMPT_ORDER (UINT32_MAX - 1)
 
 static enum err_code world_save(const char *dir, const char *name, const char *bytes,
                                 size_t size, struct err *err)

@@ -108,8 +108,7 @@ static void a_line_says_the_same_alone_and_in_company(void **state)
     save_model("lm", MODEL_HEAD_LM, 0, path);
     static const char *const inputs[] = {
         "{\"ids\": [1, 2, 3]}\n", "{\"ids\": [49]}\n",
-        "{\"ids\": [4, 4, 4, 4, 9, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, "
-        "41]}\n"};
+        "{\"ids\": [4, 4, 4, 4, 9, 30, 31, 32, 33, 34, 35, 36]}\n"};
     char apart[1 << 14] = "", all[1024] = "";
     for (size_t i = 0; i < COUNT(inputs); i++) {
         snprintf(line, sizeof line, "rlhf score --json --model %s --ids -", path);
@@ -126,7 +125,7 @@ static void a_line_says_the_same_alone_and_in_company(void **state)
     }
     assert_non_null(strstr(apart, "{\"logprobs\": [], \"entropy\": []}"));
     snprintf(line, sizeof line, "rlhf score --model %s --ids -", path);
-    check_input(cli_main, line, all, 0, "     3      16  ");
+    check_input(cli_main, line, all, 0, "     3      11  ");
 }
 
 static void a_score_head_gives_scores_and_values(void **state)

@@ -116,17 +116,12 @@ static void examples_never_trained_on_become_likelier(void **state)
 {
     (void)state;
     train("learned",
-          "--epochs 12 --lr 2e-2 --tokens-per-step 512 --warmup 5 --held-out 0.1 "
-          "--eval-every 1 --json",
-          0, "held_out_loss");
-    const double first = field(said, "\"held_out_loss\": ");
-    const char *last_line = said + strlen(said) - 1;
-    while (last_line > said && last_line[-1] != '\n')
-        last_line--;
-    const double last = field(last_line, "\"held_out_loss\": ");
-    assert_true(fabs(field(said, "\"loss\": ") - log(512.0)) < 0.5);
-    if (!(last < 2.0 && first > 4.0))
-        fail_msg("held-out loss went from %g to %g nats", first, last);
+          "--epochs 10 --lr 2e-2 --tokens-per-step 512 --warmup 5 --held-out 0.1 --json", 0,
+          "held_out_loss");
+    const double first = field(said, "\"loss\": "), last = field(said, "\"held_out_loss\": ");
+    assert_true(fabs(first - log(512.0)) < 0.5); /* random weights know nothing */
+    if (!(last < 2.0))
+        fail_msg("held-out loss is %g nats after ten epochs", last);
 }
 
 static void the_cut_into_micro_batches_changes_only_the_rounding(void **state)
