@@ -1,10 +1,11 @@
+/* wrap: frozen_logprobs */
 /*
  * test_reward_lease.c -- a score lease: reference log-probs, scores, and items at fault.
  *
  * Oracles: for log-probs the generator, which made the rollouts token by token with the same
  * weights, bit for bit; for the score head a pass over one sequence alone; for rules their
  * definitions.  The models are tiny, random, and written to disk, so that what is loaded is
- * what a run would load.
+ * what a run would load.  The linker sends frozen_logprobs here, so that one can be spoilt.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "base/file.h"
 #include "engine/generate.h"
 #include "engine/pass.h"
+#include "reward/frozen.h"
 #include "reward/reward.h"
 #include "tests/test.h"
 
@@ -32,7 +34,29 @@ static struct {
     int32_t ids[ITEMS * (PROMPT_MAX + NEW_TOKENS)];
     float logp[ITEMS * NEW_TOKENS]; /* of rollouts, as the generator recorded them */
     size_t ids_n, logp_n;
+    uint32_t poison; /* this item's last reference log-prob becomes NaN; 0: none */
 } w;
+
+void __real_frozen_logprobs(struct frozen *frozen, const struct scorer_sample *const *samples,
+                            size_t n, float temperature, const struct scorer_watch *watch,
+                            float *logp);
+void __wrap_frozen_logprobs(struct frozen *frozen, const struct scorer_sample *const *samples,
+                            size_t n, float temperature, const struct scorer_watch *watch,
+                            float *logp);
+
+void __wrap_frozen_logprobs(struct frozen *frozen, const struct scorer_sample *const *samples,
+                            size_t n, float temperature, const struct scorer_watch *watch,
+                            float *logp)
+{
+    char name[SCORER_NAME_MAX];
+    snprintf(name, sizeof name, "slot %u of step 7", w.poison);
+    __real_frozen_logprobs(frozen, samples, n, temperature, watch, logp);
+    for (size_t i = 0; i < n; i++) {
+        logp += samples[i]->response_tokens;
+        if (w.poison && strcmp(samples[i]->name, name) == 0)
+            logp[-1] = NAN;
+    }
+}
 
 static void path_of(char path[FILE_PATH_MAX], const char *name)
 {
@@ -347,6 +371,32 @@ static void an_item_at_fault_fails_alone(void **state)
     reward_free(reward);
 }
 
+static void an_item_without_a_finite_reference_logprob_fails_alone(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    struct reward *reward = reward_of(&w.config);
+    w.poison = 3;
+    score(reward, &lease, &result);
+    w.poison = 0;
+    assert_string_equal(result.text, "slot 3 of step 7: a reference log-prob is not finite");
+    const unsigned char *states = result.frame[1].data;
+    for (uint32_t i = 0; i < ITEMS; i++) /* the length scorer */
+        assert_int_equal(states[3 * i], i == 3 ? WIRE_SCORE_FAILED : WIRE_SCORE_OK);
+    size_t at = 0;
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        const float *got = (const float *)result.frame[2].data + at;
+        const size_t n = items[i].kind == WIRE_WORK_ROLLOUT ? items[i].response_tokens : 0;
+        for (size_t t = 0; t < n; t++)
+            assert_true(got[t] == (i == 3 ? 0.0f : w.logp[at + t]));
+        at += n;
+    }
+    reward_free(reward);
+}
+
 static void a_sample_too_long_for_a_reward_model_fails_there_only(void **state)
 {
     (void)state;
@@ -417,6 +467,7 @@ int main(void)
         cmocka_unit_test(reference_logprobs_are_those_the_generator_recorded),
         cmocka_unit_test(scores_stand_in_the_order_of_the_config),
         cmocka_unit_test(an_item_at_fault_fails_alone),
+        cmocka_unit_test(an_item_without_a_finite_reference_logprob_fails_alone),
         cmocka_unit_test(a_sample_too_long_for_a_reward_model_fails_there_only),
         cmocka_unit_test(a_lease_is_given_up_when_stopping),
         cmocka_unit_test(what_does_not_fit_the_policy_is_refused_at_the_start),
