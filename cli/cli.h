@@ -69,6 +69,15 @@ struct cli_option {
     double min, max; /* CLI_COUNT, CLI_NUMBER; both 0: any number that is not negative */
 };
 
+/* Rows of an option table. */
+#define cli_flag(name, to, help)      ((struct cli_option){name, CLI_FLAG, to, NULL, help, 0, 0})
+#define cli_text(name, to, arg, help) ((struct cli_option){name, CLI_TEXT, to, arg, help, 0, 0})
+#define cli_list(name, to, arg, help) ((struct cli_option){name, CLI_LIST, to, arg, help, 0, 0})
+#define cli_count(name, to, arg, min, max, help) \
+    ((struct cli_option){name, CLI_COUNT, to, arg, help, min, max})
+#define cli_number(name, to, arg, min, max, help) \
+    ((struct cli_option){name, CLI_NUMBER, to, arg, help, min, max})
+
 struct cli_usage {
     const char *words;    /* "train sft" */
     const char *synopsis; /* what follows the words: "--model DIR --prompt TEXT [options]" */

@@ -5,45 +5,32 @@
 #include "cli/cli.h"
 #include "cli/world.h"
 
+static const struct cli_usage demo_data_usage = {
+    .words = "demo data",
+    .synopsis = "--out DIR [options]",
+    .about = "Writes the built-in world: a small language about animals, things and numbers.\n"
+             "  sft.jsonl       prompts with answers, curt, plain, polite, padded or rude\n"
+             "  prompts.jsonl   each prompt once, with its right answer as label\n"
+             "  tokenizer.json  a byte-level BPE of 512 tokens learned from sft.jsonl\n"
+             "  polite.txt, rude.txt   word lists for `words` scorers\n"
+             "The same seed writes the same bytes.\n",
+    .examples = "  rlhf demo data --out demo\n"
+                "  rlhf train sft --init config.json --tokenizer demo --data demo/sft.jsonl "
+                "--out policy\n",
+};
+
 int cmd_demo_data(int argc, char **argv)
 {
     const char *out = NULL;
     uint64_t seed = 1, answers = 8;
     const struct cli_option options[] = {
-        {.name = "out",
-         .kind = CLI_TEXT,
-         .to = &out,
-         .arg = "DIR",
-         .help = "where to write; made if absent"},
-        {.name = "seed",
-         .kind = CLI_COUNT,
-         .to = &seed,
-         .arg = "S",
-         .help = "which styles and which order"},
-        {.name = "answers",
-         .kind = CLI_COUNT,
-         .to = &answers,
-         .arg = "N",
-         .help = "lines of sft.jsonl a question",
-         .min = 1,
-         .max = 1000},
+        cli_text("out", &out, "DIR", "where to write; made if absent"),
+        cli_count("seed", &seed, "S", 0, 0, "which styles and which order"),
+        cli_count("answers", &answers, "N", 1, 1000, "lines of sft.jsonl a question"),
     };
-    const struct cli_usage usage = {
-        .words = "demo data",
-        .synopsis = "--out DIR [options]",
-        .about =
-            "Writes the built-in world: a small language about animals, things and numbers.\n"
-            "  sft.jsonl       prompts with answers, curt, plain, polite, padded or rude\n"
-            "  prompts.jsonl   each prompt once, with its right answer as label\n"
-            "  tokenizer.json  a byte-level BPE of 512 tokens learned from sft.jsonl\n"
-            "  polite.txt, rude.txt   word lists for `words` scorers\n"
-            "The same seed writes the same bytes.\n",
-        .options = options,
-        .options_n = sizeof options / sizeof options[0],
-        .examples = "  rlhf demo data --out demo\n"
-                    "  rlhf train sft --init config.json --tokenizer demo --data "
-                    "demo/sft.jsonl --out policy\n",
-    };
+    struct cli_usage usage = demo_data_usage;
+    usage.options = options;
+    usage.options_n = sizeof options / sizeof options[0];
     const int code = cli_parse(&usage, argc, argv, NULL);
     if (code != CLI_GO)
         return code;

@@ -1,5 +1,4 @@
-/* cmd_demo_model.c -- `rlhf demo model`: the built-in world and a model taught
- * on it. */
+/* cmd_demo_model.c -- `rlhf demo model`: a small model taught on the built-in world. */
 #include <stdio.h>
 
 #include "cli/cli.h"
@@ -24,24 +23,13 @@ enum { DEMO_ANSWERS = 8, DEMO_TOKENS = 1024 };
 
 static struct model_config demo_model_config(void)
 {
-    return (struct model_config){.family = MODEL_LLAMA,
-                                 .model_type = "llama",
-                                 .head = MODEL_HEAD_LM,
-                                 .V = WORLD_VOCABULARY,
-                                 .C = 64,
-                                 .L = 3,
-                                 .H = 4,
-                                 .G = 2,
-                                 .D = 16,
-                                 .F = 160,
-                                 .T = 128,
-                                 .norm_eps = 1e-5f,
-                                 .tied = true,
-                                 .rope_theta = 10000.0f,
-                                 .rope_scaling = ROPE_DEFAULT,
-                                 .bos = -1,
-                                 .eos = WORLD_END_ID,
-                                 .pad = WORLD_END_ID};
+    // clang-format off
+    return (struct model_config){
+        .family = MODEL_LLAMA, .model_type = "llama", .head = MODEL_HEAD_LM,
+        .V = WORLD_VOCABULARY, .C = 64, .L = 3, .H = 4, .G = 2, .D = 16, .F = 160, .T = 128,
+        .norm_eps = 1e-5f, .tied = true, .rope_theta = 10000.0f, .rope_scaling = ROPE_DEFAULT,
+        .bos = -1, .eos = WORLD_END_ID, .pad = WORLD_END_ID};
+    // clang-format on
 }
 
 static enum err_code demo_model_open(struct demo_model *d, struct err *err)
@@ -112,47 +100,29 @@ static enum err_code demo_model_run(struct demo_model *d, struct err *err)
     return rc;
 }
 
+static const struct cli_usage demo_model_usage = {
+    .words = "demo model",
+    .synopsis = "--out DIR [options]",
+    .about =
+        "Trains a small Llama on the built-in world (see `rlhf help demo data`) from random\n"
+        "weights: a complete model directory, in half a minute, to try everything with.\n"
+        "It answers politely about a quarter of the time.\n",
+    .examples = "  rlhf demo data --out demo && rlhf demo model --out demo/model\n",
+};
+
 int cmd_demo_model(int argc, char **argv)
 {
     struct demo_model d = {.seed = 1, .epochs = 12, .threads = 1};
     const struct cli_option options[] = {
-        {.name = "out",
-         .kind = CLI_TEXT,
-         .to = &d.out,
-         .arg = "DIR",
-         .help = "the directory to make"},
-        {.name = "seed",
-         .kind = CLI_COUNT,
-         .to = &d.seed,
-         .arg = "S",
-         .help = "same seed, same bits"},
-        {.name = "epochs",
-         .kind = CLI_COUNT,
-         .to = &d.epochs,
-         .arg = "N",
-         .help = "times over the data",
-         .min = 1,
-         .max = 1000},
-        {.name = "threads",
-         .kind = CLI_COUNT,
-         .to = &d.threads,
-         .arg = "N",
-         .help = "threads; they change no bit",
-         .min = 1,
-         .max = POOL_THREADS_MAX},
+        cli_text("out", &d.out, "DIR", "the directory to make"),
+        cli_count("seed", &d.seed, "S", 0, 0, "same seed, same bits"),
+        cli_count("epochs", &d.epochs, "N", 1, 1000, "times over the data"),
+        cli_count("threads", &d.threads, "N", 1, POOL_THREADS_MAX,
+                  "threads; they change no bit"),
     };
-    const struct cli_usage usage = {
-        .words = "demo model",
-        .synopsis = "--out DIR [options]",
-        .about =
-            "Trains a small Llama on the built-in world (see `rlhf help demo data`) from "
-            "random\n"
-            "weights: a complete model directory, in half a minute, to try everything with.\n"
-            "It answers politely about a quarter of the time.\n",
-        .options = options,
-        .options_n = sizeof options / sizeof options[0],
-        .examples = "  rlhf demo data --out demo && rlhf demo model --out demo/model\n",
-    };
+    struct cli_usage usage = demo_model_usage;
+    usage.options = options;
+    usage.options_n = sizeof options / sizeof options[0];
     const int code = cli_parse(&usage, argc, argv, NULL);
     if (code != CLI_GO)
         return code;

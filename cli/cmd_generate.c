@@ -187,6 +187,16 @@ static enum err_code generate_run(struct generate_command *c, struct err *err)
     return ERR_OK;
 }
 
+static const struct cli_usage generate_usage = {
+    .words = "generate",
+    .synopsis = "--model DIR --prompt TEXT [options]",
+    .about = "Prints the prompt and its continuation (with a chat template: the answer).\n"
+             "The text is a pure function of the model, the options and the seed.\n",
+    .examples =
+        "  rlhf generate --model DIR --prompt 'Once upon a time' --temperature 0\n"
+        "  rlhf generate --model DIR --prompt 'Hello!' --chat chatml --samples 4 --json\n",
+};
+
 int cmd_generate(int argc, char **argv)
 {
     struct generate_command c = {.max_new_tokens = 128, .samples = 1, .threads = 1};
@@ -194,99 +204,28 @@ int cmd_generate(int argc, char **argv)
     double temperature = 1.0, top_p = 1.0, min_p = 0.0;
     uint64_t top_k = 0;
     const struct cli_option options[] = {
-        {.name = "model",
-         .kind = CLI_TEXT,
-         .to = &c.model_dir,
-         .arg = "DIR",
-         .help = "Hugging Face model directory"},
-        {.name = "prompt",
-         .kind = CLI_TEXT,
-         .to = &c.prompt,
-         .arg = "TEXT",
-         .help = "what the model continues, or what the user says"},
-        {.name = "max-new-tokens",
-         .kind = CLI_COUNT,
-         .to = &c.max_new_tokens,
-         .arg = "N",
-         .help = "at most so many",
-         .min = 1,
-         .max = 1 << 20},
-        {.name = "temperature",
-         .kind = CLI_NUMBER,
-         .to = &temperature,
-         .arg = "X",
-         .help = "0: always the most probable token",
-         .min = 0,
-         .max = 100},
-        {.name = "top-k",
-         .kind = CLI_COUNT,
-         .to = &top_k,
-         .arg = "K",
-         .help = "of the K most probable; 0: off",
-         .min = 0,
-         .max = INT32_MAX},
-        {.name = "top-p",
-         .kind = CLI_NUMBER,
-         .to = &top_p,
-         .arg = "P",
-         .help = "of the fewest whose probabilities sum to P; 1: off",
-         .min = 0,
-         .max = 1},
-        {.name = "min-p",
-         .kind = CLI_NUMBER,
-         .to = &min_p,
-         .arg = "P",
-         .help = "of those at least P times the most probable; 0: off",
-         .min = 0,
-         .max = 1},
-        {.name = "seed",
-         .kind = CLI_COUNT,
-         .to = &c.seed,
-         .arg = "S",
-         .help = "the same seed gives the same text"},
-        {.name = "samples",
-         .kind = CLI_COUNT,
-         .to = &c.samples,
-         .arg = "N",
-         .help = "independent continuations",
-         .min = 1,
-         .max = GENERATE_SAMPLES_MAX},
-        {.name = "chat",
-         .kind = CLI_TEXT,
-         .to = &chat,
-         .arg = "NAME",
-         .help = "template: plain, chatml, llama3"},
-        {.name = "stop",
-         .kind = CLI_LIST,
-         .to = &c.stop,
-         .arg = "TEXT",
-         .help = "end once the continuation contains it"},
-        {.name = "json",
-         .kind = CLI_FLAG,
-         .to = &c.json,
-         .help = "a JSON line a sample: text, ids, logprobs, finish"},
-        {.name = "threads",
-         .kind = CLI_COUNT,
-         .to = &c.threads,
-         .arg = "N",
-         .help = "threads",
-         .min = 1,
-         .max = POOL_THREADS_MAX},
+        cli_text("model", &c.model_dir, "DIR", "Hugging Face model directory"),
+        cli_text("prompt", &c.prompt, "TEXT",
+                 "what the model continues, or what the user says"),
+        cli_count("max-new-tokens", &c.max_new_tokens, "N", 1, 1 << 20, "at most so many"),
+        cli_number("temperature", &temperature, "X", 0, 100,
+                   "0: always the most probable token"),
+        cli_count("top-k", &top_k, "K", 0, INT32_MAX, "of the K most probable; 0: off"),
+        cli_number("top-p", &top_p, "P", 0, 1,
+                   "of the fewest whose probabilities sum to P; 1: off"),
+        cli_number("min-p", &min_p, "P", 0, 1,
+                   "of those at least P times the most probable; 0: off"),
+        cli_count("seed", &c.seed, "S", 0, 0, "the same seed gives the same text"),
+        cli_count("samples", &c.samples, "N", 1, GENERATE_SAMPLES_MAX,
+                  "independent continuations"),
+        cli_text("chat", &chat, "NAME", "template: plain, chatml, llama3"),
+        cli_list("stop", &c.stop, "TEXT", "end once the continuation contains it"),
+        cli_flag("json", &c.json, "a JSON line a sample: text, ids, logprobs, finish"),
+        cli_count("threads", &c.threads, "N", 1, POOL_THREADS_MAX, "threads"),
     };
-    const struct cli_usage usage = {
-        .words = "generate",
-        .synopsis = "--model DIR --prompt TEXT [options]",
-        .about = "Prints the prompt and its continuation (with a chat template: "
-                 "the answer).\n"
-                 "The text is a pure function of the model, the options and the "
-                 "seed.\n",
-        .options = options,
-        .options_n = sizeof options / sizeof options[0],
-        .examples = "  rlhf generate --model DIR --prompt 'Once upon a time' "
-                    "--temperature 0\n"
-                    "  rlhf generate --model DIR --prompt 'Hello!' --chat chatml "
-                    "--samples 4 --json\n",
-    };
+    struct cli_usage usage = generate_usage;
+    usage.options = options;
+    usage.options_n = sizeof options / sizeof options[0];
     const int code = cli_parse(&usage, argc, argv, NULL);
     if (code != CLI_GO)
         return code;

@@ -23,25 +23,27 @@ static enum err_code inspect_any(const char *path, bool json, struct buf *out, s
                    path);
 }
 
+static const struct cli_usage inspect_usage = {
+    .words = "inspect",
+    .synopsis = "FILE|DIR [options]",
+    .about =
+        "Explains a safetensors file (each tensor's name, type and shape; only the header is\n"
+        "read) or a model directory (its shape, its tokenizer, its tensors).\n",
+    .examples = "  rlhf inspect model.safetensors\n"
+                "  rlhf inspect DIR --json\n",
+    .arguments_min = 1,
+    .arguments_max = 1,
+};
+
 int cmd_inspect(int argc, char **argv)
 {
     bool json = false;
     const struct cli_option options[] = {
-        {.name = "json", .kind = CLI_FLAG, .to = &json, .help = "one JSON object"},
+        cli_flag("json", &json, "one JSON object"),
     };
-    const struct cli_usage usage = {
-        .words = "inspect",
-        .synopsis = "FILE|DIR [options]",
-        .about = "Explains a safetensors file (each tensor's name, type, shape "
-                 "and size; only the\n"
-                 "header is read) or a model directory (its shape, tokenizer and "
-                 "files).\n",
-        .options = options,
-        .options_n = sizeof options / sizeof options[0],
-        .examples = "  rlhf inspect model.safetensors\n  rlhf inspect DIR --json\n",
-        .arguments_min = 1,
-        .arguments_max = 1,
-    };
+    struct cli_usage usage = inspect_usage;
+    usage.options = options;
+    usage.options_n = sizeof options / sizeof options[0];
     int argument = 0;
     const int code = cli_parse(&usage, argc, argv, &argument);
     if (code != CLI_GO)

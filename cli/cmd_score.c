@@ -266,6 +266,17 @@ static void score_close(struct score *s)
     buf_release(&s->out);
 }
 
+static const struct cli_usage score_usage = {
+    .words = "score",
+    .synopsis = "--model DIR --ids FILE [options]",
+    .about = "Each line of FILE is {\"ids\": [...]}, {\"text\": ...}, or {\"prompt\": ...,\n"
+             "\"response\": ...}.  For each, in order: a language model's log-prob (nats) of\n"
+             "every token after the first, or of the response's tokens alone, and the entropy\n"
+             "of each distribution; or a score head's outputs at the last token.\n",
+    .examples = "  echo '{\"ids\": [1, 403, 407]}' | rlhf score --model DIR --ids - --json\n"
+                "  rlhf score --model reward-model --ids pairs.jsonl --chat chatml\n",
+};
+
 int cmd_score(int argc, char **argv)
 {
     static struct score s; /* its tables are too large for the stack */
@@ -274,69 +285,19 @@ int cmd_score(int argc, char **argv)
     uint64_t threads = 1, tokens_max = 4096;
     double temperature = 1.0;
     const struct cli_option options[] = {
-        {.name = "model",
-         .kind = CLI_TEXT,
-         .to = &model,
-         .arg = "DIR",
-         .help = "Hugging Face model directory"},
-        {.name = "ids",
-         .kind = CLI_TEXT,
-         .to = &ids,
-         .arg = "FILE",
-         .help = "JSON lines to score; - is standard input"},
-        {.name = "json", .kind = CLI_FLAG, .to = &s.json, .help = "a JSON line for each line"},
-        {.name = "values",
-         .kind = CLI_FLAG,
-         .to = &s.values,
-         .help = "score head: also its output at every token"},
-        {.name = "chat",
-         .kind = CLI_TEXT,
-         .to = &chat,
-         .arg = "NAME",
-         .help = "template of prompts: plain, chatml, llama3"},
-        {.name = "end",
-         .kind = CLI_FLAG,
-         .to = &s.reader.end,
-         .help = "append the end token to responses and texts"},
-        {.name = "temperature",
-         .kind = CLI_NUMBER,
-         .to = &temperature,
-         .arg = "X",
-         .help = "logits are divided by it",
-         .min = 1e-3,
-         .max = 100.0},
-        {.name = "tokens",
-         .kind = CLI_COUNT,
-         .to = &tokens_max,
-         .arg = "N",
-         .help = "most tokens of a packed pass",
-         .min = 1,
-         .max = 1 << 20},
-        {.name = "threads",
-         .kind = CLI_COUNT,
-         .to = &threads,
-         .arg = "N",
-         .help = "threads",
-         .min = 1,
-         .max = POOL_THREADS_MAX},
+        cli_text("model", &model, "DIR", "Hugging Face model directory"),
+        cli_text("ids", &ids, "FILE", "JSON lines to score; - is standard input"),
+        cli_flag("json", &s.json, "a JSON line for each line"),
+        cli_flag("values", &s.values, "score head: also its output at every token"),
+        cli_text("chat", &chat, "NAME", "template of prompts: plain, chatml, llama3"),
+        cli_flag("end", &s.reader.end, "append the end token to responses and texts"),
+        cli_number("temperature", &temperature, "X", 1e-3, 100.0, "logits are divided by it"),
+        cli_count("tokens", &tokens_max, "N", 1, 1 << 20, "most tokens of a packed pass"),
+        cli_count("threads", &threads, "N", 1, POOL_THREADS_MAX, "threads"),
     };
-    const struct cli_usage usage = {
-        .words = "score",
-        .synopsis = "--model DIR --ids FILE [options]",
-        .about = "Each line of FILE is {\"ids\": [...]}, {\"text\": ...}, or "
-                 "{\"prompt\": ...,\n"
-                 "\"response\": ...}.  For each, in order: a language model's "
-                 "log-prob (nats) of\n"
-                 "every token after the first, or of the response's tokens "
-                 "alone, and the entropy\n"
-                 "of each distribution; or a score head's outputs at the last "
-                 "token.\n",
-        .options = options,
-        .options_n = sizeof options / sizeof options[0],
-        .examples = "  echo '{\"ids\": [1, 403, 407]}' | rlhf score --model DIR --ids - "
-                    "--json\n"
-                    "  rlhf score --model reward-model --ids pairs.jsonl --chat chatml\n",
-    };
+    struct cli_usage usage = score_usage;
+    usage.options = options;
+    usage.options_n = sizeof options / sizeof options[0];
     const int code = cli_parse(&usage, argc, argv, NULL);
     if (code != CLI_GO)
         return code;

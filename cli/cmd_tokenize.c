@@ -125,38 +125,30 @@ static enum err_code tokenize_lines(struct tokenize *t, struct err *err)
     return rc;
 }
 
+static const struct cli_usage tokenize_usage = {
+    .words = "tokenize",
+    .synopsis = "--model DIR [--decode] [options] < FILE",
+    .about =
+        "Reads lines from standard input and writes a line for each: the token ids of a text,\n"
+        "or with --decode the text of ids.\n",
+    .examples = "  echo 'Once upon a time' | rlhf tokenize --model DIR\n"
+                "  echo '{\"ids\": [403, 407]}' | rlhf tokenize --model DIR --json --decode\n",
+};
+
 int cmd_tokenize(int argc, char **argv)
 {
     const char *model = NULL;
     struct tokenize t = {0};
     const struct cli_option options[] = {
-        {.name = "model",
-         .kind = CLI_TEXT,
-         .to = &model,
-         .arg = "DIR",
-         .help = "directory with tokenizer.json"},
-        {.name = "decode", .kind = CLI_FLAG, .to = &t.decode, .help = "ids to text"},
-        {.name = "special",
-         .kind = CLI_FLAG,
-         .to = &t.special,
-         .help = "add special tokens such as <s>; with --decode: show them"},
-        {.name = "json",
-         .kind = CLI_FLAG,
-         .to = &t.json,
-         .help = "lines are {\"text\": ...} and {\"ids\": [...]}"},
+        cli_text("model", &model, "DIR", "directory with tokenizer.json"),
+        cli_flag("decode", &t.decode, "ids to text"),
+        cli_flag("special", &t.special,
+                 "add special tokens such as <s>; with --decode: show them"),
+        cli_flag("json", &t.json, "lines are {\"text\": ...} and {\"ids\": [...]}"),
     };
-    const struct cli_usage usage = {
-        .words = "tokenize",
-        .synopsis = "--model DIR [--decode] [options] < FILE",
-        .about =
-            "Reads lines from standard input and writes a line for each: the token ids of a\n"
-            "text, or with --decode the text of ids.\n",
-        .options = options,
-        .options_n = sizeof options / sizeof options[0],
-        .examples =
-            "  echo 'Once upon a time' | rlhf tokenize --model DIR\n"
-            "  echo '{\"ids\": [403, 407]}' | rlhf tokenize --model DIR --json --decode\n",
-    };
+    struct cli_usage usage = tokenize_usage;
+    usage.options = options;
+    usage.options_n = sizeof options / sizeof options[0];
     const int code = cli_parse(&usage, argc, argv, NULL);
     if (code != CLI_GO)
         return code;

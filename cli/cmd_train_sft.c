@@ -157,165 +157,66 @@ static int train_sft_check(struct train_sft *t, const struct cli_usage *usage)
                            t->schedule);
 }
 
+static const struct cli_usage train_sft_usage = {
+    .words = "train sft",
+    .synopsis = "--model DIR|--init config.json --data FILE --out DIR [options]",
+    .about =
+        "Supervised fine-tuning.  Each line of FILE is {\"prompt\": ..., \"response\": ...}, "
+        "where\n"
+        "the response is learned, or {\"text\": ...}, where everything is.  The result is a\n"
+        "Hugging Face directory that appears only once it is whole.\n",
+    .examples =
+        "  rlhf train sft --model base --data sft.jsonl --chat chatml --out policy\n"
+        "  rlhf train sft --init config.json --tokenizer demo --data demo/sft.jsonl \\\n"
+        "      --lr 3e-3 --epochs 10 --out policy\n",
+};
+
 int cmd_train_sft(int argc, char **argv)
 {
-    struct train_sft t = {.schedule = "cosine",
-                          .chat = "plain",
-                          .threads = 1,
-                          .step_tokens = 4096,
-                          .micro_tokens = 2048,
-                          .weight_decay = 0.01,
-                          .beta2 = 0.999,
-                          .init_std = 0.02,
-                          .params = {.seed = 1,
-                                     .epochs = 1,
-                                     .lr = 1e-4,
-                                     .lr_floor = 0.1,
-                                     .warmup_steps = 10,
-                                     .grad_clip = 1.0,
-                                     .held_out = 0.05}};
+    struct train_sft t = {.schedule = "cosine", .chat = "plain", .threads = 1};
+    t.step_tokens = 4096;
+    t.micro_tokens = 2048;
+    t.weight_decay = 0.01;
+    t.beta2 = 0.999;
+    t.init_std = 0.02;
+    t.params = (struct sft_params){.seed = 1, .epochs = 1, .lr = 1e-4, .lr_floor = 0.1};
+    t.params.warmup_steps = 10;
+    t.params.grad_clip = 1.0;
+    t.params.held_out = 0.05;
     const struct cli_option options[] = {
-        {.name = "model",
-         .kind = CLI_TEXT,
-         .to = &t.model_dir,
-         .arg = "DIR",
-         .help = "start from this model directory"},
-        {.name = "init",
-         .kind = CLI_TEXT,
-         .to = &t.init,
-         .arg = "config.json",
-         .help = "or from random weights of this shape"},
-        {.name = "tokenizer",
-         .kind = CLI_TEXT,
-         .to = &t.tokenizer_dir,
-         .arg = "DIR",
-         .help = "where tokenizer.json is, if not beside the above"},
-        {.name = "data",
-         .kind = CLI_TEXT,
-         .to = &t.data_path,
-         .arg = "FILE",
-         .help = "JSON lines, see above; - is standard input"},
-        {.name = "out",
-         .kind = CLI_TEXT,
-         .to = &t.out_dir,
-         .arg = "DIR",
-         .help = "the directory to make"},
-        {.name = "chat",
-         .kind = CLI_TEXT,
-         .to = &t.chat,
-         .arg = "NAME",
-         .help = "template of prompts: plain, chatml, llama3"},
-        {.name = "no-end",
-         .kind = CLI_FLAG,
-         .to = &t.no_end,
-         .help = "do not teach the end token after each example"},
-        {.name = "epochs",
-         .kind = CLI_COUNT,
-         .to = &t.params.epochs,
-         .arg = "N",
-         .help = "times over the data",
-         .min = 1,
-         .max = 1e6},
-        {.name = "tokens-per-step",
-         .kind = CLI_COUNT,
-         .to = &t.step_tokens,
-         .arg = "N",
-         .help = "tokens of one update, at most",
-         .min = 1,
-         .max = 1 << 30},
-        {.name = "micro-tokens",
-         .kind = CLI_COUNT,
-         .to = &t.micro_tokens,
-         .arg = "N",
-         .help = "tokens of one packed pass, at most",
-         .min = 2,
-         .max = 1 << 20},
-        {.name = "lr",
-         .kind = CLI_NUMBER,
-         .to = &t.params.lr,
-         .arg = "X",
-         .help = "peak learning rate"},
-        {.name = "lr-floor",
-         .kind = CLI_NUMBER,
-         .to = &t.params.lr_floor,
-         .arg = "X",
-         .help = "fraction of it at the end",
-         .max = 1},
-        {.name = "warmup",
-         .kind = CLI_COUNT,
-         .to = &t.params.warmup_steps,
-         .arg = "N",
-         .help = "steps of linear warm-up"},
-        {.name = "schedule",
-         .kind = CLI_TEXT,
-         .to = &t.schedule,
-         .arg = "NAME",
-         .help = "constant, linear, cosine"},
-        {.name = "weight-decay",
-         .kind = CLI_NUMBER,
-         .to = &t.weight_decay,
-         .arg = "X",
-         .help = "of matrices",
-         .max = 1},
-        {.name = "beta2",
-         .kind = CLI_NUMBER,
-         .to = &t.beta2,
-         .arg = "X",
-         .help = "AdamW's second beta",
-         .max = 0.99999},
-        {.name = "grad-clip",
-         .kind = CLI_NUMBER,
-         .to = &t.params.grad_clip,
-         .arg = "X",
-         .help = "greatest gradient norm; 0: any"},
-        {.name = "held-out",
-         .kind = CLI_NUMBER,
-         .to = &t.params.held_out,
-         .arg = "X",
-         .help = "fraction of the examples to test on",
-         .max = 0.5},
-        {.name = "eval-every",
-         .kind = CLI_COUNT,
-         .to = &t.params.eval_every,
-         .arg = "N",
-         .help = "steps between tests; 0: at the end"},
-        {.name = "init-std",
-         .kind = CLI_NUMBER,
-         .to = &t.init_std,
-         .arg = "X",
-         .help = "standard deviation of random weights",
-         .max = 1},
-        {.name = "seed",
-         .kind = CLI_COUNT,
-         .to = &t.params.seed,
-         .arg = "S",
-         .help = "same seed, same bits"},
-        {.name = "json", .kind = CLI_FLAG, .to = &t.json, .help = "a JSON line a step"},
-        {.name = "threads",
-         .kind = CLI_COUNT,
-         .to = &t.threads,
-         .arg = "N",
-         .help = "threads",
-         .min = 1,
-         .max = POOL_THREADS_MAX},
+        cli_text("model", &t.model_dir, "DIR", "start from this model directory"),
+        cli_text("init", &t.init, "config.json", "or from random weights of this shape"),
+        cli_text("tokenizer", &t.tokenizer_dir, "DIR",
+                 "where tokenizer.json is, if not beside the above"),
+        cli_text("data", &t.data_path, "FILE", "JSON lines, see above; - is standard input"),
+        cli_text("out", &t.out_dir, "DIR", "the directory to make"),
+        cli_text("chat", &t.chat, "NAME", "template of prompts: plain, chatml, llama3"),
+        cli_flag("no-end", &t.no_end, "do not teach the end token after each example"),
+        cli_count("epochs", &t.params.epochs, "N", 1, 1e6, "times over the data"),
+        cli_count("tokens-per-step", &t.step_tokens, "N", 1, 1 << 30,
+                  "tokens of one update, at most"),
+        cli_count("micro-tokens", &t.micro_tokens, "N", 2, 1 << 20,
+                  "tokens of one packed pass, at most"),
+        cli_number("lr", &t.params.lr, "X", 0, 0, "peak learning rate"),
+        cli_number("lr-floor", &t.params.lr_floor, "X", 0, 1, "fraction of it at the end"),
+        cli_count("warmup", &t.params.warmup_steps, "N", 0, 0, "steps of linear warm-up"),
+        cli_text("schedule", &t.schedule, "NAME", "constant, linear, cosine"),
+        cli_number("weight-decay", &t.weight_decay, "X", 0, 1, "of matrices"),
+        cli_number("beta2", &t.beta2, "X", 0, 0.99999, "AdamW's second beta"),
+        cli_number("grad-clip", &t.params.grad_clip, "X", 0, 0,
+                   "greatest gradient norm; 0: any"),
+        cli_number("held-out", &t.params.held_out, "X", 0, 0.5,
+                   "fraction of the examples to test on"),
+        cli_count("eval-every", &t.params.eval_every, "N", 0, 0,
+                  "steps between tests; 0: at the end"),
+        cli_number("init-std", &t.init_std, "X", 0, 1, "standard deviation of random weights"),
+        cli_count("seed", &t.params.seed, "S", 0, 0, "same seed, same bits"),
+        cli_flag("json", &t.json, "a JSON line a step"),
+        cli_count("threads", &t.threads, "N", 1, POOL_THREADS_MAX, "threads"),
     };
-    const struct cli_usage usage = {
-        .words = "train sft",
-        .synopsis = "--model DIR|--init config.json --data FILE --out DIR [options]",
-        .about = "Supervised fine-tuning.  Each line of FILE is {\"prompt\": ..., "
-                 "\"response\": ...},\n"
-                 "where the response is learned, or {\"text\": ...}, where everything "
-                 "is.  The "
-                 "result\n"
-                 "is a Hugging Face directory that appears only once it is whole.\n",
-        .options = options,
-        .options_n = sizeof options / sizeof options[0],
-        .examples = "  rlhf train sft --model base --data sft.jsonl --chat "
-                    "chatml --out policy\n"
-                    "  rlhf train sft --init config.json --tokenizer demo --data "
-                    "demo/sft.jsonl \\\n"
-                    "      --lr 3e-3 --epochs 10 --out policy\n",
-    };
+    struct cli_usage usage = train_sft_usage;
+    usage.options = options;
+    usage.options_n = sizeof options / sizeof options[0];
     int code = cli_parse(&usage, argc, argv, NULL);
     if (code == CLI_GO)
         code = train_sft_check(&t, &usage);
