@@ -111,7 +111,8 @@ static void shell_sink(void *user, const struct core_effect *effect)
     case CORE_FX_LOG: log_line(effect->level, effect->id, "%s", effect->text); break;
     case CORE_FX_STEP_DONE: shell_step_done(shell, effect->step); break;
     case CORE_FX_KICK:
-        log_warn("KICK", "a connection keeps sending what is no message; it is not answered");
+        log_warn("KICK", "a connection that keeps sending what is no message is cut");
+        wire_socket_kick(loop_socket_wire(shell->socket), (struct wire_peer){effect->peer});
         break;
     case CORE_FX_FINISHED:
         shell->exit_code = effect->exit_code;

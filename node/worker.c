@@ -243,6 +243,10 @@ static void worker_on_message(void *ctx, struct wire_peer peer, struct message *
     case MESSAGE_GENERATE_LEASE:
     case MESSAGE_SCORE_LEASE:
     case MESSAGE_TRAIN_LEASE: worker_on_lease(w, m); break;
+    case MESSAGE_BYE:
+        log_info("RUN-OVER", "%s: the coordinator says: %s", w->name, m->text);
+        worker_stop(w);
+        break;
     default:
         worker_bump(w, &w->counters.protocol_errors);
         log_warn("WORKER-PROTOCOL", "%s: the coordinator sent %s", w->name,

@@ -14,7 +14,7 @@
  *          ---- ACK ------------> |      (forgets the result)
  *
  *      CONNECTING --WELCOME--> READY --RESET or silence for dead_ms--> BACKOFF --> CONNECTING
- *          any --RESET refused, or compute ended, or SIGTERM--> STOPPING --> STOPPED
+ *          any --RESET refused, BYE, compute ended, or SIGTERM--> STOPPING --> STOPPED
  *
  * Each session has a socket and a nonce of its own.  Results stay in the outbox until the
  * coordinator acknowledges them and are sent again, in order, in the next session.  Leases
