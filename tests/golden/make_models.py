@@ -47,8 +47,9 @@ MODELS = {
     "mistral": ("MistralForCausalLM", transformers.MistralConfig(
         hidden_size=32, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2,
         sliding_window=72, **SMALL), torch.bfloat16, None),
+    # biases that leave gaps where weights leave none
     "score": ("LlamaForSequenceClassification", transformers.LlamaConfig(
-        hidden_size=32, intermediate_size=48, num_attention_heads=4, num_key_value_heads=4,
+        hidden_size=32, intermediate_size=40, num_attention_heads=4, num_key_value_heads=1,
         attention_bias=True, mlp_bias=True, num_labels=2,
         rope_parameters={"rope_type": "linear", "rope_theta": 5000.0, "factor": 2.0}, **SMALL),
         torch.float32, None),

@@ -125,6 +125,20 @@ static void a_window_bounds_the_length_and_nothing_else(void **state)
     assert_int_equal(c.T, 100);
 }
 
+static void heads_that_are_null_follow_from_the_others(void **state)
+{
+    (void)state;
+    struct model_config c;
+    check_ok(
+        read_text(&c,
+                  "{\"model_type\":\"qwen3\",\"num_key_value_heads\":null,\"head_dim\":null,"
+                  "\"num_attention_heads\":16}",
+                  &err));
+    assert_true(c.G == 16 && c.D == 256);
+    check_ok(read_text(&c, "{\"model_type\":\"llama\",\"num_attention_heads\":16}", &err));
+    assert_true(c.G == 16 && c.D == 256);
+}
+
 static void classifiers_get_their_labels(void **state)
 {
     (void)state;
@@ -262,6 +276,7 @@ int main(void)
         IN_SCRATCH(absent_keys_take_the_defaults_of_transformers),
         IN_SCRATCH(rotation_is_read_as_transformers_4_and_5_write_it),
         IN_SCRATCH(a_window_bounds_the_length_and_nothing_else),
+        IN_SCRATCH(heads_that_are_null_follow_from_the_others),
         IN_SCRATCH(classifiers_get_their_labels),
         IN_SCRATCH(settings_that_change_the_arithmetic_are_refused_by_name),
         IN_SCRATCH(values_out_of_range_and_what_is_no_config_are_refused),

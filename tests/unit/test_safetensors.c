@@ -1,8 +1,10 @@
+/* wrap: fsync */
 /*
  * Oracle: files written here byte by byte from the format's specification, one fault in each;
  * files made by the safetensors library itself are read in test_model.c.  Conversions of number
  * formats are checked against their definition, for every half-precision number there is.
  */
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +13,18 @@
 #include "tests/unit/golden.h"
 
 static char scratch[64];
+
+/* Every fsync fails while this is set. */
+static bool fsync_fails;
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    if (!fsync_fails)
+        return __real_fsync(fd);
+    errno = EIO;
+    return -1;
+}
 
 static int make_scratch(void **state)
 {
@@ -136,6 +150,14 @@ static void what_is_no_file_is_refused(void **state)
     check_fails(open_code(path, &err), ERR_VALUE, "over 1024 bytes");
 }
 
+static void a_header_over_the_limit_is_refused_unread(void **state)
+{
+    (void)state;
+    put_file("long", (16u << 20) + 1, "{" A "}", 8);
+    assert_int_equal(truncate(in_scratch("long"), 20 << 20), 0);
+    check_fails(open_code(in_scratch("long"), &err), ERR_FORMAT, "16777217 bytes is over");
+}
+
 static void more_tensors_than_any_model_has_are_refused(void **state)
 {
     (void)state;
@@ -174,12 +196,13 @@ static void an_empty_tensor_and_a_scalar_are_legal(void **state)
     put_file("legal", UINT64_MAX,
              "{\"__metadata__\":{\"x\":\"y\"},"
              "\"s\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[0,2]},"
+             "\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},"
              "\"e\":{\"dtype\":\"F32\",\"shape\":[0,5],\"data_offsets\":[2,2]}}  ",
              2);
     struct safetensors *st = safetensors_open(in_scratch("legal"), &why);
     if (!st)
         fail_msg("%s", why.text);
-    assert_int_equal(safetensors_count(st), 2);
+    assert_int_equal(safetensors_count(st), 3);
     assert_string_equal(safetensors_at(st, 0)->name, "e");
     assert_int_equal(safetensors_find(st, "s")->elements, 1);
     assert_int_equal(safetensors_find(st, "e")->elements, 0);
@@ -312,6 +335,13 @@ static void a_file_that_cannot_be_written_leaves_the_old_one(void **state)
     check_fails(safetensors_write(in_scratch("old"), &source, 1, DTYPE_F32, &err), ERR_IO,
                 "old.tmp");
     check_ok(open_code(in_scratch("old"), &err));
+    assert_int_equal(rmdir(in_scratch("old.tmp")), 0);
+    fsync_fails = true;
+    check_fails(safetensors_write(in_scratch("old"), &source, 1, DTYPE_F32, &err), ERR_IO,
+                "fsync");
+    fsync_fails = false;
+    assert_false(file_exists(in_scratch("old.tmp")));
+    check_ok(open_code(in_scratch("old"), &err));
 }
 
 /* ---- number formats ---- */
@@ -396,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_SCRATCH(every_malformed_file_is_refused_with_its_reason),
         IN_SCRATCH(what_is_no_file_is_refused),
+        IN_SCRATCH(a_header_over_the_limit_is_refused_unread),
         IN_SCRATCH(more_tensors_than_any_model_has_are_refused),
         IN_SCRATCH(a_file_that_shrinks_after_opening_is_an_error_not_a_signal),
         IN_SCRATCH(an_empty_tensor_and_a_scalar_are_legal),
