@@ -1,0 +1,122 @@
+/*
+ * test_coordinator_prompts.c -- the data set, tokenised; and each way a line can be wrong.
+ *
+ * The oracle of the ids is the tokenizer itself, called on each text alone (its own tests hold
+ * it against the reference library's ids).
+ */
+#define _DEFAULT_SOURCE /* mkdtemp */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "coordinator/prompts.h"
+#include "engine/chat.h"
+#include "tests/test.h"
+
+static char dir[64];
+static struct run_config config;
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/prompts-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    memset(&config, 0, sizeof config);
+    snprintf(config.prompts, sizeof config.prompts, "%s/prompts.jsonl", dir);
+    snprintf(config.policy, sizeof config.policy, "%s/ops/demo/model", TEST_SOURCE_DIR);
+    config.prompt_tokens_max = 32;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
+}
+
+static void write_lines(const char *text)
+{
+    check_ok(file_write(config.prompts, text, strlen(text), &err));
+}
+
+static void prompts_are_the_lines_that_are_not_blank(void **state)
+{
+    (void)state;
+    write_lines("{\"prompt\": \"what is a cat?\", \"label\": 3}\n\n  \t\n"
+                "{\"messages\": [{\"role\": \"system\", \"content\": \"be kind. \"}, "
+                "{\"role\": \"user\", \"content\": \"hi\"}]}\r\n"
+                "{\"prompt\": \"hello\"}");
+    struct prompts prompts;
+    check_ok(prompts_load(&prompts, &config, &err));
+    assert_int_equal(prompts.n, 3);
+
+    struct err none = {0};
+    struct tokenizer *tokenizer = tokenizer_load(config.policy, &none);
+    assert_non_null(tokenizer);
+    const struct chat_turn turns[4] = {
+        {"user", "what is a cat?"}, {"system", "be kind. "}, {"user", "hi"}, {"user", "hello"}};
+    const size_t first[3] = {0, 1, 3}, count[3] = {1, 2, 1};
+    const struct core_prompts view = prompts_view(&prompts);
+    for (size_t i = 0; i < 3; i++) {
+        struct tokens want = {0};
+        check_ok(chat_encode(CHAT_plain, tokenizer, turns + first[i], count[i], &want, &err));
+        assert_int_equal(view.offset[i + 1] - view.offset[i], want.n);
+        assert_memory_equal(view.ids + view.offset[i], want.ids, want.n * sizeof *want.ids);
+        tokens_release(&want);
+    }
+    tokenizer_free(tokenizer);
+    prompts_release(&prompts);
+}
+
+static void check_refused(const char *text, enum err_code code, const char *words)
+{
+    struct prompts prompts;
+    write_lines(text);
+    check_fails(prompts_load(&prompts, &config, &err), code, words);
+    prompts_release(&prompts);
+}
+
+static void a_bad_line_is_named_by_file_and_number(void **state)
+{
+    (void)state;
+    check_refused("{\"prompt\": \"a\"}\n{\"prompt\": \n", ERR_FORMAT, "prompts.jsonl:2");
+    check_refused("\n\n[1]\n", ERR_FORMAT,
+                  "prompts.jsonl:3: either \"prompt\", a text, or \"messages\" is expected");
+    check_refused("{\"prompt\": 5}\n", ERR_FORMAT, "prompts.jsonl:1: either \"prompt\"");
+    check_refused("{\"prompt\": \"a\", \"messages\": []}\n", ERR_FORMAT, "prompts.jsonl:1");
+    check_refused("{\"messages\": []}\n", ERR_FORMAT, "must be a list of 1..64 turns");
+    check_refused("{\"messages\": [{\"role\": \"user\"}]}\n", ERR_FORMAT,
+                  "messages[0] must have \"role\" and \"content\", both text");
+    check_refused("{\"prompt\": \"\"}\n", ERR_VALUE,
+                  "prompts.jsonl:1: the prompt has 0 tokens");
+    check_refused("\n \n", ERR_FORMAT, "there is no prompt in it");
+    config.prompt_tokens_max = 1;
+    check_refused("{\"prompt\": \"what is a cat?\"}\n", ERR_VALUE,
+                  "data.prompt_tokens_max allows 1..1");
+}
+
+static void a_missing_file_or_tokenizer_is_named(void **state)
+{
+    (void)state;
+    struct prompts prompts;
+    check_fails(prompts_load(&prompts, &config, &err), ERR_IO, "prompts.jsonl");
+    prompts_release(&prompts);
+    write_lines("{\"prompt\": \"a\"}\n");
+    snprintf(config.policy, sizeof config.policy, "%s", dir);
+    check_fails(prompts_load(&prompts, &config, &err), ERR_IO, "tokenizer.json");
+    prompts_release(&prompts);
+}
+
+#define prompts_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        prompts_test(prompts_are_the_lines_that_are_not_blank),
+        prompts_test(a_bad_line_is_named_by_file_and_number),
+        prompts_test(a_missing_file_or_tokenizer_is_named),
+    };
+    return cmocka_run_group_tests_name("coordinator prompts", tests, NULL, NULL);
+}

@@ -1,0 +1,163 @@
+/*
+ * test_coordinator_status.c -- metrics, status and progress, read back by a JSON parser and by
+ * the words a dashboard looks for.
+ */
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "coordinator/status.h"
+#include "tests/test.h"
+#include "tests/unit/near.h"
+
+static struct run_config config;
+static struct core_stats stats;
+static const struct wire_stat learner[] = {{"entropy", 1.25}, {"bad \"name\"", NAN}};
+
+static int setup(void **state)
+{
+    memset(&config, 0, sizeof config);
+    memset(&stats, 0, sizeof stats);
+    snprintf(config.name, sizeof config.name, "a \"run\"");
+    config.steps = 10;
+    config.scorers = 1;
+    snprintf(config.scorer[0].name, sizeof config.scorer[0].name, "polite");
+    stats.steps = 10;
+    stats.trained = 2;
+    stats.started = true;
+    stats.planned = 24;
+    stats.trained_slots = 15;
+    stats.waiting = 8;
+    stats.dropped[RECORD_REASON_SCORE_FAILED] = 1;
+    stats.logp_diff_max = NAN;
+    stats.waits_for = "actors, which generate";
+    stats.peers = 1;
+    snprintf(stats.peer[0].name, sizeof stats.peer[0].name, "actor-0");
+    stats.peer[0].role = WIRE_ROLE_ACTOR;
+    stats.peer[0].state = CORE_PEER_LIVE;
+    stats.has_last = true;
+    stats.last = (struct record_step){.step = 1,
+                                      .version = 2,
+                                      .response_tokens = 500,
+                                      .duration_ms = 2000,
+                                      .reward_raw_mean = 0.5,
+                                      .score_mean = {0.25},
+                                      .kl_coef_before = 0.1,
+                                      .stats = learner,
+                                      .stats_n = 2};
+    *state = status_new(&config);
+    return *state ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    status_free(*state);
+    return 0;
+}
+
+static double number(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_number(value))
+        fail_msg("there is no number \"%s\"", key);
+    return json_number_value(value);
+}
+
+static json_t *parse(const struct buf *text)
+{
+    struct err err = {0};
+    json_t *object = json_parse(text->data, text->len, "status", &err);
+    if (!object)
+        fail_msg("%s in: %s", err.text, text->data);
+    return object;
+}
+
+static void status_is_json_with_all_of_the_run(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_json(*state, &stats, &text);
+    json_t *object = parse(&text);
+    assert_string_equal(json_string_value(json_object_get(object, "run")), "a \"run\"");
+    assert_true(json_is_null(json_object_get(object, "logp_diff_max")));
+    const json_t *slots = json_object_get(object, "slots");
+    check_near(number(slots, "planned"), 24, 0);
+    check_near(number(slots, "waiting") + number(slots, "leased") + number(slots, "generated") +
+                   number(slots, "scored") + number(slots, "shaped") +
+                   number(slots, "trained") +
+                   number(json_object_get(slots, "dropped"), "score_failed"),
+               24, 0);
+    const json_t *peer = json_array_get(json_object_get(object, "peers"), 0);
+    assert_string_equal(json_string_value(json_object_get(peer, "state")), "live");
+    const json_t *last = json_object_get(object, "last");
+    check_near(number(last, "entropy"), 1.25, 0);
+    check_near(number(last, "score.polite"), 0.25, 0);
+    json_decref(object);
+    buf_release(&text);
+}
+
+static void progress_is_one_line_with_speed_and_time_left(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_progress(*state, &stats.last, &text);
+    assert_int_equal(strcspn(text.data, "\n"), text.len - 1);
+    json_t *line = parse(&text);
+    check_near(number(line, "tokens_per_s"), 250, 1e-9);
+    check_near(number(line, "eta_s"), 8 * 2.0, 1e-9);
+    check_near(number(line, "steps"), 10, 0);
+    check_near(number(line, "reward_raw_mean"), 0.5, 0);
+    json_decref(line);
+    buf_release(&text);
+}
+
+static void check_has(const struct buf *text, const char *line)
+{
+    if (!strstr(text->data, line))
+        fail_msg("there is no \"%s\" in:\n%s", line, text->data);
+}
+
+static void metrics_add_up_and_counters_do_not_go_back(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    stats.duplicates = 5;
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_steps_trained 2\n");
+    check_has(&text, "rlhfd_slots{state=\"trained\"} 15\n");
+    check_has(&text, "rlhfd_slots_dropped_total{reason=\"score_failed\"} 1\n");
+    check_has(&text, "rlhfd_slots_dropped_total{reason=\"generate_failed\"} 0\n");
+    check_has(&text, "rlhfd_duplicates_total 5\n");
+    check_has(&text, "rlhfd_peer_up{peer=\"actor-0\"} 1\n");
+    check_has(&text, "rlhfd_step_score_mean{scorer=\"polite\"} 0.25\n");
+    buf_clear(&text);
+    stats.duplicates = 7;
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_duplicates_total 7\n");
+    buf_release(&text);
+}
+
+static void ready_needs_a_live_worker_of_each_role(void **state)
+{
+    (void)state;
+    assert_false(status_ready(&stats));
+    stats.peers = 3;
+    stats.peer[1] = (struct core_peer_stats){.role = WIRE_ROLE_REWARD, .state = CORE_PEER_LIVE};
+    stats.peer[2] =
+        (struct core_peer_stats){.role = WIRE_ROLE_LEARNER, .state = CORE_PEER_LIVE};
+    assert_true(status_ready(&stats));
+    stats.peer[2].state = CORE_PEER_SUSPECT;
+    assert_false(status_ready(&stats));
+}
+
+#define status_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        status_test(status_is_json_with_all_of_the_run),
+        status_test(progress_is_one_line_with_speed_and_time_left),
+        status_test(metrics_add_up_and_counters_do_not_go_back),
+        status_test(ready_needs_a_live_worker_of_each_role),
+    };
+    return cmocka_run_group_tests_name("coordinator status", tests, NULL, NULL);
+}
