@@ -379,9 +379,14 @@ static void an_item_without_a_finite_reference_logprob_fails_alone(void **state)
     const struct message lease = lease_of(items, ids);
     struct message result;
     struct reward *reward = reward_of(&w.config);
+    score(reward, &lease, &result);
+    double want[ITEMS * 3];
+    memcpy(want, result.frame[0].data, sizeof want);
     w.poison = 3;
     score(reward, &lease, &result);
     w.poison = 0;
+    memset(want + 3 * 3, 0, 3 * sizeof *want);
+    assert_memory_equal(result.frame[0].data, want, sizeof want);
     assert_string_equal(result.text, "slot 3 of step 7: a reference log-prob is not finite");
     const unsigned char *states = result.frame[1].data;
     for (uint32_t i = 0; i < ITEMS; i++) /* the length scorer */
