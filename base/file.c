@@ -49,16 +49,16 @@ enum err_code file_open_read(const char *path, int *fd, uint64_t *size_bytes, st
     return ERR_OK;
 }
 
-static enum err_code file_too_large(const char *path, const struct buf *out, struct err *err)
+static enum err_code file_too_large(const char *path, size_t room, struct err *err)
 {
-    return err_set(err, ERR_VALUE, "%s is larger than the %zu bytes it may have", path,
-                   out->max_bytes - out->len);
+    return err_set(err, ERR_VALUE, "%s is larger than the %zu bytes it may have", path, room);
 }
 
 /* To the end of the file, whatever size it was said to have: it may grow meanwhile. */
 static enum err_code file_read_chunks(int fd, const char *path, struct buf *out,
                                       struct err *err)
 {
+    const size_t room = out->max_bytes - out->len;
     for (;;) {
         char chunk[FILE_CHUNK_BYTES];
         const ssize_t got = read(fd, chunk, sizeof chunk);
@@ -69,7 +69,7 @@ static enum err_code file_read_chunks(int fd, const char *path, struct buf *out,
         if (got == 0)
             return ERR_OK;
         if ((size_t)got > out->max_bytes - out->len)
-            return file_too_large(path, out, err);
+            return file_too_large(path, room, err);
         buf_append(out, chunk, (size_t)got);
         const enum err_code rc = buf_check(out, path, err);
         if (rc)
@@ -86,7 +86,7 @@ enum err_code file_read(const char *path, struct buf *out, struct err *err)
     if (rc)
         return rc;
     if (size_bytes > out->max_bytes - before)
-        rc = file_too_large(path, out, err);
+        rc = file_too_large(path, out->max_bytes - before, err);
     else if (size_bytes > 0 && !buf_reserve(out, (size_t)size_bytes))
         rc = buf_check(out, path, err);
     else

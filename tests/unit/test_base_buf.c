@@ -22,7 +22,10 @@ void *__wrap_realloc(void *old, size_t size);
 
 void *__wrap_realloc(void *old, size_t size)
 {
-    return realloc_fails ? NULL : __real_realloc(old, size);
+    void *memory = realloc_fails ? NULL : __real_realloc(old, size);
+    if (memory && !old) /* new memory is not zero, whatever the system usually gives */
+        memset(memory, 0xaa, size);
+    return memory;
 }
 
 static void buf_is_an_empty_string_from_the_start(void **state)
@@ -55,6 +58,7 @@ static void buf_holds_what_was_appended_in_order(void **state)
         len += (size_t)snprintf(want + len, sizeof want - len, "%d:%s", i, i % 2 ? "odd" : "");
         want[len++] = '\0';
         want[len++] = ';';
+        assert_true(buf.len < buf.cap);
         assert_int_equal(buf.data[buf.len], '\0');
     }
     assert_int_equal(buf.len, len);
@@ -69,8 +73,10 @@ static void buf_takes_exactly_its_maximum(void **state)
     for (size_t max = 0; max < 600; max += 37) {
         struct buf buf;
         buf_init(&buf, max);
-        for (size_t i = 0; i < max; i++)
+        for (size_t i = 0; i < max; i++) {
             buf_putc(&buf, 'x');
+            assert_true(buf.len < buf.cap);
+        }
         assert_false(buf.failed);
         assert_int_equal(buf.len, max);
         assert_true(buf.cap <= max + 1);
@@ -143,6 +149,8 @@ static void buf_reserve_lets_the_caller_fill_it(void **state)
     (void)state;
     struct buf buf;
     buf_init(&buf, 4000);
+    assert_true(buf_reserve(&buf, 1));
+    assert_string_equal(buf.data, "");
     buf_puts(&buf, "ab");
     assert_true(buf_reserve(&buf, 3998));
     assert_string_equal(buf.data, "ab");
@@ -201,6 +209,11 @@ static void buf_json_string_replaces_each_byte_that_is_not_utf8(void **state)
         buf_release(&buf);
         buf_release(&want);
     }
+    struct buf buf; /* what lies past the end is not looked at, even where it would fit */
+    buf_init(&buf, 100);
+    buf_json_string(&buf, "\xe2\x82\xac", 2);
+    assert_string_equal(buf.data, "\"" U U "\"");
+    buf_release(&buf);
 #undef U
 }
 

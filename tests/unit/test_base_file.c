@@ -1,10 +1,10 @@
-/* wrap: write fsync rename pread */
+/* wrap: write fsync rename read pread */
 /*
  * test_base_file.c -- whole files, on a disk that can be told to fail.
  *
- * The linker sends write(), fsync(), rename() and pread() here, so that a test can make the
- * disk interrupt, take less than it was given, or refuse, and can see in which order it was
- * asked.  What must then be on the disk is read back with stdio, which shares no code.
+ * The linker sends write(), fsync(), rename(), read() and pread() here, so that a test can
+ * make the disk interrupt, take less than it was given, or refuse, and can see in which order
+ * it was asked.  What must then be on the disk is read back with stdio, which shares no code.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,17 +19,20 @@
 #include "tests/test.h"
 
 static struct {
-    size_t most;        /* bytes that one write() or pread() takes */
-    int interrupts;     /* how many write() or pread() calls still fail with EINTR */
+    size_t most;        /* bytes that one write(), read() or pread() takes */
+    int interrupts;     /* how many of these calls still fail with EINTR */
     size_t room;        /* bytes until write() fails with ENOSPC */
     int fsync_fails_at; /* 1: the first fsync() fails, 2: the second; 0: none */
     bool rename_fails;  /* with EACCES */
     int fsyncs;
-    char calls[64]; /* "w", "f", "r": what was called, in order */
+    char calls[64];   /* "w", "f", "r": what was called, in order */
+    char synced[256]; /* what the last fsync() was of */
 } disk;
 
 ssize_t __real_write(int fd, const void *bytes, size_t size);
 ssize_t __wrap_write(int fd, const void *bytes, size_t size);
+ssize_t __real_read(int fd, void *bytes, size_t size);
+ssize_t __wrap_read(int fd, void *bytes, size_t size);
 ssize_t __real_pread(int fd, void *bytes, size_t size, off_t offset);
 ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t offset);
 int __real_fsync(int fd);
@@ -70,6 +73,13 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t size)
     return __real_write(fd, bytes, size);
 }
 
+ssize_t __wrap_read(int fd, void *bytes, size_t size)
+{
+    if (disk_interrupts())
+        return -1;
+    return __real_read(fd, bytes, size < disk.most ? size : disk.most);
+}
+
 ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t offset)
 {
     if (disk_interrupts())
@@ -80,6 +90,10 @@ ssize_t __wrap_pread(int fd, void *bytes, size_t size, off_t offset)
 int __wrap_fsync(int fd)
 {
     disk_note('f');
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    const ssize_t n = readlink(link, disk.synced, sizeof disk.synced - 1);
+    disk.synced[n > 0 ? n : 0] = '\0';
     if (++disk.fsyncs == disk.fsync_fails_at) {
         errno = EIO;
         return -1;
@@ -174,6 +188,7 @@ static void file_write_is_durable_before_and_after_the_rename(void **state)
     (void)state;
     check_ok(file_write(path, "new", 3, &err));
     assert_string_equal(disk.calls, "wfrf");
+    assert_string_equal(disk.synced, dir);
 }
 
 static void file_write_goes_on_after_a_short_write_and_an_interrupt(void **state)
@@ -254,17 +269,21 @@ static void file_write_never_writes_through_a_symlink(void **state)
     check_file(victim, "mine");
 }
 
-static void file_write_takes_a_path_without_a_directory(void **state)
+static void file_write_takes_a_relative_path(void **state)
 {
     (void)state;
     char before[FILE_PATH_MAX];
     assert_non_null(getcwd(before, sizeof before));
     assert_int_equal(chdir(dir), 0);
-    const enum err_code rc = file_write("plain", "x", 1, NULL);
+    check_ok(file_write("plain", "x", 1, &err));
+    check_file("plain", "x");
+    assert_string_equal(disk.synced, dir);
+    check_ok(file_make_dir("d", &err));
+    check_ok(file_write("d/file", "y", 1, &err));
+    check_file("d/file", "y");
     assert_int_equal(chdir(before), 0);
-    assert_int_equal(rc, ERR_OK);
-    check_ok(file_join(path, dir, "plain", &err));
-    check_file(path, "x");
+    check_ok(file_join(path, dir, "d", &err));
+    assert_string_equal(disk.synced, path);
 }
 
 static void file_read_appends_up_to_what_the_buffer_may_hold(void **state)
@@ -274,6 +293,8 @@ static void file_read_appends_up_to_what_the_buffer_may_hold(void **state)
     struct buf out;
     buf_init(&out, 14);
     buf_puts(&out, "abcd");
+    disk.most = 3;
+    disk.interrupts = 2;
     check_ok(file_read(path, &out, &err));
     assert_string_equal(out.data, "abcd0123456789");
     buf_release(&out);
@@ -315,12 +336,15 @@ static void file_read_bounds_a_file_that_has_more_than_its_size_says(void **stat
 {
     (void)state;
     struct buf out;
-    buf_init(&out, 4);
-    buf_puts(&out, "ab");
-    check_fails(file_read("/proc/self/maps", &out, &err), ERR_VALUE,
-                "/proc/self/maps is larger than the 2 bytes");
-    assert_string_equal(out.data, "ab");
-    buf_release(&out);
+    for (disk.most = 1; disk.most < 64; disk.most *= 2) {
+        buf_init(&out, 34);
+        buf_puts(&out, "ab");
+        check_fails(file_read("/proc/self/maps", &out, &err), ERR_VALUE,
+                    "/proc/self/maps is larger than the 32 bytes");
+        assert_string_equal(out.data, "ab");
+        assert_int_equal(out.len, 2);
+        buf_release(&out);
+    }
 }
 
 static void file_read_refuses_what_is_no_regular_file(void **state)
@@ -476,7 +500,7 @@ int main(void)
         on_disk(file_write_says_when_the_new_name_may_not_be_durable),
         on_disk(file_write_names_a_directory_that_is_not_there),
         on_disk(file_write_never_writes_through_a_symlink),
-        on_disk(file_write_takes_a_path_without_a_directory),
+        on_disk(file_write_takes_a_relative_path),
         on_disk(file_read_appends_up_to_what_the_buffer_may_hold),
         on_disk(file_read_takes_an_empty_file_and_a_large_one),
         on_disk(file_read_bounds_a_file_that_has_more_than_its_size_says),

@@ -128,8 +128,8 @@ static void json_get_reads_each_type_to_its_bounds(void **state)
     json_decref(root);
 }
 
-static const char wrong[] =
-    "{\"neg\": -1, \"real\": 3.0, \"text\": \"3\", \"null\": null, \"big\": 12, \"list\": []}";
+static const char wrong[] = "{\"neg\": -1, \"real\": 3.0, \"text\": \"3\", \"null\": null, "
+                            "\"big\": 12, \"small\": 0, \"list\": []}";
 
 /* Of the required and the optional getter alike, and *out stays 99. */
 static void check_u64_refused(const json_t *root, const char *key, const char *words)
@@ -148,6 +148,7 @@ static void json_numbers_of_the_wrong_kind_or_size_are_refused_by_name(void **st
     check_u64_refused(root, "real", "conf.json:4: \"real\" must be a whole number");
     check_u64_refused(root, "text", "conf.json:4: \"text\" must be a whole number");
     check_u64_refused(root, "big", "conf.json:4: \"big\" is 12, outside 1 .. 11");
+    check_u64_refused(root, "small", "conf.json:4: \"small\" is 0, outside 1 .. 11");
 
     double x = 99.0;
     check_fails(json_get_double(root, "text", 0, 1, &x, "conf.json", &err), ERR_FORMAT,
