@@ -13,10 +13,15 @@
 
 enum { PEAK_DEPTH = 64, PEAK_TILES = 20000 };
 
+struct peak {
+    const struct bench *bench;
+    const struct gemm_tiles *tiles;
+};
+
 static void peak_task(void *arg, size_t i)
 {
     (void)i;
-    const struct gemm_tiles *tiles = arg;
+    const struct gemm_tiles *tiles = ((const struct peak *)arg)->tiles;
     static const float zero[GEMM_LEFT_FLOATS]; /* of zeros: the time does not depend on it */
     float c[GEMM_ROWS_MAX * 2 * GEMM_PANEL];
     const struct gemm_tile tile = {.depth = PEAK_DEPTH,
@@ -30,15 +35,10 @@ static void peak_task(void *arg, size_t i)
         fn[fn[1] ? 1 : 0](&tile);
 }
 
-struct peak {
-    const struct bench *bench;
-    const struct gemm_tiles *tiles;
-};
-
 static void peak_run(void *arg)
 {
     const struct peak *peak = arg;
-    pool_run(peak->bench->pool, peak->bench->threads, peak_task, (void *)(size_t)peak->tiles);
+    pool_run(peak->bench->pool, peak->bench->threads, peak_task, arg);
 }
 
 void bench_peak(const struct bench *bench)

@@ -18,11 +18,19 @@ static inline float kernel_uniform(uint64_t *seed)
     return (float)((double)(*seed >> 40) / (double)(1u << 24) * 2.0 - 1.0);
 }
 
-/* n floats in [-1, 1), 64-byte aligned.  The caller frees them. */
+/* Room for n floats, 64-byte aligned and not one byte more, so that AddressSanitizer sees a
+ * read past the end. */
+static inline float *kernel_room(size_t n)
+{
+    void *x = NULL;
+    assert_int_equal(posix_memalign(&x, 64, n * sizeof(float)), 0);
+    return x;
+}
+
+/* n floats in [-1, 1).  The caller frees them. */
 static inline float *kernel_random(size_t n, uint64_t seed)
 {
-    float *x = aligned_alloc(64, (n * sizeof(float) / 64 + 1) * 64);
-    assert_non_null(x);
+    float *x = kernel_room(n);
     for (size_t i = 0; i < n; i++)
         x[i] = kernel_uniform(&seed);
     return x;
@@ -30,8 +38,7 @@ static inline float *kernel_random(size_t n, uint64_t seed)
 
 static inline float *kernel_copy(const float *x, size_t n)
 {
-    float *copy = aligned_alloc(64, (n * sizeof(float) / 64 + 1) * 64);
-    assert_non_null(copy);
+    float *copy = kernel_room(n);
     memcpy(copy, x, n * sizeof(float));
     return copy;
 }
