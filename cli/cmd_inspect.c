@@ -19,7 +19,11 @@ static enum err_code inspect_any(const char *path, bool json, struct buf *out, s
     const char *dot = strrchr(path, '.');
     if (dot && strcmp(dot, ".safetensors") == 0)
         return inspect_safetensors(path, json, out, err);
-    return err_set(err, ERR_FORMAT, "%s: neither a model directory nor a .safetensors file",
+    const char *slash = strrchr(path, '/');
+    if (strcmp(slash ? slash + 1 : path, "config.json") == 0)
+        return inspect_config(path, json, out, err);
+    return err_set(err, ERR_FORMAT,
+                   "%s: neither a model directory, nor a .safetensors file, nor config.json",
                    path);
 }
 
@@ -27,8 +31,9 @@ static const struct cli_usage inspect_usage = {
     .words = "inspect",
     .synopsis = "FILE|DIR [options]",
     .about =
-        "Explains a safetensors file (each tensor's name, type and shape; only the header is\n"
-        "read) or a model directory (its shape, its tokenizer, its tensors).\n",
+        "Explains a safetensors file (each tensor's name, type and shape; only the header\n"
+        "is read), a config.json (the model's shape), or a model directory (its shape, its\n"
+        "tokenizer, its tensors).\n",
     .examples = "  rlhf inspect model.safetensors\n"
                 "  rlhf inspect DIR --json\n",
     .arguments_min = 1,

@@ -18,6 +18,9 @@ enum err_code inspect_safetensors(const char *path, bool json, struct buf *out, 
 /* The tensors and how many numbers they hold: rows of a table, or two members of an object. */
 void inspect_put_tensors(const struct safetensors *st, bool json, struct buf *out);
 
+/* A config.json, as the engine understands it. */
+enum err_code inspect_config(const char *path, bool json, struct buf *out, struct err *err);
+
 /* A model directory: its config, its tokenizer, its tensors. */
 enum err_code inspect_model(const char *dir, bool json, struct buf *out, struct err *err);
 

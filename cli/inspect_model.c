@@ -1,6 +1,8 @@
 /* inspect_model.c -- see inspect.h: a Hugging Face model directory. */
+#include <assert.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/inspect.h"
 #include "engine/config.h"
 #include "engine/tokenizer.h"
@@ -30,6 +32,28 @@ static void inspect_put_config(const struct model_config *c, bool json, struct b
                "  heads         %u, %u of keys and values, %u wide\n  feed-forward  %u\n"
                "  positions     %u\n  eos           %d\n",
                c->V, c->C, c->L, c->H, c->G, c->D, c->F, c->T, c->eos);
+}
+
+enum err_code inspect_config(const char *path, bool json, struct buf *out, struct err *err)
+{
+    static const char name[] = "config.json";
+    char dir[FILE_PATH_MAX] = ".";
+    const size_t length = strlen(path), tail = sizeof name - 1;
+    assert(length >= tail && strcmp(path + length - tail, name) == 0);
+    if (length >= sizeof dir)
+        return err_set(err, ERR_VALUE, "the path has %zu bytes", length);
+    if (length > tail) {
+        memcpy(dir, path, length - tail);
+        dir[length - tail] = '\0';
+    }
+    struct model_config config;
+    const enum err_code rc = model_config_read(&config, dir, err);
+    if (rc)
+        return rc;
+    buf_puts(out, json ? "{" : "");
+    inspect_put_config(&config, json, out);
+    buf_puts(out, json ? "}" : "");
+    return ERR_OK;
 }
 
 static void inspect_put_tokenizer(const char *dir, bool json, struct buf *out)

@@ -28,6 +28,8 @@ static void a_model_directory_is_explained(void **state)
     assert_int_equal(json_array_size(tensors), 5 * 9 + 2);
     json_decref(root);
     check_line(cli_main, "rlhf inspect " STORIES, 0, "heads         8, 4 of keys and values");
+    check_line(cli_main, "rlhf inspect " STORIES "/config.json", 0, "layers        5");
+    check_line(cli_main, "rlhf inspect --json " STORIES "/config.json", 0, "{\"family\"");
     check_line(cli_main, "rlhf inspect " STORIES "/model.safetensors", 0, "260032 numbers");
 }
 
