@@ -35,10 +35,15 @@ static int setup(void **state)
     return wire_context_new(&context, NULL);
 }
 
+/* The end of every test.  One that fails does not come here: its sockets are still open. */
+static void finish(void)
+{
+    wire_context_free(context);
+}
+
 static int teardown(void **state)
 {
     (void)state;
-    wire_context_free(context);
     unlink(ipc + strlen("ipc://"));
     return rmdir(dir);
 }
@@ -130,6 +135,7 @@ struct coordinator {
     struct wire_socket *socket;
     struct wire_peer peer;
     uint64_t session, seq;
+    uint64_t heard_session, heard_seq;
 };
 
 static void coordinator_open(struct coordinator *c)
@@ -150,6 +156,17 @@ static void coordinator_say(struct coordinator *c, struct message *m)
                  err.text);
 }
 
+/* A session's messages are counted from 1, without a gap. */
+static void coordinator_check_seq(struct coordinator *c, const struct message *m)
+{
+    if (m->session == 0)
+        return;
+    if (m->session != c->heard_session)
+        c->heard_seq = 0;
+    c->heard_session = m->session;
+    assert_int_equal(m->seq, ++c->heard_seq);
+}
+
 /* The next message of this type; heartbeats before it are passed over, nothing else is. */
 static struct wire_peer coordinator_hear(struct coordinator *c, enum message_type type,
                                          struct message *m)
@@ -165,6 +182,7 @@ static struct wire_peer coordinator_hear(struct coordinator *c, enum message_typ
         case WIRE_RECV_BAD: fail_msg("bad message: %s", err.text);
         case WIRE_RECV_MESSAGE: break;
         }
+        coordinator_check_seq(c, m);
         if (m->type == type)
             return peer;
         if (m->type != MESSAGE_HEARTBEAT)
@@ -288,6 +306,7 @@ static void worker_serves_a_lease_and_says_goodbye(void **state)
     rig_join(&rig);
     assert_string_equal(err_name(rig.rc), "ERR_OK");
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 /* What was not acknowledged is offered again, in order, under new numbers; what was is not. */
@@ -329,6 +348,7 @@ static void worker_sends_unacknowledged_results_again_after_reset(void **state)
     coordinator_bye(&coordinator, "");
     rig_join(&rig);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static void worker_takes_silence_for_the_end_of_a_session(void **state)
@@ -353,6 +373,7 @@ static void worker_takes_silence_for_the_end_of_a_session(void **state)
     rig_join(&rig);
     assert_int_equal(rig.rc, ERR_OK);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static void worker_finds_a_coordinator_that_was_restarted(void **state)
@@ -389,6 +410,7 @@ static void worker_finds_a_coordinator_that_was_restarted(void **state)
     coordinator_bye(&coordinator, "");
     rig_join(&rig);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static void worker_stops_where_it_is_refused(void **state)
@@ -406,6 +428,7 @@ static void worker_stops_where_it_is_refused(void **state)
     assert_non_null(strstr(rig.err.text, "refused actor-0: another config"));
     assert_non_null(strstr(rig.err.text, ipc));
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static void worker_forgets_untaken_leases_with_their_session(void **state)
@@ -430,6 +453,7 @@ static void worker_forgets_untaken_leases_with_their_session(void **state)
     coordinator_bye(&coordinator, "");
     rig_join(&rig);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static void worker_ignores_messages_of_another_session_or_epoch(void **state)
@@ -462,6 +486,7 @@ static void worker_ignores_messages_of_another_session_or_epoch(void **state)
     coordinator_bye(&coordinator, "");
     rig_join(&rig);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static void worker_gives_back_leases_it_has_no_room_or_no_role_for(void **state)
@@ -497,6 +522,7 @@ static void worker_gives_back_leases_it_has_no_room_or_no_role_for(void **state)
     coordinator_bye(&coordinator, "");
     rig_join(&rig);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 /* Compute is one ahead of the coordinator by WORKER_OUTBOX_MAX results, and no more. */
@@ -527,6 +553,7 @@ static void worker_holds_compute_back_while_nothing_is_acknowledged(void **state
     coordinator_bye(&coordinator, "");
     rig_join(&rig);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 /* The last acknowledgement comes after the stop; BYE waits for it. */
@@ -543,11 +570,15 @@ static void worker_flushes_before_it_leaves(void **state)
         wire_test_sleep_ms(1);
     worker_stop(rig.worker);
     const uint64_t seq = coordinator_result(&coordinator, 1);
+    struct message m;
+    coordinator_hear(&coordinator, MESSAGE_HEARTBEAT, &m); /* it is still there */
+    message_release(&m);
     coordinator_ack(&coordinator, seq);
     coordinator_bye(&coordinator, "told to stop");
     rig_join(&rig);
     assert_int_equal(rig.rc, ERR_OK);
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static enum err_code failing_compute(struct worker *worker, void *ctx, struct err *err)
@@ -578,6 +609,7 @@ static void worker_passes_on_why_compute_ended(void **state)
     assert_string_equal(err_name(rig.rc), "ERR_IO");
     assert_string_equal(rig.err.text, "cannot read \"model.safetensors\"");
     wire_socket_close(coordinator.socket, 0);
+    finish();
 }
 
 static enum err_code patient_compute(struct worker *worker, void *ctx, struct err *err)
@@ -610,6 +642,7 @@ static void worker_run_ends_on_sigterm_though_nobody_ever_answered(void **state)
     assert_int_equal(pthread_create(&thread, NULL, terminate_when_started, &started), 0);
     check_ok(worker_run(context, &options, patient_compute, &started, &err));
     pthread_join(thread, NULL);
+    finish();
 }
 
 static void worker_refuses_options_that_cannot_work(void **state)
@@ -622,6 +655,7 @@ static void worker_refuses_options_that_cannot_work(void **state)
     options.name = "a-name-of-sixty-four-bytes-is-one-byte-more-than-what-fits-in-it";
     check_fails(worker_run(context, &options, patient_compute, NULL, &err), ERR_USAGE,
                 "a worker's name has 1 to 63 bytes");
+    finish();
 }
 
 int main(void)
