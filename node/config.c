@@ -70,6 +70,27 @@ const char *config_where(struct config_reader *reader)
     return reader->where;
 }
 
+/* Take "." and "x/.." out of an absolute path, by its letters alone: what it starts with was
+ * resolved already. */
+static void config_tidy(char *path)
+{
+    size_t out = 0;
+    for (const char *from = path; *from != '\0';) {
+        const size_t n = 1 + strcspn(from + 1, "/"); /* "/name" */
+        if (n == 3 && strncmp(from, "/..", 3) == 0) {
+            while (out > 0 && path[--out] != '/')
+                continue;
+        } else if (n > 1 && !(n == 2 && from[1] == '.')) {
+            memmove(path + out, from, n);
+            out += n;
+        }
+        from += n;
+    }
+    if (out == 0)
+        path[out++] = '/';
+    path[out] = '\0';
+}
+
 static enum err_code config_set_text(struct config_reader *reader, const struct config_key *key,
                                      char *out, const char *value, struct err *err)
 {
@@ -79,6 +100,8 @@ static enum err_code config_set_text(struct config_reader *reader, const struct 
     if (n < 0 || (size_t)n >= key->size)
         return err_set(err, ERR_USAGE, "%s: %s is longer than %zu bytes", config_where(reader),
                        key->path, key->size - 1);
+    if (key->type == CONFIG_PATH && out[0] == '/')
+        config_tidy(out);
     return ERR_OK;
 }
 

@@ -84,6 +84,37 @@ static void config_takes_a_small_file_and_fills_in_the_defaults(void **state)
     assert_true(config.lambda == 0.95);
 }
 
+static void config_makes_paths_absolute_and_tidy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *want; /* want: below the file's directory where relative */
+    } cases[] = {{"a/./b", "/a/b"},     {"../x", "/../x"},      {"a/../b", "/b"},
+                 {"/etc/../x/", "=/x"}, {"/../../x", "=/x"},    {"/", "=/"},
+                 {"a//b/", "/a/b"},     {"..a/b..", "/..a/b.."}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct run_config config;
+        char text[1024], want[256], parent[64];
+        snprintf(text, sizeof text, "%s", GOOD);
+        char *at = strstr(text, "sft");
+        char tail[1024];
+        snprintf(tail, sizeof tail, "%s", at + 3);
+        snprintf(at, sizeof text - (size_t)(at - text), "%s%s", cases[i].given, tail);
+        put(text);
+        check_ok(run_config_load(&config, file, NULL, 0, &err));
+        snprintf(parent, sizeof parent, "%s", dir);
+        if (strncmp(cases[i].want, "/../", 4) == 0) {
+            *strrchr(parent, '/') = '\0';
+            snprintf(want, sizeof want, "%s%s", parent, cases[i].want + 3);
+        } else if (cases[i].want[0] == '=') {
+            snprintf(want, sizeof want, "%s", cases[i].want + 1);
+        } else {
+            snprintf(want, sizeof want, "%s%s", dir, cases[i].want);
+        }
+        assert_string_equal(config.policy, want);
+    }
+}
+
 static void config_names_line_and_nearest_key(void **state)
 {
     (void)state;
@@ -217,6 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(config_takes_a_small_file_and_fills_in_the_defaults),
+        cmocka_unit_test(config_makes_paths_absolute_and_tidy),
         cmocka_unit_test(config_names_line_and_nearest_key),
         cmocka_unit_test(config_refuses_what_is_not_exactly_the_type),
         cmocka_unit_test(config_refuses_yaml_that_hides_something),
