@@ -56,17 +56,38 @@ static enum err_code run_locate(struct run *run, struct err *err)
     return ERR_OK;
 }
 
+/* Where run.dir holds a run already, this must be the same one. */
+static enum err_code run_check_same(const struct run *run, struct err *err)
+{
+    static struct run_config before;
+    if (!file_exists(run->config_path))
+        return ERR_OK;
+    const enum err_code rc = run_config_load(&before, run->config_path, NULL, 0, err);
+    if (rc)
+        return rc;
+    const char *key = run_config_difference(&before, &run->config);
+    if (key)
+        return err_set(
+            err, ERR_USAGE,
+            "%s holds a run with another %s: choose another run.dir, or the config of "
+            "%s",
+            run->config.dir, key, run->config_path);
+    return ERR_OK;
+}
+
 /* The run's directory, its resolved config, its log, its sockets. */
 static enum err_code run_prepare(struct run *run, struct err *err)
 {
     enum err_code rc;
-    char log[RUN_PATH_MAX];
+    char log[RUN_PATH_MAX], http[RUN_PATH_MAX];
     struct buf text;
     buf_init(&text, 1024 * 1024);
     if ((rc = run_locate(run, err)) || (rc = file_make_dir(run->config.dir, err)) ||
         (rc = file_join(run->config_path, run->config.dir, "config.yaml", err)) ||
-        (rc = file_join(log, run->config.dir, "run.log", err)))
+        (rc = file_join(log, run->config.dir, "run.log", err)) ||
+        (rc = file_join(http, run->config.dir, "http", err)) || (rc = run_check_same(run, err)))
         goto out;
+    unlink(http); /* of a coordinator before this one */
     run_config_write(&run->config, &text);
     if ((rc = buf_check(&text, "the resolved config", err)) ||
         (rc = file_write(run->config_path, text.data, text.len, err)))

@@ -279,24 +279,47 @@ static bool run_config_is_free(const char *path)
     return false;
 }
 
+/* What the hash sees of one key, a line an element. */
+static void run_config_write_key(const struct config_key *key, const struct run_config *config,
+                                 struct buf *out)
+{
+    const bool scorer = strstr(key->path, "[].") != NULL;
+    for (uint32_t e = 0; e < (scorer ? config->scorers : 1); e++) {
+        buf_printf(out, "%s: ", key->path);
+        config_write_value(key, scorer ? (const void *)&config->scorer[e] : config, out);
+        buf_putc(out, '\n');
+    }
+}
+
 void run_config_hash(const struct run_config *config, struct hash *out)
 {
     struct buf text;
     buf_init(&text, 1024 * 1024);
-    for (size_t i = 0; i < run_schema.keys_n; i++) {
-        const struct config_key *key = &run_keys[i];
-        if (run_config_is_free(key->path))
-            continue;
-        const bool scorer = strstr(key->path, "[].") != NULL;
-        for (uint32_t e = 0; e < (scorer ? config->scorers : 1); e++) {
-            buf_printf(&text, "%s: ", key->path);
-            config_write_value(key, scorer ? (const void *)&config->scorer[e] : config, &text);
-            buf_putc(&text, '\n');
-        }
-    }
+    for (size_t i = 0; i < run_schema.keys_n; i++)
+        if (!run_config_is_free(run_keys[i].path))
+            run_config_write_key(&run_keys[i], config, &text);
     assert(!text.failed); /* bounded by the schema */
     hash_blake2b(out, text.data, text.len);
     buf_release(&text);
+}
+
+const char *run_config_difference(const struct run_config *a, const struct run_config *b)
+{
+    struct buf of_a, of_b;
+    const char *path = NULL;
+    buf_init(&of_a, 1024 * 1024);
+    buf_init(&of_b, 1024 * 1024);
+    for (size_t i = 0; i < run_schema.keys_n && !path; i++) {
+        buf_clear(&of_a);
+        buf_clear(&of_b);
+        run_config_write_key(&run_keys[i], a, &of_a);
+        run_config_write_key(&run_keys[i], b, &of_b);
+        if (!run_config_is_free(run_keys[i].path) && strcmp(of_a.data, of_b.data) != 0)
+            path = run_keys[i].path;
+    }
+    buf_release(&of_a);
+    buf_release(&of_b);
+    return path;
 }
 
 void run_config_document(struct buf *out)

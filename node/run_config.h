@@ -167,6 +167,10 @@ void run_config_write(const struct run_config *config, struct buf *out);
  * HELLO carries. */
 void run_config_hash(const struct run_config *config, struct hash *out);
 
+/* The first key that decides the run's bits and is not the same in both; NULL where their hashes
+ * are equal.  A constant string. */
+const char *run_config_difference(const struct run_config *a, const struct run_config *b);
+
 /* docs/CONFIGURATION.md from the schema. */
 void run_config_document(struct buf *out);
 

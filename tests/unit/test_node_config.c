@@ -217,15 +217,20 @@ static void config_hash_changes_with_what_decides_the_bits_alone(void **state)
     const char *const more_workers[] = {"workers.actors=4", "run.name=other",
                                         "checkpoint.every=3"};
     const char *const other_seed[] = {"run.seed=2"};
-    struct run_config config;
+    struct run_config first, config;
     struct hash plain, workers, seed;
     put(GOOD);
-    check_ok(run_config_load(&config, file, NULL, 0, &err));
-    run_config_hash(&config, &plain);
+    check_ok(run_config_load(&first, file, NULL, 0, &err));
+    run_config_hash(&first, &plain);
     check_ok(run_config_load(&config, file, more_workers, COUNT(more_workers), &err));
     run_config_hash(&config, &workers);
+    assert_null(run_config_difference(&first, &config));
     check_ok(run_config_load(&config, file, other_seed, COUNT(other_seed), &err));
     run_config_hash(&config, &seed);
+    assert_string_equal(run_config_difference(&first, &config), "run.seed");
+    const char *const one_more[] = {"reward.scorers.1.name=b", "reward.scorers.1.kind=match"};
+    check_ok(run_config_load(&config, file, one_more, COUNT(one_more), &err));
+    assert_string_equal(run_config_difference(&first, &config), "reward.scorers[].name");
     assert_memory_equal(&plain, &workers, sizeof plain);
     assert_memory_not_equal(&plain, &seed, sizeof plain);
 }
