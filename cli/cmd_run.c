@@ -32,6 +32,7 @@ struct run {
     char sockets[64];               /* private directory; "": endpoints come from the config */
     char control[RUN_TEXT_MAX], bulk[RUN_TEXT_MAX];
     int log_fd;
+    size_t log_start; /* bytes of run.log that are from before */
     uv_loop_t loop;
     uv_timer_t timer;
     uv_signal_t sigint, sigterm;
@@ -97,6 +98,8 @@ static enum err_code run_prepare(struct run *run, struct err *err)
         rc = err_errno(err, "open %s", log);
         goto out;
     }
+    const off_t end = lseek(run->log_fd, 0, SEEK_END);
+    run->log_start = end > 0 ? (size_t)end : 0;
     snprintf(run->control, sizeof run->control, "%s", run->config.control_endpoint);
     snprintf(run->bulk, sizeof run->bulk, "%s", run->config.bulk_endpoint);
     if (run->control[0] && run->bulk[0])
@@ -126,24 +129,33 @@ static void run_stop(struct run *run, int status)
     supervisor_stop(run->supervisor, RUN_GRACE_MS);
 }
 
-/* The last lines of the log that carry an error: what a person needs first. */
-static void run_show_errors(const struct run *run)
+/* Is this line of the log an error of that process?  Before its log is open a daemon says
+ * "rlhf-ROLE: sentence". */
+static bool run_is_error_of(const char *line, size_t n, const char *name)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "%.*s", (int)(n < sizeof text ? n : sizeof text - 1), line);
+    return (strstr(text, " ERROR ") && strstr(text, name)) || strncmp(text, "rlhf-", 5) == 0;
+}
+
+/* The last sentence that process left in the log: what a person needs first. */
+static void run_show_error(const struct run *run, const char *name)
 {
     char path[RUN_PATH_MAX];
     struct buf text;
     buf_init(&text, (size_t)256 * 1024 * 1024);
     if (file_join(path, run->config.dir, "run.log", NULL) == ERR_OK &&
-        file_read(path, &text, NULL) == ERR_OK) {
-        const char *from = text.data, *line;
-        size_t n;
-        char last[5][512] = {{0}};
-        size_t seen = 0;
-        for (const char *end = text.data + text.len; file_next_line(&from, end, &line, &n);)
-            if ((n > 30 && strstr(line, " ERROR ") && strstr(line, " ERROR ") < line + n) ||
-                (n > 5 && strncmp(line, "rlhf-", 5) == 0))
-                snprintf(last[seen++ % 5], sizeof last[0], "%.*s", (int)n, line);
-        for (size_t i = seen > 5 ? seen - 5 : 0; i < seen; i++)
-            fprintf(stderr, "  %s\n", last[i % 5]);
+        file_read(path, &text, NULL) == ERR_OK && text.len > run->log_start) {
+        const char *from = text.data + run->log_start, *line, *last = NULL;
+        size_t n, last_n = 0;
+        while (file_next_line(&from, text.data + text.len, &line, &n)) {
+            if (run_is_error_of(line, n, name)) {
+                last = line;
+                last_n = n;
+            }
+        }
+        if (last)
+            fprintf(stderr, "  %.*s\n", (int)last_n, last);
     }
     buf_release(&text);
 }
@@ -160,7 +172,7 @@ static void run_on_child(void *arg, const struct supervisor_event *event)
         fprintf(stderr, "rlhf run: %s ended with %s %d and cannot go on:\n", event->name,
                 event->signal ? "signal" : "status",
                 event->signal ? event->signal : event->status);
-        run_show_errors(run);
+        run_show_error(run, event->name);
         run_stop(run, event->status ? event->status : EX_SOFTWARE);
     }
     if (event->state == SUPERVISOR_DONE && event->child == run->coordinator)
