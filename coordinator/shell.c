@@ -228,12 +228,12 @@ static void shell_on_http(void *arg, const char *path, struct http_reply *reply)
         reply->content_type = "application/json";
         status_json(shell->status, &shell->stats, reply->body);
     } else if (strcmp(path, "/healthz") == 0) {
-        buf_puts(reply->body, "ok\n");
+        const bool ok =
+            status_health(shell->status, &shell->stats, clock_mono_ms(), reply->body);
+        reply->status = ok ? 200 : 503;
     } else if (strcmp(path, "/readyz") == 0) {
-        const bool ready = status_ready(&shell->stats);
-        reply->status = ready ? 200 : 503;
-        buf_printf(reply->body, "%s: waits for %s\n", ready ? "ready" : "not ready",
-                   shell->stats.waits_for);
+        reply->status = status_ready(&shell->stats) ? 200 : 503;
+        status_ready_text(&shell->stats, reply->body);
     } else {
         reply->status = 404;
         buf_puts(reply->body, "try /metrics, /healthz, /readyz or /api/v1/status\n");

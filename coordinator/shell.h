@@ -10,8 +10,8 @@
  * It decodes, steps, carries out the effects, and decides nothing.  Files in run.dir:
  * ledger.sqlite, progress.jsonl (a JSON line a step), http ("address:port" of the server).
  *
- * HTTP: /metrics, /healthz (the loop turns), /readyz (503 and the reason until a worker of
- * each role is there), /api/v1/status.
+ * HTTP: /metrics, /healthz, /readyz (503 and the check that fails until a worker of each role
+ * is there), /api/v1/status; see coordinator/status.h.
  */
 #ifndef COORDINATOR_SHELL_H
 #define COORDINATOR_SHELL_H

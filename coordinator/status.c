@@ -1,18 +1,13 @@
 /* status.c -- see status.h. */
-#include "coordinator/status.h"
+#include "coordinator/status_state.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STATUS_ETA_STEPS 8.0 /* the mean duration forgets older steps with this constant */
-
-struct status {
-    const struct run_config *config;
-    struct metrics *metrics;
-    double step_ms; /* a step's duration, smoothed; 0: none yet */
-};
+#define STATUS_ETA_STEPS 8.0   /* the mean duration forgets older steps with this constant */
+#define STATUS_STUCK_MS  10000 /* a disk that takes longer to sync is as good as none */
 
 struct status *status_new(const struct run_config *config)
 {
@@ -36,152 +31,69 @@ void status_free(struct status *status)
     free(status);
 }
 
+/* --- health ------------------------------------------------------------------------------- */
+
+static uint32_t status_live(const struct core_stats *stats, enum wire_role role)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < stats->peers; i++)
+        n += stats->peer[i].role == role && stats->peer[i].state == CORE_PEER_LIVE;
+    return n;
+}
+
 bool status_ready(const struct core_stats *stats)
 {
-    bool live[4] = {false};
-    for (uint32_t i = 0; i < stats->peers; i++)
-        if (stats->peer[i].state == CORE_PEER_LIVE)
-            live[stats->peer[i].role] = true;
-    return stats->started && !stats->finished && live[WIRE_ROLE_ACTOR] &&
-           live[WIRE_ROLE_REWARD] && live[WIRE_ROLE_LEARNER];
+    return stats->started && !stats->finished && !stats->draining &&
+           status_live(stats, WIRE_ROLE_LEARNER) > 0 &&
+           status_live(stats, WIRE_ROLE_REWARD) > 0 && status_live(stats, WIRE_ROLE_ACTOR) > 0;
 }
 
-/* --- metrics ------------------------------------------------------------------------------ */
-
-static void status_gauge(struct status *status, const char *name, const char *help,
-                         const char *label, const char *value, double number)
+static void status_check(struct buf *out, const char *name, bool ok, const char *why)
 {
-    metric_set(metrics_gauge(status->metrics, name, help, label, value), number);
+    buf_printf(out, "%-4s %-8s %s\n", ok ? "ok" : "FAIL", name, why);
 }
 
-/* A counter whose sum is kept elsewhere. */
-static void status_counter(struct status *status, const char *name, const char *help,
-                           const char *label, const char *value, double sum)
+void status_ready_text(const struct core_stats *stats, struct buf *out)
 {
-    struct metric *metric = metrics_counter(status->metrics, name, help, label, value);
-    const double more = sum - metric_value(metric);
-    metric_add(metric, more > 0.0 ? more : 0.0);
-}
-
-static void status_metrics_slots(struct status *status, const struct core_stats *stats)
-{
-    const struct {
-        const char *state;
-        uint64_t n;
-    } states[] = {
-        {"waiting", stats->waiting},     {"leased", stats->leased},
-        {"generated", stats->generated}, {"scored", stats->scored},
-        {"shaped", stats->shaped},       {"trained", stats->trained_slots},
-    };
-    for (size_t i = 0; i < sizeof states / sizeof states[0]; i++)
-        status_gauge(status, "rlhfd_slots", "Slots of the run by state", "state",
-                     states[i].state, (double)states[i].n);
-    status_gauge(status, "rlhfd_slots_planned", "Slots of all steps opened so far", NULL, NULL,
-                 (double)stats->planned);
-    for (int r = 1; r < RECORD_REASONS; r++)
-        status_counter(status, "rlhfd_slots_dropped_total", "Slots not trained on, by reason",
-                       "reason", record_reason_name((enum record_reason)r),
-                       (double)stats->dropped[r]);
-    status_gauge(status, "rlhfd_references_planned", "Reference responses asked for", NULL,
-                 NULL, (double)stats->references_planned);
-    status_gauge(status, "rlhfd_references_scored", "Reference responses with a score", NULL,
-                 NULL, (double)stats->references_scored);
-}
-
-static void status_metrics_counts(struct status *status, const struct core_stats *stats)
-{
-    const struct {
-        const char *name, *help;
-        uint64_t n;
-    } counts[] = {
-        {"rlhfd_response_tokens_total", "Response tokens accepted", stats->tokens_response},
-        {"rlhfd_prompt_tokens_total", "Prompt tokens of rollouts accepted",
-         stats->tokens_prompt},
-        {"rlhfd_duplicates_total", "Results for an item that had one, with equal bits",
-         stats->duplicates},
-        {"rlhfd_mismatches_total", "Results for an item that had one, with other bits",
-         stats->mismatches},
-        {"rlhfd_late_results_total", "Results that nothing waited for", stats->late},
-        {"rlhfd_refused_results_total", "Results with a wrong version or impossible numbers",
-         stats->refused},
-        {"rlhfd_leases_expired_total", "Leases not answered in time", stats->leases_expired},
-        {"rlhfd_leases_failed_total", "Leases given back by workers", stats->leases_failed},
-        {"rlhfd_score_retries_total", "Scorings that failed", stats->score_retries},
-        {"rlhfd_sessions_total", "Sessions opened", stats->sessions},
-        {"rlhfd_resets_total", "RESET messages sent", stats->resets},
-        {"rlhfd_bad_messages_total", "Messages that were none", stats->bad_messages},
-        {"rlhfd_retrained_steps_total", "Steps computed again by a restarted learner",
-         stats->retrained},
-    };
-    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
-        status_counter(status, counts[i].name, counts[i].help, NULL, NULL, (double)counts[i].n);
-    status_gauge(status, "rlhfd_leases", "Leases out now", NULL, NULL,
-                 (double)stats->leases_out);
-}
-
-static void status_metrics_step(struct status *status, const struct core_stats *stats)
-{
-    const struct record_step *last = &stats->last;
-    status_gauge(status, "rlhfd_step_reward_raw_mean", "Mean raw reward of the last step", NULL,
-                 NULL, last->reward_raw_mean);
-    status_gauge(status, "rlhfd_step_reward_shaped_mean", "Mean shaped reward of the last step",
-                 NULL, NULL, last->reward_shaped_mean);
-    status_gauge(status, "rlhfd_step_kl_nats", "Mean KL of the last step, nats a sequence",
-                 NULL, NULL, last->kl_mean);
-    status_gauge(status, "rlhfd_step_duration_seconds", "Duration of the last step", NULL, NULL,
-                 (double)last->duration_ms / 1000.0);
-    for (uint32_t s = 0; s < status->config->scorers; s++)
-        status_gauge(status, "rlhfd_step_score_mean", "Mean score of the last step, by scorer",
-                     "scorer", status->config->scorer[s].name, last->score_mean[s]);
-    for (uint32_t i = 0; i < last->stats_n; i++)
-        status_gauge(status, "rlhfd_learner_stat", "The learner's statistics of the last step",
-                     "stat", last->stats[i].name, last->stats[i].value);
-}
-
-static void status_metrics_peers(struct status *status, const struct core_stats *stats)
-{
-    for (uint32_t i = 0; i < stats->peers; i++) {
-        const struct core_peer_stats *peer = &stats->peer[i];
-        status_gauge(status, "rlhfd_peer_up", "1 where the worker is live", "peer", peer->name,
-                     peer->state == CORE_PEER_LIVE ? 1.0 : 0.0);
-        status_gauge(status, "rlhfd_peer_seen_age_seconds", "Since the worker's last message",
-                     "peer", peer->name, (double)peer->seen_age_ms / 1000.0);
-        status_gauge(status, "rlhfd_peer_in_flight", "Items leased to the worker", "peer",
-                     peer->name, (double)peer->in_flight);
-        status_counter(status, "rlhfd_peer_items_total", "Items accepted from the worker",
-                       "peer", peer->name, (double)peer->items_done);
-        status_counter(status, "rlhfd_peer_mismatches_total",
-                       "Rollouts that differed from another worker's", "peer", peer->name,
-                       (double)peer->mismatches);
+    const enum wire_role roles[] = {WIRE_ROLE_LEARNER, WIRE_ROLE_REWARD, WIRE_ROLE_ACTOR};
+    buf_puts(out, status_ready(stats) ? "ready\n" : "not ready\n");
+    /* Without these two nothing would answer here. */
+    status_check(out, "config", true, "loaded");
+    status_check(out, "sockets", true, "bound");
+    status_check(out, "ledger", stats->started,
+                 stats->started ? "recovered" : "the start is not durable yet");
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++) {
+        const uint32_t n = status_live(stats, roles[i]);
+        char why[32];
+        snprintf(why, sizeof why, "%u live, 1 needed", (unsigned)n);
+        status_check(out, wire_role_name(roles[i]), n > 0, why);
     }
+    const bool ends = stats->draining || stats->finished;
+    status_check(out, "running", !ends,
+                 stats->finished ? "finished"
+                 : ends          ? "draining"
+                                 : "not draining");
+    buf_printf(out, "waits for %s\n", stats->waits_for);
 }
 
-void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out)
+bool status_health(struct status *status, const struct core_stats *stats, uint64_t now_ms,
+                   struct buf *out)
 {
-    status_gauge(status, "rlhfd_epoch", "How often the coordinator has started", NULL, NULL,
-                 (double)stats->epoch);
-    status_gauge(status, "rlhfd_steps", "Steps of the run", NULL, NULL, (double)stats->steps);
-    status_gauge(status, "rlhfd_steps_trained", "Steps trained: the policy's version", NULL,
-                 NULL, (double)stats->trained);
-    status_gauge(status, "rlhfd_checkpoint_version", "Newest durable checkpoint", NULL, NULL,
-                 (double)stats->checkpoint_version);
-    status_gauge(status, "rlhfd_ledger_records", "Records written", NULL, NULL,
-                 (double)stats->seq);
-    status_gauge(status, "rlhfd_ledger_pending", "Records not durable yet", NULL, NULL,
-                 (double)(stats->seq - stats->durable_seq));
-    status_gauge(status, "rlhfd_kl_coef", "KL coefficient beta of the next step", NULL, NULL,
-                 stats->kl_coef);
-    status_gauge(status, "rlhfd_logp_diff_max",
-                 "Greatest difference of the actor's and the learner's log-prob", NULL, NULL,
-                 stats->logp_diff_max);
-    status_gauge(status, "rlhfd_paused", "1 while the run is paused", NULL, NULL,
-                 stats->paused ? 1.0 : 0.0);
-    status_metrics_slots(status, stats);
-    status_metrics_counts(status, stats);
-    if (stats->has_last)
-        status_metrics_step(status, stats);
-    status_metrics_peers(status, stats);
-    metrics_render(status->metrics, out);
+    const bool waiting = stats->seq > stats->durable_seq;
+    if (!waiting || !status->waiting || status->wait_seq != stats->durable_seq) {
+        status->wait_ms = now_ms;
+        status->wait_seq = stats->durable_seq;
+    }
+    status->waiting = waiting;
+    const uint64_t stuck_ms = now_ms - status->wait_ms;
+    const bool ok = stuck_ms < STATUS_STUCK_MS;
+    if (ok)
+        buf_puts(out, "ok\n");
+    else
+        buf_printf(out, "ledger: %llu records wait for the disk, none got there for %llu s\n",
+                   (unsigned long long)(stats->seq - stats->durable_seq),
+                   (unsigned long long)(stuck_ms / 1000));
+    return ok;
 }
 
 /* --- JSON --------------------------------------------------------------------------------- */
@@ -284,7 +196,7 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     status_count(out, "trained", stats->trained);
     status_count(out, "checkpoint_version", stats->checkpoint_version);
     status_count(out, "ledger_records", stats->seq);
-    status_count(out, "ledger_pending", stats->seq - stats->durable_seq);
+    status_count(out, "ledger_durable", stats->durable_seq);
     status_number(out, "kl_coef", stats->kl_coef);
     status_number(out, "logp_diff_max", stats->logp_diff_max);
     status_number(out, "eta_s",

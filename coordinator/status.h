@@ -26,7 +26,15 @@ void status_json(const struct status *status, const struct core_stats *stats, st
  * statistics under their own names, tokens_per_s and eta_s. */
 void status_progress(struct status *status, const struct record_step *step, struct buf *out);
 
-/* May work go on: started, and one worker of each role is live? */
+/* /readyz.  May work go on: the ledger is recovered, one worker of each role is live, and the
+ * run is not at its end?  The text says it check by check. */
 bool status_ready(const struct core_stats *stats);
+void status_ready_text(const struct core_stats *stats, struct buf *out);
+
+/* /healthz.  That it answers shows that the loop turns; false, with a line that says so, where
+ * the ledger's thread does not: at two calls, 10 s apart or more, records waited for the disk,
+ * and none got there between.  Does not depend on workers.  now_ms: monotonic. */
+bool status_health(struct status *status, const struct core_stats *stats, uint64_t now_ms,
+                   struct buf *out);
 
 #endif

@@ -3,7 +3,9 @@
  * the words a dashboard looks for.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "coordinator/status.h"
 #include "tests/test.h"
@@ -122,7 +124,15 @@ static void metrics_add_up_and_counters_do_not_go_back(void **state)
     buf_init(&text, 1 << 20);
     stats.duplicates = 5;
     status_metrics(*state, &stats, &text);
-    check_has(&text, "rlhfd_steps_trained 2\n");
+    check_has(&text, "rlhfd_steps_trained_total 2\n");
+    check_has(&text, "rlhfd_steps_planned 10\n");
+    check_has(&text, "rlhfd_build_info{version=\"" RLHF_VERSION "\"} 1\n");
+    check_has(&text, "rlhfd_logp_diff_max_nats NaN\n");
+    check_has(&text, "rlhfd_step_entropy_nats 1.25\n");
+    check_has(&text, "rlhfd_learner_stat{stat=\"bad \\\"name\\\"\"} NaN\n");
+    check_has(&text, "rlhfd_slots{state=\"dropped\"} 1\n");
+    check_has(&text, "rlhfd_peers_actor{state=\"live\"} 1\n");
+    check_has(&text, "rlhfd_peers_learner{state=\"gone\"} 0\n");
     check_has(&text, "rlhfd_slots{state=\"trained\"} 15\n");
     check_has(&text, "rlhfd_slots_dropped_total{reason=\"score_failed\"} 1\n");
     check_has(&text, "rlhfd_slots_dropped_total{reason=\"generate_failed\"} 0\n");
@@ -133,6 +143,64 @@ static void metrics_add_up_and_counters_do_not_go_back(void **state)
     stats.duplicates = 7;
     status_metrics(*state, &stats, &text);
     check_has(&text, "rlhfd_duplicates_total 7\n");
+    buf_release(&text);
+}
+
+/* The number of a metric without labels. */
+static double metric_of(const struct buf *text, const char *name)
+{
+    char start[96];
+    snprintf(start, sizeof start, "\n%s ", name);
+    const char *at = strstr(text->data, start);
+    if (!at)
+        fail_msg("there is no %s in:\n%s", name, text->data);
+    return strtod(at + strlen(start), NULL);
+}
+
+/* Oracles: the clock, sysconf, and a descriptor more or less. */
+static void metrics_tell_of_the_process(void **state)
+{
+    struct buf before, after;
+    buf_init(&before, 1 << 20);
+    buf_init(&after, 1 << 20);
+    status_metrics(*state, &stats, &before);
+    const int fd = dup(1);
+    status_metrics(*state, &stats, &after);
+    close(fd);
+    check_near(metric_of(&after, "process_open_fds"),
+               metric_of(&before, "process_open_fds") + 1, 0);
+    check_near(metric_of(&after, "process_max_fds"), (double)sysconf(_SC_OPEN_MAX), 0);
+    const double start_s = metric_of(&after, "process_start_time_seconds");
+    assert_true(start_s <= (double)clock_wall_ms() / 1000 + 2);
+    assert_true(start_s >= (double)clock_wall_ms() / 1000 - 3600);
+    const double resident = metric_of(&after, "process_resident_memory_bytes");
+    assert_true(resident > 64 * 1024);
+    assert_true(resident < metric_of(&after, "process_virtual_memory_bytes"));
+    assert_true(metric_of(&after, "process_cpu_seconds_total") >= 0);
+    buf_release(&before);
+    buf_release(&after);
+}
+
+static void health_is_lost_where_records_wait_and_none_gets_to_the_disk(void **state)
+{
+    struct buf text;
+    buf_init(&text, 4096);
+    stats.seq = 10;
+    stats.durable_seq = 10;
+    assert_true(status_health(*state, &stats, 1000, &text));
+    stats.seq = 12; /* nothing waited before, however long ago that was */
+    assert_true(status_health(*state, &stats, 1000000, &text));
+    assert_true(status_health(*state, &stats, 1009999, &text));
+    stats.durable_seq = 11; /* slow, but it goes on */
+    assert_true(status_health(*state, &stats, 1011000, &text));
+    assert_true(status_health(*state, &stats, 1020999, &text));
+    check_has(&text, "ok\n");
+    buf_clear(&text);
+    assert_false(status_health(*state, &stats, 1021000, &text));
+    assert_string_equal(text.data,
+                        "ledger: 1 records wait for the disk, none got there for 10 s\n");
+    stats.durable_seq = 12;
+    assert_true(status_health(*state, &stats, 1022000, &text));
     buf_release(&text);
 }
 
@@ -149,6 +217,30 @@ static void ready_needs_a_live_worker_of_each_role(void **state)
     assert_false(status_ready(&stats));
 }
 
+static void ready_says_which_check_fails(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 4096);
+    status_ready_text(&stats, &text);
+    check_has(&text, "not ready\n");
+    check_has(&text, "ok   ledger   recovered\n");
+    check_has(&text, "ok   actor    1 live, 1 needed\n");
+    check_has(&text, "FAIL learner  0 live, 1 needed\n");
+    check_has(&text, "FAIL reward   0 live, 1 needed\n");
+    stats.peers = 3;
+    stats.peer[1] = (struct core_peer_stats){.role = WIRE_ROLE_REWARD, .state = CORE_PEER_LIVE};
+    stats.peer[2] =
+        (struct core_peer_stats){.role = WIRE_ROLE_LEARNER, .state = CORE_PEER_LIVE};
+    stats.draining = true;
+    assert_false(status_ready(&stats));
+    buf_clear(&text);
+    status_ready_text(&stats, &text);
+    check_has(&text, "ok   learner  1 live, 1 needed\n");
+    check_has(&text, "FAIL running  draining\n");
+    buf_release(&text);
+}
+
 #define status_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -157,6 +249,9 @@ int main(void)
         status_test(status_is_json_with_all_of_the_run),
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
+        status_test(metrics_tell_of_the_process),
+        status_test(health_is_lost_where_records_wait_and_none_gets_to_the_disk),
+        status_test(ready_says_which_check_fails),
         status_test(ready_needs_a_live_worker_of_each_role),
     };
     return cmocka_run_group_tests_name("coordinator status", tests, NULL, NULL);
