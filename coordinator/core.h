@@ -33,6 +33,8 @@
  * Retained steps.  A learner that lost its memory comes back at its last checkpoint c; steps
  * c..trained-1 are sent again with the same content, and must give the recorded weights, bit
  * for bit, or the run halts.  Steps are kept from the newest durable checkpoint on.
+ * Where so many are kept that no other fits, the last is sent again with the checkpoint flag:
+ * its result, from the learner's memory, tells of a checkpoint that became durable meanwhile.
  * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
  * version 0 where the shaper uses references.
  *

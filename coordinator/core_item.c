@@ -57,27 +57,6 @@ void core_item_move(struct core *core, struct core_item *item, enum core_item_st
     item->state = state;
 }
 
-/* The last of a group cannot be compared with anything: an estimator that needs a group drops
- * it too. */
-static void core_item_drop_group(struct core *core, const struct core_item *dropped)
-{
-    if (!core->group_estimator || core->K < 2 || dropped->work != WIRE_WORK_ROLLOUT)
-        return;
-    struct core_batch *batch = core_item_batch(core, dropped->a);
-    struct core_item *last = NULL;
-    uint32_t left = 0;
-    for (uint32_t k = 0; k < core->K; k++) {
-        struct core_item *item = &batch->items[dropped->group * core->K + k];
-        if (item->state != CORE_ITEM_DROPPED) {
-            last = item;
-            left++;
-        }
-    }
-    if (left == 1)
-        core_item_drop(core, last, RECORD_REASON_GROUP_TOO_SMALL,
-                       "all others of its group were dropped");
-}
-
 void core_item_drop(struct core *core, struct core_item *item, enum record_reason reason,
                     const char *text)
 {
@@ -104,7 +83,6 @@ void core_item_drop(struct core *core, struct core_item *item, enum record_reaso
                                                        .text = text});
         if (item->work == WIRE_WORK_REFERENCE)
             core_item_reference(core, item->prompt, item->b)->seq = item->seq;
-        core_item_drop_group(core, item); /* in a replay it has a record of its own */
     }
 }
 

@@ -142,7 +142,7 @@ static void core_peer_open(struct core *core, struct core_peer *peer, uint64_t a
     peer->failures = 0;
     peer->backoff_ms = 0;
     peer->greeted = true;
-    peer->out_seq = peer->in_window = 0;
+    peer->out_seq = peer->in_window = peer->acked_seq = 0;
     peer->in_seq = hello->seq;
     peer->version = hello->version;
     peer->has_hash = hello->has_hash;
@@ -413,7 +413,11 @@ static void core_peer_tick_one(struct core *core, struct core_peer *peer)
         return;
     }
     if (core->now_ms - peer->sent_ms >= config->heartbeat_ms) {
-        core->out = (struct message){.type = MESSAGE_HEARTBEAT};
+        /* The last ACK again, where there was one: should it have been lost, a worker whose
+         * outbox is full would wait for it for ever. */
+        core->out = peer->acked_seq > 0
+                        ? (struct message){.type = MESSAGE_ACK, .ack_seq = peer->acked_seq}
+                        : (struct message){.type = MESSAGE_HEARTBEAT};
         core_peer_send(core, peer, &core->out);
     }
 }
@@ -451,6 +455,7 @@ void core_peer_release_acks(struct core *core)
             continue;
         memmove(peer->acks, peer->acks + n, (peer->acks_n - n) * sizeof peer->acks[0]);
         peer->acks_n -= n;
+        peer->acked_seq = high;
         core->out = (struct message){.type = MESSAGE_ACK, .ack_seq = high};
         core_peer_send(core, peer, &core->out);
     }

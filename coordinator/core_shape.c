@@ -117,6 +117,31 @@ static uint32_t core_shape_references(struct core *core, uint32_t prompt)
     return n;
 }
 
+/* The last of a group cannot be compared with anything: an estimator that needs a group drops
+ * it too.  The rule is applied here, to what is there, and not when the others are dropped:
+ * their records may be durable and this one lost in a crash. */
+static bool core_shape_drop_groups(struct core *core, struct core_batch *batch)
+{
+    bool dropped = false;
+    for (uint32_t g = 0; core->group_estimator && core->K > 1 && g < core->groups; g++) {
+        struct core_item *last = NULL;
+        uint32_t left = 0;
+        for (uint32_t k = 0; k < core->K; k++) {
+            struct core_item *item = &batch->items[g * core->K + k];
+            if (item->state != CORE_ITEM_DROPPED) {
+                last = item;
+                left++;
+            }
+        }
+        if (left != 1)
+            continue;
+        core_item_drop(core, last, RECORD_REASON_GROUP_TOO_SMALL,
+                       "all others of its group were dropped");
+        dropped = true;
+    }
+    return dropped;
+}
+
 bool core_shape_ready(struct core *core, struct core_batch *batch)
 {
     if (batch->count[CORE_ITEM_SCORED] + batch->count[CORE_ITEM_DROPPED] < core->B)
@@ -140,6 +165,8 @@ bool core_shape_ready(struct core *core, struct core_batch *batch)
                                "none of its prompt's references has a score");
         }
     }
+    if (!core->replaying && core_shape_drop_groups(core, batch))
+        return false;
     return ready;
 }
 

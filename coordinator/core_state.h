@@ -127,7 +127,8 @@ struct core_peer {
     bool greeted;      /* nothing but HELLO came in this session yet */
     uint64_t out_seq;
     uint64_t in_seq, in_window; /* messages that came: all up to in_seq, and these after it */
-    uint64_t gap_ms;            /* since when one before in_window is missing */
+    uint64_t gap_ms;    /* since when one before in_window is missing */
+    uint64_t acked_seq; /* the last ACK said so */
     uint64_t version;           /* learner: what it holds */
     bool has_hash;
     struct hash hash; /* learner: of that version, as HELLO said */

@@ -123,7 +123,7 @@ void core_stats(const struct core *core, struct core_stats *out)
 struct core_count {
     uint64_t state[CORE_ITEM_STATES];
     uint64_t reason[RECORD_REASONS];
-    uint64_t on_lease[CORE_LEASES_MAX];
+    uint32_t *on_lease; /* [CORE_LEASES_MAX], one for all */
 };
 
 static enum err_code core_check_item(const struct core *core, const struct core_item *item,
@@ -163,7 +163,7 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
     if (!batch)
         return err_set(err, ERR_STATE, "step %llu is open or retained, but not there",
                        (unsigned long long)step);
-    struct core_count own = {0};
+    struct core_count own = {.on_lease = count->on_lease};
     for (uint32_t i = 0; i < core->B; i++) {
         const struct core_item *item = &batch->items[i];
         const enum err_code rc = core_check_item(core, item, &own, err);
@@ -192,8 +192,6 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
     }
     for (int r = 0; r < RECORD_REASONS; r++)
         count->reason[r] += own.reason[r];
-    for (size_t i = 0; i < CORE_LEASES_MAX; i++)
-        count->on_lease[i] += own.on_lease[i];
     return ERR_OK;
 }
 
@@ -210,6 +208,9 @@ static enum err_code core_check_leases(const struct core *core, const struct cor
             return err_set(err, ERR_STATE, "lease %llu has %u items, %llu are out on it",
                            (unsigned long long)lease->id, (unsigned)lease->items,
                            (unsigned long long)count->on_lease[i]);
+        if (lease->deadline_ms + core->config->heartbeat_ms < core->now_ms)
+            return err_set(err, ERR_STATE, "a lease of %s is past its deadline and still out",
+                           core->peers[lease->peer].name);
         if (core->peers[lease->peer].state == CORE_PEER_GONE && !core->finished)
             return err_set(err, ERR_STATE, "%s is gone and still has a lease",
                            core->peers[lease->peer].name);
@@ -256,7 +257,8 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
 
 enum err_code core_check(const struct core *core, struct err *err)
 {
-    struct core_count count = {0};
+    uint32_t on_lease[CORE_LEASES_MAX] = {0};
+    struct core_count count = {.on_lease = on_lease};
     const uint64_t kept = core->checkpoint_version > core->replay_from
                               ? core->checkpoint_version
                               : core->replay_from;
@@ -267,14 +269,12 @@ enum err_code core_check(const struct core *core, struct err *err)
     }
     for (uint64_t step = core->trained; step < core->opened; step++) {
         const struct core_refs *refs = core_item_refs(core, step);
-        struct core_count own = {0};
+        struct core_count own = {.on_lease = on_lease};
         for (uint32_t i = 0; i < refs->n; i++) {
             const enum err_code rc = core_check_item(core, &refs->items[i], &own, err);
             if (rc != ERR_OK)
                 return rc;
         }
-        for (size_t i = 0; i < CORE_LEASES_MAX; i++)
-            count.on_lease[i] += own.on_lease[i];
     }
     enum err_code rc = core_check_totals(core, &count, err);
     if (rc == ERR_OK)

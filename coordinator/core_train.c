@@ -142,7 +142,8 @@ static void core_train_send(struct core *core, struct core_peer *learner,
         .lease_ms = core->config->lease_ms,
         .kl_coef = in_loss ? batch->kl_before.coef : 0.0,
         .checkpoint = last || (step + 1) % core->config->checkpoint_every == 0 ||
-                      (core->draining && step == core->trained),
+                      (core->draining && step == core->trained) ||
+                      core->opened == core->trained,
         .last = last,
     };
     struct err err;
@@ -193,9 +194,14 @@ void core_train_advance(struct core *core)
     }
     if (!idle || core->now_ms < learner->backoff_ms)
         return;
-    const bool behind = learner->version < core->trained;
-    const struct core_batch *batch =
-        core_item_batch(core, behind ? learner->version : core->trained);
+    uint64_t step = learner->version < core->trained ? learner->version : core->trained;
+    if (core->opened == core->trained && step == core->trained) {
+        /* No place for another step before there is a checkpoint: the last step's result, sent
+         * again, will tell of one that became durable after it. */
+        step--;
+        learner->backoff_ms = core->now_ms + core->config->heartbeat_ms;
+    }
+    const struct core_batch *batch = core_item_batch(core, step);
     if (batch && batch->shaped)
         core_train_send(core, learner, batch);
 }

@@ -32,7 +32,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
 };
 
 struct sim_totals {
-    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes;
+    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops;
     uint64_t duplicates, mismatches, late, refused, expired, retrained, resets;
 };
 
@@ -97,6 +97,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->virtual_ms += sim->now_ms;
     t->worker_crashes += sim->worker_crashes;
     t->coordinator_crashes += sim->coordinator_crashes;
+    t->stops += sim->stops;
     t->duplicates += sim->stats.duplicates;
     t->mismatches += sim->stats.mismatches;
     t->late += sim->stats.late;
@@ -134,15 +135,17 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
         if (!sim_one(seed, bug, verbose, &t))
             return false;
     printf(
-        "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator crashes\n"
+        "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator "
+        "crashes, %llu stops\n"
         "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
         "%llu leases expired, %llu steps trained again, %llu resets\n",
         (unsigned long long)seeds, (unsigned long long)t.events,
         (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
-        (unsigned long long)t.coordinator_crashes, (unsigned long long)t.duplicates,
-        (unsigned long long)t.mismatches, (unsigned long long)t.late,
-        (unsigned long long)t.refused, (unsigned long long)t.expired,
-        (unsigned long long)t.retrained, (unsigned long long)t.resets);
+        (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
+        (unsigned long long)t.duplicates, (unsigned long long)t.mismatches,
+        (unsigned long long)t.late, (unsigned long long)t.refused,
+        (unsigned long long)t.expired, (unsigned long long)t.retrained,
+        (unsigned long long)t.resets);
     return true;
 }
 

@@ -5,8 +5,8 @@
  * The seed picks a configuration (lag, group size, shaper, estimator, checkpoints), the number
  * of workers and the rates of faults.  While faults last, messages are dropped, doubled,
  * delayed and overtaken; workers hang, fall silent, are killed and started again; the
- * coordinator is killed, its disk keeps what was durable and some of the rest, and it is
- * rebuilt by core_replay; workers send what they should not.  Then the faults stop, and the
+ * coordinator is killed or stopped, its disk keeps what was durable and some of the rest, and it
+ * is rebuilt by core_replay; checkpoints come late or never; workers send what they should not.  Then the faults stop, and the
  * run must finish.
  *
  * What must hold (a failure prints the seed, the time and the sentence):
@@ -105,7 +105,7 @@ struct sim {
 
     struct core *core;       /* NULL: the coordinator is down */
     uint64_t life, start_ms; /* how often it was started; when it will be again */
-    bool finished;
+    bool finished, stopped; /* complete or halted; told to stop, to be started again */
     int exit_code;
     char finish_text[256];
 
@@ -125,6 +125,8 @@ struct sim {
     uint64_t trained_n;
     struct hash checkpoint[SIM_STEPS_MAX + 1];
     uint64_t checkpoint_version; /* newest durable one */
+    uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
+    uint64_t stops;
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;
     uint64_t worker_crashes, coordinator_crashes, paused_until_ms;

@@ -44,19 +44,6 @@ void sim_worker_start(struct sim *sim, int worker)
     sim_worker_connect(sim, w);
 }
 
-void sim_worker_crash(struct sim *sim, int worker)
-{
-    struct sim_worker *w = &sim->workers[worker];
-    sim_worker_forget(w);
-    for (uint32_t i = 0; i < w->outbox_n; i++)
-        free(w->outbox[i]);
-    w->outbox_n = 0;
-    free(w->last);
-    w->last = NULL;
-    w->alive = w->ready = false;
-    w->restart_ms = sim->now_ms + 50 + sim_random(sim, 1500);
-}
-
 static int sim_worker_index(const struct sim *sim, const struct sim_worker *w)
 {
     return (int)(w - sim->workers);
@@ -69,6 +56,26 @@ static void sim_worker_emit(struct sim *sim, struct sim_worker *w, struct messag
     message->seq = ++w->seq;
     w->sent_ms = sim->now_ms;
     sim_send(sim, sim_worker_index(sim, w), message);
+}
+
+void sim_worker_crash(struct sim *sim, int worker)
+{
+    struct sim_worker *w = &sim->workers[worker];
+    if (w->ready && sim_chance(sim, 200)) { /* it leaves as it should */
+        struct message bye = {.type = MESSAGE_BYE};
+        snprintf(bye.text, sizeof bye.text, "told to stop");
+        sim_worker_emit(sim, w, &bye);
+    }
+    sim_worker_forget(w);
+    for (uint32_t i = 0; i < w->outbox_n; i++)
+        free(w->outbox[i]);
+    w->outbox_n = 0;
+    free(w->last);
+    w->last = NULL;
+    if (w->role == WIRE_ROLE_LEARNER)
+        sim->checkpoint_next = 0; /* what was half written is lost */
+    w->alive = w->ready = false;
+    w->restart_ms = sim->now_ms + 50 + sim_random(sim, 1500);
 }
 
 static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
@@ -327,6 +334,8 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
 {
     w->at = lease->items_n;
     if (lease->step + 1 == w->version && w->last && w->last->message.step == lease->step) {
+        w->last->message.checkpoint_version =
+            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version;
         sim_worker_queue(sim, w, &w->last->message);
         return;
     }
@@ -349,8 +358,11 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
                  (unsigned long long)lease->step);
     }
     if (lease->checkpoint && w->version > sim->checkpoint_version) {
-        sim->checkpoint_version = w->version;
         sim->checkpoint[w->version] = next;
+        sim->checkpoint_next = w->version;
+        sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
+        if (lease->last || sim->checkpoint_ms == sim->now_ms)
+            sim->checkpoint_version = w->version;
     }
     struct message result = {
         .type = MESSAGE_TRAIN_RESULT,
@@ -390,6 +402,9 @@ void sim_worker_tick(struct sim *sim, int worker)
     struct sim_worker *w = &sim->workers[worker];
     if (!w->alive || w->dismissed || sim->now_ms < w->silent_until_ms)
         return;
+    if (w->role == WIRE_ROLE_LEARNER && sim->checkpoint_next > sim->checkpoint_version &&
+        sim->now_ms >= sim->checkpoint_ms)
+        sim->checkpoint_version = sim->checkpoint_next;
     if (w->ready ? sim->now_ms - w->heard_ms >= sim->config->dead_ms
                  : sim->now_ms - w->begun_ms >= 2000)
         sim_worker_connect(sim, w);

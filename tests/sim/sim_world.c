@@ -326,6 +326,10 @@ static void sim_sink(void *user, const struct core_effect *effect)
     case CORE_FX_STEP_DONE: break;
     case CORE_FX_KICK: break; /* the worker learns of it by RESET or silence */
     case CORE_FX_FINISHED:
+        if (effect->exit_code == CORE_EXIT_STOPPED) {
+            sim->stopped = true;
+            break;
+        }
         sim->finished = true;
         sim->exit_code = effect->exit_code;
         snprintf(sim->finish_text, sizeof sim->finish_text, "%s", effect->text);
@@ -398,13 +402,43 @@ static void sim_core_crash(struct sim *sim)
     sim->start_ms = sim->now_ms + 20 + sim_random(sim, 1500);
 }
 
+/* Whoever speaks in a session that is none must be told at once: it may have no other way to
+ * learn of it than silence. */
+static bool sim_is_stranger(const struct sim *sim, const struct core_event *event)
+{
+    const struct core *core = sim->core;
+    if (event->kind != CORE_EV_MESSAGE || event->message->type == MESSAGE_HELLO ||
+        !core->started)
+        return false;
+    for (size_t i = 0; i < core->peers_n; i++)
+        if (core->peers[i].state != CORE_PEER_GONE &&
+            core->peers[i].session == event->message->session &&
+            core->peers[i].address == event->peer)
+            return false;
+    return true;
+}
+
 static void sim_core_step(struct sim *sim, const struct core_event *event)
 {
     struct err err;
     if (!sim->core || sim->finished)
         return;
     sim->events++;
+    const bool stranger = sim_is_stranger(sim, event);
+    const uint64_t resets = sim->core->counters.resets;
     core_step(sim->core, event);
+    if (stranger && sim->core->counters.resets == resets)
+        sim_fail(sim, "a session that is not known was not answered");
+    if (sim->stopped) { /* a clean end: the ledger is closed, all of it durable */
+        sim->stopped = false;
+        sim->stops++;
+        sim->durable_n = sim->records_n;
+        sim->flush_due = false;
+        core_free(sim->core);
+        sim->core = NULL;
+        sim->start_ms = sim->now_ms + 20 + sim_random(sim, 500);
+        return;
+    }
     if (core_check(sim->core, &err) != ERR_OK)
         sim_fail(sim, "after %d: %s", (int)event->kind, err.text);
 }
@@ -459,6 +493,10 @@ static void sim_tick_faults(struct sim *sim)
             return;
     } else if (sim->core && sim_faulty(sim) && sim_chance(sim, sim->rates.coordinator_crash)) {
         sim_core_crash(sim);
+    } else if (sim_faulty(sim) && sim_chance(sim, sim->rates.coordinator_crash / 4)) {
+        const struct core_event stop =
+            sim_core_event(sim, sim_chance(sim, 500) ? CORE_EV_STOP : CORE_EV_DRAIN);
+        sim_core_step(sim, &stop);
     }
     for (int w = 0; w < sim->workers_n; w++) {
         struct sim_worker *worker = &sim->workers[w];

@@ -390,6 +390,18 @@ static void core_acknowledges_only_what_is_durable(void **state)
     assert_int_equal(ids[item->prompt_tokens + 1], 1);
 }
 
+static void core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say(void **state)
+{
+    struct bench *bench = begun(state);
+    struct bench_crew crew;
+    bench_crew_join(bench, &crew);
+    bench_generate(bench, &crew.actor, bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0), 0, 2);
+    const size_t since = bench->sent_n;
+    bench_tick(bench, 1000); /* the ACK may have been lost, and the worker's outbox be full */
+    assert_int_equal(bench_expect(bench, 2, MESSAGE_ACK, since)->ack_seq, crew.actor.seq);
+    bench_expect(bench, 3, MESSAGE_HEARTBEAT, since); /* nothing came from this one yet */
+}
+
 static void core_compares_a_second_rollout_with_the_first(void **state)
 {
     struct bench *bench = begun(state);
@@ -501,11 +513,15 @@ static void core_drops_a_group_with_nobody_left_to_compare_with(void **state)
     struct bench_crew crew;
     bench_crew_join(bench, &crew);
     bench_generate(bench, &crew.actor, bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0), 0, 4);
+    struct message rest = *bench_expect(bench, 3, MESSAGE_SCORE_LEASE, 0);
     for (int i = 0; i < CORE_SCORE_TRIES_MAX; i++) {
         struct message lease = *bench_expect(bench, 3, MESSAGE_SCORE_LEASE, 0);
         lease.items_n = 1;
         bench_score(bench, &crew.reward, &lease, 0.0, 0.0, WIRE_SCORE_FAILED);
     }
+    rest.items++;
+    rest.items_n = 3;
+    bench_score(bench, &crew.reward, &rest, 1.0, 0.0, WIRE_SCORE_OK);
     const struct core_stats *stats = bench_stats(bench);
     assert_int_equal(stats->dropped[RECORD_REASON_SCORE_FAILED], 1);
     assert_int_equal(stats->dropped[RECORD_REASON_GROUP_TOO_SMALL], 1);
@@ -598,6 +614,7 @@ int main(void)
         core_test(core_revokes_the_leases_of_a_worker_that_stalls),
         core_test(core_drops_what_workers_give_back_again_and_again),
         core_test(core_acknowledges_only_what_is_durable),
+        core_test(core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say),
         core_test(core_compares_a_second_rollout_with_the_first),
         core_test(core_refuses_rollouts_that_cannot_be),
         core_test(core_tries_a_failed_score_again_and_never_makes_it_0),
