@@ -2,9 +2,10 @@
  * buf.h -- a growing byte string with a greatest size, named where it is created.
  *
  * `data` is never NULL and always NUL-terminated after buf_init, so a text buffer is a C
- * string; while `cap` is 0 it is a constant that must not be written to.  An append that would pass the maximum, or that the system has no
- * memory for, sets `failed` and adds nothing; so does each one after it.  Callers append
- * freely and look at `failed` (or call buf_check) once at the end.
+ * string; while `cap` is 0 it is a constant that must not be written to.  An append that would
+ * pass the maximum, or that the system has no memory for, sets `failed` and adds nothing; so
+ * does each one after it.  Callers append freely and look at `failed` (or call buf_check) once
+ * at the end.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H

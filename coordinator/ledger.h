@@ -8,11 +8,15 @@
  *     epoch       seq, at_ms, epoch
  *     start       seq, at_ms, weights
  *     rollout     seq, at_ms, step, slot, prompt, version, tokens, finish, worker, ids,
- * logprobs reference   seq, at_ms, prompt, m, tokens, finish, worker, ids score       seq,
- * at_ms, kind, a, b, prompt, tokens, finish, worker, scores, ref_logprobs (kind rollout: a =
- * step, b = slot; kind reference: a = prompt, b = m) dropped     seq, at_ms, kind, a, b,
- * prompt, reason, text step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ...,
- * stats checkpoint  seq, at_ms, version event       seq, at_ms, id, text
+ *                 logprobs
+ *     reference   seq, at_ms, prompt, m, tokens, finish, worker, ids
+ *     score       seq, at_ms, kind, a, b, prompt, tokens, finish, worker, scores,
+ *                 ref_logprobs    (kind rollout: a = step, b = slot; kind reference:
+ *                 a = prompt, b = m)
+ *     dropped     seq, at_ms, kind, a, b, prompt, reason, text
+ *     step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ..., stats
+ *     checkpoint  seq, at_ms, version
+ *     event       seq, at_ms, id, text
  *
  * Arrays of tokens and log-probs are BLOBs, little-endian int32 and float32; scores, score
  * means and the learner's statistics are JSON text; hashes are hex.  So a person can ask:

@@ -31,117 +31,203 @@ static const char *const run_scorer_kinds[] = {
 #define OF(field)        offsetof(struct run_scorer, field)
 #define BYTES(field)     sizeof(((struct run_config *)0)->field)
 #define BYTES_OF(field)  sizeof(((struct run_scorer *)0)->field)
-#define TEXT_(path, field, preset, doc)  {path, CONFIG_TEXT, AT(field), BYTES(field), 0, 0, preset, NULL, 0, 0, "", doc}
-#define PATH_(path, field, preset, doc)  {path, CONFIG_PATH, AT(field), BYTES(field), 0, 0, preset, NULL, 0, 0, "", doc}
-#define U32_(path, field, min, max, preset, unit, doc) {path, CONFIG_U32, AT(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
-#define U64_(path, field, min, max, preset, unit, doc) {path, CONFIG_U64, AT(field), 8, min, max, preset, NULL, 0, 0, unit, doc}
-#define F32_(path, field, min, max, preset, unit, doc) {path, CONFIG_F32, AT(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
-#define F64_(path, field, min, max, preset, unit, doc) {path, CONFIG_F64, AT(field), 8, min, max, preset, NULL, 0, 0, unit, doc}
-#define BOOL_(path, field, preset, doc)  {path, CONFIG_BOOL, AT(field), 1, 0, 0, preset, NULL, 0, 0, "", doc}
-#define WORD_(path, field, words, preset, doc) {path, CONFIG_WORD, AT(field), 4, 0, 0, preset, words, 0, 0, "", doc}
-#define S_TEXT(path, field, preset, doc) {path, CONFIG_TEXT, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
-#define S_PATH(path, field, preset, doc) {path, CONFIG_PATH, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
-#define S_U32(path, field, min, max, preset, unit, doc) {path, CONFIG_U32, OF(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
+#define TEXT_(path, field, preset, doc) \
+    {path, CONFIG_TEXT, AT(field), BYTES(field), 0, 0, preset, NULL, 0, 0, "", doc}
+#define PATH_(path, field, preset, doc) \
+    {path, CONFIG_PATH, AT(field), BYTES(field), 0, 0, preset, NULL, 0, 0, "", doc}
+#define U32_(path, field, min, max, preset, unit, doc) \
+    {path, CONFIG_U32, AT(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
+#define U64_(path, field, min, max, preset, unit, doc) \
+    {path, CONFIG_U64, AT(field), 8, min, max, preset, NULL, 0, 0, unit, doc}
+#define F32_(path, field, min, max, preset, unit, doc) \
+    {path, CONFIG_F32, AT(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
+#define F64_(path, field, min, max, preset, unit, doc) \
+    {path, CONFIG_F64, AT(field), 8, min, max, preset, NULL, 0, 0, unit, doc}
+#define BOOL_(path, field, preset, doc) \
+    {path, CONFIG_BOOL, AT(field), 1, 0, 0, preset, NULL, 0, 0, "", doc}
+#define WORD_(path, field, words, preset, doc) \
+    {path, CONFIG_WORD, AT(field), 4, 0, 0, preset, words, 0, 0, "", doc}
+#define S_TEXT(path, field, preset, doc) \
+    {path, CONFIG_TEXT, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
+#define S_PATH(path, field, preset, doc) \
+    {path, CONFIG_PATH, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
+#define S_U32(path, field, min, max, preset, unit, doc) \
+    {path, CONFIG_U32, OF(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
 
 static const struct config_key run_keys[] = {
     TEXT_("run.name", name, "run", "What the run is called in logs and reports."),
     PATH_("run.dir", dir, NULL, "Everything the run writes is below this directory."),
-    U64_("run.seed", seed, 0, RUN_HUGE, "1", "", "Every random number of the run follows from it."),
-    U64_("run.steps", steps, 1, 1e9, NULL, "steps", "Training steps: each consumes one batch."),
+    U64_("run.seed", seed, 0, RUN_HUGE, "1", "",
+         "Every random number of the run follows from it."),
+    U64_("run.steps", steps, 1, 1e9, NULL, "steps",
+         "Training steps: each consumes one batch."),
 
-    PATH_("model.policy", policy, NULL, "Hugging Face directory that training starts from: config.json, model.safetensors, tokenizer.json."),
-    PATH_("model.reference", reference, "", "The frozen reference policy; empty: the same as model.policy."),
-    WORD_("model.critic", critic, run_critics, "policy", "What the critic starts from: the policy's trunk with a zero value head, the first model scorer, or model.critic_path."),
-    PATH_("model.critic_path", critic_path, "", "Directory of the critic, for model.critic: path."),
+    PATH_("model.policy", policy, NULL,
+         "Hugging Face directory that training starts from: config.json, "
+         "model.safetensors, tokenizer.json."),
+    PATH_("model.reference", reference, "",
+         "The frozen reference policy; empty: the same as model.policy."),
+    WORD_("model.critic", critic, run_critics, "policy",
+         "What the critic starts from: the policy's trunk with a zero value head, the "
+         "first model scorer, or model.critic_path."),
+    PATH_("model.critic_path", critic_path, "",
+         "Directory of the critic, for model.critic: path."),
 
-    PATH_("data.prompts", prompts, NULL, "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything}."),
-    WORD_("data.template", template_, run_templates, "plain", "Chat template that turns a prompt into ids."),
-    U32_("data.prompt_tokens_max", prompt_tokens_max, 1, 1048576, "512", "tokens", "A longer prompt is refused with its line."),
+    PATH_("data.prompts", prompts, NULL,
+         "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything}."),
+    WORD_("data.template", template_, run_templates, "plain",
+         "Chat template that turns a prompt into ids."),
+    U32_("data.prompt_tokens_max", prompt_tokens_max, 1, 1048576, "512", "tokens",
+         "A longer prompt is refused with its line."),
 
-    U32_("pipeline.lag", lag, 0, 8, "1", "steps", "Rollouts of step s come from policy version max(0, s - lag): staleness is exactly this."),
+    U32_("pipeline.lag", lag, 0, 8, "1", "steps",
+         "Rollouts of step s come from policy version max(0, s - lag): staleness is "
+         "exactly this."),
     U32_("pipeline.batch", batch, 1, 4096, "32", "sequences", "Slots of a step."),
-    U32_("pipeline.samples_per_prompt", samples_per_prompt, 1, 256, "1", "sequences", "Responses to each prompt of a step; divides pipeline.batch."),
+    U32_("pipeline.samples_per_prompt", samples_per_prompt, 1, 256, "1", "sequences",
+         "Responses to each prompt of a step; divides pipeline.batch."),
 
-    F32_("sampling.temperature", temperature, 0.01, 100, "1", "", "Logits are divided by it, when sampling and when training."),
-    U32_("sampling.top_k", top_k, 0, 1e6, "0", "tokens", "Sample among the k most probable; 0: all."),
-    F32_("sampling.top_p", top_p, 1e-6, 1, "1", "", "Sample among the smallest set whose probability reaches this."),
-    F32_("sampling.min_p", min_p, 0, 0.999, "0", "", "Drop tokens below this share of the greatest probability."),
-    U32_("sampling.max_new_tokens", max_new_tokens, 1, 65536, "64", "tokens", "A response is cut there, and counts as truncated."),
-    {"sampling.stop", CONFIG_TEXTS, AT(stop), RUN_STOP_MAX, 0, 0, NULL, NULL, AT(stops), RUN_STOPS_MAX, "", "A response ends when its text contains one of these."},
+    F32_("sampling.temperature", temperature, 0.01, 100, "1", "",
+         "Logits are divided by it, when sampling and when training."),
+    U32_("sampling.top_k", top_k, 0, 1e6, "0", "tokens",
+         "Sample among the k most probable; 0: all."),
+    F32_("sampling.top_p", top_p, 1e-6, 1, "1", "",
+         "Sample among the smallest set whose probability reaches this."),
+    F32_("sampling.min_p", min_p, 0, 0.999, "0", "",
+         "Drop tokens below this share of the greatest probability."),
+    U32_("sampling.max_new_tokens", max_new_tokens, 1, 65536, "64", "tokens",
+         "A response is cut there, and counts as truncated."),
+    {"sampling.stop", CONFIG_TEXTS, AT(stop), RUN_STOP_MAX, 0, 0, NULL, NULL, AT(stops),
+      RUN_STOPS_MAX, "",
+         "A response ends when its text contains one of these."},
 
-    S_TEXT("reward.scorers[].name", name, NULL, "Under which the score is recorded and shown."),
-    {"reward.scorers[].kind", CONFIG_WORD, OF(kind), 4, 0, 0, NULL, run_scorer_kinds, 0, 0, "", "model: score head of `path`; regex: 1 where `pattern` matches; words: share of words found in the file `words`; length: 1 inside [min_tokens, max_tokens]; match: 1 where the response is the prompt's label; http: the service at `url`."},
-    {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "", "Factor in the weighted sum that is the raw reward."},
-    S_PATH("reward.scorers[].path", path, "", "Directory of a *ForSequenceClassification model (model)."),
+    S_TEXT("reward.scorers[].name", name, NULL,
+         "Under which the score is recorded and shown."),
+    {"reward.scorers[].kind", CONFIG_WORD, OF(kind), 4, 0, 0, NULL, run_scorer_kinds, 0, 0,
+      "",
+         "model: score head of `path`; regex: 1 where `pattern` matches; words: share of "
+         "words found in the file `words`; length: 1 inside [min_tokens, max_tokens]; "
+         "match: 1 where the response is the prompt's label; http: the service at `url`."},
+    {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
+         "Factor in the weighted sum that is the raw reward."},
+    S_PATH("reward.scorers[].path", path, "",
+         "Directory of a *ForSequenceClassification model (model)."),
     S_TEXT("reward.scorers[].pattern", pattern, "", "PCRE2 pattern (regex)."),
     S_PATH("reward.scorers[].words", words, "", "File with a word a line (words)."),
-    S_U32("reward.scorers[].min_tokens", min_tokens, 0, 65536, "0", "tokens", "Lower end of the window (length)."),
-    S_U32("reward.scorers[].max_tokens", max_tokens, 0, 65536, "65536", "tokens", "Upper end of the window (length)."),
-    S_TEXT("reward.scorers[].url", url, "", "http:// or https:// address of a /get_reward service (http)."),
-    S_U32("reward.scorers[].timeout_ms", timeout_ms, 1, 3600000, "30000", "ms", "Deadline of one sample, retries included (http)."),
-    S_U32("reward.scorers[].batch", batch, 1, 1024, "16", "sequences", "Samples a request (http)."),
+    S_U32("reward.scorers[].min_tokens", min_tokens, 0, 65536, "0", "tokens",
+         "Lower end of the window (length)."),
+    S_U32("reward.scorers[].max_tokens", max_tokens, 0, 65536, "65536", "tokens",
+         "Upper end of the window (length)."),
+    S_TEXT("reward.scorers[].url", url, "",
+         "http:// or https:// address of a /get_reward service (http)."),
+    S_U32("reward.scorers[].timeout_ms", timeout_ms, 1, 3600000, "30000", "ms",
+         "Deadline of one sample, retries included (http)."),
+    S_U32("reward.scorers[].batch", batch, 1, 1024, "16", "sequences",
+         "Samples a request (http)."),
 
-    WORD_("reward.shaper", shaper, run_shapers, "par", "none: the raw reward; centered: less the mean of the references; par: Preference As Reward."),
-    U32_("reward.references", references, 1, 64, "4", "responses", "Reference responses a prompt, for par and centered."),
+    WORD_("reward.shaper", shaper, run_shapers, "par",
+         "none: the raw reward; centered: less the mean of the references; par: "
+         "Preference As Reward."),
+    U32_("reward.references", references, 1, 64, "4", "responses",
+         "Reference responses a prompt, for par and centered."),
     F64_("reward.sigmoid_k", sigmoid_k, 1e-6, 1e6, "1", "", "Slope of PAR's sigmoid."),
-    F64_("reward.length_penalty", length_penalty, 0, 1e6, "0", "reward per token", "Taken off for each token past reward.length_free_tokens."),
-    U32_("reward.length_free_tokens", length_free_tokens, 0, 65536, "300", "tokens", "Length up to which nothing is taken off."),
-    WORD_("reward.truncation", truncation, run_truncations, "none", "What a response cut at max_new_tokens gets: nothing, a penalty, or a value bootstrapped by the critic."),
-    F64_("reward.truncation_penalty", truncation_penalty, 0, 1e6, "1", "reward", "For reward.truncation: penalty."),
+    F64_("reward.length_penalty", length_penalty, 0, 1e6, "0", "reward per token",
+         "Taken off for each token past reward.length_free_tokens."),
+    U32_("reward.length_free_tokens", length_free_tokens, 0, 65536, "300", "tokens",
+         "Length up to which nothing is taken off."),
+    WORD_("reward.truncation", truncation, run_truncations, "none",
+         "What a response cut at max_new_tokens gets: nothing, a penalty, or a value "
+         "bootstrapped by the critic."),
+    F64_("reward.truncation_penalty", truncation_penalty, 0, 1e6, "1", "reward",
+         "For reward.truncation: penalty."),
 
-    WORD_("kl.estimator", kl_estimator, run_kl_estimators, "k1", "Of the divergence from the reference, per token."),
-    WORD_("kl.place", kl_place, run_kl_places, "reward", "In the token rewards (PPO) or in the loss (GRPO)."),
-    WORD_("kl.controller", kl_controller, run_kl_controllers, "adaptive", "fixed, or adaptive (Ziegler et al.) towards kl.target_nats_per_sequence."),
+    WORD_("kl.estimator", kl_estimator, run_kl_estimators, "k1",
+         "Of the divergence from the reference, per token."),
+    WORD_("kl.place", kl_place, run_kl_places, "reward",
+         "In the token rewards (PPO) or in the loss (GRPO)."),
+    WORD_("kl.controller", kl_controller, run_kl_controllers, "adaptive",
+         "fixed, or adaptive (Ziegler et al.) towards kl.target_nats_per_sequence."),
     F64_("kl.coef", kl_coef, 0, 1e6, "0.05", "reward per nat", "beta, or where it starts."),
-    F64_("kl.target_nats_per_sequence", kl_target, 1e-6, 1e6, "6", "nats", "Mean over sequences of the summed k1."),
-    F64_("kl.horizon", kl_horizon, 1, 1e9, "1000", "sequences", "Time constant of the adaptive controller."),
-    F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats", "The run halts where the batch mean passes it; 0: no cap."),
+    F64_("kl.target_nats_per_sequence", kl_target, 1e-6, 1e6, "6", "nats",
+         "Mean over sequences of the summed k1."),
+    F64_("kl.horizon", kl_horizon, 1, 1e9, "1000", "sequences",
+         "Time constant of the adaptive controller."),
+    F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
+         "The run halts where the batch mean passes it; 0: no cap."),
 
-    WORD_("ppo.estimator", estimator, run_estimators, "gae", "gae (with a critic), grpo, rloo, reinforce++ (without)."),
+    WORD_("ppo.estimator", estimator, run_estimators, "gae",
+         "gae (with a critic), grpo, rloo, reinforce++ (without)."),
     F64_("ppo.gamma", gamma, 0, 1, "1", "", "Discount a token."),
     F64_("ppo.lambda", lambda, 0, 1, "0.95", "", "Of GAE."),
-    BOOL_("ppo.whiten", whiten, "true", "Advantages of the batch to mean 0 and variance 1."),
+    BOOL_("ppo.whiten", whiten, "true",
+         "Advantages of the batch to mean 0 and variance 1."),
     U32_("ppo.epochs", epochs, 1, 64, "1", "", "Passes over the batch."),
     U32_("ppo.minibatches", minibatches, 1, 1024, "1", "", "Optimizer updates a pass."),
     F64_("ppo.clip_low", clip_low, 0, 1, "0.2", "", "Ratios below 1 - this are clipped."),
-    F64_("ppo.clip_high", clip_high, 0, 10, "0.2", "", "Ratios above 1 + this are clipped."),
-    F64_("ppo.dual_clip", dual_clip, 0, 1e3, "0", "", "For negative advantages the loss is at most this times |A|; 0: off, else above 1."),
-    F64_("ppo.value_clip", value_clip, 0, 1e3, "0.2", "", "Values move at most this far from the old ones in the clipped loss; 0: off."),
+    F64_("ppo.clip_high", clip_high, 0, 10, "0.2", "",
+         "Ratios above 1 + this are clipped."),
+    F64_("ppo.dual_clip", dual_clip, 0, 1e3, "0", "",
+         "For negative advantages the loss is at most this times |A|; 0: off, else above "
+         "1."),
+    F64_("ppo.value_clip", value_clip, 0, 1e3, "0.2", "",
+         "Values move at most this far from the old ones in the clipped loss; 0: off."),
     F64_("ppo.value_coef", value_coef, 0, 1e3, "1", "", "Factor of the value loss."),
     F64_("ppo.entropy_coef", entropy_coef, 0, 1e3, "0", "", "Factor of the entropy bonus."),
-    WORD_("ppo.aggregation", aggregation, run_aggregations, "token_mean", "How token losses become one: mean over tokens; mean over sequences of their token means, or of their token sums."),
-    F64_("ppo.early_stop_kl", early_stop_kl, 0, 1e3, "0", "nats", "Epochs end when the mean k3 of new against old policy passes 1.5 times this; 0: off."),
-    U32_("ppo.micro_tokens", micro_tokens, 16, 1048576, "2048", "tokens", "Sequences are packed into micro-batches of at most this many tokens; a longer sequence is one by itself."),
+    WORD_("ppo.aggregation", aggregation, run_aggregations, "token_mean",
+         "How token losses become one: mean over tokens; mean over sequences of their "
+         "token means, or of their token sums."),
+    F64_("ppo.early_stop_kl", early_stop_kl, 0, 1e3, "0", "nats",
+         "Epochs end when the mean k3 of new against old policy passes 1.5 times this; 0: "
+         "off."),
+    U32_("ppo.micro_tokens", micro_tokens, 16, 1048576, "2048", "tokens",
+         "Sequences are packed into micro-batches of at most this many tokens; a longer "
+         "sequence is one by itself."),
 
     F64_("optimizer.lr", lr, 0, 10, "1e-5", "", "Peak learning rate of the policy."),
-    F64_("optimizer.critic_lr", critic_lr, 0, 10, "5e-5", "", "Peak learning rate of the critic."),
-    F64_("optimizer.lr_floor", lr_floor, 0, 1, "0", "", "Share of the peak that decay ends at."),
+    F64_("optimizer.critic_lr", critic_lr, 0, 10, "5e-5", "",
+         "Peak learning rate of the critic."),
+    F64_("optimizer.lr_floor", lr_floor, 0, 1, "0", "",
+         "Share of the peak that decay ends at."),
     F64_("optimizer.beta1", beta1, 0, 0.999999, "0.9", "", "Of AdamW."),
     F64_("optimizer.beta2", beta2, 0, 0.999999, "0.95", "", "Of AdamW."),
     F64_("optimizer.eps", adam_eps, 1e-16, 1, "1e-8", "", "Of AdamW."),
-    F64_("optimizer.weight_decay", weight_decay, 0, 10, "0", "", "Decoupled; on matrices only."),
-    F64_("optimizer.grad_clip", grad_clip, 0, 1e6, "1", "", "Greatest global gradient norm; 0: off."),
+    F64_("optimizer.weight_decay", weight_decay, 0, 10, "0", "",
+         "Decoupled; on matrices only."),
+    F64_("optimizer.grad_clip", grad_clip, 0, 1e6, "1", "",
+         "Greatest global gradient norm; 0: off."),
     U64_("optimizer.warmup_steps", warmup_steps, 0, 1e9, "0", "steps", "Linear warm-up."),
     WORD_("optimizer.schedule", schedule, run_schedules, "constant", "After the warm-up."),
 
-    U64_("checkpoint.every", checkpoint_every, 1, 1e9, "10", "steps", "How often; the last step always."),
+    U64_("checkpoint.every", checkpoint_every, 1, 1e9, "10", "steps",
+         "How often; the last step always."),
     U32_("checkpoint.keep", checkpoint_keep, 1, 1000, "2", "", "Checkpoints kept."),
 
     U32_("workers.actors", actors, 0, 64, "1", "processes", "That `rlhf run` starts."),
     U32_("workers.rewards", rewards, 0, 64, "1", "processes", "That `rlhf run` starts."),
-    U32_("workers.actor_threads", actor_threads, 1, 64, "1", "threads", "Of each actor's engine."),
-    U32_("workers.reward_threads", reward_threads, 1, 64, "1", "threads", "Of each reward process's engine."),
-    U32_("workers.learner_threads", learner_threads, 1, 64, "1", "threads", "Of the learner's engine."),
-    U32_("workers.actor_rows", actor_rows, 1, 1024, "32", "sequences", "An actor grows at once."),
+    U32_("workers.actor_threads", actor_threads, 1, 64, "1", "threads",
+         "Of each actor's engine."),
+    U32_("workers.reward_threads", reward_threads, 1, 64, "1", "threads",
+         "Of each reward process's engine."),
+    U32_("workers.learner_threads", learner_threads, 1, 64, "1", "threads",
+         "Of the learner's engine."),
+    U32_("workers.actor_rows", actor_rows, 1, 1024, "32", "sequences",
+         "An actor grows at once."),
 
-    TEXT_("endpoints.control", control_endpoint, "", "Where the coordinator listens; empty: ipc in a private directory."),
-    TEXT_("endpoints.bulk", bulk_endpoint, "", "Where the learner serves weights; empty: ipc in a private directory."),
-    TEXT_("endpoints.http", http_listen, "127.0.0.1:0", "Metrics, health and status; port 0: any free one, printed at start."),
+    TEXT_("endpoints.control", control_endpoint, "",
+         "Where the coordinator listens; empty: ipc in a private directory."),
+    TEXT_("endpoints.bulk", bulk_endpoint, "",
+         "Where the learner serves weights; empty: ipc in a private directory."),
+    TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
+         "Metrics, health and status; port 0: any free one, printed at start."),
 
-    U32_("timeouts.heartbeat_ms", heartbeat_ms, 10, 60000, "1000", "ms", "Each peer says something at least this often."),
-    U32_("timeouts.dead_ms", dead_ms, 50, 600000, "5000", "ms", "Silence after which a peer counts as gone."),
-    U32_("timeouts.lease_ms", lease_ms, 100, 3600000, "60000", "ms", "After which work is given to another."),
-    U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "60000", "ms", "A peer that is alive but makes no progress this long loses its work."),
+    U32_("timeouts.heartbeat_ms", heartbeat_ms, 10, 60000, "1000", "ms",
+         "Each peer says something at least this often."),
+    U32_("timeouts.dead_ms", dead_ms, 50, 600000, "5000", "ms",
+         "Silence after which a peer counts as gone."),
+    U32_("timeouts.lease_ms", lease_ms, 100, 3600000, "60000", "ms",
+         "After which work is given to another."),
+    U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "60000", "ms",
+         "A peer that is alive but makes no progress this long loses its work."),
 };
 // clang-format on
 
