@@ -477,9 +477,10 @@ enum err_code model_config_read(struct model_config *config, const char *dir, st
         return rc;
     *config = (struct model_config){0};
     struct config_reader reader = {.path = path, .err = err};
-    json_t *root = json_read_file(path, CONFIG_BYTES_MAX, err);
+    struct err why = {0};
+    json_t *root = json_read_file(path, CONFIG_BYTES_MAX, &why);
     if (!root)
-        return ERR_FORMAT;
+        return err_set(err, why.code, "%s", why.text);
     reader.root = root;
     config_read_all(&reader, config);
     json_decref(root);

@@ -209,7 +209,7 @@ static void values_out_of_range_and_what_is_no_config_are_refused(void **state)
 {
     (void)state;
     struct model_config c;
-    check_fails(model_config_read(&c, "/nowhere", &err), ERR_FORMAT, "/nowhere/config.json");
+    check_fails(model_config_read(&c, "/nowhere", &err), ERR_IO, "/nowhere/config.json");
     check_fails(read_text(&c, "[]", &err), ERR_FORMAT, "not a JSON object");
     check_fails(read_text(&c, "{}", &err), ERR_FORMAT, "\"model_type\" is missing");
     check_fails(read_text(&c, "{\"model_type\":\"llama\",\"hidden_size\":0}", &err), ERR_FORMAT,
