@@ -21,12 +21,13 @@
 // clang-format off
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
+    X("status", cmd_status, "what a run is doing now, and who does it")                       \
     X("report", cmd_report, "write a run's curves and numbers as one HTML file")              \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
-    X("inspect", cmd_inspect, "explain a safetensors file or a model directory")              \
+    X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("train sft", cmd_train_sft, "supervised fine-tuning, also from scratch")                \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")      \
     X("demo model", cmd_demo_model, "train the small model of the built-in world")

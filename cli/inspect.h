@@ -24,4 +24,12 @@ enum err_code inspect_config(const char *path, bool json, struct buf *out, struc
 /* A model directory: its config, its tokenizer, its tensors. */
 enum err_code inspect_model(const char *dir, bool json, struct buf *out, struct err *err);
 
+/* A run's ledger, DIR/ledger.sqlite: how far the run is, what became of its slots, its last
+ * step.  A coordinator may be writing meanwhile. */
+enum err_code inspect_ledger(const char *dir, bool json, struct buf *out, struct err *err);
+
+/* A learner's checkpoint, every file held against its size and hash in MANIFEST.json.  Where
+ * one is not what it says, the explanation is whole and the error ERR_FORMAT. */
+enum err_code inspect_checkpoint(const char *dir, bool json, struct buf *out, struct err *err);
+
 #endif

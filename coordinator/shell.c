@@ -347,6 +347,17 @@ static enum err_code shell_begin(struct shell *shell, struct err *err)
 
 /* --- the end ------------------------------------------------------------------------------ */
 
+/* The port may be another's soon: RUN/http is not to lead there. */
+static void shell_close_http(struct shell *shell)
+{
+    char path[FILE_PATH_MAX];
+    if (!shell->http)
+        return;
+    http_close(shell->http);
+    if (file_join(path, shell->config->dir, "http", NULL) == ERR_OK)
+        unlink(path);
+}
+
 /* The ledger first: its thread may call back while the loop is still there. */
 static enum err_code shell_close(struct shell *shell, struct err *err)
 {
@@ -355,8 +366,7 @@ static enum err_code shell_close(struct shell *shell, struct err *err)
         loop_timer_close(shell->tick);
     if (shell->signals)
         loop_signals_close(shell->signals);
-    if (shell->http)
-        http_close(shell->http);
+    shell_close_http(shell);
     loop_socket_close(shell->socket, SHELL_LINGER_MS);
     if (shell->has_wake)
         uv_close((uv_handle_t *)&shell->wake, NULL);

@@ -188,8 +188,12 @@ static void status_peer(const struct core_peer_stats *peer, struct buf *out)
 void status_json(const struct status *status, const struct core_stats *stats, struct buf *out)
 {
     buf_putc(out, '{');
+    char hex[HASH_HEX_BYTES];
+    struct hash hash;
+    run_config_hash(status->config, &hash);
+    hash_hex(&hash, hex);
     status_text(out, "run", status->config->name);
-    buf_putc(out, ',');
+    buf_printf(out, ",\"config_hash\":\"%s\",", hex);
     status_text(out, "waits_for", stats->waits_for);
     status_count(out, "epoch", stats->epoch);
     status_count(out, "steps", stats->steps);
