@@ -86,6 +86,16 @@ static void write_model(void)
     model_init_random(model, 1, 0.3f);
     check_ok(model_save(model, path, &err));
     model_free(model);
+
+    /* A reward model: the same trunk, with a score head. */
+    model = model_load_with_score_head(path, 1, &why);
+    if (!model)
+        fail_msg("%s", why.text);
+    model_init_random(model, 2, 0.3f);
+    check_ok(file_join(path, dir, "reward", &err));
+    check_ok(file_make_dir(path, &err));
+    check_ok(model_save(model, path, &err));
+    model_free(model);
     tokenizer_free(tokenizer);
     world_release(&world);
     buf_release(&text);
@@ -160,7 +170,7 @@ static struct run run_start(const char *name, const char *const *overrides)
     snprintf(config, sizeof config, "%s/run.yaml", dir);
     snprintf(log, sizeof log, "%s.out", run.dir);
     snprintf(where, sizeof where, "run.dir=%s", run.dir);
-    const char *argv[16] = {RLHF_BIN "/rlhf", "run", config, where};
+    const char *argv[20] = {RLHF_BIN "/rlhf", "run", config, where};
     for (size_t i = 0; overrides && overrides[i]; i++)
         argv[4 + i] = overrides[i];
     posix_spawn_file_actions_t actions;
@@ -404,13 +414,19 @@ static void run_that_was_interrupted_goes_on(void **state)
 static void run_takes_every_lag_and_estimator(void **state)
 {
     (void)state;
-    const char *const cases[][6] = {
+    char reward[FILE_PATH_MAX];
+    snprintf(reward, sizeof reward, "reward.scorers.2.path=%s/reward", dir);
+    const char *const cases[][10] = {
         {"pipeline.lag=0", NULL},
         {"pipeline.lag=2", NULL},
         {"ppo.estimator=grpo", "pipeline.samples_per_prompt=4", "kl.place=loss",
          "kl.estimator=k3", NULL},
         {"ppo.estimator=rloo", "pipeline.samples_per_prompt=2", "reward.shaper=none", NULL},
         {"ppo.estimator=reinforce++", "reward.shaper=centered", NULL},
+        {"reward.scorers.2.name=model", "reward.scorers.2.kind=model", reward,
+         "reward.scorers.3.name=vowels", "reward.scorers.3.kind=regex",
+         "reward.scorers.3.pattern='[aeiou]{2}'", "model.critic=reward",
+         "reward.truncation=bootstrap", NULL},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         char name[32], sha[HASH_HEX_BYTES];
