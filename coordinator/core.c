@@ -98,6 +98,20 @@ static void core_wire_items(struct core *core, const struct core_blocks *b)
     }
 }
 
+/* A tokenizer may know more tokens than the model beside it. */
+static enum err_code core_check_prompt_ids(const struct core_setup *setup, struct err *err)
+{
+    const uint32_t vocabulary = setup->tokens.vocabulary;
+    for (uint32_t i = 0; vocabulary > 0 && i < setup->prompts.n; i++)
+        for (size_t at = setup->prompts.offset[i]; at < setup->prompts.offset[i + 1]; at++)
+            if (setup->prompts.ids[at] < 0 || (uint32_t)setup->prompts.ids[at] >= vocabulary)
+                return err_set(err, ERR_VALUE,
+                               "prompt %u of %s has token %d: the vocabulary of %s has %u",
+                               (unsigned)i, setup->config->prompts, (int)setup->prompts.ids[at],
+                               setup->config->policy, (unsigned)vocabulary);
+    return ERR_OK;
+}
+
 static enum err_code core_check_setup(const struct core_setup *setup, struct err *err)
 {
     const struct run_config *config = setup->config;
@@ -124,7 +138,7 @@ static enum err_code core_check_setup(const struct core_setup *setup, struct err
             return err_set(err, ERR_VALUE, "prompt %u has %zu tokens: must be 1..%u",
                            (unsigned)i, n, (unsigned)config->prompt_tokens_max);
     }
-    return ERR_OK;
+    return core_check_prompt_ids(setup, err);
 }
 
 static void core_size(struct core *core)
@@ -179,6 +193,7 @@ enum err_code core_new(struct core **out, const struct core_setup *setup, core_s
     core->config = setup->config;
     core->config_hash = setup->config_hash;
     core->prompts = setup->prompts;
+    core->tokens = setup->tokens;
     core->sink = sink;
     core->user = user;
     core->counters.logp_diff_max = NAN;

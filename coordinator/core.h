@@ -67,6 +67,7 @@
 #define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED for one item before it is dropped */
 #define CORE_TRAIN_FAILS_MAX 3    /* LEASE_FAILED for one step before the run halts */
 #define CORE_BAD_MAX         3    /* bad messages of one connection before it is cut */
+#define CORE_ENDS_MAX        8    /* token ids that end a sequence */
 
 /* The data set, tokenised: prompt i is ids[offset[i]] .. ids[offset[i + 1] - 1].  Borrowed for
  * the core's life. */
@@ -76,10 +77,19 @@ struct core_prompts {
     const int32_t *ids;
 };
 
+/* What ids can be, so that a rollout can be held against it.  All zero: nothing is known, and
+ * ids are not looked at. */
+struct core_tokens {
+    uint32_t vocabulary;         /* of the policy: ids are below it */
+    int32_t ends[CORE_ENDS_MAX]; /* ids that end a sequence */
+    uint32_t ends_n;
+};
+
 struct core_setup {
     const struct run_config *config; /* borrowed for the core's life */
     struct hash config_hash;         /* what a HELLO must carry */
     struct core_prompts prompts;
+    struct core_tokens tokens;
 };
 
 // clang-format off
@@ -221,7 +231,7 @@ struct core_stats {
     uint64_t duplicates; /* results for an item that had one, with equal bits */
     uint64_t mismatches; /* with other bits */
     uint64_t late;       /* results that nothing waited for */
-    uint64_t refused;    /* results with the wrong version or impossible numbers */
+    uint64_t refused;    /* results with the wrong version, impossible numbers or tokens */
     uint64_t leases_out, leases_expired, leases_failed;
     uint64_t score_retries;
     uint64_t sessions, resets, bad_messages;

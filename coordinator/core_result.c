@@ -10,9 +10,38 @@
 
 /* --- rollouts ------------------------------------------------------------------------- */
 
+static bool core_result_ends(const struct core *core, int32_t id)
+{
+    for (uint32_t i = 0; i < core->tokens.ends_n; i++)
+        if (core->tokens.ends[i] == id)
+            return true;
+    return false;
+}
+
+/* What is wrong with the tokens of a response, NULL where nothing is.  A response ends where an
+ * end token is drawn: nowhere before, and for no other reason. */
+static const char *core_result_token_fault(const struct core *core, const struct wire_item *got,
+                                           const int32_t *ids)
+{
+    const uint32_t n = got->response_tokens;
+    if (got->finish == WIRE_FINISH_LENGTH && n != core->max_new)
+        return "cut before sampling.max_new_tokens";
+    if (core->tokens.vocabulary == 0)
+        return NULL;
+    for (uint32_t t = 0; t < n; t++) {
+        if (ids[t] < 0 || (uint32_t)ids[t] >= core->tokens.vocabulary)
+            return "with a token outside the vocabulary";
+        if (t + 1 < n && core_result_ends(core, ids[t]))
+            return "with tokens after the end token";
+    }
+    if (core_result_ends(core, ids[n - 1]) != (got->finish == WIRE_FINISH_EOS))
+        return "whose finish reason and last token disagree";
+    return NULL;
+}
+
 static bool core_result_is_possible(struct core *core, const struct core_peer *peer,
                                     const struct core_item *item, const struct wire_item *got,
-                                    uint64_t version)
+                                    const int32_t *ids, uint64_t version)
 {
     const char *fault = NULL;
     if (version != item->version && !core_bug(core, 7))
@@ -23,6 +52,8 @@ static bool core_result_is_possible(struct core *core, const struct core_peer *p
         fault = "of an impossible length";
     else if (got->finish == WIRE_FINISH_NONE)
         fault = "without a finish reason";
+    else
+        fault = core_result_token_fault(core, got, ids);
     if (!fault)
         return true;
     core->counters.refused++;
@@ -98,7 +129,7 @@ void core_result_generated(struct core *core, struct core_peer *peer,
             core->counters.late++;
             continue;
         }
-        if (!core_result_is_possible(core, peer, item, got, message->version))
+        if (!core_result_is_possible(core, peer, item, got, ids + here, message->version))
             continue;
         const bool wanted = item->state == CORE_ITEM_WAITING ||
                             item->state == CORE_ITEM_LEASED ||

@@ -158,6 +158,7 @@ struct core {
     const struct run_config *config;
     struct hash config_hash;
     struct core_prompts prompts;
+    struct core_tokens tokens;
     core_sink *sink;
     void *user;
     struct arena arena;

@@ -16,6 +16,7 @@
 #include "coordinator/ledger.h"
 #include "coordinator/prompts.h"
 #include "coordinator/status.h"
+#include "engine/config.h"
 #include "node/http.h"
 #include "node/loop.h"
 #include "wire/socket.h"
@@ -248,6 +249,23 @@ static enum err_code shell_replay_record(void *ctx, const struct record *record,
     return core_replay(ctx, record, err);
 }
 
+/* What a rollout's tokens can be: config.json of the policy says. */
+static enum err_code shell_tokens(const struct run_config *config, struct core_tokens *tokens,
+                                  struct err *err)
+{
+    struct model_config model;
+    const enum err_code rc = model_config_read(&model, config->policy, err);
+    if (rc != ERR_OK)
+        return rc;
+    *tokens = (struct core_tokens){.vocabulary = model.V};
+    if (model.eos >= 0)
+        tokens->ends[tokens->ends_n++] = model.eos;
+    static_assert(CORE_ENDS_MAX > sizeof model.eos_more / sizeof model.eos_more[0], "room");
+    for (uint32_t i = 0; i < model.eos_mores; i++)
+        tokens->ends[tokens->ends_n++] = model.eos_more[i];
+    return ERR_OK;
+}
+
 static enum err_code shell_open_core(struct shell *shell, struct err *err)
 {
     struct core_setup setup = {.config = shell->config};
@@ -256,6 +274,8 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
     enum err_code rc = ledger_open(&shell->ledger, shell->config->dir, &setup.config_hash, err);
     if (rc == ERR_OK)
         rc = prompts_load(&shell->prompts, shell->config, err);
+    if (rc == ERR_OK)
+        rc = shell_tokens(shell->config, &setup.tokens, err);
     if (rc != ERR_OK)
         return rc;
     setup.prompts = prompts_view(&shell->prompts);

@@ -39,6 +39,7 @@ struct bench_record {
 
 struct bench {
     struct run_config config;
+    struct core_tokens tokens; /* what ids can be; nothing is known where a test sets nothing */
     struct core *core;
     struct bench_sent *sent;
     size_t sent_n;
@@ -190,7 +191,8 @@ static inline void bench_tick(struct bench *bench, uint64_t ms)
 /* A new machine; its config is bench->config. */
 static inline void bench_open(struct bench *bench)
 {
-    const struct core_setup setup = {.config = &bench->config, .prompts = bench_prompts};
+    const struct core_setup setup = {
+        .config = &bench->config, .prompts = bench_prompts, .tokens = bench->tokens};
     check_ok(core_new(&bench->core, &setup, bench_sink, bench, &err));
 }
 

@@ -402,6 +402,69 @@ static void core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say(voi
     bench_expect(bench, 3, MESSAGE_HEARTBEAT, since); /* nothing came from this one yet */
 }
 
+/* One response to item 0 of the lease. */
+static void answer(struct bench *bench, struct bench_worker *actor, const struct message *lease,
+                   enum wire_finish finish, uint32_t n, const int32_t *ids)
+{
+    static const float logp[BENCH_TOKENS] = {-0.5f, -0.25f, -0.5f, -0.25f};
+    struct wire_item item = lease->items[0];
+    item.response_tokens = n;
+    item.finish = finish;
+    bench_send(bench, actor,
+               (struct message){.type = MESSAGE_GENERATE_RESULT,
+                                .lease = lease->lease,
+                                .version = lease->version,
+                                .items = &item,
+                                .items_n = 1,
+                                .frames_n = 2,
+                                .frame = {{ids, n * 4}, {logp, n * 4}}});
+}
+
+static void core_refuses_tokens_that_no_actor_can_have_drawn(void **state)
+{
+    static const struct {
+        enum wire_finish finish;
+        uint32_t n;
+        int32_t ids[BENCH_TOKENS];
+        const char *words;
+    } cases[] = {
+        {WIRE_FINISH_EOS, 2, {20, 2}, "with a token outside the vocabulary"},
+        {WIRE_FINISH_EOS, 2, {INT32_MAX, 2}, "with a token outside the vocabulary"},
+        {WIRE_FINISH_LENGTH, 4, {3, 4, 5, -1}, "with a token outside the vocabulary"},
+        {WIRE_FINISH_EOS, 3, {2, 4, 2}, "with tokens after the end token"},
+        {WIRE_FINISH_LENGTH, 4, {3, 7, 4, 4}, "with tokens after the end token"},
+        {WIRE_FINISH_LENGTH, 3, {3, 4, 5}, "cut before sampling.max_new_tokens"},
+        {WIRE_FINISH_EOS, 2, {3, 4}, "whose finish reason and last token disagree"},
+        {WIRE_FINISH_STOP, 2, {3, 7}, "whose finish reason and last token disagree"},
+        {WIRE_FINISH_LENGTH, 4, {3, 4, 5, 2}, "whose finish reason and last token disagree"},
+    };
+    struct bench *bench = *state;
+    bench->tokens = (struct core_tokens){.vocabulary = 20, .ends = {2, 7}, .ends_n = 2};
+    begun(state);
+    struct bench_crew crew;
+    bench_crew_join(bench, &crew);
+    const struct message lease = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        bench->log[0] = '\0';
+        answer(bench, &crew.actor, &lease, cases[i].finish, cases[i].n, cases[i].ids);
+        assert_int_equal(bench_stats(bench)->refused, i + 1);
+        if (!bench_said(bench, cases[i].words))
+            fail_msg("case %zu: %s", i, bench->log);
+    }
+    answer(bench, &crew.actor, &lease, WIRE_FINISH_EOS, 4, (int32_t[]){3, 4, 19, 7});
+    assert_int_equal(bench_stats(bench)->refused, COUNT(cases));
+    assert_int_equal(bench_stats(bench)->generated, 1);
+}
+
+static void core_refuses_prompts_outside_the_vocabulary(void **state)
+{
+    struct bench *bench = *state;
+    const struct core_setup setup = {
+        .config = &bench->config, .prompts = bench_prompts, .tokens = {.vocabulary = 16}};
+    check_fails(core_new(&bench->core, &setup, bench_sink, bench, &err), ERR_VALUE,
+                "prompt 3 of  has token 16");
+}
+
 static void core_compares_a_second_rollout_with_the_first(void **state)
 {
     struct bench *bench = begun(state);
@@ -616,6 +679,8 @@ int main(void)
         core_test(core_acknowledges_only_what_is_durable),
         core_test(core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say),
         core_test(core_compares_a_second_rollout_with_the_first),
+        core_test(core_refuses_tokens_that_no_actor_can_have_drawn),
+        core_test(core_refuses_prompts_outside_the_vocabulary),
         core_test(core_refuses_rollouts_that_cannot_be),
         core_test(core_tries_a_failed_score_again_and_never_makes_it_0),
         core_test(core_keeps_the_first_score),
