@@ -1,0 +1,384 @@
+/*
+ * test_status.c -- what a real run says of itself: /metrics, /readyz, /healthz, `rlhf status`.
+ *
+ * Oracles: the rules of Prometheus' text format 0.0.4, read by the small parser below (and by
+ * promtool, where there is one); the accounting identity of coordinator/core.h at every scrape;
+ * counters that never go back.  The run waits for its only actor, which the test starts, so
+ * that what is seen before does not depend on how fast anything is.
+ */
+#define _DEFAULT_SOURCE /* mkdtemp */
+#include <ctype.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "cli/cli.h"
+#include "cli/status_fetch.h"
+#include "tests/test.h"
+#include "tests/unit/cli_run.h"
+
+#define DEADLINE_MS 60000u
+#define SERIES_MAX  1024
+#define STEPS       "8"
+
+extern char **environ;
+
+static char dir[64], run_dir[96], control[128], bulk[128], address[128];
+static pid_t run_pid, actor_pid;
+
+/* --- processes ---------------------------------------------------------------------------- */
+
+static pid_t start(const char *const *argv)
+{
+    char log[128];
+    pid_t pid;
+    posix_spawn_file_actions_t actions;
+    snprintf(log, sizeof log, "%s/out", dir);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    assert_int_equal(posix_spawn(&pid, argv[0], &actions, NULL, (char *const *)argv, environ),
+                     0);
+    posix_spawn_file_actions_destroy(&actions);
+    return pid;
+}
+
+static void nap(long ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+static void start_run(void)
+{
+    char where[128], ctl[160], blk[160];
+    snprintf(where, sizeof where, "run.dir=%s", run_dir);
+    snprintf(ctl, sizeof ctl, "endpoints.control=%s", control);
+    snprintf(blk, sizeof blk, "endpoints.bulk=%s", bulk);
+    const char *const argv[] = {RLHF_BIN "/rlhf",
+                                "run",
+                                TEST_SOURCE_DIR "/ops/demo/run.yaml",
+                                where,
+                                ctl,
+                                blk,
+                                "run.steps=" STEPS,
+                                "pipeline.batch=16",
+                                "reward.references=1",
+                                "workers.actors=0",
+                                "checkpoint.every=4",
+                                NULL};
+    run_pid = start(argv);
+}
+
+static void start_actor(void)
+{
+    char config[128];
+    snprintf(config, sizeof config, "%s/config.yaml", run_dir);
+    const char *const argv[] = {RLHF_BIN "/rlhf-actor",
+                                "--config",
+                                config,
+                                "--name",
+                                "by-hand",
+                                "--control",
+                                control,
+                                "--bulk",
+                                bulk,
+                                NULL};
+    actor_pid = start(argv);
+}
+
+/* -1: it runs on. */
+static int run_ended(void)
+{
+    int status;
+    if (run_pid == 0 || waitpid(run_pid, &status, WNOHANG) == 0)
+        return -1;
+    run_pid = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void show_output(void)
+{
+    static const char *const names[] = {"out", "run/run.log"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char path[FILE_PATH_MAX];
+        struct buf text;
+        buf_init(&text, 1 << 24);
+        if (file_join(path, dir, names[i], NULL) == ERR_OK &&
+            file_read(path, &text, NULL) == ERR_OK)
+            fprintf(stderr, "--- %s\n%s\n", path, text.data);
+        buf_release(&text);
+    }
+}
+
+/* --- the text format ---------------------------------------------------------------------- */
+
+struct series {
+    char key[160]; /* with its label */
+    double value;
+    bool counter;
+};
+
+struct scrape {
+    struct series series[SERIES_MAX];
+    size_t n;
+};
+
+static bool is_name(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!islower((unsigned char)text[i]) && text[i] != '_' &&
+            (i == 0 || !isdigit((unsigned char)text[i])))
+            return false;
+    return n > 0;
+}
+
+static bool ends_in(const char *text, size_t n, const char *end)
+{
+    return n >= strlen(end) && strncmp(text + n - strlen(end), end, strlen(end)) == 0;
+}
+
+/* `name{label="value"} number`; the label's value has no space here. */
+static void read_sample(struct scrape *scrape, const char *line, size_t n, const char *family,
+                        bool counter)
+{
+    const char *blank = memchr(line, ' ', n);
+    assert_non_null(blank);
+    const size_t key = (size_t)(blank - line), name = strcspn(line, "{ ");
+    if (name != strlen(family) || strncmp(line, family, name) != 0)
+        fail_msg("a sample of another family than %s: %.*s", family, (int)n, line);
+    if (key > name)
+        assert_true(line[name] == '{' && strncmp(blank - 2, "\"}", 2) == 0);
+    char *end;
+    const double value = strtod(blank + 1, &end);
+    if (end != line + n)
+        fail_msg("no number: %.*s", (int)n, line);
+    assert_true(scrape->n < SERIES_MAX && key < sizeof scrape->series[0].key);
+    struct series *series = &scrape->series[scrape->n];
+    snprintf(series->key, sizeof series->key, "%.*s", (int)key, line);
+    series->value = value;
+    series->counter = counter;
+    for (size_t i = 0; i < scrape->n; i++)
+        assert_string_not_equal(scrape->series[i].key, series->key);
+    scrape->n++;
+}
+
+static void read_metrics(struct scrape *scrape, const struct buf *text)
+{
+    char family[96] = "", help[96] = "";
+    bool counter = false;
+    const char *from = text->data, *line;
+    size_t n;
+    scrape->n = 0;
+    assert_true(text->len > 0 && text->data[text->len - 1] == '\n');
+    while (file_next_line(&from, text->data + text->len, &line, &n)) {
+        const size_t name = n > 7 ? strcspn(line + 7, " ") : 0;
+        if (strncmp(line, "# HELP ", 7) == 0) {
+            assert_true(is_name(line + 7, name) && n > 7 + name + 1);
+            snprintf(help, sizeof help, "%.*s", (int)name, line + 7);
+            family[0] = '\0';
+        } else if (strncmp(line, "# TYPE ", 7) == 0) {
+            snprintf(family, sizeof family, "%.*s", (int)name, line + 7);
+            assert_string_equal(family, help);
+            counter = ends_in(line, n, " counter");
+            assert_true(counter || ends_in(line, n, " gauge"));
+            assert_int_equal(counter, ends_in(family, strlen(family), "_total"));
+        } else {
+            read_sample(scrape, line, n, family, counter);
+        }
+    }
+}
+
+static double value_of(const struct scrape *scrape, const char *key)
+{
+    for (size_t i = 0; i < scrape->n; i++)
+        if (strcmp(scrape->series[i].key, key) == 0)
+            return scrape->series[i].value;
+    fail_msg("there is no %s", key);
+    return NAN;
+}
+
+/* planned = waiting + leased + generated + scored + shaped + trained + dropped */
+static void check_accounts(const struct scrape *scrape)
+{
+    double sum = 0, reasons = 0;
+    size_t states = 0;
+    for (size_t i = 0; i < scrape->n; i++) {
+        const struct series *series = &scrape->series[i];
+        if (strncmp(series->key, "rlhfd_slots{", 12) == 0) {
+            sum += series->value;
+            states++;
+        }
+        if (strncmp(series->key, "rlhfd_slots_dropped_total{", 26) == 0)
+            reasons += series->value;
+    }
+    assert_int_equal(states, 7);
+    assert_true(sum == value_of(scrape, "rlhfd_slots_planned"));
+    assert_true(reasons == value_of(scrape, "rlhfd_slots{state=\"dropped\"}"));
+    assert_true(value_of(scrape, "rlhfd_ledger_durable_seq") <=
+                value_of(scrape, "rlhfd_ledger_seq"));
+}
+
+static void check_counters(const struct scrape *before, const struct scrape *after)
+{
+    for (size_t i = 0; i < before->n; i++)
+        if (before->series[i].counter &&
+            value_of(after, before->series[i].key) < before->series[i].value)
+            fail_msg("%s went back from %g", before->series[i].key, before->series[i].value);
+}
+
+static void check_promtool(const struct buf *text)
+{
+    if (!file_exists("/usr/bin/promtool"))
+        return;
+    FILE *promtool = popen("/usr/bin/promtool check metrics", "w");
+    assert_non_null(promtool);
+    assert_int_equal(fwrite(text->data, 1, text->len, promtool), text->len);
+    assert_int_equal(pclose(promtool), 0);
+}
+
+/* --- the run ------------------------------------------------------------------------------ */
+
+static bool scrape_once(struct scrape *scrape, struct buf *text)
+{
+    buf_clear(text);
+    if (status_fetch(address, "/metrics", text, NULL))
+        return false;
+    read_metrics(scrape, text);
+    check_accounts(scrape);
+    return true;
+}
+
+static void wait_for_address(void)
+{
+    char path[FILE_PATH_MAX];
+    const uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    struct buf text;
+    buf_init(&text, 128);
+    check_ok(file_join(path, run_dir, "http", &err));
+    while (file_read(path, &text, NULL) && run_ended() < 0 && clock_mono_ms() < deadline)
+        nap(5);
+    text.data[strcspn(text.data, "\n")] = '\0';
+    snprintf(address, sizeof address, "%s", text.data);
+    buf_release(&text);
+    assert_string_not_equal(address, "");
+}
+
+/* Everything is there and waits for the actor. */
+static void wait_for_others(struct buf *text)
+{
+    static struct scrape scrape;
+    const uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    do {
+        nap(5);
+        assert_true(clock_mono_ms() < deadline);
+        assert_true(scrape_once(&scrape, text));
+    } while (value_of(&scrape, "rlhfd_peers_learner{state=\"live\"}") != 1 ||
+             value_of(&scrape, "rlhfd_peers_reward{state=\"live\"}") != 1 ||
+             value_of(&scrape, "rlhfd_slots_planned") == 0);
+}
+
+static void a_run_that_waits_for_an_actor_says_so(void **state)
+{
+    (void)state;
+    struct buf text;
+    char line[160];
+    buf_init(&text, 1 << 20);
+    start_run();
+    wait_for_address();
+    wait_for_others(&text);
+    check_promtool(&text);
+    check_fails(status_fetch(address, "/readyz", &text, &err), ERR_UNAVAILABLE, "503");
+    if (!strstr(text.data, "not ready\n") ||
+        !strstr(text.data, "FAIL actor    0 live, 1 needed\n") ||
+        !strstr(text.data, "ok   learner  1 live, 1 needed\n"))
+        fail_msg("/readyz said:\n%s", text.data);
+    buf_clear(&text);
+    check_ok(status_fetch(address, "/healthz", &text, &err)); /* not tied to workers */
+    assert_string_equal(text.data, "ok\n");
+    snprintf(line, sizeof line, "rlhf status %s", run_dir);
+    check_line(cli_main, line, 0, "waits for   an actor to connect\n");
+    check_line(cli_main, line, 0, "\nlearner-0        learner  live ");
+    buf_release(&text);
+}
+
+static void its_numbers_add_up_at_every_scrape(void **state)
+{
+    (void)state;
+    static struct scrape before, now;
+    struct buf text;
+    char line[160];
+    int ended;
+    bool trained = false, ready = false;
+    const uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    buf_init(&text, 1 << 20);
+    assert_true(scrape_once(&before, &text));
+    start_actor();
+    while ((ended = run_ended()) < 0 && clock_mono_ms() < deadline) {
+        if (!scrape_once(&now, &text))
+            continue; /* it ends */
+        nap(2);
+        check_counters(&before, &now);
+        before = now;
+        ready = ready || value_of(&now, "rlhfd_ready") == 1;
+        if (value_of(&now, "rlhfd_steps_trained_total") >= 1) {
+            if (!trained)
+                check_promtool(&text);
+            trained = true;
+            assert_true(value_of(&now, "rlhfd_logp_diff_max_nats") == 0);
+            assert_true(isfinite(value_of(&now, "rlhfd_step_entropy_nats")));
+            assert_true(isfinite(value_of(&now, "rlhfd_step_kl_nats")));
+        }
+    }
+    if (ended != 0)
+        show_output();
+    assert_int_equal(ended, 0);
+    assert_true(trained && ready);
+    snprintf(line, sizeof line, "rlhf status %s", run_dir);
+    check_line(cli_main, line, 69, "the ledger's last step is 7, trained 20");
+    snprintf(line, sizeof line, "rlhf inspect %s", run_dir);
+    check_line(cli_main, line, 0, "steps         " STEPS " trained\n");
+    snprintf(line, sizeof line, "rlhf inspect %s/checkpoints/v00000008", run_dir);
+    check_line(cli_main, line, 0, "policy/model.safetensors\n");
+    buf_release(&text);
+}
+
+static int make_dir(void **state)
+{
+    (void)state;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    snprintf(dir, sizeof dir, "/tmp/rlhf-e2e-status-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(run_dir, sizeof run_dir, "%s/run", dir);
+    snprintf(control, sizeof control, "ipc://%s/control", dir);
+    snprintf(bulk, sizeof bulk, "ipc://%s/bulk", dir);
+    return 0;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    if (run_pid > 0 && kill(run_pid, SIGTERM) == 0)
+        waitpid(run_pid, NULL, 0);
+    if (actor_pid > 0 && kill(actor_pid, SIGTERM) == 0)
+        waitpid(actor_pid, NULL, 0);
+    return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_that_waits_for_an_actor_says_so),
+        cmocka_unit_test(its_numbers_add_up_at_every_scrape),
+    };
+    return cmocka_run_group_tests_name("e2e/status", tests, make_dir, remove_dir);
+}
