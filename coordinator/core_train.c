@@ -216,6 +216,11 @@ static void core_train_note_stats(struct core *core, const struct message *messa
         if (strcmp(stat->name, "logp_diff_max") == 0 &&
             !(stat->value <= core->counters.logp_diff_max))
             core->counters.logp_diff_max = stat->value;
+        if (strcmp(stat->name, "logp_diff_max") == 0 && !(stat->value <= 0))
+            core_event(core, LOG_LEVEL_ERROR, "LOGP-DIFFERS",
+                       "step %llu: log-probs of actor and learner are %g nats apart, which must "
+                       "be 0: their weights, files or machines are not the same",
+                       (unsigned long long)message->step, stat->value);
     }
 }
 

@@ -356,10 +356,11 @@ static inline void bench_score(struct bench *bench, struct bench_worker *reward,
     bench_send(bench, reward, result);
 }
 
-static inline void bench_train(struct bench *bench, struct bench_worker *learner, uint64_t step,
-                               unsigned char weights, uint64_t checkpoint)
+static inline void bench_train_apart(struct bench *bench, struct bench_worker *learner,
+                                     uint64_t step, unsigned char weights, uint64_t checkpoint,
+                                     double logp_diff)
 {
-    struct wire_stat stat = {.name = "logp_diff_max", .value = 0.0};
+    struct wire_stat stat = {.name = "logp_diff_max", .value = logp_diff};
     struct message result = {.type = MESSAGE_TRAIN_RESULT,
                              .step = step,
                              .version = step + 1,
@@ -369,6 +370,12 @@ static inline void bench_train(struct bench *bench, struct bench_worker *learner
                              .stats_n = 1};
     result.hash.bytes[0] = weights;
     bench_send(bench, learner, result);
+}
+
+static inline void bench_train(struct bench *bench, struct bench_worker *learner, uint64_t step,
+                               unsigned char weights, uint64_t checkpoint)
+{
+    bench_train_apart(bench, learner, step, weights, checkpoint, 0.0);
 }
 
 /* All three workers, at addresses 1, 2 and 3. */

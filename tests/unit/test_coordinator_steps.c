@@ -197,6 +197,19 @@ static void a_version_is_published_when_its_record_is_durable(void **state)
     check_near(stats->logp_diff_max, 0.0, 0.0);
 }
 
+static void log_probs_that_differ_are_an_event_that_stays(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 2.0);
+    bench_train_apart(bench, &crew.learner, 0, 101, 0, 0.25);
+    check_near(bench_stats(bench)->logp_diff_max, 0.25, 0.0);
+    assert_true(bench_said(bench, "LOGP-DIFFERS step 0: log-probs of actor and learner are "
+                                  "0.25 nats apart"));
+}
+
 static void with_a_lag_the_next_step_is_generated_meanwhile(void **state)
 {
     struct bench *bench = *state;
@@ -629,6 +642,7 @@ int main(void)
         steps_test(the_controller_moves_once_a_step_from_that_steps_kl),
         steps_test(past_the_kl_cap_nothing_is_trained),
         steps_test(a_version_is_published_when_its_record_is_durable),
+        steps_test(log_probs_that_differ_are_an_event_that_stays),
         steps_test(with_a_lag_the_next_step_is_generated_meanwhile),
         steps_test(a_run_ends_when_its_last_step_is_durable),
         steps_test(a_result_that_cannot_be_is_refused),
