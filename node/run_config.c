@@ -226,7 +226,7 @@ static const struct config_key run_keys[] = {
          "Silence after which a peer counts as gone."),
     U32_("timeouts.lease_ms", lease_ms, 100, 3600000, "60000", "ms",
          "After which work is given to another."),
-    U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "60000", "ms",
+    U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "300000", "ms",
          "A peer that is alive but makes no progress this long loses its work."),
 };
 // clang-format on
