@@ -76,6 +76,40 @@ static enum err_code run_check_same(const struct run *run, struct err *err)
     return ERR_OK;
 }
 
+/* Every process opens these again; looking first saves four of them from starting in vain, and
+ * a person from reading what each of them says. */
+static enum err_code run_check_file(const char *path, struct err *err)
+{
+    int fd;
+    const enum err_code rc = path[0] ? file_open_read(path, &fd, NULL, err) : ERR_OK;
+    if (rc == ERR_OK && path[0])
+        close(fd);
+    return rc;
+}
+
+static enum err_code run_check_model(const char *dir, struct err *err)
+{
+    char path[RUN_PATH_MAX];
+    if (dir[0] == '\0')
+        return ERR_OK;
+    const enum err_code rc = file_join(path, dir, "config.json", err);
+    return rc ? rc : run_check_file(path, err);
+}
+
+static enum err_code run_check_files(const struct run_config *config, struct err *err)
+{
+    enum err_code rc = run_check_file(config->prompts, err);
+    const char *const models[] = {config->policy, config->reference, config->critic_path};
+    for (size_t i = 0; i < sizeof models / sizeof models[0] && rc == ERR_OK; i++)
+        rc = run_check_model(models[i], err);
+    for (uint32_t i = 0; i < config->scorers && rc == ERR_OK; i++) {
+        rc = run_check_model(config->scorer[i].path, err);
+        if (rc == ERR_OK)
+            rc = run_check_file(config->scorer[i].words, err);
+    }
+    return rc;
+}
+
 /* The run's directory, its resolved config, its log, its sockets. */
 static enum err_code run_prepare(struct run *run, struct err *err)
 {
@@ -83,7 +117,8 @@ static enum err_code run_prepare(struct run *run, struct err *err)
     char log[RUN_PATH_MAX], http[RUN_PATH_MAX];
     struct buf text;
     buf_init(&text, 1024 * 1024);
-    if ((rc = run_locate(run, err)) || (rc = file_make_dir(run->config.dir, err)) ||
+    if ((rc = run_locate(run, err)) || (rc = run_check_files(&run->config, err)) ||
+        (rc = file_make_dir(run->config.dir, err)) ||
         (rc = file_join(run->config_path, run->config.dir, "config.yaml", err)) ||
         (rc = file_join(log, run->config.dir, "run.log", err)) ||
         (rc = file_join(http, run->config.dir, "http", err)) || (rc = run_check_same(run, err)))
