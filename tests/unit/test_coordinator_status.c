@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "coordinator/status.h"
 #include "tests/test.h"
@@ -181,6 +182,48 @@ static void metrics_tell_of_the_process(void **state)
     buf_release(&after);
 }
 
+/* Each family stands in backquotes in docs/OPERATIONS.md. */
+static void each_metric_is_documented(void **state)
+{
+    struct buf text, page;
+    size_t families = 0;
+    buf_init(&text, 1 << 20);
+    buf_init(&page, 1 << 20);
+    check_ok(file_read(TEST_SOURCE_DIR "/docs/OPERATIONS.md", &page, &err));
+    config.kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
+    static const char *const known[] = {"clip_fraction",
+                                        "value_clip_fraction",
+                                        "approx_kl",
+                                        "ratio",
+                                        "policy_loss",
+                                        "value_loss",
+                                        "kl_loss",
+                                        "grad_norm",
+                                        "lr",
+                                        "critic_grad_norm",
+                                        "updates",
+                                        "explained_variance",
+                                        "entropy",
+                                        "unheard of",
+                                        "logp_diff_max"};
+    struct wire_stat all[COUNT(known)] = {{.value = 1}};
+    for (size_t i = 0; i < COUNT(known); i++)
+        snprintf(all[i].name, sizeof all[i].name, "%s", known[i]);
+    stats.last.stats = all;
+    stats.last.stats_n = COUNT(known);
+    status_metrics(*state, &stats, &text);
+    for (const char *at = text.data; (at = strstr(at, "# TYPE ")); families++) {
+        char name[96];
+        at += strlen("# TYPE ");
+        snprintf(name, sizeof name, "`%.*s`", (int)strcspn(at, " "), at);
+        if (!strstr(page.data, name))
+            fail_msg("docs/OPERATIONS.md does not explain %s", name);
+    }
+    assert_true(families > 60);
+    buf_release(&text);
+    buf_release(&page);
+}
+
 static void health_is_lost_where_records_wait_and_none_gets_to_the_disk(void **state)
 {
     struct buf text;
@@ -250,6 +293,7 @@ int main(void)
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
         status_test(metrics_tell_of_the_process),
+        status_test(each_metric_is_documented),
         status_test(health_is_lost_where_records_wait_and_none_gets_to_the_disk),
         status_test(ready_says_which_check_fails),
         status_test(ready_needs_a_live_worker_of_each_role),
