@@ -114,6 +114,9 @@ static void core_replay_old_step(struct core *core, struct core_batch *batch,
         .last = step->controller[1],
         .steps = step->controller[2],
     };
+    batch->shaping_after = core->shaping_state;
+    if (shaping_is_running(&core->shaping) && !core_bug(core, 14))
+        shaping_state_read(&batch->shaping_after, &step->controller[RECORD_CONTROLLER_KL]);
     batch->shaped = true;
 }
 
@@ -121,7 +124,8 @@ static bool core_replay_same_sums(const struct record_step *a, const struct reco
 {
     return a->trained == b->trained && memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
            a->kl_coef_before == b->kl_coef_before && a->kl_coef_after == b->kl_coef_after &&
-           a->reward_shaped_mean == b->reward_shaped_mean;
+           a->reward_shaped_mean == b->reward_shaped_mean &&
+           memcmp(a->controller, b->controller, a->controller_n * sizeof a->controller[0]) == 0;
 }
 
 static enum err_code core_replay_step(struct core *core, const struct record *record,
@@ -133,7 +137,8 @@ static enum err_code core_replay_step(struct core *core, const struct record *re
     for (uint32_t reason = 0; reason < RECORD_REASONS; reason++)
         slots += step->dropped[reason];
     if (step->step != core->trained || step->version != step->step + 1 || !batch ||
-        slots != core->B || step->controller_n != 3 || step->stats_n > WIRE_STATS_MAX)
+        slots != core->B || step->controller_n != core_shape_controllers(core) ||
+        step->stats_n > WIRE_STATS_MAX)
         return err_set(err, ERR_STATE,
                        "the ledger's record %llu (step %llu) cannot follow step %llu",
                        (unsigned long long)record->seq, (unsigned long long)step->step,

@@ -21,9 +21,10 @@ static enum kl_estimator core_shape_estimator(enum run_kl_estimator estimator)
 static enum shaping_kind core_shape_kind(enum run_shaper shaper)
 {
     switch (shaper) {
-    case RUN_SHAPER_NONE: return SHAPING_NONE;
-    case RUN_SHAPER_CENTERED: return SHAPING_CENTERED;
-    case RUN_SHAPER_PAR: return SHAPING_PAR;
+#define X(name, word) \
+    case RUN_SHAPER_##name: return SHAPING_##name;
+        RUN_SHAPER_MAP(X)
+#undef X
     }
     assert(0 && "reward.shaper: no such value");
     return SHAPING_NONE;
@@ -47,6 +48,8 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         .kind = core_shape_kind(config->shaper),
         .references = config->references,
         .slope = config->sigmoid_k,
+        .ceiling = config->ceiling,
+        .shift = config->sgfc_shift,
     };
     core->reward = (struct reward_params){
         .length_free_tokens = config->length_free_tokens,
@@ -170,7 +173,8 @@ bool core_shape_ready(struct core *core, struct core_batch *batch)
     return ready;
 }
 
-static enum err_code core_shape_item(struct core *core, struct core_item *item, struct err *err)
+static enum err_code core_shape_item(struct core *core, struct core_item *item,
+                                     struct shaping_state *seen, struct err *err)
 {
     double reward;
     enum err_code rc =
@@ -186,6 +190,7 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item, 
                        err);
     if (rc != ERR_OK)
         return rc;
+    shaping_add(seen, reward);
     bool bootstrap; /* the learner decides the same from the item's finish */
     item->shaped =
         reward_truncate(&core->reward, shaped, item->finish == WIRE_FINISH_LENGTH, &bootstrap);
@@ -255,11 +260,31 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
         return rc;
     result->kl_coef_before = batch->kl_before.coef;
     result->kl_coef_after = batch->kl_after.coef;
-    result->controller_n = 3;
+    result->controller_n = core_shape_controllers(core);
     result->controller[0] = batch->kl_after.coef;
     result->controller[1] = batch->kl_after.last;
     result->controller[2] = batch->kl_after.steps;
     return ERR_OK;
+}
+
+uint32_t core_shape_controllers(const struct core *core)
+{
+    return RECORD_CONTROLLER_KL + (shaping_is_running(&core->shaping) ? SHAPING_STATE_N : 0);
+}
+
+/* The shaper's statistics once this step is committed: those that shaped it, and the rewards
+ * `seen` in it. */
+static enum err_code core_shape_running(struct core *core, struct core_batch *batch,
+                                        const struct shaping_state *seen, struct err *err)
+{
+    static_assert(RECORD_CONTROLLER_KL + SHAPING_STATE_N <= RECORD_CONTROLLER_MAX,
+                  "a STEP record holds both states");
+    batch->shaping_after = core->shaping_state;
+    const enum err_code rc = shaping_update(&core->shaping, &batch->shaping_after, seen, err);
+    if (rc == ERR_OK && shaping_is_running(&core->shaping))
+        shaping_state_write(&batch->shaping_after,
+                            &batch->result.controller[RECORD_CONTROLLER_KL]);
+    return rc;
 }
 
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
@@ -275,17 +300,20 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
         .behaviour_version = plan_policy_version(batch->step, core->config->lag),
         .trained = n,
     };
+    struct shaping_state seen = {0};
     for (uint32_t i = 0; i < core->B; i++) {
         struct core_item *item = &batch->items[i];
         if (item->state == CORE_ITEM_DROPPED)
             continue;
         struct err why;
-        const enum err_code rc = core_shape_item(core, item, &why);
+        const enum err_code rc = core_shape_item(core, item, &seen, &why);
         if (rc != ERR_OK)
             return err_set(err, rc, "step %llu, slot %u: %s", (unsigned long long)batch->step,
                            (unsigned)i, why.text);
     }
-    const enum err_code rc = core_shape_kl(core, batch, err);
+    enum err_code rc = core_shape_kl(core, batch, err);
+    if (rc == ERR_OK)
+        rc = core_shape_running(core, batch, &seen, err);
     if (rc != ERR_OK)
         return rc;
     core_shape_statistics(core, batch);

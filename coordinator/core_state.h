@@ -85,6 +85,7 @@ struct core_batch {
     struct record_step result; /* filled by shaping; the rest by the commit */
     struct kl_state kl_before; /* that shapes it */
     struct kl_state kl_after;
+    struct shaping_state shaping_after;
     uint64_t opened_ms;
 };
 
@@ -315,7 +316,9 @@ enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t t
 /* All slots scored or dropped, all references there, everything durable?  Drops slots whose
  * prompt or group cannot be used, and is then false for another while. */
 bool core_shape_ready(struct core *core, struct core_batch *batch);
-/* SCORED -> SHAPED for the whole step; fills batch->result and kl_after. */
+/* Doubles of the controllers' state in a STEP record of this run. */
+uint32_t core_shape_controllers(const struct core *core);
+/* SCORED -> SHAPED for the whole step; fills batch->result, kl_after and shaping_after. */
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err);
 /* The token rewards of a shaped slot [tokens]. */
 enum err_code core_shape_tokens(struct core *core, const struct core_batch *batch,

@@ -252,6 +252,11 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
     if (core->kl_state.steps != (double)core->trained)
         return err_set(err, ERR_STATE, "%llu steps trained, the KL controller did %g",
                        (unsigned long long)core->trained, core->kl_state.steps);
+    if (shaping_is_running(&core->shaping) &&
+        core->shaping_state.count != (double)core->slots[CORE_ITEM_TRAINED])
+        return err_set(err, ERR_STATE, "%llu slots trained, the shaper counted %g",
+                       (unsigned long long)core->slots[CORE_ITEM_TRAINED],
+                       core->shaping_state.count);
     return ERR_OK;
 }
 

@@ -253,6 +253,7 @@ void core_train_commit(struct core *core, struct core_batch *batch)
     }
     if (!core_bug(core, 11) || !core->replaying)
         core->kl_state = batch->kl_after;
+    core->shaping_state = batch->shaping_after;
     core->commit_seq = 0;
     core->train_fails = 0;
     core->trained++;

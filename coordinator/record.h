@@ -57,7 +57,10 @@ enum record_reason {
 };
 const char *record_reason_name(enum record_reason reason);
 
-#define RECORD_CONTROLLER_MAX 8 /* doubles of a KL controller's state */
+/* The controllers' state after a step: the KL controller's coef, last, steps; then, where the
+ * shaper carries statistics, its count, mean, m2, min, max.  How many there are says which. */
+#define RECORD_CONTROLLER_KL  3
+#define RECORD_CONTROLLER_MAX 8
 
 /* A finished step: what trained, what came out, where the controllers went. */
 struct record_step {
@@ -79,7 +82,7 @@ struct record_step {
     double kl_coef_before; /* beta that shaped this step */
     double kl_coef_after;  /* beta of the next */
     uint32_t controller_n;
-    double controller[RECORD_CONTROLLER_MAX]; /* state after; control/kl.h says what */
+    double controller[RECORD_CONTROLLER_MAX]; /* as above */
 
     uint64_t duration_ms;          /* since the step before was committed, or the start */
     const struct wire_stat *stats; /* the learner's: loss, clip fraction, ... */

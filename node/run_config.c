@@ -16,7 +16,11 @@ static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "s
 static const char *const run_kl_estimators[] = {"k1", "k2", "k3", NULL};
 static const char *const run_kl_places[] = {"reward", "loss", NULL};
 static const char *const run_kl_controllers[] = {"fixed", "adaptive", NULL};
-static const char *const run_shapers[] = {"none", "centered", "par", NULL};
+static const char *const run_shapers[] = {
+#define X(name, word) word,
+    RUN_SHAPER_MAP(X)
+#undef X
+        NULL};
 static const char *const run_truncations[] = {"none", "penalty", "bootstrap", NULL};
 static const char *const run_schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const run_critics[] = {"policy", "reward", "path", NULL};
@@ -126,11 +130,21 @@ static const struct config_key run_keys[] = {
          "Samples a request (http)."),
 
     WORD_("reward.shaper", shaper, run_shapers, "par",
-         "none: the raw reward; centered: less the mean of the references; par: "
-         "Preference As Reward."),
+         "What becomes of the raw reward r. none: r; ceiling: min(r, reward.ceiling); "
+         "sigmoid, tanh, polynomial (a fit of the sigmoid): of r; centered: r less the "
+         "mean of the references; par: Preference As Reward, the mean sigmoid of r less "
+         "each; sgfc: the same, moved right by reward.sgfc_shift; tanh_centered, arctan, "
+         "polynomial_centered: likewise; lsc: log sigmoid of r less the references' "
+         "quantile of 85 %; meanstd, clip, minmax: r normalised by, or clipped to, the "
+         "mean, standard deviation, least and greatest of all rewards trained before."),
     U32_("reward.references", references, 1, 64, "4", "responses",
-         "Reference responses a prompt, for par and centered."),
-    F64_("reward.sigmoid_k", sigmoid_k, 1e-6, 1e6, "1", "", "Slope of PAR's sigmoid."),
+         "Reference responses a prompt, for the shapers that take references; lsc needs 2."),
+    F64_("reward.sigmoid_k", sigmoid_k, 1e-6, 1e6, "1", "",
+         "Slope of the sigmoid of par, sigmoid and sgfc."),
+    F64_("reward.ceiling", ceiling, -1e6, 1e6, "5", "reward",
+         "For reward.shaper: ceiling."),
+    F64_("reward.sgfc_shift", sgfc_shift, -1e6, 1e6, "3", "reward",
+         "How far above a reference sgfc's sigmoid has its middle."),
     F64_("reward.length_penalty", length_penalty, 0, 1e6, "0", "reward per token",
          "Taken off for each token past reward.length_free_tokens."),
     U32_("reward.length_free_tokens", length_free_tokens, 0, 65536, "300", "tokens",
@@ -323,6 +337,11 @@ static enum err_code run_config_check(const struct run_config *c, const char *pa
         return err_set(err, ERR_USAGE,
                        "%s: reward.truncation bootstrap needs a critic: "
                        "ppo.estimator gae",
+                       path);
+    if (c->shaper == RUN_SHAPER_LSC && c->references < 2)
+        return err_set(err, ERR_USAGE,
+                       "%s: reward.shaper lsc measures how far references lie apart: "
+                       "reward.references must be at least 2",
                        path);
     if (c->kl_place == RUN_KL_PLACE_LOSS && c->kl_estimator == RUN_KL_K1)
         return err_set(err, ERR_USAGE,

@@ -36,7 +36,17 @@ enum run_aggregation { /* ppo.aggregation */
 enum run_kl_estimator { RUN_KL_K1, RUN_KL_K2, RUN_KL_K3 };
 enum run_kl_place { RUN_KL_PLACE_REWARD, RUN_KL_PLACE_LOSS };
 enum run_kl_controller { RUN_KL_CONTROLLER_FIXED, RUN_KL_CONTROLLER_ADAPTIVE };
-enum run_shaper { RUN_SHAPER_NONE, RUN_SHAPER_CENTERED, RUN_SHAPER_PAR };
+#define RUN_SHAPER_MAP(X) /* reward.shaper: the words of control/shaping.h */             \
+    X(NONE, "none") X(CENTERED, "centered") X(PAR, "par")                                 \
+    X(CEILING, "ceiling") X(CLIP, "clip") X(MEANSTD, "meanstd") X(MINMAX, "minmax")       \
+    X(LSC, "lsc") X(SIGMOID, "sigmoid") X(TANH, "tanh")                                   \
+    X(TANH_CENTERED, "tanh_centered") X(ARCTAN, "arctan") X(POLYNOMIAL, "polynomial")     \
+    X(POLYNOMIAL_CENTERED, "polynomial_centered") X(SGFC, "sgfc")
+enum run_shaper {
+#define X(name, word) RUN_SHAPER_##name,
+    RUN_SHAPER_MAP(X)
+#undef X
+};
 enum run_truncation { RUN_TRUNCATION_NONE, RUN_TRUNCATION_PENALTY, RUN_TRUNCATION_BOOTSTRAP };
 enum run_schedule { RUN_SCHEDULE_CONSTANT, RUN_SCHEDULE_LINEAR, RUN_SCHEDULE_COSINE };
 enum run_critic { RUN_CRITIC_POLICY, RUN_CRITIC_REWARD, RUN_CRITIC_PATH };
@@ -101,8 +111,10 @@ struct run_config {
     struct run_scorer scorer[RUN_SCORERS_MAX];
     uint32_t scorers;
     enum run_shaper shaper;       /* reward.shaper */
-    uint32_t references;          /* reward.references: M of PAR and centered */
-    double sigmoid_k;             /* reward.sigmoid_k */
+    uint32_t references;          /* reward.references: M of the shapers that take any */
+    double sigmoid_k;             /* reward.sigmoid_k: par, sigmoid, sgfc */
+    double ceiling;               /* reward.ceiling */
+    double sgfc_shift;            /* reward.sgfc_shift */
     double length_penalty;        /* reward.length_penalty: per token past length_free_tokens */
     uint32_t length_free_tokens;
     enum run_truncation truncation; /* reward.truncation */

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 13
+#define SIM_BUGS 14
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -29,6 +29,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the KL controller is not restored from the ledger",
     "shaping does not wait for the references",
     "references of dropped slots are not waited for",
+    "the shaper's statistics are not restored from the ledger",
 };
 
 struct sim_totals {

@@ -66,12 +66,17 @@ void sim_content_train(struct hash *out, const struct hash *from, const struct m
 void sim_content_config(struct run_config *config, uint32_t number)
 {
     static const uint32_t lags[] = {0, 1, 2, 4, 8, 1};
+    static const enum run_shaper shapers[] = {
+        RUN_SHAPER_NONE, RUN_SHAPER_CENTERED, RUN_SHAPER_PAR,  RUN_SHAPER_MEANSTD,
+        RUN_SHAPER_LSC,  RUN_SHAPER_MINMAX,   RUN_SHAPER_SGFC, RUN_SHAPER_CLIP};
     memset(config, 0, sizeof *config);
     config->seed = 1000 + number;
     config->steps = 6 + number % 5;
     config->lag = lags[number % 6];
-    config->shaper = (enum run_shaper)(number / 6 % 3);
+    config->shaper = shapers[number / 6 % 8];
     config->references = 1 + number % SIM_M_MAX;
+    if (config->shaper == RUN_SHAPER_LSC && config->references == 1)
+        config->references = 2;
     config->samples_per_prompt = number % 4 < 2 ? 2 : 1;
     config->batch = number % 7 == 0 ? 4 : 6;
     config->estimator = number % 8 == 1 ? RUN_ESTIMATOR_GRPO : RUN_ESTIMATOR_GAE;
@@ -79,6 +84,7 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->max_new_tokens = SIM_TOKENS;
     config->prompt_tokens_max = 8;
     config->sigmoid_k = 1.0;
+    config->sgfc_shift = 0.5;
     config->length_penalty = 0.01;
     config->length_free_tokens = 3;
     config->truncation = (enum run_truncation)(number % 3);
