@@ -286,6 +286,15 @@ static enum err_code train_update(struct train *t, uint32_t first, uint32_t end,
     return ERR_OK;
 }
 
+/* Each update's weights add up to 1: of an epoch's losses tell the mean, not the sum. */
+static void train_mean_losses(struct ppo_stats *epoch, uint32_t updates)
+{
+    epoch->policy_loss /= updates;
+    epoch->kl_loss /= updates;
+    epoch->entropy_bonus /= updates;
+    epoch->value_loss /= updates;
+}
+
 /* All epochs; statistics are the last epoch's. */
 static enum err_code train_epochs(struct train *t, struct err *err)
 {
@@ -304,6 +313,7 @@ static enum err_code train_epochs(struct train *t, struct err *err)
             if (rc)
                 return rc;
         }
+        train_mean_losses(&stats, parts);
         t->stats = stats;
         if (ppo_stop(ppo_summarize(&stats).approx_kl, c->early_stop_kl))
             break;
@@ -386,6 +396,9 @@ static enum err_code train_open(struct train *t, struct err *err)
     enum err_code rc = experience_open(&t->x, t->lease, &l->step, err);
     if (rc)
         return rc;
+    if (t->x.rows > l->config->batch)
+        return err_set(err, ERR_VALUE, "train lease of step %llu has %u rows, more than %u",
+                       (unsigned long long)t->lease->step, t->x.rows, l->config->batch);
     for (uint32_t row = 0; row < t->x.rows; row++)
         if (experience_row_tokens(&t->x, row) > l->tokens_max)
             return err_set(err, ERR_VALUE, "slot %u of step %llu has %u tokens, more than %zu",
