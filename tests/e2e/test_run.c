@@ -399,6 +399,21 @@ static void run_survives_a_killed_coordinator(void **state)
     run_survives_kill("rlhf-coordinator");
 }
 
+static void run_keeps_the_shapers_statistics_through_a_kill(void **state)
+{
+    (void)state;
+    const char *const meanstd[] = {"reward.shaper=meanstd", NULL};
+    char undisturbed[HASH_HEX_BYTES], killed[HASH_HEX_BYTES];
+    struct run run = run_start("meanstd", meanstd);
+    finish(&run, undisturbed);
+    run = run_start("meanstd-killed", meanstd);
+    run_wait_for_steps(&run, 4);
+    run_kill(&run, "rlhf-coordinator");
+    finish(&run, killed);
+    assert_string_equal(killed, undisturbed);
+    assert_string_not_equal(killed, plain_sha);
+}
+
 static void run_that_was_interrupted_goes_on(void **state)
 {
     (void)state;
@@ -474,6 +489,7 @@ int main(void)
         cmocka_unit_test(run_survives_a_killed_reward_process),
         cmocka_unit_test(run_survives_a_killed_learner),
         cmocka_unit_test(run_survives_a_killed_coordinator),
+        cmocka_unit_test(run_keeps_the_shapers_statistics_through_a_kill),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),
         cmocka_unit_test(run_refuses_a_broken_model_with_one_sentence),
