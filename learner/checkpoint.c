@@ -265,7 +265,10 @@ static enum err_code checkpoint_prune(const struct learner *l, const char *root,
     static uint64_t versions[CHECKPOINT_LIST_MAX];
     const size_t n = checkpoint_list(root, versions);
     enum err_code rc = ERR_OK;
-    for (size_t i = l->config->checkpoint_keep; i < n && rc == ERR_OK; i++) {
+    size_t newest = 0; /* later ones were passed over at the start: they do not count as kept */
+    while (newest < n && versions[newest] > l->version)
+        newest++;
+    for (size_t i = newest + l->config->checkpoint_keep; i < n && rc == ERR_OK; i++) {
         char path[FILE_PATH_MAX];
         rc = checkpoint_path(root, versions[i], path, err);
         if (rc == ERR_OK)

@@ -1,0 +1,319 @@
+/*
+ * test_learner_checkpoint.c -- leases in, results out, and what a crash leaves behind.
+ *
+ * Oracle: a learner that was never interrupted.  One that comes back from a checkpoint must
+ * send the same hashes for the same steps; a file damaged by the test must not be believed.
+ */
+#include <unistd.h>
+
+#include "learner/checkpoint.h"
+#include "node/weights.h"
+#include "tests/unit/learner_bench.h"
+
+static struct bench bench;
+
+static int setup(void **state)
+{
+    (void)state;
+    bench_open(&bench);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    bench_close(&bench);
+    return 0;
+}
+
+static const char *run_path(const char *name)
+{
+    static char path[FILE_PATH_MAX];
+    snprintf(path, sizeof path, "%s/run/%s", bench.dir, name);
+    return path;
+}
+
+/* Steps first .. end-1, one lease each; a checkpoint where the version is even. */
+static void run(struct learner *learner, uint64_t first, uint64_t end)
+{
+    struct message leases[BENCH_SENT] = {0};
+    for (uint64_t s = first; s < end; s++) {
+        leases[s - first] = bench_step(&bench, s);
+        leases[s - first].checkpoint = (s + 1) % 2 == 0;
+    }
+    check_ok(bench_compute(learner, leases, (size_t)(end - first), &err));
+    assert_int_equal(bench_sent_n, end - first);
+    for (uint64_t s = first; s < end; s++) {
+        const struct bench_sent *sent = &bench_sent[s - first];
+        if (sent->type != MESSAGE_TRAIN_RESULT)
+            fail_msg("step %llu: %s", (unsigned long long)s, sent->text);
+        assert_int_equal(sent->step, s);
+        assert_int_equal(sent->version, s + 1);
+    }
+    assert_int_equal(bench_version, end);
+}
+
+/* Change a byte in the middle of a file of a checkpoint. */
+static void damage(const char *name)
+{
+    FILE *file = fopen(run_path(name), "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 4000, SEEK_SET), 0);
+    const int byte = fgetc(file);
+    assert_int_equal(fseek(file, 4000, SEEK_SET), 0);
+    assert_int_not_equal(fputc(byte ^ 1, file), EOF);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void a_learner_that_comes_back_continues_bit_for_bit(void **state)
+{
+    (void)state;
+    struct bench_sent whole[5];
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 5);
+    memcpy(whole, bench_sent, sizeof whole);
+    learner_free(learner);
+    assert_int_equal(whole[4].checkpoint, 4);
+
+    learner = BENCH_LEARNER(&bench, NULL); /* from version 4 */
+    assert_int_equal(learner->version, 4);
+    assert_memory_equal(&learner->weights_hash, &whole[3].hash, sizeof(struct hash));
+    run(learner, 4, 5);
+    assert_memory_equal(&bench_sent[0].hash, &whole[4].hash, sizeof(struct hash));
+    assert_int_equal(bench_sent[0].stats_n, whole[4].stats_n);
+    for (uint32_t i = 0; i < whole[4].stats_n; i++)
+        assert_true(bench_sent[0].stats[i].value == whole[4].stats[i].value);
+    learner_free(learner);
+}
+
+static void the_versions_actors_may_ask_for_come_back_too(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, "pipeline.lag=2");
+    const size_t bytes = model_bytes(learner->policy.model);
+    float *w[5], *got = malloc(bytes);
+    assert_non_null(got);
+    for (uint64_t v = 1; v <= 4; v++) {
+        run(learner, v - 1, v);
+        w[v] = malloc(bytes);
+        assert_non_null(w[v]);
+        memcpy(w[v], learner->policy.model->w, bytes);
+    }
+    learner_free(learner);
+
+    learner = BENCH_LEARNER(&bench, "pipeline.lag=2");
+    assert_int_equal(learner->version, 4);
+    for (uint64_t v = 4; v >= 2; v--) {
+        assert_int_equal(learner->history[4 - v].version, v);
+        assert_memory_equal(learner->history[4 - v].w, w[v], bytes);
+        check_ok(weights_pull(bench.context, weights_server_endpoint(learner->server), v, got,
+                              bytes, NULL, 20000, NULL, NULL, &err));
+        assert_memory_equal(got, w[v], bytes);
+    }
+    learner_free(learner);
+    for (uint64_t v = 1; v <= 4; v++)
+        free(w[v]);
+    free(got);
+}
+
+static void a_damaged_checkpoint_is_passed_over(void **state)
+{
+    (void)state;
+    static const char *const files[] = {
+        "checkpoints/v00000004/critic.moments.f32",
+        "checkpoints/v00000004/policy/model.safetensors",
+        "checkpoints/v00000004/weights-v00000003.f32",
+    };
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 4);
+    const struct hash want = learner->weights_hash;
+    learner_free(learner);
+    for (size_t i = 0; i < COUNT(files); i++) {
+        damage(files[i]);
+        learner = BENCH_LEARNER(&bench, NULL);
+        assert_int_equal(learner->version, 2);
+        assert_int_equal(learner->checkpoint, 2);
+        run(learner, 2, 4); /* writes v4 again */
+        assert_memory_equal(&learner->weights_hash, &want, sizeof want);
+        learner_free(learner);
+    }
+    learner = BENCH_LEARNER(&bench, NULL);
+    assert_int_equal(learner->version, 4);
+    learner_free(learner);
+
+    assert_int_equal(unlink(run_path("checkpoints/v00000004/MANIFEST.json")), 0);
+    learner = BENCH_LEARNER(&bench, NULL);
+    assert_int_equal(learner->version, 2);
+    learner_free(learner);
+
+    damage("checkpoints/v00000002/policy.moments.f32");
+    check_fails(bench_try(&bench, (const char *const[4]){NULL}, &learner, &err), ERR_FORMAT,
+                "none of the 2 checkpoints");
+}
+
+static void a_checkpoint_just_written_is_not_the_one_removed(void **state)
+{
+    (void)state;
+    /* v4 is damaged and a version below it is written: keeping one means keeping that. */
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 4);
+    learner_free(learner);
+    damage("checkpoints/v00000004/policy.moments.f32");
+    learner = BENCH_LEARNER(&bench, "checkpoint.keep=2");
+    learner->version = 3; /* as if the coordinator had asked for one here */
+    bench.config.checkpoint_keep = 1;
+    check_ok(checkpoint_write(learner, &err));
+    assert_true(file_exists(run_path("checkpoints/v00000003/MANIFEST.json")));
+    learner_free(learner);
+}
+
+static void old_checkpoints_go_and_remains_too(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 8);
+    learner_free(learner);
+    assert_false(file_exists(run_path("checkpoints/v00000002")));
+    assert_false(file_exists(run_path("checkpoints/v00000004")));
+    assert_true(file_exists(run_path("checkpoints/v00000006/MANIFEST.json")));
+    assert_true(file_exists(run_path("checkpoints/v00000008/MANIFEST.json")));
+    assert_false(file_exists(run_path("checkpoints/.tmp")));
+
+    check_ok(file_make_dir(run_path("checkpoints/.tmp"), &err));
+    check_ok(file_write(run_path("checkpoints/.tmp/half"), "x", 1, &err));
+    learner = BENCH_LEARNER(&bench, NULL);
+    assert_int_equal(learner->version, 8);
+    assert_false(file_exists(run_path("checkpoints/.tmp")));
+    learner_free(learner);
+}
+
+static void another_runs_checkpoint_is_refused(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 2);
+    learner_free(learner);
+    check_fails(bench_try(&bench, (const char *const[4]){"ppo.lambda=0.8"}, &learner, &err),
+                ERR_USAGE, "another config");
+    learner = BENCH_LEARNER(&bench, "workers.learner_threads=2"); /* decides no bit */
+    assert_int_equal(learner->version, 2);
+    learner_free(learner);
+}
+
+static void the_last_step_leaves_a_model_to_use(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    struct message lease = bench_step(&bench, 0);
+    lease.last = true;
+    check_ok(bench_compute(learner, &lease, 1, &err));
+    assert_int_equal(bench_sent[0].checkpoint, 1);
+    struct err why = {0};
+    struct model *final = model_load(run_path("final"), &why);
+    if (!final)
+        fail_msg("%s", why.text);
+    assert_memory_equal(final->w, learner->policy.model->w, model_bytes(final));
+    model_free(final);
+    learner_free(learner);
+}
+
+/* --- leases ------------------------------------------------------------------------------ */
+
+static void the_last_steps_result_is_told_again_from_memory(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    struct message leases[4] = {bench_step(&bench, 0), bench_step(&bench, 1),
+                                bench_step(&bench, 1), bench_step(&bench, 0)};
+    check_ok(bench_compute(learner, leases, 4, &err));
+    assert_int_equal(bench_sent_n, 4);
+    assert_int_equal(bench_sent[2].type, MESSAGE_TRAIN_RESULT);
+    assert_int_equal(bench_sent[2].step, 1);
+    assert_int_equal(bench_sent[2].version, 2);
+    assert_memory_equal(&bench_sent[2].hash, &bench_sent[1].hash, sizeof(struct hash));
+    assert_int_equal(bench_sent[2].stats_n, bench_sent[1].stats_n);
+    assert_memory_equal(bench_sent[2].stats, bench_sent[1].stats,
+                        bench_sent[1].stats_n * sizeof(struct wire_stat));
+    assert_int_equal(bench_sent[3].type, MESSAGE_LEASE_FAILED);
+    assert_non_null(strstr(bench_sent[3].text, "step 0 cannot follow version 2"));
+    learner_free(learner);
+}
+
+static void a_step_ahead_is_given_back(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    const struct message lease = bench_step(&bench, 1);
+    check_ok(bench_compute(learner, &lease, 1, &err));
+    assert_int_equal(bench_sent[0].type, MESSAGE_LEASE_FAILED);
+    assert_int_equal(learner->version, 0);
+    learner_free(learner);
+}
+
+static void a_gradient_that_is_not_finite_moves_nothing(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, "ppo.whiten=false", "ppo.minibatches=1",
+                                            "ppo.aggregation=sequence_sum");
+    /* Finite itself, as is every loss; what the network makes of it is not. */
+    const struct hash before = learner->weights_hash;
+    const size_t bytes = model_bytes(learner->policy.model);
+    float *w = malloc(bytes);
+    assert_non_null(w);
+    memcpy(w, learner->policy.model->w, bytes);
+    float *kept = golden_floats(bench.golden, "reward");
+    for (uint32_t i = 0, last = 0; i < BENCH_ROWS; i++) {
+        last += bench.items[i].response_tokens;
+        bench.reward[last - 1] = 3e38f;
+    }
+    struct message lease = bench_step(&bench, 0);
+    lease.checkpoint = true;
+    check_ok(bench_compute(learner, &lease, 1, &err));
+    assert_int_equal(bench_sent_n, 1);
+    assert_int_equal(bench_sent[0].type, MESSAGE_LEASE_FAILED);
+    assert_non_null(strstr(bench_sent[0].text, "finite"));
+    assert_int_equal(learner->version, 0);
+    assert_memory_equal(&learner->weights_hash, &before, sizeof before);
+    assert_memory_equal(learner->policy.model->w, w, bytes);
+    assert_int_equal(learner->policy.adamw.steps, 0);
+    assert_false(file_exists(run_path("checkpoints")));
+
+    memcpy(bench.reward, kept, bench.tokens * sizeof *kept); /* it can go on */
+    free(kept);
+    run(learner, 0, 1);
+    learner_free(learner);
+    free(w);
+}
+
+static void after_half_a_step_the_process_ends(void **state)
+{
+    (void)state;
+    /* Whitened, the policy's part is tame; the critic's gradient overflows after it. */
+    struct learner *learner = BENCH_LEARNER(&bench, "ppo.value_coef=20", "ppo.value_clip=0");
+    bench.reward[4] = 1e38f;
+    const struct message lease = bench_step(&bench, 0);
+    check_fails(bench_compute(learner, &lease, 1, &err), ERR_VALUE,
+                "the gradient of the critic is not finite");
+    assert_int_equal(bench_sent[0].type, MESSAGE_LEASE_FAILED);
+    assert_int_equal(learner->version, 0);
+    learner_free(learner);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_learner_that_comes_back_continues_bit_for_bit),
+        TEST(the_versions_actors_may_ask_for_come_back_too),
+        TEST(a_damaged_checkpoint_is_passed_over),
+        TEST(a_checkpoint_just_written_is_not_the_one_removed),
+        TEST(old_checkpoints_go_and_remains_too),
+        TEST(another_runs_checkpoint_is_refused),
+        TEST(the_last_step_leaves_a_model_to_use),
+        TEST(the_last_steps_result_is_told_again_from_memory),
+        TEST(a_step_ahead_is_given_back),
+        TEST(a_gradient_that_is_not_finite_moves_nothing),
+        TEST(after_half_a_step_the_process_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
