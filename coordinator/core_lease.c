@@ -186,12 +186,15 @@ struct core_lease_pick {
     bool generate;
     uint32_t n, quota;
     uint64_t version; /* of the first; a generate lease has one version */
+    uint64_t newest;  /* version the learner holds: one that comes back may be behind */
 };
 
 static bool core_lease_pick_item(struct core *core, struct core_item *item, void *ctx)
 {
     struct core_lease_pick *pick = ctx;
     if (pick->generate) {
+        if (item->version > pick->newest)
+            return true; /* asked for now it would fail, and in the end be dropped */
         if (pick->n == 0)
             pick->version = item->version;
         else if (item->version != pick->version)
@@ -280,7 +283,8 @@ static bool core_lease_give(struct core *core, struct core_peer *peer,
 }
 
 /* One lease to each worker of the role that has room, again until nothing is left. */
-static void core_lease_dispatch_kind(struct core *core, bool generate, const char *endpoint)
+static void core_lease_dispatch_kind(struct core *core, bool generate,
+                                     const struct core_peer *learner)
 {
     const enum wire_role role = generate ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
     const enum core_item_state state = generate ? CORE_ITEM_WAITING : CORE_ITEM_GENERATED;
@@ -296,9 +300,11 @@ static void core_lease_dispatch_kind(struct core *core, bool generate, const cha
             struct core_lease_pick pick = {
                 .generate = generate,
                 .quota = core_lease_quota(core, peer, waiting),
+                .newest = learner ? learner->version : 0,
             };
             core_lease_each(core, state, core_lease_pick_item, &pick);
-            if (pick.n == 0 || !core_lease_give(core, peer, &pick, endpoint))
+            if (pick.n == 0 ||
+                !core_lease_give(core, peer, &pick, learner ? learner->endpoint : ""))
                 return;
             more = true;
         }
@@ -309,6 +315,6 @@ void core_lease_dispatch(struct core *core)
 {
     const struct core_peer *learner = core_peer_learner(core);
     if (learner) /* its endpoint is where actors find the weights */
-        core_lease_dispatch_kind(core, true, learner->endpoint);
-    core_lease_dispatch_kind(core, false, "");
+        core_lease_dispatch_kind(core, true, learner);
+    core_lease_dispatch_kind(core, false, NULL);
 }

@@ -321,6 +321,30 @@ static void a_learner_that_comes_back_is_sent_the_same_steps_again(void **state)
     assert_int_equal(bench->records[records].record.version, 2);
 }
 
+/* Rollouts of a version that a learner come back has yet to train again are not asked for: the
+ * actors could not have its weights, and after some failures the slots would be dropped. */
+static void what_a_learner_that_is_behind_does_not_hold_is_not_generated(void **state)
+{
+    struct bench_crew crew;
+    struct bench *bench = two_trained(state, &crew, 0);
+    struct message hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
+    hello.nonce[0] = 9;
+    bench_join(bench, &crew.learner, 31, hello); /* at version 0 */
+    hello = bench_hello(WIRE_ROLE_ACTOR, "actor-0");
+    hello.nonce[0] = 9;
+    hello.capacity = 64;
+    size_t since = bench->sent_n;
+    bench_join(bench, &crew.actor, 32, hello); /* what the old one held is free again */
+    for (uint64_t held = 0; held < 2; held++) {
+        for (size_t i = since; i < bench->sent_n; i++)
+            if (bench->sent[i].message.type == MESSAGE_GENERATE_LEASE)
+                assert_in_range(bench->sent[i].message.version, 0, held);
+        bench_train(bench, &crew.learner, held, (unsigned char)(101 + held), 0);
+    }
+    const struct message *lease = bench_expect(bench, 32, MESSAGE_GENERATE_LEASE, since);
+    assert_int_equal(lease->version, bench->config.lag < 2 ? 2 - bench->config.lag : 0);
+}
+
 static void other_weights_from_the_same_step_end_the_run(void **state)
 {
     struct bench_crew crew;
@@ -647,6 +671,7 @@ int main(void)
         steps_test(a_run_ends_when_its_last_step_is_durable),
         steps_test(a_result_that_cannot_be_is_refused),
         steps_test(a_learner_that_comes_back_is_sent_the_same_steps_again),
+        steps_test(what_a_learner_that_is_behind_does_not_hold_is_not_generated),
         steps_test(other_weights_from_the_same_step_end_the_run),
         steps_test(a_checkpoint_older_than_what_is_kept_is_refused),
         steps_test(a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_result),
