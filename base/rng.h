@@ -31,6 +31,7 @@ enum rng_stream {
     RNG_STREAM_WORLD = 6,     /* the built-in world */
     RNG_STREAM_SFT = 7,       /* a = epoch, b, c free */
     RNG_STREAM_CLI = 8,       /* rlhf generate: a = prompt, b = sample, c = token */
+    RNG_STREAM_PREFERENCE = 9, /* training on pairs: a = epoch, b, c free */
 };
 
 /* One Philox4x32-10 block. */

@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
-#include "cli/world.h"
+#include "world/world.h"
 
 static const struct cli_usage demo_data_usage = {
     .words = "demo data",

@@ -3,9 +3,9 @@
 
 #include "cli/cli.h"
 #include "cli/publish.h"
-#include "cli/sft.h"
 #include "cli/sft_display.h"
-#include "cli/world.h"
+#include "offline/sft.h"
+#include "world/world.h"
 
 struct demo_model {
     const char *out;

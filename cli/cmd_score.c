@@ -7,8 +7,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
-#include "cli/examples.h"
-#include "cli/lines.h"
+#include "data/examples.h"
+#include "data/lines.h"
 #include "engine/pass.h"
 
 #define SCORE_LINES_MAX 1024 /* of a packed pass */

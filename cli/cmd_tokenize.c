@@ -5,8 +5,8 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
-#include "cli/examples.h"
-#include "cli/lines.h"
+#include "data/examples.h"
+#include "data/lines.h"
 #include "engine/tokenizer.h"
 
 #define TOKENIZE_TEXT_MAX ((size_t)256 << 20)

@@ -6,8 +6,8 @@
 
 #include "cli/cli.h"
 #include "cli/publish.h"
-#include "cli/sft.h"
 #include "cli/sft_display.h"
+#include "offline/sft.h"
 
 struct train_sft {
     const char *model_dir, *init, *tokenizer_dir, *data_path, *out_dir, *schedule, *chat;

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cli/sft.h"
+#include "offline/sft.h"
 
 struct sft_display {
     bool json;

@@ -17,10 +17,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
-#include "cli/world.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "tests/test.h"
+#include "world/world.h"
 
 #define SCENE_DEADLINE_MS 60000u
 #define SCENE_ARGS_MAX    24

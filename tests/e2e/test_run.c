@@ -20,10 +20,10 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "cli/world.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "tests/test.h"
+#include "world/world.h"
 
 #define RUN_DEADLINE_MS 120000u
 

@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "base/file.h"
-#include "cli/lines.h"
+#include "data/lines.h"
 #include "engine/model.h"
 #include "tests/unit/cli_run.h"
 

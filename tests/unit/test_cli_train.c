@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "cli/sft.h"
+#include "offline/sft.h"
 #include "tests/unit/cli_run.h"
 
 static char dir[64];

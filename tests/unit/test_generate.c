@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "cli/world.h"
 #include "engine/block.h"
 #include "engine/generate.h"
 #include "engine/pass.h"
 #include "tests/test.h"
+#include "world/world.h"
 
 enum { V = 61, T = 640, REQUESTS = 40, PROMPT_MAX = 560, NEW_MAX = 24, EOS = 7 };
 

@@ -10,8 +10,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "cli/world.h"
 #include "tests/test.h"
+#include "world/world.h"
 
 static int make_dir(void **state)
 {
@@ -215,5 +215,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_committed_demo_is_what_the_generator_writes,
                                         make_dir, remove_dir),
     };
-    return cmocka_run_group_tests_name("cli/world", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("world", tests, NULL, NULL);
 }

@@ -6,8 +6,8 @@
  *                                               response as plain text
  *     {"text": "..."}                           the post-processor's special tokens and the text
  */
-#ifndef CLI_EXAMPLES_H
-#define CLI_EXAMPLES_H
+#ifndef DATA_EXAMPLES_H
+#define DATA_EXAMPLES_H
 
 #include <jansson.h>
 #include <stdbool.h>

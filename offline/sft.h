@@ -9,15 +9,15 @@
  * of control/summation.h.  So the result is a pure function of data, parameters and start:
  * the same bits for any number of threads.
  */
-#ifndef CLI_SFT_H
-#define CLI_SFT_H
+#ifndef OFFLINE_SFT_H
+#define OFFLINE_SFT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
-#include "cli/examples.h"
+#include "data/examples.h"
 #include "engine/adamw.h"
 #include "engine/model.h"
 #include "engine/pool.h"

@@ -17,8 +17,8 @@
  * chat template joins them.  All text is lower-case ASCII.  Questions are fixed; which styles
  * a data set shows is a pure function of the seed (RNG_STREAM_WORLD).
  */
-#ifndef CLI_WORLD_H
-#define CLI_WORLD_H
+#ifndef WORLD_WORLD_H
+#define WORLD_WORLD_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /* sft_data.c -- see sft.h: examples read from JSON lines. */
 #include <stdlib.h>
 
-#include "cli/lines.h"
-#include "cli/sft.h"
+#include "data/lines.h"
+#include "offline/sft.h"
 
 static enum err_code sft_data_grow(struct sft_data *data, struct err *err)
 {

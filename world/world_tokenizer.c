@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/world.h"
+#include "world/world.h"
 
 #define WORLD_BYTES       256
 #define WORLD_FIRST_BYTE  1 /* id of byte 0; id 0 ends a text */

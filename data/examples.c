@@ -1,5 +1,5 @@
 /* examples.c -- see examples.h. */
-#include "cli/examples.h"
+#include "data/examples.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,8 +4,8 @@
  * From a file, or from standard input where the path is "-".  Blank lines are skipped (and
  * counted).  Reading blocks.
  */
-#ifndef CLI_LINES_H
-#define CLI_LINES_H
+#ifndef DATA_LINES_H
+#define DATA_LINES_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* sft.c -- see sft.h. */
-#include "cli/sft.h"
+#include "offline/sft.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* lines.c -- see lines.h. */
-#include "cli/lines.h"
+#include "data/lines.h"
 
 #include <string.h>
 

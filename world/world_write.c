@@ -4,7 +4,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
-#include "cli/world.h"
+#include "world/world.h"
 
 #define WORLD_FILE_BYTES_MAX ((size_t)64 << 20)
 

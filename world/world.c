@@ -1,5 +1,5 @@
 /* world.c -- see world.h: what is asked and how it is answered. */
-#include "cli/world.h"
+#include "world/world.h"
 
 #include <assert.h>
 #include <stdarg.h>
