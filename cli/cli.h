@@ -30,7 +30,7 @@
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("train sft", cmd_train_sft, "supervised fine-tuning, also from scratch")                \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")      \
-    X("demo model", cmd_demo_model, "train the small model of the built-in world")
+    X("demo build", cmd_demo_build, "make the built-in world: data, policy, reward and cost models")
 // clang-format on
 
 #define X(words, handler, help) int handler(int argc, char **argv);

@@ -9,10 +9,11 @@ static const struct cli_usage demo_data_usage = {
     .words = "demo data",
     .synopsis = "--out DIR [options]",
     .about = "Writes the built-in world: a small language about animals, things and numbers.\n"
-             "  sft.jsonl       prompts with answers, curt, plain, polite, padded or rude\n"
-             "  prompts.jsonl   each prompt once, with its right answer as label\n"
-             "  tokenizer.json  a byte-level BPE of 512 tokens learned from sft.jsonl\n"
-             "  polite.txt, rude.txt   word lists for `words` scorers\n"
+             "  sft.jsonl           prompts with answers: curt, plain, polite, padded, rude, "
+             "refusals\n"
+             "  prompts.jsonl       each prompt once, with its right answer as label\n"
+             "  prompts-test.jsonl  prompts that no training set shows\n"
+             "  tokenizer.json      a byte-level BPE of 512 tokens learned from sft.jsonl\n"
              "The same seed writes the same bytes.\n",
     .examples = "  rlhf demo data --out demo\n"
                 "  rlhf train sft --init config.json --tokenizer demo --data demo/sft.jsonl "
@@ -43,7 +44,7 @@ int cmd_demo_data(int argc, char **argv)
         rc = world_write(out, seed, (uint32_t)answers, &err);
     if (rc)
         return cli_fail(&usage, &err);
-    printf("wrote sft.jsonl, prompts.jsonl, tokenizer.json, polite.txt and rude.txt to %s\n",
+    printf("wrote sft.jsonl, prompts.jsonl, prompts-test.jsonl and tokenizer.json to %s\n",
            out);
     return 0;
 }

@@ -1,31 +1,22 @@
 /* world_write.c -- see world.h: the built-in world as files. */
+#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/rng.h"
 #include "world/world.h"
+#include "world/world_draws.h"
 
 #define WORLD_FILE_BYTES_MAX ((size_t)64 << 20)
-
-/* Uses of the b counter of RNG_STREAM_WORLD beside the styles (b = answer, c = 0). */
-#define WORLD_C_CHOICE       1
-#define WORLD_B_SFT_ORDER    UINT32_MAX
-#define WORLD_B_PROMPT_ORDER (UINT32_MAX - 1)
-
-static enum err_code world_save(const char *dir, const char *name, const char *bytes,
-                                size_t size, struct err *err)
-{
-    char path[FILE_PATH_MAX];
-    const enum err_code rc = file_join(path, dir, name, err);
-    return rc ? rc : file_write(path, bytes, size, err);
-}
 
 static enum err_code world_save_buf(const char *dir, const char *name, const struct buf *buf,
                                     struct err *err)
 {
-    const enum err_code rc = buf_check(buf, name, err);
-    return rc ? rc : world_save(dir, name, buf->data, buf->len, err);
+    char path[FILE_PATH_MAX];
+    enum err_code rc = buf_check(buf, name, err);
+    if (!rc)
+        rc = file_join(path, dir, name, err);
+    return rc ? rc : file_write(path, buf->data, buf->len, err);
 }
 
 static void world_put_member(struct buf *line, const char *key, const struct buf *text)
@@ -39,7 +30,7 @@ static void world_put_member(struct buf *line, const char *key, const struct buf
 static void world_put_sft(const struct world_item *item, uint64_t seed, size_t i, uint32_t n,
                           struct buf *lines, struct buf *corpus)
 {
-    const enum world_style style = world_style_draw(seed, i, n);
+    const enum world_style style = world_style_draw(seed, item, i, n);
     struct buf prompt, answer;
     buf_init(&prompt, 1024);
     buf_init(&answer, 1024);
@@ -49,7 +40,8 @@ static void world_put_sft(const struct world_item *item, uint64_t seed, size_t i
     buf_putc(lines, '{');
     world_put_member(lines, "prompt", &prompt);
     world_put_member(lines, "response", &answer);
-    buf_printf(lines, ", \"style\": \"%s\"}\n", world_style_name(style));
+    buf_printf(lines, ", \"kind\": \"%s\", \"style\": \"%s\"}\n", world_kind_name(item->kind),
+               world_style_name(style));
     buf_puts(corpus, prompt.data);
     buf_puts(corpus, answer.data);
     buf_putc(corpus, '\n');
@@ -67,62 +59,76 @@ static void world_put_prompt(const struct world_item *item, struct buf *lines)
     buf_putc(lines, '{');
     world_put_member(lines, "prompt", &prompt);
     world_put_member(lines, "label", &label);
-    buf_puts(lines, "}\n");
+    buf_printf(lines, ", \"kind\": \"%s\"}\n", world_kind_name(item->kind));
     buf_release(&prompt);
     buf_release(&label);
 }
 
-static enum err_code world_write_data(const char *dir, const struct world *world, uint64_t seed,
-                                      uint32_t answers, uint32_t *order, struct err *err)
-{
-    struct buf sft, prompts, corpus, tokenizer;
-    buf_init(&sft, WORLD_FILE_BYTES_MAX);
-    buf_init(&prompts, WORLD_FILE_BYTES_MAX);
-    buf_init(&corpus, WORLD_FILE_BYTES_MAX);
-    buf_init(&tokenizer, WORLD_FILE_BYTES_MAX);
+/* What world_write makes, before it is written. */
+struct world_files {
+    struct buf sft, prompts, test, corpus, tokenizer;
+};
 
+static void world_files_fill(struct world_files *files, const struct world *world,
+                             uint64_t seed, uint32_t answers, uint32_t *order)
+{
     const size_t lines = world->items_n * answers;
     rng_permutation(order, lines, seed, RNG_STREAM_WORLD, 0, WORLD_B_SFT_ORDER);
     for (size_t k = 0; k < lines; k++) {
         const size_t i = order[k] / answers;
-        world_put_sft(&world->items[i], seed, i, order[k] % answers, &sft, &corpus);
+        if (!world_is_held_out(i))
+            world_put_sft(&world->items[i], seed, i, order[k] % answers, &files->sft,
+                          &files->corpus);
     }
     rng_permutation(order, world->items_n, seed, RNG_STREAM_WORLD, 0, WORLD_B_PROMPT_ORDER);
     for (size_t k = 0; k < world->items_n; k++)
-        world_put_prompt(&world->items[order[k]], &prompts);
+        world_put_prompt(&world->items[order[k]],
+                         world_is_held_out(order[k]) ? &files->test : &files->prompts);
+}
 
-    enum err_code rc = buf_check(&corpus, "the text of sft.jsonl", err);
+static enum err_code world_files_save(struct world_files *files, const char *dir,
+                                      struct err *err)
+{
+    const struct {
+        const char *name;
+        const struct buf *buf;
+    } rows[] = {{"sft.jsonl", &files->sft},
+                {"prompts.jsonl", &files->prompts},
+                {"prompts-test.jsonl", &files->test},
+                {"tokenizer.json", &files->tokenizer}};
+    enum err_code rc = buf_check(&files->corpus, "the text of sft.jsonl", err);
     if (!rc)
-        rc = world_tokenizer(corpus.data, corpus.len, WORLD_VOCABULARY, &tokenizer, err);
-    if (!rc)
-        rc = world_save_buf(dir, "sft.jsonl", &sft, err);
-    if (!rc)
-        rc = world_save_buf(dir, "prompts.jsonl", &prompts, err);
-    if (!rc)
-        rc = world_save_buf(dir, "tokenizer.json", &tokenizer, err);
-    buf_release(&sft);
-    buf_release(&prompts);
-    buf_release(&corpus);
-    buf_release(&tokenizer);
+        rc = world_tokenizer(files->corpus.data, files->corpus.len, WORLD_VOCABULARY,
+                             &files->tokenizer, err);
+    for (size_t i = 0; !rc && i < sizeof rows / sizeof rows[0]; i++)
+        rc = world_save_buf(dir, rows[i].name, rows[i].buf, err);
     return rc;
 }
 
 enum err_code world_write(const char *dir, uint64_t seed, uint32_t answers, struct err *err)
 {
+    assert(answers > 0);
     struct world world;
     enum err_code rc = world_init(&world, err);
     if (rc)
         return rc;
-    uint32_t *order = calloc(world.items_n * (answers ? answers : 1), sizeof *order);
-    rc = order ? world_write_data(dir, &world, seed, answers, order, err)
-               : err_set(err, ERR_NOMEM, "world: no memory to shuffle %zu lines",
-                         world.items_n * answers);
-    const char *polite = world_polite_words(), *rude = world_rude_words();
-    if (!rc)
-        rc = world_save(dir, "polite.txt", polite, strlen(polite), err);
-    if (!rc)
-        rc = world_save(dir, "rude.txt", rude, strlen(rude), err);
+    struct world_files files;
+    struct buf *const bufs[] = {&files.sft, &files.prompts, &files.test, &files.corpus,
+                                &files.tokenizer};
+    for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
+        buf_init(bufs[i], WORLD_FILE_BYTES_MAX);
+    uint32_t *order = calloc(world.items_n * answers, sizeof *order);
+    if (!order) {
+        rc = err_set(err, ERR_NOMEM, "world: no memory to shuffle %zu lines",
+                     world.items_n * answers);
+        goto out;
+    }
+    world_files_fill(&files, &world, seed, answers, order);
+    rc = world_files_save(&files, dir, err);
+out:
     free(order);
+    for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
+        buf_release(bufs[i]);
     world_release(&world);
     return rc;
 }
