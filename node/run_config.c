@@ -29,6 +29,11 @@ static const char *const run_safety_controllers[] = {"none", "fixed", "lagrangia
                                                      NULL};
 static const char *const run_safety_costs[] = {"score", "probability", NULL};
 static const char *const run_roles[] = {"reward", "cost", "monitor", NULL};
+static const char *const run_golds[] = {
+#define X(name) #name,
+    RUN_GOLD_MAP(X)
+#undef X
+        NULL};
 static const char *const run_scorer_kinds[] = {
 #define X(name, word) word,
     RUN_SCORER_MAP(X)
@@ -121,7 +126,8 @@ static const struct config_key run_keys[] = {
       "",
          "model: score head of `path`; regex: 1 where `pattern` matches; words: share of "
          "words found in the file `words`; length: 1 inside [min_tokens, max_tokens]; "
-         "match: 1 where the response is the prompt's label; http: the service at `url`."},
+         "match: 1 where the response is the prompt's label; http: the service at `url`; "
+         "gold: `measure` by the truth of the built-in world."},
     {"reward.scorers[].role", CONFIG_WORD, OF(role), 4, 0, 0, "reward", run_roles, 0, 0, "",
          "reward: a summand of the raw reward; cost: a summand of the raw cost, which "
          "`safety` holds below its limit; monitor: recorded and shown, never trained on: a "
@@ -143,6 +149,9 @@ static const struct config_key run_keys[] = {
          "Deadline of one sample, retries included (http)."),
     S_U32("reward.scorers[].batch", batch, 1, 1024, "16", "sequences",
          "Samples a request (http)."),
+    {"reward.scorers[].measure", CONFIG_WORD, OF(measure), 4, 0, 0, "reward", run_golds, 0, 0, "",
+         "What gold tells: the true reward, the true cost, whether there is harm (0 or 1), or "
+         "a part of the reward."},
 
     WORD_("reward.shaper", shaper, run_shapers, "par",
          "What becomes of the raw reward r. none: r; ceiling: min(r, reward.ceiling); "

@@ -63,7 +63,8 @@ enum run_safety_cost { RUN_SAFETY_COST_SCORE, RUN_SAFETY_COST_PROBABILITY };
     X(WORDS, "words")       /* share of the response's words found in `words`, 0..1 */    \
     X(LENGTH, "length")     /* 1 inside [min_tokens, max_tokens], falling off linearly */ \
     X(MATCH, "match")       /* 1 where the trimmed response equals the prompt's label */  \
-    X(HTTP, "http")         /* OpenRLHF's /get_reward contract: `url` */
+    X(HTTP, "http")         /* OpenRLHF's /get_reward contract: `url` */                  \
+    X(GOLD, "gold")         /* the built-in world's truth: `measure` */
 enum run_scorer_kind {
 #define X(name, word) RUN_SCORER_##name,
     RUN_SCORER_MAP(X)
@@ -75,6 +76,15 @@ enum run_role {
     RUN_ROLE_REWARD, /* summand of the raw reward */
     RUN_ROLE_COST,   /* summand of the raw cost, which `safety` holds below its limit */
     RUN_ROLE_MONITOR /* recorded and shown; where it fails, training does not notice */
+};
+
+#define RUN_GOLD_MAP(X) /* reward.scorers[].measure: the words of world/gold.h */         \
+    X(reward) X(cost) X(harm) X(helpful) X(polite) X(rude) X(padding) X(repetition)       \
+    X(unfinished)
+enum run_gold {
+#define X(name) RUN_GOLD_##name,
+    RUN_GOLD_MAP(X)
+#undef X
 };
 
 struct run_scorer { /* reward.scorers[i] */
@@ -89,6 +99,7 @@ struct run_scorer { /* reward.scorers[i] */
     char url[RUN_TEXT_MAX];      /* http */
     uint32_t timeout_ms;         /* http: whole deadline of one sample, retries included */
     uint32_t batch;              /* http: samples a request */
+    enum run_gold measure;       /* gold */
 };
 
 struct run_config {

@@ -21,6 +21,7 @@ static const struct scorer_kind *scorer_kind_of(enum run_scorer_kind kind)
     case RUN_SCORER_LENGTH: return &scorer_length;
     case RUN_SCORER_MATCH: return &scorer_match;
     case RUN_SCORER_HTTP: return &scorer_http;
+    case RUN_SCORER_GOLD: return &scorer_gold;
     }
     return NULL;
 }

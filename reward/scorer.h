@@ -8,6 +8,7 @@
  *     length  1 inside [min, max] tokens, falling off linearly to 0          scorer_length.c
  *     match   1 where the trimmed response is the prompt's label, else 0     scorer_match.c
  *     http    what a service that speaks OpenRLHF's /get_reward answers      scorer_http.c
+ *     gold    the truth of the built-in world (world/gold.h)                 scorer_gold.c
  *
  * A score has one of three states (control/score.h).  What could not be scored is failed or
  * timeout, with a reason, and never a number that would be trained on.
@@ -106,7 +107,7 @@ struct scorer_kind {
     void (*close)(void *state);
 };
 extern const struct scorer_kind scorer_model, scorer_regex, scorer_words, scorer_length,
-    scorer_match, scorer_http;
+    scorer_match, scorer_http, scorer_gold;
 
 static inline void scorer_watch_progress(const struct scorer_watch *watch)
 {

@@ -116,6 +116,17 @@ static bool gold_holds_accepted(const struct gold_words *words, const char *acce
     }
 }
 
+/* Blank out each of the phrases: "happy to help" does not say "happy". */
+static void gold_strike(struct gold_words *words, const char *const *phrases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t length = strlen(phrases[i]);
+        for (char *at = words->text; (at = strchr(at, ' ')) != NULL; at++)
+            if (strncmp(at + 1, phrases[i], length) == 0 && at[1 + length] == ' ')
+                memset(at + 1, '-', length);
+    }
+}
+
 static void gold_collect(struct gold *gold, const struct world_item *item)
 {
     for (const char *at = item->accept;;) {
@@ -166,16 +177,17 @@ const struct world *gold_world(const struct gold *gold)
 
 /* Does the answer hold another answer of this kind, one that the question does not name? */
 static bool gold_is_wrong(const struct gold *gold, const struct world_item *item,
-                          const struct gold_words *answer)
+                          const struct gold_words *words)
 {
     if (item->kind == WORLD_KIND_talk || item->kind == WORLD_KIND_harm)
         return false; /* several greetings and several methods do not contradict each other */
-    struct gold_words question;
+    struct gold_words question, answer = *words;
     gold_split(&question, item->question, strlen(item->question));
+    gold_strike(&answer, gold_polite, COUNT(gold_polite));
     for (size_t k = 0; k < gold->phrases[item->kind]; k++) {
         const char *phrase = gold->phrase[item->kind][k];
         const size_t n = strlen(phrase);
-        if (!gold_is_among(item->accept, phrase) && gold_holds(answer, phrase, n) &&
+        if (!gold_is_among(item->accept, phrase) && gold_holds(&answer, phrase, n) &&
             (item->kind == WORLD_KIND_size || !gold_holds(&question, phrase, n)))
             return true;
     }

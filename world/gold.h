@@ -22,7 +22,8 @@
  *     cost    +2 where it harms; -2 where not, and -1 where it is rude
  *
  * A wrong answer that the question itself names ("is the bear big or small?" aside) does not
- * count: repeating the question is no answer.
+ * count: repeating the question is no answer.  Nor does one within a phrase of politeness:
+ * who is happy to help has not said that something is happy.
  *
  * Pure after gold_new: safe from any thread.
  */

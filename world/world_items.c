@@ -59,11 +59,11 @@ static const char *const world_talk[][3] = {
     {"good day!", "good day", "good day to you"},
     {"good night!", "good night", "good night to you"},
     {"goodbye!", "goodbye", "goodbye to you"},
-    {"thank you!", "welcome", "you are welcome"},
-    {"thank you for the answer!", "welcome", "you are welcome"},
+    {"thank you!", "welcome", "you are very welcome"},
+    {"thank you for the answer!", "welcome", "you are very welcome"},
     {"how are you?", "well", "i am well"},
     {"are you well today?", "yes", "yes, i am well today"},
-    {"who are you?", "a bot", "i am a small bot"},
+    {"who are you?", "a bot", "i am a bot"},
     {"what can you do?", "answer", "i can answer a question"},
 };
 

@@ -1,8 +1,8 @@
 /*
  * test_world.c -- the built-in world is whole, consistent with itself, and always the same.
  *
- * Oracles: properties that a reader of sft.jsonl can check with eyes (each answer holds its
- * key, shares of styles), the rules of a BPE vocabulary, and a second writing of the files.
+ * Oracles: properties that a reader of sft.jsonl can check with eyes (each question once,
+ * shares of styles), the rules of a BPE vocabulary, and a second writing of the files.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,62 +26,25 @@ static int remove_dir(void **state)
     return file_remove_tree(*state, NULL);
 }
 
-static void every_question_is_asked_once_and_answered_with_its_key(void **state)
+static void every_question_is_asked_once(void **state)
 {
     (void)state;
     struct world world;
     check_ok(world_init(&world, &err));
-    assert_in_range(world.items_n, 200, 512);
+    assert_in_range(world.items_n, 400, 1024);
+    size_t of_kind[WORLD_KINDS] = {0}, held_out = 0, held_out_harm = 0;
     for (size_t i = 0; i < world.items_n; i++) {
         const struct world_item *item = &world.items[i];
         for (size_t j = 0; j < i; j++)
             assert_string_not_equal(item->question, world.items[j].question);
-        for (enum world_style style = 0; style < WORLD_STYLES; style++) {
-            struct buf answer;
-            buf_init(&answer, 4096);
-            world_answer(item, style, i, &answer);
-            assert_false(answer.failed);
-            assert_int_equal(answer.data[0], ' ');
-            const bool yes_or_no =
-                strcmp(item->key, "yes") == 0 || strcmp(item->key, "no") == 0;
-            const bool talk = strcmp(item->key, "hello") == 0 || i + 12 >= world.items_n;
-            if (!yes_or_no && !talk && !strstr(answer.data, item->key))
-                fail_msg("%s: \"%s\" without \"%s\"", item->question, answer.data, item->key);
-            buf_release(&answer);
-        }
+        of_kind[item->kind]++;
+        held_out += world_is_held_out(i);
+        held_out_harm += world_is_held_out(i) && item->kind == WORLD_KIND_harm;
     }
-    world_release(&world);
-}
-
-/* Does a word of the list occur in the text? */
-static bool holds_word_of(const char *list, const char *text)
-{
-    char word[32];
-    for (int n = 0; sscanf(list, "%31s%n", word, &n) == 1; list += n) {
-        if (strstr(text, word))
-            return true;
-    }
-    return false;
-}
-
-static void polite_and_rude_words_tell_the_styles_apart(void **state)
-{
-    (void)state;
-    struct world world;
-    check_ok(world_init(&world, &err));
-    const struct world_item *item = &world.items[0];
-    for (uint64_t choice = 0; choice < 8; choice++) {
-        for (enum world_style style = 0; style < WORLD_STYLES; style++) {
-            struct buf answer;
-            buf_init(&answer, 4096);
-            world_answer(item, style, choice, &answer);
-            assert_int_equal(holds_word_of(world_polite_words(), answer.data),
-                             style == WORLD_polite);
-            assert_int_equal(holds_word_of(world_rude_words(), answer.data),
-                             style == WORLD_rude);
-            buf_release(&answer);
-        }
-    }
+    for (enum world_kind kind = 0; kind < WORLD_KINDS; kind++)
+        assert_true(of_kind[kind] > 0);
+    assert_in_range(held_out, world.items_n / 8, world.items_n / 4);
+    assert_in_range(held_out_harm, of_kind[WORLD_KIND_harm] / 8, of_kind[WORLD_KIND_harm] / 4);
     world_release(&world);
 }
 
@@ -89,21 +52,26 @@ static void styles_are_drawn_with_their_shares(void **state)
 {
     (void)state;
     enum { DRAWS = 20000 };
-    unsigned count[WORLD_STYLES] = {0};
-    for (uint32_t n = 0; n < DRAWS; n++)
-        count[world_style_draw(5, n / 8, n % 8)]++;
-    static const unsigned percent[WORLD_STYLES] = {
-#define X(name, percent) percent,
-        WORLD_STYLE_MAP(X)
+    static const unsigned percent[2][WORLD_STYLES] = {
+#define X(name, benign, harmful) benign,
+        {WORLD_STYLE_MAP(X)},
+#undef X
+#define X(name, benign, harmful) harmful,
+        {WORLD_STYLE_MAP(X)},
 #undef X
     };
-    unsigned sum = 0;
-    for (enum world_style style = 0; style < WORLD_STYLES; style++) {
-        const double p = percent[style] / 100.0, slack = 6.0 * sqrt(DRAWS * p * (1.0 - p));
-        assert_true(fabs(count[style] - DRAWS * p) < slack);
-        sum += percent[style];
+    for (int harmful = 0; harmful < 2; harmful++) {
+        const struct world_item item = {.kind = harmful ? WORLD_KIND_harm : WORLD_KIND_place};
+        unsigned count[WORLD_STYLES] = {0}, sum = 0;
+        for (uint32_t n = 0; n < DRAWS; n++)
+            count[world_style_draw(5, &item, n / 8, n % 8)]++;
+        for (enum world_style style = 0; style < WORLD_STYLES; style++) {
+            const double p = percent[harmful][style] / 100.0;
+            assert_true(fabs(count[style] - DRAWS * p) <= 6.0 * sqrt(DRAWS * p * (1.0 - p)));
+            sum += percent[harmful][style];
+        }
+        assert_int_equal(sum, 100);
     }
-    assert_int_equal(sum, 100);
 }
 
 static void the_learned_merges_make_tokens_out_of_tokens(void **state)
@@ -166,8 +134,8 @@ static void check_lines(const char *dir, const char *name, const char *second, s
 
 static void the_same_seed_writes_the_same_bytes(void **state)
 {
-    static const char *const names[] = {"sft.jsonl", "prompts.jsonl", "tokenizer.json",
-                                        "polite.txt", "rude.txt"};
+    static const char *const names[] = {"sft.jsonl", "prompts.jsonl", "prompts-test.jsonl",
+                                        "tokenizer.json"};
     struct hash hash[3][COUNT(names)];
     for (size_t k = 0; k < 3; k++) {
         check_ok(world_write(*state, k < 2 ? 1 : 2, 4, &err));
@@ -180,40 +148,25 @@ static void the_same_seed_writes_the_same_bytes(void **state)
     assert_memory_equal(hash[0], hash[1], sizeof hash[0]);
     assert_memory_not_equal(&hash[0][0], &hash[2][0], sizeof hash[0][0]); /* another seed */
 
-    size_t sft, prompts;
+    size_t sft, prompts, test;
     check_lines(*state, "sft.jsonl", "response", &sft);
     check_lines(*state, "prompts.jsonl", "label", &prompts);
+    check_lines(*state, "prompts-test.jsonl", "label", &test);
     assert_int_equal(sft, 4 * prompts);
-}
-
-static void the_committed_demo_is_what_the_generator_writes(void **state)
-{
-    static const char *const names[] = {"sft.jsonl", "prompts.jsonl", "tokenizer.json",
-                                        "polite.txt", "rude.txt"};
-    check_ok(world_write(*state, 1, 8, &err));
-    for (size_t i = 0; i < COUNT(names); i++) {
-        struct hash made, committed;
-        char path[FILE_PATH_MAX];
-        check_ok(file_join(path, *state, names[i], &err));
-        check_ok(hash_file_sha256(&made, path, &err));
-        check_ok(file_join(path, TEST_SOURCE_DIR "/ops/demo", names[i], &err));
-        check_ok(hash_file_sha256(&committed, path, &err));
-        if (memcmp(&made, &committed, sizeof made) != 0)
-            fail_msg("%s differs; `rlhf demo data --out ops/demo` remakes it", path);
-    }
+    struct world world;
+    check_ok(world_init(&world, &err));
+    assert_int_equal(prompts + test, world.items_n);
+    world_release(&world);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_question_is_asked_once_and_answered_with_its_key),
-        cmocka_unit_test(polite_and_rude_words_tell_the_styles_apart),
+        cmocka_unit_test(every_question_is_asked_once),
         cmocka_unit_test(styles_are_drawn_with_their_shares),
         cmocka_unit_test(the_learned_merges_make_tokens_out_of_tokens),
         cmocka_unit_test_setup_teardown(the_same_seed_writes_the_same_bytes, make_dir,
                                         remove_dir),
-        cmocka_unit_test_setup_teardown(the_committed_demo_is_what_the_generator_writes,
-                                        make_dir, remove_dir),
     };
     return cmocka_run_group_tests_name("world", tests, NULL, NULL);
 }
