@@ -65,7 +65,7 @@ static void start_run(void)
     snprintf(blk, sizeof blk, "endpoints.bulk=%s", bulk);
     const char *const argv[] = {RLHF_BIN "/rlhf",
                                 "run",
-                                TEST_SOURCE_DIR "/ops/demo/run.yaml",
+                                TEST_SOURCE_DIR "/tests/fixture/run.yaml",
                                 where,
                                 ctl,
                                 blk,

@@ -2,7 +2,7 @@
  * test_cli_generate.c -- `rlhf generate`: the documented text, samples that repeat, mistakes.
  *
  * Oracles: greedy.txt of stories260K, 252 tokens after "Once upon a time" (skipped where the
- * model is absent); and the committed demo model, whose text with a seed must repeat.
+ * model is absent); and the small model of tests/fixture, whose text with a seed must repeat.
  */
 #include <jansson.h>
 
@@ -11,7 +11,7 @@
 
 #define STORIES TEST_SOURCE_DIR "/../shared/models/stories260K"
 #define DEMO \
-    "rlhf generate --model " TEST_SOURCE_DIR "/ops/demo/model --prompt user:~hello!~bot: "
+    "rlhf generate --model " TEST_SOURCE_DIR "/tests/fixture/model --prompt user:~hello!~bot: "
 
 static void the_greedy_text_is_the_documented_one(void **state)
 {

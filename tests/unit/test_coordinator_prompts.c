@@ -25,7 +25,7 @@ static int setup(void **state)
         return -1;
     memset(&config, 0, sizeof config);
     snprintf(config.prompts, sizeof config.prompts, "%s/prompts.jsonl", dir);
-    snprintf(config.policy, sizeof config.policy, "%s/ops/demo/model", TEST_SOURCE_DIR);
+    snprintf(config.policy, sizeof config.policy, "%s/tests/fixture/model", TEST_SOURCE_DIR);
     config.prompt_tokens_max = 32;
     return 0;
 }
