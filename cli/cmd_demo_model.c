@@ -2,8 +2,8 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/fit_display.h"
 #include "cli/publish.h"
-#include "cli/sft_display.h"
 #include "offline/sft.h"
 #include "world/world.h"
 
@@ -65,7 +65,7 @@ static enum err_code demo_model_open(struct demo_model *d, struct err *err)
 
 static enum err_code demo_model_run(struct demo_model *d, struct err *err)
 {
-    const struct sft_params params = {
+    const struct fit_params params = {
         .seed = d->seed,
         .epochs = d->epochs,
         .step_tokens = DEMO_TOKENS,
@@ -75,15 +75,16 @@ static enum err_code demo_model_run(struct demo_model *d, struct err *err)
         .warmup_steps = 20,
         .schedule = SCHEDULE_cosine,
         .grad_clip = 1.0,
-        .held_out = 0.05,
         .eval_every = 100,
         .adamw = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.01f}};
-    struct sft_display display;
-    sft_display_init(&display, false);
+    struct fit_history history;
+    struct fit_display display;
+    fit_display_init(&display, false);
     printf("%zu examples, %zu tokens, %zu parameters\n", d->data.n, d->data.ids.n,
            d->model->params);
-    enum err_code rc =
-        sft_train(d->model, d->pool, &d->data, &params, sft_display_step, &display, err);
+    enum err_code rc = sft_train(d->model, d->pool, &d->data, &params, 0.05, fit_display_step,
+                                 &display, &history, err);
+    fit_history_release(&history);
     if (!rc)
         rc = model_save(d->model, d->publish.dir, err);
     if (!rc)
