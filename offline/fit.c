@@ -104,9 +104,10 @@ static enum err_code fit_update(struct fit *f, size_t k, size_t end, struct fit_
     float *grad = NULL;
     for (size_t i = k; i < end; i++)
         now->tokens += f->task->tokens(f->task->ctx, f->order[i]);
-    const enum err_code rc = fit_gradient(f, k, end, &now->loss, &grad, err);
+    struct err why = {0};
+    const enum err_code rc = fit_gradient(f, k, end, &now->loss, &grad, &why);
     if (rc)
-        return rc;
+        return err_set(err, rc, "step %llu: %s", (unsigned long long)now->step, why.text);
     now->grad_norm = adamw_grad_norm(f->pool, grad, f->model->params);
     if (!isfinite(now->loss) || !isfinite(now->grad_norm))
         return err_set(err, ERR_VALUE,
@@ -132,9 +133,11 @@ static enum err_code fit_test(struct fit *f, uint64_t step, const struct fit_tes
         return ERR_OK;
     struct fit_test *now = &history->test[history->tests];
     *now = (struct fit_test){.step = step};
-    const enum err_code rc = f->task->evaluate(f->task->ctx, now->metric, err);
+    struct err why = {0};
+    const enum err_code rc = f->task->evaluate(f->task->ctx, now->metric, &why);
     if (rc)
-        return rc;
+        return err_set(err, rc, "the test after step %llu: %s", (unsigned long long)step,
+                       why.text);
     *test = now;
     /* A loss that is not finite is no better than any. */
     const bool better = history->best == UINT64_MAX
