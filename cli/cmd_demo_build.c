@@ -3,8 +3,8 @@
 
 #include "cli/cli.h"
 #include "cli/demo_pairs.h"
+#include "cli/fit_display.h"
 #include "cli/publish.h"
-#include "cli/sft_display.h"
 #include "offline/sft.h"
 #include "world/world.h"
 
@@ -32,9 +32,9 @@ static struct model_config demo_build_policy_config(void)
     // clang-format on
 }
 
-static struct sft_params demo_build_sft_params(const struct demo_build *d)
+static struct fit_params demo_build_policy_params(const struct demo_build *d)
 {
-    return (struct sft_params){
+    return (struct fit_params){
         .seed = d->seed,
         .epochs = d->epochs,
         .step_tokens = DEMO_TOKENS,
@@ -44,7 +44,6 @@ static struct sft_params demo_build_sft_params(const struct demo_build *d)
         .warmup_steps = 20,
         .schedule = SCHEDULE_cosine,
         .grad_clip = 1.0,
-        .held_out = 0.02,
         .eval_every = 100,
         .adamw = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.01f}};
 }
@@ -52,7 +51,7 @@ static struct sft_params demo_build_sft_params(const struct demo_build *d)
 /* The policy, taught on sft.jsonl. */
 static enum err_code demo_build_policy(struct demo_build *d, struct err *err)
 {
-    const struct sft_params params = demo_build_sft_params(d);
+    const struct fit_params params = demo_build_policy_params(d);
     const struct model_config config = demo_build_policy_config();
     struct sft_data data = {0};
     char path[FILE_PATH_MAX];
@@ -71,9 +70,12 @@ static enum err_code demo_build_policy(struct demo_build *d, struct err *err)
         goto out;
     printf("policy: %zu examples, %zu tokens, %zu parameters\n", data.n, data.ids.n,
            d->policy->params);
-    struct sft_display display;
-    sft_display_init(&display, false);
-    rc = sft_train(d->policy, d->pool, &data, &params, sft_display_step, &display, err);
+    struct fit_history history;
+    struct fit_display display;
+    fit_display_init(&display, false);
+    rc = sft_train(d->policy, d->pool, &data, &params, 0.02, fit_display_step, &display,
+                   &history, err);
+    fit_history_release(&history);
 out:
     sft_data_release(&data);
     return rc;

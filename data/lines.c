@@ -1,6 +1,7 @@
 /* lines.c -- see lines.h. */
 #include "data/lines.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -14,21 +15,44 @@ enum err_code lines_open(struct lines *lines, const char *path, struct err *err)
     if (strlen(name) >= sizeof lines->path)
         return err_set(err, ERR_VALUE, "%.80s...: the path is too long", name);
     memcpy(lines->path, name, strlen(name));
-    lines->file = standard ? stdin : fopen(path, "re");
-    return lines->file ? ERR_OK : err_errno(err, "%s", path);
+    lines->input = input_open(path, err);
+    return lines->input ? ERR_OK : err ? err->code : ERR_IO;
 }
 
 void lines_close(struct lines *lines)
 {
-    if (lines->file && lines->file != stdin)
-        fclose(lines->file);
-    lines->file = NULL;
+    input_close(lines->input);
+    lines->input = NULL;
     buf_release(&lines->line);
 }
 
 static bool lines_is_blank(const struct buf *line)
 {
     return line->len == 0 || strspn(line->data, " \t\r") == line->len;
+}
+
+/* Append up to the next newline, which is passed over.  *more is false where there was not a
+ * byte left. */
+static enum err_code lines_gather(struct lines *lines, bool *more, struct err *err)
+{
+    *more = false;
+    for (;;) {
+        if (lines->block_n == 0) {
+            const enum err_code rc =
+                input_read(lines->input, lines->where, &lines->block, &lines->block_n, err);
+            if (rc || lines->block_n == 0)
+                return rc;
+        }
+        *more = true;
+        const char *newline = memchr(lines->block, '\n', lines->block_n);
+        const size_t n = newline ? (size_t)(newline - lines->block) : lines->block_n;
+        buf_append(&lines->line, lines->block, n);
+        const size_t used = n + (newline ? 1 : 0);
+        lines->block += used;
+        lines->block_n -= used;
+        if (newline)
+            return ERR_OK;
+    }
 }
 
 enum err_code lines_next(struct lines *lines, bool *more, struct err *err)
@@ -38,12 +62,9 @@ enum err_code lines_next(struct lines *lines, bool *more, struct err *err)
         lines->number++;
         snprintf(lines->where, sizeof lines->where, "%s:%llu", lines->path,
                  (unsigned long long)lines->number);
-        int c = getc(lines->file);
-        *more = c != EOF;
-        for (; c != EOF && c != '\n' && !lines->line.failed; c = getc(lines->file))
-            buf_putc(&lines->line, (char)c);
-        if (ferror(lines->file))
-            return err_errno(err, "%s", lines->where);
+        const enum err_code rc = lines_gather(lines, more, err);
+        if (rc)
+            return rc;
         if (lines->line.failed)
             return err_set(err, ERR_VALUE, "%s: the line is longer than %zu MiB", lines->where,
                            LINES_BYTES_MAX >> 20);

@@ -1,8 +1,8 @@
 /*
  * lines.h -- a text read line by line, each with the name an error needs: "FILE:17".
  *
- * From a file, or from standard input where the path is "-".  Blank lines are skipped (and
- * counted).  Reading blocks.
+ * From a file, or from standard input where the path is "-"; plain or gzip (data/input.h).
+ * Blank lines are skipped (and counted).  Reading blocks.
  */
 #ifndef DATA_LINES_H
 #define DATA_LINES_H
@@ -10,16 +10,18 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "data/input.h"
 
 #define LINES_BYTES_MAX ((size_t)16 << 20) /* of one line */
 
 struct lines {
-    FILE *file; /* NULL: none held */
+    struct input *input; /* NULL: none held */
+    const char *block;   /* what is left of the input's last block */
+    size_t block_n;
     char path[FILE_PATH_MAX];
     uint64_t number; /* of the line last read, from 1 */
     struct buf line;
@@ -31,7 +33,8 @@ enum err_code lines_open(struct lines *lines, const char *path, struct err *err)
 void lines_close(struct lines *lines);
 
 /* Read the next line that is not blank into lines->line, without its newline.  *more is false
- * at the end.  ERR_VALUE where a line is longer than LINES_BYTES_MAX, ERR_IO. */
+ * at the end.  ERR_VALUE where a line is longer than LINES_BYTES_MAX: it was passed over, and
+ * the next call reads the line after it.  ERR_IO, ERR_FORMAT (gzip) as input_read has them. */
 enum err_code lines_next(struct lines *lines, bool *more, struct err *err);
 
 /* As lines_next, for JSON lines: *object is a new reference (json_decref), or NULL at the end.

@@ -17,6 +17,7 @@
 #ifndef DATA_RECORD_H
 #define DATA_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -63,6 +64,9 @@ struct data_record {
     const char *where; /* "FILE:17" */
     uint64_t line;     /* 17 */
 
+    const int32_t *ids; /* (ids_n) an answer that came as token ids; then there is none below */
+    size_t ids_n;
+
     const struct data_turn *turn; /* (turns) the prompt; none: the answers are plain texts */
     size_t turns;
     const char *label; /* anything the data set says of the prompt, as JSON; NULL: nothing */
@@ -74,5 +78,40 @@ struct data_record {
     struct data_pair safety[DATA_PAIRS_MAX];
     size_t safeties;
 };
+
+/* The answer to learn from where one is wanted: the first that no pair calls the worse; where
+ * there is no pair, the one with the highest rating, or the first.  answers > 0. */
+size_t data_record_best(const struct data_record *record);
+
+bool data_text_equal(struct data_text a, struct data_text b);
+/* Same roles, same texts. */
+bool data_turns_equal(const struct data_turn *a, size_t a_n, const struct data_turn *b,
+                      size_t b_n);
+/* Whether there is nothing in it but white space. */
+bool data_text_is_blank(struct data_text text);
+
+/* Why a line of a data set, or a record of it, is of no use: word, meaning. */
+#define DATA_BAD_MAP(X)                                                    \
+    X(JSON, "json", "not a JSON object in UTF-8")                          \
+    X(LINE, "line", "the line is too long")                                \
+    X(FORMAT, "format", "its members fit no format")                       \
+    X(FIELD, "field", "a field is missing")                                \
+    X(TYPE, "type", "a field is of the wrong type")                        \
+    X(EMPTY, "empty", "there is nothing in it")                            \
+    X(TURNS, "turns", "its turns are not a conversation and an answer")    \
+    X(MANY, "many", "more turns, answers or pairs than a record can hold") \
+    X(NUMBER, "number", "a number is out of its range")                    \
+    X(SAME, "same", "the answers compared are the same text")              \
+    X(LABELS, "labels", "what it says of its answers contradicts itself")  \
+    X(TOKENS, "tokens", "more tokens than fit, or some outside the vocabulary")
+enum data_bad {
+#define X(name, word, meaning) DATA_BAD_##name,
+    DATA_BAD_MAP(X)
+#undef X
+        DATA_BADS /* how many */
+};
+/* "json"; "not a JSON object in UTF-8".  Constant strings. */
+const char *data_bad_name(enum data_bad why);
+const char *data_bad_meaning(enum data_bad why);
 
 #endif
