@@ -64,11 +64,17 @@ enum run_scorer_kind {
 #undef X
 };
 
+enum run_ensemble { /* reward.scorers[].ensemble */
+    RUN_ENSEMBLE_MEAN, RUN_ENSEMBLE_MIN, RUN_ENSEMBLE_MEAN_MINUS_STD
+};
+
 struct run_scorer { /* reward.scorers[i] */
     char name[RUN_NAME_MAX];
     enum run_scorer_kind kind;
     double weight;               /* in the weighted sum that is the raw reward */
-    char path[RUN_PATH_MAX];     /* model */
+    char path[RUN_PATH_MAX];     /* model: of one, or of an ensemble member-0, member-1, ... */
+    enum run_ensemble ensemble;  /* model: how its members' scores become one */
+    double ensemble_k;           /* mean_minus_std: standard deviations taken off */
     char pattern[RUN_TEXT_MAX];  /* regex */
     char words[RUN_PATH_MAX];    /* words: a file, one word a line */
     uint32_t min_tokens, max_tokens; /* length */
