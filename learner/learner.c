@@ -42,8 +42,10 @@ static struct ppo_params learner_ppo(const struct run_config *c)
     };
 }
 
+/* A critic starts from one model: of an ensemble of reward models, from its first. */
 static struct model *learner_load_critic(const struct run_config *c, struct err *err)
 {
+    char member[FILE_PATH_MAX];
     const char *dir = c->policy;
     if (c->critic == RUN_CRITIC_PATH)
         dir = c->critic_path;
@@ -53,7 +55,9 @@ static struct model *learner_load_critic(const struct run_config *c, struct err 
             break;
         }
     }
-    return model_load_with_score_head(dir, 1, err);
+    if (file_join(member, dir, "member-0", err))
+        return NULL;
+    return model_load_with_score_head(file_exists(member) ? member : dir, 1, err);
 }
 
 /* The two models that learn, and the one that checks. */
