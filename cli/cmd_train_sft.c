@@ -10,11 +10,13 @@
 #include "offline/sft.h"
 
 struct train_sft {
-    const char *model_dir, *init, *tokenizer_dir, *data_path, *out_dir, *schedule, *chat;
+    const char *model_dir, *init, *tokenizer_dir, *data_path, *out_dir, *schedule, *chat,
+        *format;
+    struct reader_options reading;
     struct sft_params params;
-    uint64_t threads, step_tokens, micro_tokens;
+    uint64_t bad, threads, step_tokens, micro_tokens;
     double weight_decay, beta2, init_std;
-    bool json, no_end;
+    bool json, no_end, cut;
 
     struct pool *pool;
     struct model *model;
@@ -93,13 +95,16 @@ static enum err_code train_sft_open(struct train_sft *t, struct err *err)
         return err_set(err, ERR_VALUE, "%s: the tokenizer has %u tokens, the model %u", dir,
                        tokenizer_vocabulary(t->tokenizer), t->model->config.V);
 
-    struct example_reader reader = {.config = &t->model->config,
-                                    .tokenizer = t->tokenizer,
-                                    .end = !t->no_end,
-                                    .tokens_max = t->params.micro_tokens};
-    rc = chat_template_parse(t->chat, &reader.chat, err);
+    struct encode how = {.config = &t->model->config,
+                         .tokenizer = t->tokenizer,
+                         .end = !t->no_end,
+                         .cut = t->cut,
+                         .tokens_max = t->params.micro_tokens};
+    rc = chat_template_parse(t->chat, &how.chat, err);
     if (!rc)
-        rc = sft_data_read(&t->data, &reader, t->data_path, err);
+        rc = format_find(t->format, &t->reading.format, err);
+    if (!rc)
+        rc = sft_data_read(&t->data, &how, &t->reading, t->data_path, &t->bad, err);
     if (!rc)
         rc = publish_begin(&t->publish, t->out_dir, err);
     return rc;
@@ -112,6 +117,9 @@ static enum err_code train_sft_run(struct train_sft *t, struct err *err)
     if (!t->json)
         printf("%zu examples, %zu tokens, %zu parameters\n", t->data.n, t->data.ids.n,
                t->model->params);
+    if (!t->json && t->bad > 0)
+        printf("%llu bad lines were passed over; `rlhf data inspect` names them\n",
+               (unsigned long long)t->bad);
     enum err_code rc =
         sft_train(t->model, t->pool, &t->data, &t->params, sft_display_step, &display, err);
     if (!rc)
@@ -161,9 +169,10 @@ static const struct cli_usage train_sft_usage = {
     .words = "train sft",
     .synopsis = "--model DIR|--init config.json --data FILE --out DIR [options]",
     .about =
-        "Supervised fine-tuning.  Each line of FILE is {\"prompt\": ..., \"response\": ...}, "
+        "Supervised fine-tuning on a data set, plain or gzip, in any format of docs/DATA.md:\n"
+        "{\"prompt\": ..., \"response\": ...}, where the response is learned, {\"text\": ...}, "
         "where\n"
-        "the response is learned, or {\"text\": ...}, where everything is.  The result is a\n"
+        "everything is, pairs, of which the preferred answer is, and others.  The result is a\n"
         "Hugging Face directory that appears only once it is whole.\n",
     .examples =
         "  rlhf train sft --model base --data sft.jsonl --chat chatml --out policy\n"
@@ -173,7 +182,8 @@ static const struct cli_usage train_sft_usage = {
 
 int cmd_train_sft(int argc, char **argv)
 {
-    struct train_sft t = {.schedule = "cosine", .chat = "plain", .threads = 1};
+    struct train_sft t = {
+        .schedule = "cosine", .chat = "plain", .format = "auto", .threads = 1};
     t.step_tokens = 4096;
     t.micro_tokens = 2048;
     t.weight_decay = 0.01;
@@ -188,9 +198,14 @@ int cmd_train_sft(int argc, char **argv)
         cli_text("init", &t.init, "config.json", "or from random weights of this shape"),
         cli_text("tokenizer", &t.tokenizer_dir, "DIR",
                  "where tokenizer.json is, if not beside the above"),
-        cli_text("data", &t.data_path, "FILE", "JSON lines, see above; - is standard input"),
+        cli_text("data", &t.data_path, "FILE", "the data set; - is standard input"),
+        cli_text("format", &t.format, "NAME", "of the data set, see docs/DATA.md"),
+        cli_number("max-bad-fraction", &t.reading.max_bad_fraction, "X", 0, 1,
+                   "of lines that may be bad and are passed over"),
         cli_text("out", &t.out_dir, "DIR", "the directory to make"),
-        cli_text("chat", &t.chat, "NAME", "template of prompts: plain, chatml, llama3"),
+        cli_text("chat", &t.chat, "NAME", "template of prompts: plain, chatml, llama3, hh"),
+        cli_flag("cut-prompts", &t.cut,
+                 "leave out old turns of prompts too long, instead of refusing them"),
         cli_flag("no-end", &t.no_end, "do not teach the end token after each example"),
         cli_count("epochs", &t.params.epochs, "N", 1, 1e6, "times over the data"),
         cli_count("tokens-per-step", &t.step_tokens, "N", 1, 1 << 30,
