@@ -55,12 +55,13 @@ static enum err_code demo_model_open(struct demo_model *d, struct err *err)
     model_init_random(d->model, d->seed, 0.05f);
 
     char path[FILE_PATH_MAX];
-    const struct example_reader reader = {.config = &d->model->config,
-                                          .tokenizer = d->tokenizer,
-                                          .end = true,
-                                          .tokens_max = DEMO_TOKENS};
+    const struct encode how = {.config = &d->model->config,
+                               .tokenizer = d->tokenizer,
+                               .end = true,
+                               .tokens_max = DEMO_TOKENS};
+    const struct reader_options options = {.format = FORMAT_response};
     rc = file_join(path, d->world, "sft.jsonl", err);
-    return rc ? rc : sft_data_read(&d->data, &reader, path, err);
+    return rc ? rc : sft_data_read(&d->data, &how, &options, path, NULL, err);
 }
 
 static enum err_code demo_model_run(struct demo_model *d, struct err *err)

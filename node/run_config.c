@@ -9,7 +9,7 @@
 #define RUN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define RUN_HUGE         1e15 /* whole numbers up to here are exact in a double */
 
-static const char *const run_templates[] = {"plain", "chatml", "llama3", NULL};
+static const char *const run_templates[] = {"plain", "chatml", "llama3", "hh", NULL};
 static const char *const run_estimators[] = {"gae", "grpo", "rloo", "reinforce++", NULL};
 static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "sequence_sum",
                                                NULL};

@@ -26,7 +26,12 @@
 #define RUN_PATH_MAX    FILE_PATH_MAX
 
 /* Where a setting is one of a few words, its enum's values are named RUN_<KEY>_<WORD>. */
-enum run_template { RUN_TEMPLATE_PLAIN, RUN_TEMPLATE_CHATML, RUN_TEMPLATE_LLAMA3 };
+enum run_template {
+    RUN_TEMPLATE_PLAIN,
+    RUN_TEMPLATE_CHATML,
+    RUN_TEMPLATE_LLAMA3,
+    RUN_TEMPLATE_HH
+};
 enum run_estimator { /* ppo.estimator */
     RUN_ESTIMATOR_GAE, RUN_ESTIMATOR_GRPO, RUN_ESTIMATOR_RLOO, RUN_ESTIMATOR_REINFORCE_PP
 };
