@@ -218,7 +218,7 @@ int cmd_generate(int argc, char **argv)
         cli_count("seed", &c.seed, "S", 0, 0, "the same seed gives the same text"),
         cli_count("samples", &c.samples, "N", 1, GENERATE_SAMPLES_MAX,
                   "independent continuations"),
-        cli_text("chat", &chat, "NAME", "template: plain, chatml, llama3"),
+        cli_text("chat", &chat, "NAME", "template: plain, chatml, llama3, hh"),
         cli_list("stop", &c.stop, "TEXT", "end once the continuation contains it"),
         cli_flag("json", &c.json, "a JSON line a sample: text, ids, logprobs, finish"),
         cli_count("threads", &c.threads, "N", 1, POOL_THREADS_MAX, "threads"),

@@ -7,8 +7,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
-#include "data/examples.h"
-#include "data/lines.h"
+#include "data/encode.h"
+#include "data/reader.h"
 #include "engine/pass.h"
 
 #define SCORE_LINES_MAX 1024 /* of a packed pass */
@@ -22,7 +22,8 @@ struct score {
     size_t tokens_max;
     float temperature;
     bool json, values;
-    struct example_reader reader;
+    struct encode how;
+    struct encoded one; /* the record at hand */
 
     /* The lines gathered for one pass. */
     struct tokens ids;
@@ -174,43 +175,52 @@ static enum err_code score_flush(struct score *s, struct err *err)
     return rc;
 }
 
-/* Add one line; the pass runs first where it would not fit. */
-static enum err_code score_add(struct score *s, const json_t *object, const char *where,
+/* Add one sequence; the pass runs first where it would not fit. */
+static enum err_code score_add(struct score *s, const int32_t *ids, size_t n, size_t first,
                                struct err *err)
 {
-    struct tokens one = {0};
-    uint32_t first = 0;
-    enum err_code rc = example_read(&s->reader, object, where, &one, &first, err);
     const size_t used = s->seqs ? s->offset[s->seqs] : 0;
-    if (!rc && (used + one.n > s->tokens_max || s->seqs == SCORE_LINES_MAX))
-        rc = score_flush(s, err);
-    if (!rc) {
-        if (s->seqs == 0)
-            s->ids.n = s->offset[0] = 0;
-        memcpy(s->ids.ids + s->ids.n, one.ids, one.n * sizeof *one.ids);
-        s->ids.n += one.n;
-        s->first[s->seqs++] = first;
-        s->offset[s->seqs] = (uint32_t)s->ids.n;
+    if (used + n > s->tokens_max || s->seqs == SCORE_LINES_MAX) {
+        const enum err_code rc = score_flush(s, err);
+        if (rc)
+            return rc;
     }
-    tokens_release(&one);
+    if (s->seqs == 0)
+        s->ids.n = s->offset[0] = 0;
+    memcpy(s->ids.ids + s->ids.n, ids, n * sizeof *ids);
+    s->ids.n += n;
+    s->first[s->seqs++] = (uint32_t)first;
+    s->offset[s->seqs] = (uint32_t)s->ids.n;
+    return ERR_OK;
+}
+
+static enum err_code score_record(struct score *s, const struct data_record *record,
+                                  struct err *err)
+{
+    struct encoded *one = &s->one;
+    enum err_code rc = encode_record(&s->how, record, ENCODE_ALL, one, err);
+    for (size_t i = 0; !rc && i < one->answers; i++)
+        rc = score_add(s, one->ids.ids + one->offset[i], one->offset[i + 1] - one->offset[i],
+                       one->first, err);
     return rc;
 }
 
 static enum err_code score_lines(struct score *s, const char *path, struct err *err)
 {
-    struct lines lines;
-    enum err_code rc = lines_open(&lines, path, err);
-    while (!rc) {
-        json_t *object;
-        rc = lines_next_object(&lines, &object, err);
-        if (rc || !object)
+    const struct reader_options options = {.format = FORMAT_auto};
+    struct reader *reader = reader_open(path, &options, err);
+    if (!reader)
+        return err->code;
+    const struct data_record *record;
+    enum err_code rc;
+    while (!(rc = reader_next(reader, &record, err)) && record) {
+        rc = score_record(s, record, err);
+        if (rc)
             break;
-        rc = score_add(s, object, lines.where, err);
-        json_decref(object);
     }
     if (!rc)
         rc = score_flush(s, err);
-    lines_close(&lines);
+    reader_close(reader);
     return rc;
 }
 
@@ -231,11 +241,11 @@ static enum err_code score_open(struct score *s, const char *dir, size_t threads
 
     /* One sequence of the greatest length must fit. */
     if (s->model->config.T < s->tokens_max)
-        s->reader.tokens_max = s->model->config.T;
+        s->how.tokens_max = s->model->config.T;
     else
-        s->reader.tokens_max = s->tokens_max;
-    s->reader.config = &s->model->config;
-    s->reader.tokenizer = s->tokenizer;
+        s->how.tokens_max = s->tokens_max;
+    s->how.config = &s->model->config;
+    s->how.tokenizer = s->tokenizer;
     s->pass = pass_new(s->model, s->pool, s->tokens_max, false, err);
     if (!s->pass)
         return err->code;
@@ -258,6 +268,7 @@ static void score_close(struct score *s)
     model_free(s->model);
     pool_free(s->pool);
     tokens_release(&s->ids);
+    encoded_release(&s->one);
     free(s->at);
     free(s->target);
     free(s->logp);
@@ -269,8 +280,9 @@ static void score_close(struct score *s)
 static const struct cli_usage score_usage = {
     .words = "score",
     .synopsis = "--model DIR --ids FILE [options]",
-    .about = "Each line of FILE is {\"ids\": [...]}, {\"text\": ...}, or {\"prompt\": ...,\n"
-             "\"response\": ...}.  For each, in order: a language model's log-prob (nats) of\n"
+    .about = "Each line of FILE is {\"ids\": [...]}, {\"text\": ...}, {\"prompt\": ...,\n"
+             "\"response\": ...}, or of another format of docs/DATA.md with one or more\n"
+             "answers.  For each of these, in order: a language model's log-prob (nats) of\n"
              "every token after the first, or of the response's tokens alone, and the entropy\n"
              "of each distribution; or a score head's outputs at the last token.\n",
     .examples = "  echo '{\"ids\": [1, 403, 407]}' | rlhf score --model DIR --ids - --json\n"
@@ -289,8 +301,8 @@ int cmd_score(int argc, char **argv)
         cli_text("ids", &ids, "FILE", "JSON lines to score; - is standard input"),
         cli_flag("json", &s.json, "a JSON line for each line"),
         cli_flag("values", &s.values, "score head: also its output at every token"),
-        cli_text("chat", &chat, "NAME", "template of prompts: plain, chatml, llama3"),
-        cli_flag("end", &s.reader.end, "append the end token to responses and texts"),
+        cli_text("chat", &chat, "NAME", "template of prompts: plain, chatml, llama3, hh"),
+        cli_flag("end", &s.how.end, "append the end token to responses and texts"),
         cli_number("temperature", &temperature, "X", 1e-3, 100.0, "logits are divided by it"),
         cli_count("tokens", &tokens_max, "N", 1, 1 << 20, "most tokens of a packed pass"),
         cli_count("threads", &threads, "N", 1, POOL_THREADS_MAX, "threads"),
@@ -308,7 +320,7 @@ int cmd_score(int argc, char **argv)
     buf_init(&s.out, SCORE_TEXT_MAX);
     s.tokens_max = tokens_max;
     s.temperature = (float)temperature;
-    enum err_code rc = chat_template_parse(chat, &s.reader.chat, &err);
+    enum err_code rc = chat_template_parse(chat, &s.how.chat, &err);
     if (rc)
         return cli_usage_error(&usage, "--chat: %s", err.text);
     rc = score_open(&s, model, threads, &err);

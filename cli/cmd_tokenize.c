@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 #include "cli/cli.h"
-#include "data/examples.h"
+#include "data/ids.h"
 #include "data/lines.h"
 #include "engine/tokenizer.h"
 
@@ -24,7 +24,7 @@ static enum err_code tokenize_read_ids(struct tokenize *t, const struct lines *l
 {
     t->ids.n = 0;
     if (t->json)
-        return example_ids(json_object_get(object, "ids"), lines->where, &t->ids, err);
+        return ids_read(json_object_get(object, "ids"), lines->where, &t->ids, err);
 
     json_t *array = json_array();
     enum err_code rc = array ? ERR_OK : err_set(err, ERR_NOMEM, "no memory for a list");
@@ -41,7 +41,7 @@ static enum err_code tokenize_read_ids(struct tokenize *t, const struct lines *l
         at = end;
     }
     if (!rc)
-        rc = example_ids(array, lines->where, &t->ids, err);
+        rc = ids_read(array, lines->where, &t->ids, err);
     json_decref(array);
     return rc;
 }
@@ -98,7 +98,7 @@ static enum err_code tokenize_line(struct tokenize *t, const struct lines *lines
     if (!rc)
         rc = buf_check(&t->out, "a line of the result", &why);
     if (rc)
-        return example_name_line(rc, &why, lines->where, err);
+        return lines_name_error(&why, lines->where, err);
     fwrite(t->out.data, 1, t->out.len, stdout);
     return ERR_OK;
 }

@@ -9,6 +9,7 @@
 struct train_sft {
     struct train train;
     struct sft_data data;
+    uint64_t bad; /* lines of it */
     struct fit_history history;
 };
 
@@ -18,13 +19,11 @@ static enum err_code train_sft_open(struct train_sft *t, struct err *err)
     enum err_code rc = train_open(train, 0, err);
     if (rc)
         return rc;
-    struct example_reader reader = {.config = &train->model->config,
-                                    .tokenizer = train->tokenizer,
-                                    .end = !train->no_end,
-                                    .tokens_max = train->fit.micro_tokens};
-    rc = chat_template_parse(train->chat, &reader.chat, err);
+    struct encode how;
+    struct reader_options reading;
+    rc = train_reading(train, train->fit.micro_tokens, &how, &reading, err);
     if (!rc)
-        rc = sft_data_read(&t->data, &reader, train->data_path, err);
+        rc = sft_data_read(&t->data, &how, &reading, train->data_path, &t->bad, err);
     if (!rc)
         rc = publish_begin(&train->publish, train->out_dir, err);
     return rc;
@@ -38,6 +37,9 @@ static enum err_code train_sft_run(struct train_sft *t, struct err *err)
     if (!train->json)
         printf("%zu examples, %zu tokens, %zu parameters\n", t->data.n, t->data.ids.n,
                train->model->params);
+    if (!train->json && t->bad > 0)
+        printf("%llu bad lines were passed over; `rlhf data inspect` names them\n",
+               (unsigned long long)t->bad);
     enum err_code rc = sft_train(train->model, train->pool, &t->data, &train->fit,
                                  train->held_out, fit_display_step, &display, &t->history, err);
     if (!rc)
@@ -62,9 +64,10 @@ static const struct cli_usage train_sft_usage = {
     .words = "train sft",
     .synopsis = "--model DIR|--init config.json --data FILE --out DIR [options]",
     .about =
-        "Supervised fine-tuning.  Each line of FILE is {\"prompt\": ..., \"response\": ...}, "
+        "Supervised fine-tuning on a data set, plain or gzip, in any format of docs/DATA.md:\n"
+        "{\"prompt\": ..., \"response\": ...}, where the response is learned, {\"text\": ...}, "
         "where\n"
-        "the response is learned, or {\"text\": ...}, where everything is.  The result is a\n"
+        "everything is, pairs, of which the preferred answer is, and others.  The result is a\n"
         "Hugging Face directory that appears only once it is whole.\n",
     .examples =
         "  rlhf train sft --model base --data sft.jsonl --chat chatml --out policy\n"

@@ -147,14 +147,20 @@ static void report_escape(struct buf *out, const char *text)
 static void report_chart(const struct report_table *t, struct buf *out, const char *title,
                          const char *unit, const struct chart_series *series, size_t n)
 {
-    const struct chart chart = {title, "step", unit, t->step, t->n, series, n};
+    struct chart_series over_step[CHART_SERIES_MAX];
+    for (size_t i = 0; i < n; i++)
+        over_step[i] = (struct chart_series){
+            .name = series[i].name, .x = t->step, .y = series[i].y, .n = t->n};
+    const struct chart chart = {
+        .title = title, .x_label = "step", .y_label = unit, .series = over_step, .series_n = n};
     chart_write(&chart, out);
 }
 
 static void report_charts(const struct report_table *t, struct buf *out)
 {
-    const struct chart_series raw[] = {{"mean", t->raw}, {"std", t->raw_std}};
-    const struct chart_series kl[] = {{"KL", t->kl}, {"target", t->kl_target}};
+    const struct chart_series raw[] = {{.name = "mean", .y = t->raw}, {.name = "std", .y = t->raw_std}};
+    const struct chart_series kl[] = {{.name = "KL", .y = t->kl},
+                                      {.name = "target", .y = t->kl_target}};
     const struct {
         const char *title, *unit;
         const double *y;
@@ -176,7 +182,8 @@ static void report_charts(const struct report_table *t, struct buf *out)
     report_chart(t, out, "KL to the reference policy", "nats per sequence", kl,
                  isnan(t->target) ? 1 : 2);
     for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
-        const struct chart_series series[] = {{single[i].title, single[i].y}};
+        const struct chart_series series[] = {
+            {.name = single[i].title, .y = single[i].y}};
         report_chart(t, out, single[i].title, single[i].unit, series, 1);
     }
 }

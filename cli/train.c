@@ -11,7 +11,7 @@ static const char *const train_schedules[] = {
 
 struct train train_defaults(void)
 {
-    struct train t = {.schedule = "cosine", .chat = "plain", .threads = 1};
+    struct train t = {.schedule = "cosine", .chat = "plain", .format = "auto", .threads = 1};
     t.step_tokens = 4096;
     t.micro_tokens = 2048;
     t.weight_decay = 0.01;
@@ -31,9 +31,14 @@ size_t train_rows(struct train *t, struct cli_option *rows)
         cli_text("init", &t->init, "config.json", "or from random weights of this shape"),
         cli_text("tokenizer", &t->tokenizer_dir, "DIR",
                  "where tokenizer.json is, if not beside the above"),
-        cli_text("data", &t->data_path, "FILE", "JSON lines, see above; - is standard input"),
+        cli_text("data", &t->data_path, "FILE", "the data set; - is standard input"),
+        cli_text("format", &t->format, "NAME", "of the data set, see docs/DATA.md"),
+        cli_number("max-bad-fraction", &t->max_bad_fraction, "X", 0, 1,
+                   "of lines that may be bad and are passed over"),
         cli_text("out", &t->out_dir, "DIR", "the directory to make"),
-        cli_text("chat", &t->chat, "NAME", "template of prompts: plain, chatml, llama3"),
+        cli_text("chat", &t->chat, "NAME", "template of prompts: plain, chatml, llama3, hh"),
+        cli_flag("cut-prompts", &t->cut,
+                 "leave out old turns of prompts too long, instead of refusing them"),
         cli_flag("no-end", &t->no_end, "do not put the end token after each example"),
         cli_count("epochs", &t->fit.epochs, "N", 1, 1e6, "times over the data"),
         cli_count("tokens-per-step", &t->step_tokens, "N", 1, 1 << 30,
@@ -125,6 +130,19 @@ enum err_code train_start(struct train *t, uint32_t labels, uint64_t seed, struc
         return err->code;
     model_init_random(t->model, seed, (float)t->init_std);
     return ERR_OK;
+}
+
+enum err_code train_reading(const struct train *t, size_t tokens_max, struct encode *how,
+                            struct reader_options *options, struct err *err)
+{
+    *how = (struct encode){.config = &t->model->config,
+                           .tokenizer = t->tokenizer,
+                           .end = !t->no_end,
+                           .cut = t->cut,
+                           .tokens_max = tokens_max};
+    *options = (struct reader_options){.max_bad_fraction = t->max_bad_fraction};
+    const enum err_code rc = chat_template_parse(t->chat, &how->chat, err);
+    return rc ? rc : format_find(t->format, &options->format, err);
 }
 
 const char *train_tokenizer_dir(const struct train *t)

@@ -11,21 +11,23 @@
 
 #include "cli/cli.h"
 #include "cli/publish.h"
-#include "data/examples.h"
+#include "data/encode.h"
+#include "data/reader.h"
 #include "engine/model.h"
 #include "engine/pool.h"
 #include "engine/tokenizer.h"
 #include "offline/fit.h"
 
-#define TRAIN_ROWS 24 /* options that train_rows adds, at most */
+#define TRAIN_ROWS 32 /* options that train_rows adds, at most */
 
 struct train {
     /* As given. */
-    const char *model_dir, *init, *tokenizer_dir, *data_path, *out_dir, *schedule, *chat;
+    const char *model_dir, *init, *tokenizer_dir, *data_path, *out_dir, *schedule, *chat,
+        *format;
     struct fit_params fit;
     uint64_t threads, step_tokens, micro_tokens;
-    double weight_decay, beta2, init_std, held_out;
-    bool json, no_end;
+    double weight_decay, beta2, init_std, held_out, max_bad_fraction;
+    bool json, no_end, cut;
 
     /* Held between train_open and train_close. */
     struct pool *pool;
@@ -52,6 +54,11 @@ void train_close(struct train *train);
 
 /* Put the model back to where training starts, with random weights of `seed` after --init. */
 enum err_code train_start(struct train *train, uint32_t labels, uint64_t seed, struct err *err);
+
+/* How a data set becomes sequences of up to tokens_max tokens for the model at hand, and how it
+ * is read: as --chat, --format and their like say. */
+enum err_code train_reading(const struct train *train, size_t tokens_max, struct encode *how,
+                            struct reader_options *options, struct err *err);
 
 /* Where the tokenizer is read from. */
 const char *train_tokenizer_dir(const struct train *train);

@@ -16,6 +16,7 @@ static enum chat_template prompts_template(enum run_template word)
     case RUN_TEMPLATE_PLAIN: return CHAT_plain;
     case RUN_TEMPLATE_CHATML: return CHAT_chatml;
     case RUN_TEMPLATE_LLAMA3: return CHAT_llama3;
+    case RUN_TEMPLATE_HH: return CHAT_hh;
     }
     return CHAT_plain;
 }

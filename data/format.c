@@ -13,7 +13,8 @@ static const struct {
     enum err_code (*parse)(struct format_work *work);
 } format_table[FORMATS] = {
     [FORMAT_auto] = {"auto", "whichever the first lines look like", NULL, NULL},
-#define X(name, about) [FORMAT_##name] = {#name, about, format_##name##_claims, format_##name},
+#define X(name, about) \
+    [FORMAT_##name] = {#name, about, format_##name##_claims, format_##name##_parse},
     FORMAT_MAP(X)
 #undef X
 };
@@ -169,6 +170,13 @@ enum err_code format_messages(struct format_work *work, const json_t *list, cons
             rc = format_turn(work, role, text);
     }
     return rc;
+}
+
+bool format_ends_with_answer(const json_t *messages)
+{
+    const size_t n = json_array_size(messages);
+    const json_t *role = json_object_get(json_array_get(messages, n - 1), "role");
+    return n > 0 && json_is_string(role) && strcmp(json_string_value(role), "assistant") == 0;
 }
 
 enum err_code format_set_prompt(struct format_work *work, const struct data_turn *turn,

@@ -3,11 +3,11 @@
  *
  * A format is a file data/format_NAME.c with the two functions declared by FORMAT_MAP:
  *
- *     bool format_NAME_claims(object)    whether these members look like a line of it;
- *                                        for a file whose format was not named
- *     enum err_code format_NAME(work)    the line's next record into work->record
+ *     bool format_NAME_claims(object)          whether these members look like a line of it;
+ *                                              for a file whose format was not named
+ *     enum err_code format_NAME_parse(work)    the line's next record into work->record
  *
- * format_NAME is called with work->object fresh and work->step 0; where it sets work->again,
+ * format_NAME_parse is called with work->object fresh and work->step 0; where it sets work->again,
  * it is called once more for the same line.  It leaves record.answers and record.turns 0 where
  * the line has no (further) record.  A line it cannot use ends in format_bad.
  *
@@ -23,12 +23,20 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "data/record.h"
+#include "engine/tokenizer.h"
 
 /* Name, what a line of it looks like. */
 // clang-format off
 #define FORMAT_MAP(X)                                                                         \
     X(hh, "{\"chosen\", \"rejected\"}, transcripts \"\\n\\nHuman: ...\\n\\nAssistant: ...\"") \
-    X(pair, "{\"prompt\", \"chosen\", \"rejected\"}, texts or lists of messages")
+    X(pair, "{\"prompt\", \"chosen\", \"rejected\"}, texts or lists of messages")              \
+    X(ultrafeedback, "{\"instruction\", \"completions\": [{\"response\", \"overall_score\"}]}")  \
+    X(safe_rlhf, "{\"prompt\", \"response_0\", \"response_1\", \"safer_response_id\", ...}")    \
+    X(oasst, "{\"message_tree_id\", \"prompt\": {\"text\", \"replies\": [...]}}, a tree a line")  \
+    X(response, "{\"prompt\" or \"messages\", \"response\"}, or messages up to an answer")    \
+    X(prompt, "{\"prompt\" or \"messages\", \"label\"}, no answer")                           \
+    X(text, "{\"text\"}")                                                                     \
+    X(ids, "{\"ids\"}, token ids")
 // clang-format on
 enum format_kind {
     FORMAT_auto, /* what the first lines look like */
@@ -47,6 +55,7 @@ enum err_code format_find(const char *name, enum format_kind *out, struct err *e
 const char *format_names(void);
 
 #define FORMAT_TURNS_MAX 1024 /* of a record: its prompt and all its answers */
+#define FORMAT_DEPTH_MAX 64   /* turns from the root of a tree */
 
 /* One line on its way to records.  Whoever fills it (the reader) keeps it from line to line;
  * everything a record points at is in here or in `object`. */
@@ -61,9 +70,12 @@ struct format_work {
     struct data_turn turn[FORMAT_TURNS_MAX]; /* of the record */
     size_t turns;
     struct buf text;   /* texts that are in no member as they are; never moves within a line */
-    size_t step;       /* the format's own: how far it is in the line */
-    bool again;        /* there may be another record */
-    enum data_bad bad; /* after ERR_FORMAT: why */
+    struct tokens ids; /* of the record */
+    size_t step;       /* the format's own: how far it is; 0 at first */
+    const json_t *path[FORMAT_DEPTH_MAX]; /* (step) where it is in a tree, from the root */
+    size_t child[FORMAT_DEPTH_MAX];       /* (step) the child of each to visit next */
+    bool again;                           /* there may be another record */
+    enum data_bad bad;                    /* after ERR_FORMAT: why */
 };
 
 /* Calls the format's functions. */
@@ -72,7 +84,7 @@ enum err_code format_parse(enum format_kind kind, struct format_work *work);
 
 #define X(name, about)                                 \
     bool format_##name##_claims(const json_t *object); \
-    enum err_code format_##name(struct format_work *work);
+    enum err_code format_##name##_parse(struct format_work *work);
 FORMAT_MAP(X)
 #undef X
 
@@ -104,6 +116,9 @@ enum err_code format_messages(struct format_work *work, const json_t *list, cons
 /* Append the turns of "prompt" (a text: the user's turn, or a list of messages) or "messages"
  * and make them the record's prompt. */
 enum err_code format_prompt(struct format_work *work);
+
+/* Whether the list of messages ends with the assistant's. */
+bool format_ends_with_answer(const json_t *messages);
 
 /* Make these turns, within work->turn, the record's prompt: the last must be the user's and
  * say something. */

@@ -84,7 +84,7 @@ bool format_hh_claims(const json_t *object)
            json_is_string(json_object_get(object, "chosen"));
 }
 
-enum err_code format_hh(struct format_work *work)
+enum err_code format_hh_parse(struct format_work *work)
 {
     char *chosen, *rejected;
     enum err_code rc = format_hh_copy(work, "chosen", &chosen);

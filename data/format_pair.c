@@ -114,7 +114,7 @@ bool format_pair_claims(const json_t *object)
            (json_object_get(object, "prompt") || json_is_array(chosen));
 }
 
-enum err_code format_pair(struct format_work *work)
+enum err_code format_pair_parse(struct format_work *work)
 {
     const json_t *chosen = json_object_get(work->object, "chosen");
     const json_t *rejected = json_object_get(work->object, "rejected");

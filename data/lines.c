@@ -36,7 +36,7 @@ static bool lines_is_blank(const struct buf *line)
 static enum err_code lines_gather(struct lines *lines, bool *more, struct err *err)
 {
     *more = false;
-    for (;;) {
+    for (size_t gathered = 0;;) {
         if (lines->block_n == 0) {
             const enum err_code rc =
                 input_read(lines->input, lines->where, &lines->block, &lines->block_n, err);
@@ -50,8 +50,12 @@ static enum err_code lines_gather(struct lines *lines, bool *more, struct err *e
         const size_t used = n + (newline ? 1 : 0);
         lines->block += used;
         lines->block_n -= used;
+        gathered += used;
         if (newline)
             return ERR_OK;
+        if (gathered > LINES_SKIP_MAX)
+            return err_set(err, ERR_FORMAT, "%s: the line is longer than %zu MiB", lines->where,
+                           LINES_SKIP_MAX >> 20);
     }
 }
 
@@ -92,4 +96,11 @@ enum err_code lines_next_object(struct lines *lines, json_t **object, struct err
     }
     *object = value;
     return ERR_OK;
+}
+
+enum err_code lines_name_error(const struct err *inner, const char *where, struct err *err)
+{
+    if (strncmp(inner->text, where, strlen(where)) == 0)
+        return err_set(err, inner->code, "%s", inner->text);
+    return err_set(err, inner->code, "%s: %s", where, inner->text);
 }

@@ -16,7 +16,8 @@
 #include "base/file.h"
 #include "data/input.h"
 
-#define LINES_BYTES_MAX ((size_t)16 << 20) /* of one line */
+#define LINES_BYTES_MAX ((size_t)16 << 20)  /* of one line */
+#define LINES_SKIP_MAX  ((size_t)256 << 20) /* of one that is passed over; more is no text */
 
 struct lines {
     struct input *input; /* NULL: none held */
@@ -34,11 +35,16 @@ void lines_close(struct lines *lines);
 
 /* Read the next line that is not blank into lines->line, without its newline.  *more is false
  * at the end.  ERR_VALUE where a line is longer than LINES_BYTES_MAX: it was passed over, and
- * the next call reads the line after it.  ERR_IO, ERR_FORMAT (gzip) as input_read has them. */
+ * the next call reads the line after it; ERR_FORMAT where it is longer than LINES_SKIP_MAX.
+ * ERR_IO, ERR_FORMAT (gzip) as input_read has them. */
 enum err_code lines_next(struct lines *lines, bool *more, struct err *err);
 
 /* As lines_next, for JSON lines: *object is a new reference (json_decref), or NULL at the end.
  * ERR_FORMAT names the line where it is not a JSON object. */
 enum err_code lines_next_object(struct lines *lines, json_t **object, struct err *err);
+
+/* Return the code of `inner` with its sentence, and `where` before it unless it is there: for
+ * errors of functions that do not know which line they were given. */
+enum err_code lines_name_error(const struct err *inner, const char *where, struct err *err);
 
 #endif

@@ -51,6 +51,7 @@ void reader_close(struct reader *reader)
     json_decref(reader->object);
     lines_close(&reader->lines);
     buf_release(&reader->work.text);
+    tokens_release(&reader->work.ids);
     free(reader);
 }
 

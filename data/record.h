@@ -103,7 +103,8 @@ bool data_text_is_blank(struct data_text text);
     X(NUMBER, "number", "a number is out of its range")                    \
     X(SAME, "same", "the answers compared are the same text")              \
     X(LABELS, "labels", "what it says of its answers contradicts itself")  \
-    X(TOKENS, "tokens", "more tokens than fit, or some outside the vocabulary")
+    X(LENGTH, "length", "more tokens than fit")                            \
+    X(TOKENS, "tokens", "its text cannot be written as tokens of the model")
 enum data_bad {
 #define X(name, word, meaning) DATA_BAD_##name,
     DATA_BAD_MAP(X)

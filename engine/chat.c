@@ -146,16 +146,103 @@ static enum err_code chat_llama3(struct chat *chat, const struct chat_turn *turn
     return rc == ERR_OK ? chat_flush(chat) : rc;
 }
 
-static enum err_code chat_plain(struct chat *chat, const struct chat_turn *turns, size_t n)
+/* The text alone, with what the post-processor puts before it. */
+static enum err_code chat_text(struct chat *chat)
 {
-    for (size_t i = 0; i < n; i++)
-        buf_puts(&chat->text, turns[i].content);
     enum err_code rc = buf_check(&chat->text, "a chat", chat->err);
     if (rc == ERR_OK)
         rc = tokenizer_prefix(chat->tokenizer, chat->out, chat->err);
     if (rc == ERR_OK)
         rc = tokenizer_encode_plain(chat->tokenizer, chat->text.data, chat->text.len, chat->out,
                                     chat->err);
+    return rc;
+}
+
+static enum err_code chat_plain(struct chat *chat, const struct chat_turn *turns, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        buf_puts(&chat->text, turns[i].content);
+    return chat_text(chat);
+}
+
+static enum err_code chat_hh_turn(struct chat *chat, const struct chat_turn *turn)
+{
+    const bool user = strcmp(turn->role, "user") == 0;
+    if (!user && strcmp(turn->role, "assistant") != 0)
+        return err_set(chat->err, ERR_VALUE,
+                       "chat template hh has no role \"%.40s\", only user and assistant",
+                       turn->role);
+    buf_printf(&chat->text, "\n\n%s: ", user ? "Human" : "Assistant");
+    buf_puts(&chat->text, turn->content);
+    return ERR_OK;
+}
+
+static enum err_code chat_hh(struct chat *chat, const struct chat_turn *turns, size_t n)
+{
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; rc == ERR_OK && i < n; i++)
+        rc = chat_hh_turn(chat, &turns[i]);
+    buf_puts(&chat->text, "\n\nAssistant:");
+    return rc == ERR_OK ? chat_text(chat) : rc;
+}
+
+/* Answers: what stands between two turns, and before the content of the second. */
+
+static enum err_code chat_plain_next(struct chat *chat, const struct chat_turn *turn)
+{
+    buf_puts(&chat->text, turn->content);
+    return ERR_OK;
+}
+
+static enum err_code chat_chatml_next(struct chat *chat, const struct chat_turn *turn)
+{
+    enum err_code rc = chat_marker(chat, "<|im_end|>");
+    buf_puts(&chat->text, "\n");
+    if (rc == ERR_OK)
+        rc = chat_marker(chat, "<|im_start|>");
+    buf_printf(&chat->text, "%s\n", turn->role);
+    buf_puts(&chat->text, turn->content);
+    return rc;
+}
+
+static enum err_code chat_llama3_next(struct chat *chat, const struct chat_turn *turn)
+{
+    enum err_code rc = chat_marker(chat, "<|eot_id|>");
+    if (rc == ERR_OK)
+        rc = chat_llama3_turn(chat, &(struct chat_turn){turn->role, NULL});
+    if (strcmp(turn->role, "assistant") == 0)
+        buf_puts(&chat->text, turn->content);
+    else
+        chat_append_trimmed(&chat->text, turn->content);
+    return rc;
+}
+
+enum err_code chat_encode_answer(enum chat_template kind, const struct tokenizer *tokenizer,
+                                 const struct chat_turn *turns, size_t n, struct tokens *out,
+                                 struct err *err)
+{
+    static enum err_code (*const next[])(struct chat *, const struct chat_turn *) = {
+        [CHAT_plain] = chat_plain_next,
+        [CHAT_chatml] = chat_chatml_next,
+        [CHAT_llama3] = chat_llama3_next,
+        [CHAT_hh] = chat_hh_turn,
+    };
+    assert(n > 0);
+    const size_t before = out->n;
+    struct chat chat = {.kind = kind, .tokenizer = tokenizer, .out = out, .err = err};
+    buf_init(&chat.text, CHAT_TEXT_BYTES_MAX);
+    buf_puts(&chat.text, kind == CHAT_hh ? " " : "");
+    buf_puts(&chat.text, turns[0].content);
+    enum err_code rc = ERR_OK;
+    for (size_t i = 1; rc == ERR_OK && i < n; i++)
+        rc = next[kind](&chat, &turns[i]);
+    if (rc == ERR_OK && kind == CHAT_plain) /* two texts, not one that goes on */
+        rc = tokenizer_encode_plain(tokenizer, chat.text.data, chat.text.len, out, err);
+    else if (rc == ERR_OK)
+        rc = chat_flush(&chat);
+    buf_release(&chat.text);
+    if (rc != ERR_OK)
+        out->n = before;
     return rc;
 }
 
@@ -167,6 +254,7 @@ enum err_code chat_encode(enum chat_template kind, const struct tokenizer *token
         [CHAT_plain] = chat_plain,
         [CHAT_chatml] = chat_chatml,
         [CHAT_llama3] = chat_llama3,
+        [CHAT_hh] = chat_hh,
     };
     for (size_t i = 0; i < n; i++)
         assert(turns[i].role && turns[i].content);
@@ -183,7 +271,8 @@ enum err_code chat_encode(enum chat_template kind, const struct tokenizer *token
 int32_t chat_end_id(enum chat_template kind, const struct tokenizer *tokenizer)
 {
     switch (kind) {
-    case CHAT_plain: break;
+    case CHAT_plain:
+    case CHAT_hh: break;
     case CHAT_chatml: return tokenizer_id(tokenizer, "<|im_end|>");
     case CHAT_llama3: return tokenizer_id(tokenizer, "<|eot_id|>");
     }

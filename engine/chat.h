@@ -2,7 +2,8 @@
  * chat.h -- a conversation as the text (and ids) a model was taught to read.
  *
  * Templates by name: plain (turns joined as they are), chatml (<|im_start|>role ... <|im_end|>),
- * llama3 (<|start_header_id|>role<|end_header_id|> ... <|eot_id|>).
+ * llama3 (<|start_header_id|>role<|end_header_id|> ... <|eot_id|>), hh ("\n\nHuman: ..." and
+ * "\n\nAssistant: ...", the transcripts of HH-RLHF).
  */
 #ifndef ENGINE_CHAT_H
 #define ENGINE_CHAT_H
@@ -13,7 +14,7 @@
 #include "base/err.h"
 #include "engine/tokenizer.h"
 
-#define CHAT_TEMPLATE_MAP(X) X(plain) X(chatml) X(llama3)
+#define CHAT_TEMPLATE_MAP(X) X(plain) X(chatml) X(llama3) X(hh)
 enum chat_template {
 #define X(name) CHAT_##name,
     CHAT_TEMPLATE_MAP(X)
@@ -31,12 +32,24 @@ enum err_code chat_template_parse(const char *name, enum chat_template *out, str
 /* Append the ids of the conversation, ready for the assistant to answer.  Content is encoded
  * so that special tokens written in it stay ordinary text; the template's own markers become
  * their ids and must exist in the tokenizer (ERR_VALUE names the missing one).  plain: the
- * post-processor's special tokens (<s>), then each content in turn. */
+ * post-processor's special tokens (<s>), then each content in turn.  hh: the same special
+ * tokens, then the transcript up to "\n\nAssistant:", as ordinary text; the answer begins with
+ * the blank that follows.  It has no other roles than "user" and "assistant" (ERR_VALUE), and a
+ * content that holds "\n\nHuman:" reads as another turn: the format has no way to tell. */
 enum err_code chat_encode(enum chat_template kind, const struct tokenizer *tokenizer,
                           const struct chat_turn *turns, size_t n, struct tokens *out,
                           struct err *err);
 
-/* The id that ends an assistant turn (<|im_end|>, <|eot_id|>); -1: plain, the model's eos. */
+/* Append the ids of an answer to those of chat_encode: turns[0] is what the assistant said
+ * there, the others what followed, the last the assistant's again; n > 0.  The end of the last
+ * one (chat_end_id) is left to the caller.  The assistant's contents are taken as they are,
+ * white space included (hh: after one blank), the others' as in chat_encode. */
+enum err_code chat_encode_answer(enum chat_template kind, const struct tokenizer *tokenizer,
+                                 const struct chat_turn *turns, size_t n, struct tokens *out,
+                                 struct err *err);
+
+/* The id that ends an assistant turn (<|im_end|>, <|eot_id|>); -1: plain and hh, the
+ * model's eos. */
 int32_t chat_end_id(enum chat_template kind, const struct tokenizer *tokenizer);
 
 #endif

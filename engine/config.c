@@ -404,6 +404,27 @@ static bool config_ends(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+void model_config_label(const struct model_config *config, uint32_t i,
+                        char name[MODEL_LABEL_MAX])
+{
+    if (i < MODEL_LABELS_NAMED && config->label[i][0])
+        memcpy(name, config->label[i], MODEL_LABEL_MAX);
+    else
+        snprintf(name, MODEL_LABEL_MAX, "LABEL_%u", i);
+}
+
+/* Names that are missing, or too long to be kept, are those that transformers gives. */
+static void config_read_labels(const json_t *labels, struct model_config *config)
+{
+    for (uint32_t i = 0; i < config->labels && i < MODEL_LABELS_NAMED; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%u", i);
+        const char *name = json_string_value(json_object_get(labels, key));
+        if (name && strlen(name) < MODEL_LABEL_MAX)
+            strcpy(config->label[i], name);
+    }
+}
+
 static void config_read_head(struct config_reader *r, struct model_config *config)
 {
     const json_t *names = json_object_get(r->root, "architectures");
@@ -427,6 +448,7 @@ static void config_read_head(struct config_reader *r, struct model_config *confi
         config_refuse(r, "\"id2label\" must have 1 to %u labels", CONFIG_LABELS_MAX);
     const uint32_t n = labels ? (uint32_t)json_object_size(labels) : 2;
     config->labels = config_u32(r, "num_labels", 1, CONFIG_LABELS_MAX, n);
+    config_read_labels(labels, config);
 }
 
 static void config_read_all(struct config_reader *r, struct model_config *config)

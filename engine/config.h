@@ -32,13 +32,16 @@ enum model_head {
 
 enum rope_scaling { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
 
-#define MODEL_TYPE_MAX 32
+#define MODEL_TYPE_MAX     32
+#define MODEL_LABELS_NAMED 16 /* labels whose names are kept; further ones are LABEL_i */
+#define MODEL_LABEL_MAX    48 /* bytes of a name, with the NUL */
 
 struct model_config {
     enum model_family family;
     char model_type[MODEL_TYPE_MAX]; /* "llama", "mistral", "qwen2", "qwen3", "gpt2" */
     enum model_head head;
     uint32_t labels; /* outputs of the score head; 0 with MODEL_HEAD_LM */
+    char label[MODEL_LABELS_NAMED][MODEL_LABEL_MAX]; /* id2label; "": LABEL_i */
 
     uint32_t V; /* vocabulary, as on disk */
     uint32_t C; /* hidden size, channels */
@@ -72,6 +75,10 @@ enum err_code model_config_read(struct model_config *config, const char *dir, st
 
 /* As config.json that transformers reads, "architectures" and torch_dtype float32 included. */
 void model_config_write(const struct model_config *config, struct buf *out);
+
+/* What output i < labels is called: its name in id2label, else "LABEL_i". */
+void model_config_label(const struct model_config *config, uint32_t i,
+                        char name[MODEL_LABEL_MAX]);
 
 /* True if the id ends a sequence (eos or eos_more). */
 bool model_config_is_eos(const struct model_config *config, int32_t id);

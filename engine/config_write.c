@@ -86,14 +86,22 @@ static void config_put_rope(struct buf *out, const struct model_config *config)
     buf_puts(out, "\n  }");
 }
 
-static void config_put_labels(struct buf *out, uint32_t labels)
+static void config_put_labels(struct buf *out, const struct model_config *config)
 {
+    char name[MODEL_LABEL_MAX];
     buf_puts(out, ",\n  \"id2label\": {");
-    for (uint32_t i = 0; i < labels; i++)
-        buf_printf(out, "%s\"%u\": \"LABEL_%u\"", i ? ", " : "", i, i);
+    for (uint32_t i = 0; i < config->labels; i++) {
+        model_config_label(config, i, name);
+        buf_printf(out, "%s\"%u\": ", i ? ", " : "", i);
+        buf_json_string(out, name, strlen(name));
+    }
     buf_puts(out, "},\n  \"label2id\": {");
-    for (uint32_t i = 0; i < labels; i++)
-        buf_printf(out, "%s\"LABEL_%u\": %u", i ? ", " : "", i, i);
+    for (uint32_t i = 0; i < config->labels; i++) {
+        model_config_label(config, i, name);
+        buf_puts(out, i ? ", " : "");
+        buf_json_string(out, name, strlen(name));
+        buf_printf(out, ": %u", i);
+    }
     buf_puts(out, "}");
 }
 
@@ -149,6 +157,6 @@ void model_config_write(const struct model_config *config, struct buf *out)
     config_put_eos(out, config);
     config_put_token(out, "pad_token_id", config->pad);
     if (config->head == MODEL_HEAD_SCORE)
-        config_put_labels(out, config->labels);
+        config_put_labels(out, config);
     buf_puts(out, ",\n  \"torch_dtype\": \"float32\"\n}\n");
 }

@@ -191,6 +191,8 @@ struct model *model_load_with_score_head(const char *dir, uint32_t labels, struc
     struct model_config config;
     if (model_config_read(&config, dir, err))
         return NULL;
+    if (config.labels != labels)
+        memset(config.label, 0, sizeof config.label); /* they named other outputs */
     config.head = MODEL_HEAD_SCORE;
     config.labels = labels;
     return model_load_config(&config, dir, true, err);

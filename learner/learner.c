@@ -42,14 +42,13 @@ static struct ppo_params learner_ppo(const struct run_config *c)
     };
 }
 
-static struct model *learner_load_cost_critic(const struct run_config *c, struct err *err)
+/* A critic starts from one model: of an ensemble, from its first. */
+static struct model *learner_load_scored(const char *dir, struct err *err)
 {
-    const char *dir = c->policy;
-    if (c->cost_critic == RUN_COST_CRITIC_PATH)
-        dir = c->cost_critic_path;
-    if (c->cost_critic == RUN_COST_CRITIC_COST)
-        dir = run_config_model_scorer(c, RUN_ROLE_COST)->path;
-    return model_load_with_score_head(dir, 1, err);
+    char member[FILE_PATH_MAX];
+    if (file_join(member, dir, "member-0", err))
+        return NULL;
+    return model_load_with_score_head(file_exists(member) ? member : dir, 1, err);
 }
 
 static struct model *learner_load_critic(const struct run_config *c, struct err *err)
@@ -59,7 +58,17 @@ static struct model *learner_load_critic(const struct run_config *c, struct err 
         dir = c->critic_path;
     if (c->critic == RUN_CRITIC_REWARD)
         dir = run_config_model_scorer(c, RUN_ROLE_REWARD)->path;
-    return model_load_with_score_head(dir, 1, err);
+    return learner_load_scored(dir, err);
+}
+
+static struct model *learner_load_cost_critic(const struct run_config *c, struct err *err)
+{
+    const char *dir = c->policy;
+    if (c->cost_critic == RUN_COST_CRITIC_PATH)
+        dir = c->cost_critic_path;
+    if (c->cost_critic == RUN_COST_CRITIC_COST)
+        dir = run_config_model_scorer(c, RUN_ROLE_COST)->path;
+    return learner_load_scored(dir, err);
 }
 
 /* The models that learn, and the one that checks. */

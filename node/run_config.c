@@ -9,7 +9,7 @@
 #define RUN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define RUN_HUGE         1e15 /* whole numbers up to here are exact in a double */
 
-static const char *const run_templates[] = {"plain", "chatml", "llama3", NULL};
+static const char *const run_templates[] = {"plain", "chatml", "llama3", "hh", NULL};
 static const char *const run_estimators[] = {"gae", "grpo", "rloo", "reinforce++", NULL};
 static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "sequence_sum",
                                                NULL};
@@ -39,6 +39,8 @@ static const char *const run_scorer_kinds[] = {
     RUN_SCORER_MAP(X)
 #undef X
         NULL};
+
+static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
 
 // clang-format off
 #define AT(field)        offsetof(struct run_config, field)
@@ -136,7 +138,14 @@ static const struct config_key run_keys[] = {
          "Factor in the weighted sum that is the raw reward, or the raw cost (there above 0: "
          "more is worse); not for monitors."},
     S_PATH("reward.scorers[].path", path, "",
-         "Directory of a *ForSequenceClassification model (model)."),
+         "Directory of a *ForSequenceClassification model, or of an ensemble of them in "
+         "member-0, member-1, ... (model)."),
+    {"reward.scorers[].ensemble", CONFIG_WORD, OF(ensemble), 4, 0, 0, "mean", run_ensembles, 0,
+      0, "",
+         "What the scores of an ensemble become: their mean, the least of them, or their mean "
+         "less ensemble_k of their standard deviations (model)."},
+    {"reward.scorers[].ensemble_k", CONFIG_F64, OF(ensemble_k), 8, 0, 1e6, "1", NULL, 0, 0, "",
+         "Standard deviations taken off, for ensemble: mean_minus_std (model)."},
     S_TEXT("reward.scorers[].pattern", pattern, "", "PCRE2 pattern (regex)."),
     S_PATH("reward.scorers[].words", words, "", "File with a word a line (words)."),
     S_U32("reward.scorers[].min_tokens", min_tokens, 0, 65536, "0", "tokens",

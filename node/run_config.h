@@ -26,7 +26,12 @@
 #define RUN_PATH_MAX    FILE_PATH_MAX
 
 /* Where a setting is one of a few words, its enum's values are named RUN_<KEY>_<WORD>. */
-enum run_template { RUN_TEMPLATE_PLAIN, RUN_TEMPLATE_CHATML, RUN_TEMPLATE_LLAMA3 };
+enum run_template {
+    RUN_TEMPLATE_PLAIN,
+    RUN_TEMPLATE_CHATML,
+    RUN_TEMPLATE_LLAMA3,
+    RUN_TEMPLATE_HH
+};
 enum run_estimator { /* ppo.estimator */
     RUN_ESTIMATOR_GAE, RUN_ESTIMATOR_GRPO, RUN_ESTIMATOR_RLOO, RUN_ESTIMATOR_REINFORCE_PP
 };
@@ -87,12 +92,18 @@ enum run_gold {
 #undef X
 };
 
+enum run_ensemble { /* reward.scorers[].ensemble */
+    RUN_ENSEMBLE_MEAN, RUN_ENSEMBLE_MIN, RUN_ENSEMBLE_MEAN_MINUS_STD
+};
+
 struct run_scorer { /* reward.scorers[i] */
     char name[RUN_NAME_MAX];
     enum run_scorer_kind kind;
     enum run_role role;
     double weight;               /* in the weighted sum that is the raw reward, or cost */
-    char path[RUN_PATH_MAX];     /* model */
+    char path[RUN_PATH_MAX];     /* model: of one, or of an ensemble member-0, member-1, ... */
+    enum run_ensemble ensemble;  /* model: how its members' scores become one */
+    double ensemble_k;           /* mean_minus_std: standard deviations taken off */
     char pattern[RUN_TEXT_MAX];  /* regex */
     char words[RUN_PATH_MAX];    /* words: a file, one word a line */
     uint32_t min_tokens, max_tokens; /* length */

@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "data/examples.h"
+#include "data/encode.h"
+#include "data/reader.h"
 #include "engine/model.h"
 #include "engine/pool.h"
 #include "offline/fit.h"
@@ -28,10 +29,13 @@ struct sft_data {
     size_t n, cap;
 };
 
-/* Read JSON lines.  ERR_FORMAT, ERR_VALUE name FILE:LINE; ERR_VALUE also where no line has a
- * target.  The caller releases it with sft_data_release, also on failure. */
-enum err_code sft_data_read(struct sft_data *data, const struct example_reader *reader,
-                            const char *path, struct err *err);
+/* Read a data set: of each record the answer that data_record_best names.  ERR_FORMAT,
+ * ERR_VALUE name FILE:LINE, and which lines may be bad is said by `options`
+ * (data/reader.h); ERR_VALUE also where there is not one example.  *bad, unless NULL, is the
+ * number of lines passed over.  The caller releases it with sft_data_release, also on failure. */
+enum err_code sft_data_read(struct sft_data *data, const struct encode *how,
+                            const struct reader_options *options, const char *path,
+                            uint64_t *bad, struct err *err);
 void sft_data_release(struct sft_data *data);
 
 /*

@@ -5,15 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/combiner.h"
 #include "engine/pass.h"
 
 struct frozen {
     struct model *model;
+    struct combiner combiner;
     struct pass *pass;
     uint32_t longest;
     size_t tokens_max; /* of a pack */
 
-    /* The pack at hand; each array has tokens_max entries, offset one more. */
+    /* The pack at hand; each array has tokens_max entries, offset one more, scores
+     * one a label. */
     uint32_t *offset, *at;
     int32_t *ids, *target;
     float *logp, *scores;
@@ -29,15 +32,26 @@ static enum err_code frozen_check(const struct frozen *frozen, const char *dir,
             err, ERR_USAGE, "%s: it is %s, %s is wanted", dir,
             c->head == MODEL_HEAD_LM ? "a language model" : "a sequence classification model",
             head == MODEL_HEAD_LM ? "a language model" : "a sequence classification model");
-    if (c->head == MODEL_HEAD_SCORE && c->labels != 1)
-        return err_set(err, ERR_USAGE, "%s: its score head has %u labels, one is wanted", dir,
-                       c->labels);
     if (c->V != vocabulary)
         return err_set(err, ERR_USAGE,
                        "%s: its vocabulary has %u tokens, the policy's has %u: it would read "
                        "other words than the policy writes",
                        dir, c->V, vocabulary);
     return ERR_OK;
+}
+
+static enum err_code frozen_read_combiner(struct frozen *frozen, const char *dir,
+                                          struct err *err)
+{
+    const struct model_config *c = &frozen->model->config;
+    bool found;
+    const enum err_code rc = combiner_read(&frozen->combiner, c, dir, &found, err);
+    if (!rc && !found && c->labels != 1)
+        return err_set(err, ERR_USAGE,
+                       "%s: its score head has %u labels, and no combiner.json says how they "
+                       "become one score",
+                       dir, c->labels);
+    return rc;
 }
 
 static enum err_code frozen_allocate(struct frozen *frozen, struct err *err)
@@ -48,7 +62,8 @@ static enum err_code frozen_allocate(struct frozen *frozen, struct err *err)
     frozen->ids = malloc(n * sizeof *frozen->ids);
     frozen->target = malloc(n * sizeof *frozen->target);
     frozen->logp = malloc(n * sizeof *frozen->logp);
-    frozen->scores = malloc(n * sizeof *frozen->scores);
+    const size_t labels = frozen->model->config.labels ? frozen->model->config.labels : 1;
+    frozen->scores = malloc(n * labels * sizeof *frozen->scores);
     if (!frozen->offset || !frozen->at || !frozen->ids || !frozen->target || !frozen->logp ||
         !frozen->scores)
         return err_set(err, ERR_NOMEM, "out of memory for packs of %zu tokens", n);
@@ -69,6 +84,8 @@ enum err_code frozen_new(struct frozen **out, const char *dir, enum model_head h
         goto out;
     }
     rc = frozen_check(frozen, dir, head, vocabulary, &why);
+    if (!rc && head == MODEL_HEAD_SCORE)
+        rc = frozen_read_combiner(frozen, dir, &why);
     if (rc)
         goto out;
     const uint32_t T = frozen->model->config.T;
@@ -164,14 +181,16 @@ void frozen_logprobs(struct frozen *frozen, const struct scorer_sample *const *s
 }
 
 void frozen_scores(struct frozen *frozen, const struct scorer_sample *const *samples, size_t n,
-                   const struct scorer_watch *watch, float *score)
+                   const struct scorer_watch *watch, double *score)
 {
+    const size_t labels = frozen->model->config.labels;
     for (size_t first = 0, end; first < n; first = end) {
         end = frozen_pack(frozen, samples, n, first);
         for (size_t s = 0; s < frozen->seqs; s++)
             frozen->at[s] = frozen->offset[s + 1] - 1;
         pass_scores(frozen->pass, frozen->seqs, frozen->at, frozen->scores);
-        memcpy(score + first, frozen->scores, frozen->seqs * sizeof *score);
+        for (size_t s = 0; s < frozen->seqs; s++)
+            score[first + s] = combiner_apply(&frozen->combiner, frozen->scores + s * labels);
         scorer_watch_progress(watch);
     }
 }

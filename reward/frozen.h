@@ -23,8 +23,9 @@ struct frozen;
 
 /*
  * Load the directory with a pass for sequences of up to `longest` tokens (cut to the model's
- * T).  ERR_USAGE where its head is not `head` or its vocabulary is not `vocabulary`, both
- * naming the directory; else the errors of model_load and pass_new.  The caller frees it with
+ * T).  A score head of several labels needs a combiner.json beside it (engine/combiner.h).
+ * ERR_USAGE where that is missing, where its head is not `head` or its vocabulary is not
+ * `vocabulary`, each naming the directory; else the errors of model_load and pass_new.  The caller frees it with
  * frozen_free.
  */
 enum err_code frozen_new(struct frozen **out, const char *dir, enum model_head head,
@@ -46,8 +47,9 @@ void frozen_logprobs(struct frozen *frozen, const struct scorer_sample *const *s
                      size_t n, float temperature, const struct scorer_watch *watch,
                      float *logp);
 
-/* score[i] = label 0 of the score head at sample i's last token. */
+/* score[i] = the score head at sample i's last token: its only output, or what combiner.json
+ * makes of its outputs. */
 void frozen_scores(struct frozen *frozen, const struct scorer_sample *const *samples, size_t n,
-                   const struct scorer_watch *watch, float *score);
+                   const struct scorer_watch *watch, double *score);
 
 #endif

@@ -149,7 +149,12 @@ static void classifiers_get_their_labels(void **state)
     assert_true(c.head == MODEL_HEAD_SCORE && c.labels == 2);
     check_ok(read_text(&c, CLASSIFIER ",\"id2label\":{\"0\":\"reward\"}}", &err));
     assert_int_equal(c.labels, 1);
+    char name[MODEL_LABEL_MAX];
+    model_config_label(&c, 0, name);
+    assert_string_equal(name, "reward");
     check_ok(read_text(&c, CLASSIFIER ",\"num_labels\":5}", &err));
+    model_config_label(&c, 4, name);
+    assert_string_equal(name, "LABEL_4");
     assert_int_equal(c.labels, 5);
     check_fails(read_text(&c, CLASSIFIER ",\"num_labels\":0}", &err), ERR_FORMAT, "num_labels");
     check_fails(read_text(&c, CLASSIFIER ",\"id2label\":{}}", &err), ERR_VALUE, "id2label");

@@ -1,0 +1,277 @@
+/*
+ * test_offline_fit.c -- early stop, checkpoints, and a training killed and started again.
+ *
+ * Oracles: an undisturbed run of the same training, whose weights must be met to the bit; a
+ * made-up task whose held-out loss is a list; what is in the checkpoint directory.
+ */
+#include <dirent.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "tests/unit/golden.h"
+#include "tests/unit/score_bench.h"
+
+static struct pool *pool;
+static char dir[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    pool_thread_init();
+    pool = pool_new(1, NULL);
+    golden_scratch(dir);
+    return pool ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    pool_free(pool);
+    golden_scratch_remove(dir);
+    return 0;
+}
+
+/* ---- early stop, on a task of made-up losses ---- */
+
+struct listed {
+    const double *loss;
+    size_t tests;
+    struct model *model;
+    float seen[16]; /* the first weight at each test */
+};
+
+static size_t listed_one(const void *ctx, uint32_t item)
+{
+    (void)ctx;
+    (void)item;
+    return 1;
+}
+
+static enum err_code listed_gradient(void *ctx, const uint32_t *items, size_t n, double weight,
+                                     float *grad, double *loss, struct err *err)
+{
+    (void)ctx;
+    (void)items;
+    (void)err;
+    for (size_t i = 0; i < n; i++) {
+        grad[0] += (float)(1.0 / weight);
+        *loss += 1.0;
+    }
+    return ERR_OK;
+}
+
+static enum err_code listed_evaluate(void *ctx, double *metric, struct err *err)
+{
+    struct listed *listed = ctx;
+    (void)err;
+    listed->seen[listed->tests] = listed->model->w[0];
+    metric[0] = listed->loss[listed->tests++];
+    return ERR_OK;
+}
+
+static void run_listed(struct listed *listed, uint64_t patience, struct fit_history *history)
+{
+    static const char *const metric[] = {"held_out_loss"};
+    const struct fit_task task = {.ctx = listed,
+                                  .items = 12,
+                                  .tokens = listed_one,
+                                  .weight = listed_one,
+                                  .gradient = listed_gradient,
+                                  .metric = metric,
+                                  .metrics = 1,
+                                  .evaluate = listed_evaluate};
+    const struct fit_params params = {.seed = 1,
+                                      .stream = RNG_STREAM_PREFERENCE,
+                                      .epochs = 1,
+                                      .step_tokens = 1,
+                                      .micro_tokens = 1,
+                                      .lr = 0.125,
+                                      .schedule = SCHEDULE_constant,
+                                      .adamw = {.beta1 = 0.9f, .beta2 = 0.9f, .eps = 1e-8f},
+                                      .eval_every = 2,
+                                      .patience = patience};
+    check_ok(fit_run(listed->model, pool, &task, &params, score_quiet, NULL, history, &err));
+}
+
+static void the_best_weights_are_kept_where_patience_ends(void **state)
+{
+    (void)state;
+    static const double loss[] = {3.0, 2.0, 2.5, 2.0, 1.0, 1.0};
+    struct fit_history history;
+    struct listed listed = {.loss = loss, .model = score_model(1)};
+    run_listed(&listed, 2, &history);
+    assert_true(history.stopped); /* 2.5 and a tie with 2.0 are no improvement */
+    assert_int_equal(history.tests, 4);
+    assert_int_equal(history.steps, 8);
+    assert_int_equal(history.best, 1);
+    assert_true(listed.model->w[0] == listed.seen[1]);
+    assert_true(listed.seen[1] != listed.seen[3]);
+    fit_history_release(&history);
+
+    listed.tests = 0;
+    run_listed(&listed, 3, &history); /* a little more patience, and 1.0 is found */
+    assert_false(history.stopped);
+    assert_int_equal(history.steps, 12);
+    assert_int_equal(history.best, 4);
+    assert_true(listed.model->w[0] == listed.seen[4]);
+    fit_history_release(&history);
+
+    listed.tests = 0;
+    run_listed(&listed, 0, &history);
+    assert_int_equal(history.steps, 12);
+    assert_true(listed.model->w[0] == listed.seen[5]);
+    fit_history_release(&history);
+    model_free(listed.model);
+}
+
+static void a_loss_that_is_not_finite_is_never_the_best(void **state)
+{
+    (void)state;
+    static const double loss[] = {(double)NAN, 2.0, (double)NAN, (double)INFINITY, 1, 1};
+    struct fit_history history;
+    struct listed listed = {.loss = loss, .model = score_model(1)};
+    run_listed(&listed, 2, &history);
+    assert_int_equal(history.best, 1);
+    assert_int_equal(history.tests, 4);
+    fit_history_release(&history);
+    model_free(listed.model);
+}
+
+/* ---- killed and started again ---- */
+
+static struct scoring_params resumable(const char *checkpoints)
+{
+    struct scoring_params params = score_params();
+    params.fit.epochs = 3;
+    params.fit.eval_every = 5;
+    params.fit.patience = 100;
+    params.fit.checkpoint_every = checkpoints ? 4 : 0;
+    params.fit.checkpoint_dir = checkpoints;
+    return params;
+}
+
+static void feedback_to_resume(struct feedback *f)
+{
+    score_pairs(f, FEEDBACK_REWARD, 300);
+    check_ok(feedback_hold_out(f, 1, 0.2, &err));
+}
+
+static void die_at(void *arg, const struct fit_progress *progress)
+{
+    if (progress->step->step == *(const uint64_t *)arg)
+        raise(SIGKILL);
+}
+
+/* In a process of its own: train with checkpoints, killed at `step` (0: never); its weights and
+ * history go to `out`.  Whether it came to its end. */
+static bool train_apart(const char *checkpoints, uint64_t step, const char *out)
+{
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct feedback f;
+        struct fit_history history;
+        struct buf bytes;
+        struct pool *own = pool_new(2, NULL);
+        struct model *model = score_model(1);
+        struct scoring_params params = resumable(checkpoints);
+        feedback_to_resume(&f);
+        if (scoring_train(model, own, &f, &params, die_at, &step, &history, NULL))
+            _exit(1);
+        buf_init(&bytes, 1u << 24);
+        buf_append(&bytes, model->w, model_bytes(model));
+        buf_append(&bytes, history.step, history.steps * sizeof *history.step);
+        buf_append(&bytes, history.test, history.tests * sizeof *history.test);
+        _exit(file_write(out, bytes.data, bytes.len, NULL) ? 1 : 0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        return false;
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    return true;
+}
+
+static void a_killed_training_goes_on_to_the_same_bits(void **state)
+{
+    (void)state;
+    char apart[FILE_PATH_MAX], whole[FILE_PATH_MAX], checkpoints[FILE_PATH_MAX];
+    struct hash hash[2];
+    check_ok(file_join(whole, dir, "whole", &err));
+    check_ok(file_join(apart, dir, "apart", &err));
+    assert_true(train_apart(NULL, 0, whole));
+    uint64_t draw = 99;
+    for (int round = 0; round < 4; round++) {
+        char name[32];
+        snprintf(name, sizeof name, "resume%d", round);
+        check_ok(file_join(checkpoints, dir, name, &err));
+        check_ok(file_make_dir(checkpoints, &err));
+        /* Three kills at random steps, some before what a checkpoint holds already. */
+        for (int kill = 0; kill < 3; kill++)
+            train_apart(checkpoints, 1 + draw_bits(&draw) % 34, apart);
+        assert_true(train_apart(checkpoints, 0, apart));
+        check_ok(hash_file_sha256(&hash[0], whole, &err));
+        check_ok(hash_file_sha256(&hash[1], apart, &err));
+        assert_memory_equal(&hash[0], &hash[1], sizeof hash[0]);
+    }
+}
+
+static size_t entries(const char *path)
+{
+    size_t n = 0;
+    DIR *list = opendir(path);
+    assert_non_null(list);
+    for (const struct dirent *entry; (entry = readdir(list));)
+        n += entry->d_name[0] != '.';
+    closedir(list);
+    return n;
+}
+
+static void a_checkpoint_of_other_settings_is_refused(void **state)
+{
+    (void)state;
+    char checkpoints[FILE_PATH_MAX], out[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    struct feedback f;
+    struct fit_history history;
+    check_ok(file_join(checkpoints, dir, "refused", &err));
+    check_ok(file_join(out, dir, "refused.out", &err));
+    check_ok(file_make_dir(checkpoints, &err));
+    assert_false(train_apart(checkpoints, 10, out));
+    assert_int_equal(entries(checkpoints), 1); /* the one before was removed */
+    check_ok(file_join(path, checkpoints, "step-00000008/best.f32", &err));
+    assert_true(file_exists(path));
+
+    feedback_to_resume(&f);
+    struct scoring_params params = resumable(checkpoints);
+    params.fit.lr *= 2.0;
+    struct model *model = score_model(1);
+    check_fails(scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, &err),
+                ERR_USAGE, "other settings");
+    fit_history_release(&history);
+    params = resumable(checkpoints);
+    f.ids.ids[3] ^= 1;
+    check_fails(scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, &err),
+                ERR_USAGE, "other data");
+    fit_history_release(&history);
+    f.ids.ids[3] ^= 1;
+
+    check_ok(file_write(path, "bent", 4, &err));
+    check_fails(scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, &err),
+                ERR_FORMAT, "best.f32");
+    fit_history_release(&history);
+    model_free(model);
+    feedback_release(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_best_weights_are_kept_where_patience_ends),
+        cmocka_unit_test(a_loss_that_is_not_finite_is_never_the_best),
+        cmocka_unit_test(a_killed_training_goes_on_to_the_same_bits),
+        cmocka_unit_test(a_checkpoint_of_other_settings_is_refused),
+    };
+    return cmocka_run_group_tests_name("offline/fit", tests, setup, teardown);
+}
