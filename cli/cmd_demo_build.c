@@ -2,13 +2,12 @@
 #include <stdio.h>
 
 #include "cli/cli.h"
+#include "cli/demo_models.h"
 #include "cli/demo_pairs.h"
-#include "cli/fit_display.h"
 #include "cli/publish.h"
-#include "offline/sft.h"
 #include "world/world.h"
 
-enum { DEMO_ANSWERS = 8, DEMO_TOKENS = 1024, DEMO_RESPONSE_TOKENS = 48 };
+enum { DEMO_ANSWERS = 8, DEMO_RESPONSE_TOKENS = 48 };
 
 struct demo_build {
     const char *out;
@@ -20,85 +19,6 @@ struct demo_build {
     struct tokenizer *tokenizer;
     struct publish publish;
 };
-
-static struct model_config demo_build_policy_config(void)
-{
-    // clang-format off
-    return (struct model_config){
-        .family = MODEL_LLAMA, .model_type = "llama", .head = MODEL_HEAD_LM,
-        .V = WORLD_VOCABULARY, .C = 64, .L = 3, .H = 4, .G = 2, .D = 16, .F = 160, .T = 128,
-        .norm_eps = 1e-5f, .tied = true, .rope_theta = 10000.0f, .rope_scaling = ROPE_DEFAULT,
-        .bos = -1, .eos = WORLD_END_ID, .pad = WORLD_END_ID};
-    // clang-format on
-}
-
-static struct fit_params demo_build_policy_params(const struct demo_build *d)
-{
-    return (struct fit_params){
-        .seed = d->seed,
-        .epochs = d->epochs,
-        .step_tokens = DEMO_TOKENS,
-        .micro_tokens = DEMO_TOKENS,
-        .lr = 4e-3,
-        .lr_floor = 0.02,
-        .warmup_steps = 20,
-        .schedule = SCHEDULE_cosine,
-        .grad_clip = 1.0,
-        .eval_every = 100,
-        .adamw = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.01f}};
-}
-
-/* The policy, taught on sft.jsonl. */
-static enum err_code demo_build_policy(struct demo_build *d, struct err *err)
-{
-    const struct fit_params params = demo_build_policy_params(d);
-    const struct model_config config = demo_build_policy_config();
-    struct sft_data data = {0};
-    char path[FILE_PATH_MAX];
-    enum err_code rc = ERR_OK;
-    d->policy = model_new(&config, err);
-    d->tokenizer = d->policy ? tokenizer_load(d->publish.dir, err) : NULL;
-    if (!d->tokenizer)
-        return err->code;
-    model_init_random(d->policy, d->seed, 0.05f);
-    const struct example_reader reader = {.config = &d->policy->config,
-                                          .tokenizer = d->tokenizer,
-                                          .end = true,
-                                          .tokens_max = DEMO_TOKENS};
-    if ((rc = file_join(path, d->publish.dir, "sft.jsonl", err)) ||
-        (rc = sft_data_read(&data, &reader, path, err)))
-        goto out;
-    printf("policy: %zu examples, %zu tokens, %zu parameters\n", data.n, data.ids.n,
-           d->policy->params);
-    struct fit_history history;
-    struct fit_display display;
-    fit_display_init(&display, false);
-    rc = sft_train(d->policy, d->pool, &data, &params, 0.02, fit_display_step, &display,
-                   &history, err);
-    fit_history_release(&history);
-out:
-    sft_data_release(&data);
-    return rc;
-}
-
-/* A complete model directory below the one being made. */
-static enum err_code demo_build_save(const struct demo_build *d, const struct model *model,
-                                     const char *name, struct err *err)
-{
-    char dir[FILE_PATH_MAX];
-    struct publish into = {0};
-    enum err_code rc = file_join(dir, d->publish.dir, name, err);
-    if (!rc)
-        rc = publish_begin(&into, dir, err);
-    if (!rc)
-        rc = model_save(model, into.dir, err);
-    if (!rc)
-        rc = publish_tokenizer(&into, d->publish.dir, err);
-    if (!rc)
-        rc = publish_commit(&into, err);
-    publish_abort(&into);
-    return rc;
-}
 
 static enum err_code demo_build_run(struct demo_build *d, struct err *err)
 {
@@ -118,12 +38,23 @@ static enum err_code demo_build_run(struct demo_build *d, struct err *err)
     enum err_code rc = publish_begin(&d->publish, d->out, err);
     if (!rc)
         rc = world_write(d->publish.dir, d->seed, DEMO_ANSWERS, err);
-    if (!rc)
-        rc = demo_build_policy(d, err);
-    if (!rc)
-        rc = demo_build_save(d, d->policy, "policy", err);
+    if (rc)
+        return rc;
+    d->tokenizer = tokenizer_load(d->publish.dir, err);
+    if (!d->tokenizer)
+        return err->code;
+    const struct demo_models demo = {.dir = d->publish.dir,
+                                     .seed = d->seed,
+                                     .epochs = d->epochs,
+                                     .pool = d->pool,
+                                     .tokenizer = d->tokenizer};
+    rc = demo_models_policy(&demo, &d->policy, err);
     if (!rc)
         rc = demo_pairs_write(d->publish.dir, d->policy, d->pool, d->tokenizer, &pairs, err);
+    if (!rc)
+        rc = demo_models_score(&demo, FEEDBACK_REWARD, err);
+    if (!rc)
+        rc = demo_models_score(&demo, FEEDBACK_COST, err);
     if (!rc)
         rc = publish_commit(&d->publish, err);
     if (!rc)
@@ -150,7 +81,7 @@ int cmd_demo_build(int argc, char **argv)
     struct demo_build d = {.seed = 1,
                            .threads = 1,
                            .epochs = 12,
-                           .pairs = 800,
+                           .pairs = 400,
                            .safety = 800,
                            .test = 500,
                            .scale = 1.0,

@@ -1,0 +1,177 @@
+/* demo_models.c -- see demo_models.h. */
+#include "cli/demo_models.h"
+
+#include <stdio.h>
+
+#include "cli/fit_display.h"
+#include "cli/publish.h"
+#include "offline/feedback_read.h"
+#include "offline/scoring.h"
+#include "offline/sft.h"
+#include "world/world.h"
+
+static struct model_config demo_models_policy_config(void)
+{
+    // clang-format off
+    return (struct model_config){
+        .family = MODEL_LLAMA, .model_type = "llama", .head = MODEL_HEAD_LM,
+        .V = WORLD_VOCABULARY, .C = 64, .L = 3, .H = 4, .G = 2, .D = 16, .F = 160, .T = 128,
+        .norm_eps = 1e-5f, .tied = true, .rope_theta = 10000.0f, .rope_scaling = ROPE_DEFAULT,
+        .bos = -1, .eos = WORLD_END_ID, .pad = WORLD_END_ID};
+    // clang-format on
+}
+
+static struct fit_params demo_models_fit(const struct demo_models *demo)
+{
+    return (struct fit_params){
+        .seed = demo->seed,
+        .step_tokens = DEMO_MODELS_TOKENS,
+        .micro_tokens = DEMO_MODELS_TOKENS,
+        .schedule = SCHEDULE_cosine,
+        .grad_clip = 1.0,
+        .adamw = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.01f}};
+}
+
+static struct encode demo_models_encode(const struct demo_models *demo,
+                                        const struct model *model)
+{
+    return (struct encode){.config = &model->config,
+                           .tokenizer = demo->tokenizer,
+                           .end = true,
+                           .tokens_max = DEMO_MODELS_TOKENS / 2}; /* a pair in one pass */
+}
+
+/* Write a complete model directory below the world's. */
+static enum err_code demo_models_save(const struct demo_models *demo, const struct model *model,
+                                      const char *name, struct err *err)
+{
+    char dir[FILE_PATH_MAX];
+    struct publish into = {0};
+    enum err_code rc = file_join(dir, demo->dir, name, err);
+    if (!rc)
+        rc = publish_begin(&into, dir, err);
+    if (!rc)
+        rc = model_save(model, into.dir, err);
+    if (!rc)
+        rc = publish_tokenizer(&into, demo->dir, err);
+    if (!rc)
+        rc = publish_commit(&into, err);
+    publish_abort(&into);
+    return rc;
+}
+
+static enum err_code demo_models_teach(const struct demo_models *demo, struct model *policy,
+                                       struct err *err)
+{
+    const struct encode how = demo_models_encode(demo, policy);
+    const struct reader_options options = {.format = FORMAT_response};
+    struct fit_params fit = demo_models_fit(demo);
+    struct fit_history history = {0};
+    struct fit_display display;
+    struct sft_data data = {0};
+    char path[FILE_PATH_MAX];
+    fit.epochs = demo->epochs;
+    fit.lr = 4e-3;
+    fit.lr_floor = 0.02;
+    fit.warmup_steps = 20;
+    fit.eval_every = 200;
+    enum err_code rc = file_join(path, demo->dir, "sft.jsonl", err);
+    if (!rc)
+        rc = sft_data_read(&data, &how, &options, path, NULL, err);
+    if (!rc) {
+        printf("policy: %zu examples, %zu tokens, %zu parameters\n", data.n, data.ids.n,
+               policy->params);
+        fit_display_init(&display, false);
+        rc = sft_train(policy, demo->pool, &data, &fit, 0.02, fit_display_step, &display,
+                       &history, err);
+    }
+    fit_history_release(&history);
+    sft_data_release(&data);
+    return rc;
+}
+
+enum err_code demo_models_policy(const struct demo_models *demo, struct model **out,
+                                 struct err *err)
+{
+    const struct model_config config = demo_models_policy_config();
+    struct model *policy = model_new(&config, err);
+    if (!policy)
+        return err->code;
+    model_init_random(policy, demo->seed, 0.05f);
+    enum err_code rc = demo_models_teach(demo, policy, err);
+    if (!rc)
+        rc = demo_models_save(demo, policy, "policy", err);
+    if (rc) {
+        model_free(policy);
+        return rc;
+    }
+    *out = policy;
+    return ERR_OK;
+}
+
+/* What a kind is made from and how. */
+static const struct demo_score {
+    const char *name, *train, *test;
+    enum format_kind format;
+    uint64_t epochs;
+    double lr;
+} demo_scores[] = {
+    [FEEDBACK_REWARD] = {"reward", "pairs.jsonl", "pairs-test.jsonl", FORMAT_pair, 6, 1e-3},
+    [FEEDBACK_COST] = {"cost", "safety.jsonl", "safety-test.jsonl", FORMAT_safe_rlhf, 6, 1e-3},
+};
+
+static enum err_code demo_models_feedback(const struct demo_models *demo,
+                                          const struct demo_score *of,
+                                          const struct model *model, struct feedback *feedback,
+                                          struct err *err)
+{
+    const struct encode how = demo_models_encode(demo, model);
+    const struct reader_options options = {.format = of->format};
+    const char *const name[2] = {of->train, of->test};
+    enum err_code rc = ERR_OK;
+    for (int test = 0; !rc && test < 2; test++) {
+        struct feedback_counts counts;
+        char path[FILE_PATH_MAX];
+        rc = file_join(path, demo->dir, name[test], err);
+        if (!rc)
+            rc = feedback_read(feedback, &how, &options, path, test == 1, &counts, err);
+    }
+    return rc;
+}
+
+enum err_code demo_models_score(const struct demo_models *demo, enum feedback_kind kind,
+                                struct err *err)
+{
+    const struct demo_score *of = &demo_scores[kind];
+    struct scoring_params params = {
+        .loss = {.reg = 0.001}, .fit = demo_models_fit(demo), .fraction = 1.0};
+    struct fit_history history = {0};
+    struct fit_display display;
+    struct feedback feedback;
+    char from[FILE_PATH_MAX];
+    params.fit.epochs = of->epochs;
+    params.fit.lr = of->lr;
+    params.fit.lr_floor = 0.1;
+    params.fit.warmup_steps = 5;
+    feedback_init(&feedback, kind, 1);
+    enum err_code rc = file_join(from, demo->dir, "policy", err);
+    struct model *model = rc ? NULL : model_load_with_score_head(from, 1, err);
+    if (!model) {
+        rc = err->code;
+        goto out;
+    }
+    rc = demo_models_feedback(demo, of, model, &feedback, err);
+    if (rc)
+        goto out;
+    printf("%s model: %zu pairs, %zu tokens\n", of->name, feedback.n, feedback.ids.n);
+    fit_display_init(&display, false);
+    rc = scoring_train(model, demo->pool, &feedback, &params, fit_display_step, &display,
+                       &history, err);
+    if (!rc)
+        rc = demo_models_save(demo, model, of->name, err);
+out:
+    fit_history_release(&history);
+    feedback_release(&feedback);
+    model_free(model);
+    return rc;
+}
