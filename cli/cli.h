@@ -29,6 +29,9 @@
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("train sft", cmd_train_sft, "supervised fine-tuning, also from scratch")                \
+    X("train reward", cmd_train_reward, "a reward model from pairs, or from ratings")         \
+    X("train cost", cmd_train_cost, "a cost model from pairs of safety")                      \
+    X("average", cmd_average, "the mean of several models' parameters (WARM)")                \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")      \
     X("demo build", cmd_demo_build, "make the built-in world: data, policy, reward and cost models")
 // clang-format on

@@ -22,7 +22,7 @@ static void publish_parent(const char *path, char parent[FILE_PATH_MAX])
         strcpy(parent, ".");
 }
 
-static enum err_code publish_check_free(const char *path, struct err *err)
+enum err_code publish_check_free(const char *path, struct err *err)
 {
     DIR *dir = opendir(path);
     if (!dir && errno == ENOENT)

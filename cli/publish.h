@@ -18,6 +18,10 @@ struct publish {
     char dir[FILE_PATH_MAX]; /* where to write; "" when none is held */
 };
 
+/* ERR_STATE where `path` exists and is not an empty directory: for who wants to know before long
+ * work. */
+enum err_code publish_check_free(const char *path, struct err *err);
+
 /* ERR_STATE where `dir` exists and is not an empty directory, ERR_IO.  The caller ends it
  * with publish_commit, or publish_abort, which removes what was written (harmless after a
  * commit). */

@@ -164,28 +164,54 @@ static int feedback_compare_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-enum err_code feedback_separate(struct feedback *f, size_t *apart, struct err *err)
+/* The prompts held out, sorted: *n of them at *prompt, which the caller frees. */
+static enum err_code feedback_held_prompts(const struct feedback *f, uint64_t **prompt,
+                                           size_t *n, struct err *err)
 {
-    size_t held = 0;
-    *apart = 0;
-    uint64_t *prompt = calloc(f->n + 1, sizeof *prompt);
-    if (!prompt)
+    *n = 0;
+    *prompt = calloc(f->n + 1, sizeof **prompt);
+    if (!*prompt)
         return err_set(err, ERR_NOMEM, "no memory for %zu prompts", f->n);
     for (size_t i = 0; i < f->n; i++) {
         if (f->item[i].held_out)
-            prompt[held++] = f->item[i].prompt;
+            (*prompt)[(*n)++] = f->item[i].prompt;
     }
-    qsort(prompt, held, sizeof *prompt, feedback_compare_u64);
-    for (size_t i = 0; i < f->n; i++) {
+    qsort(*prompt, *n, sizeof **prompt, feedback_compare_u64);
+    return ERR_OK;
+}
+
+static bool feedback_is_in(const uint64_t *prompt, size_t n, uint64_t wanted)
+{
+    return bsearch(&wanted, prompt, n, sizeof *prompt, feedback_compare_u64) != NULL;
+}
+
+enum err_code feedback_hold_out_as(struct feedback *f, const struct feedback *like,
+                                   struct err *err)
+{
+    uint64_t *prompt;
+    size_t n;
+    const enum err_code rc = feedback_held_prompts(like, &prompt, &n, err);
+    for (size_t i = 0; i < f->n && !rc; i++)
+        f->item[i].held_out = feedback_is_in(prompt, n, f->item[i].prompt);
+    free(prompt);
+    return rc;
+}
+
+enum err_code feedback_separate(struct feedback *f, size_t *apart, struct err *err)
+{
+    uint64_t *prompt;
+    size_t n;
+    *apart = 0;
+    const enum err_code rc = feedback_held_prompts(f, &prompt, &n, err);
+    for (size_t i = 0; i < f->n && !rc; i++) {
         struct feedback_item *item = &f->item[i];
-        if (!item->held_out && bsearch(&item->prompt, prompt, held, sizeof *prompt,
-                                       feedback_compare_u64)) {
+        if (!item->held_out && feedback_is_in(prompt, n, item->prompt)) {
             item->left_out = true;
             *apart += 1;
         }
     }
     free(prompt);
-    return ERR_OK;
+    return rc;
 }
 
 size_t feedback_trained(const struct feedback *f, uint64_t seed, double fraction, uint32_t *out)

@@ -81,6 +81,10 @@ enum err_code feedback_add_item(struct feedback *feedback, const struct feedback
 enum err_code feedback_hold_out(struct feedback *feedback, uint64_t seed, double fraction,
                                 struct err *err);
 
+/* Hold out what `like` holds out: the items whose prompt it does.  ERR_NOMEM. */
+enum err_code feedback_hold_out_as(struct feedback *feedback, const struct feedback *like,
+                                   struct err *err);
+
 /* Leave out of training the items whose prompt is held out by another item; *apart is how
  * many.  ERR_NOMEM. */
 enum err_code feedback_separate(struct feedback *feedback, size_t *apart, struct err *err);

@@ -168,8 +168,9 @@ static struct fit_state fit_state_of(struct fit *f)
 
 static enum err_code fit_checkpoint(struct fit *f, uint64_t step, struct err *err)
 {
+    /* The last step too: what comes after it may be killed as well. */
     const uint64_t every = f->params->checkpoint_every;
-    if (every == 0 || step % every != 0 || step == f->steps)
+    if (every == 0 || (step % every != 0 && step != f->steps && !f->history->stopped))
         return ERR_OK;
     const struct fit_state state = fit_state_of(f);
     return fit_state_write(&state, f->params->checkpoint_dir, err);
