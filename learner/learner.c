@@ -47,12 +47,8 @@ static struct model *learner_load_critic(const struct run_config *c, struct err 
     const char *dir = c->policy;
     if (c->critic == RUN_CRITIC_PATH)
         dir = c->critic_path;
-    for (uint32_t i = 0; c->critic == RUN_CRITIC_REWARD && i < c->scorers; i++) {
-        if (c->scorer[i].kind == RUN_SCORER_MODEL) {
-            dir = c->scorer[i].path;
-            break;
-        }
-    }
+    if (c->critic == RUN_CRITIC_REWARD)
+        dir = run_config_model_scorer(c, RUN_ROLE_REWARD)->path;
     return model_load_with_score_head(dir, 1, err);
 }
 

@@ -24,6 +24,11 @@ static const char *const run_shapers[] = {
 static const char *const run_truncations[] = {"none", "penalty", "bootstrap", NULL};
 static const char *const run_schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const run_critics[] = {"policy", "reward", "path", NULL};
+static const char *const run_cost_critics[] = {"policy", "cost", "path", NULL};
+static const char *const run_safety_controllers[] = {"none", "fixed", "lagrangian", "pid",
+                                                     NULL};
+static const char *const run_safety_costs[] = {"score", "probability", NULL};
+static const char *const run_roles[] = {"reward", "cost", "monitor", NULL};
 static const char *const run_scorer_kinds[] = {
 #define X(name, word) word,
     RUN_SCORER_MAP(X)
@@ -73,9 +78,14 @@ static const struct config_key run_keys[] = {
          "The frozen reference policy; empty: the same as model.policy."),
     WORD_("model.critic", critic, run_critics, "policy",
          "What the critic starts from: the policy's trunk with a zero value head, the "
-         "first model scorer, or model.critic_path."),
+         "first model scorer of the role reward, or model.critic_path."),
     PATH_("model.critic_path", critic_path, "",
          "Directory of the critic, for model.critic: path."),
+    WORD_("model.cost_critic", cost_critic, run_cost_critics, "policy",
+         "What the cost critic starts from: the policy's trunk with a zero value head, the "
+         "first model scorer of the role cost, or model.cost_critic_path."),
+    PATH_("model.cost_critic_path", cost_critic_path, "",
+         "Directory of the cost critic, for model.cost_critic: path."),
 
     PATH_("data.prompts", prompts, NULL,
          "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything}."),
@@ -112,8 +122,13 @@ static const struct config_key run_keys[] = {
          "model: score head of `path`; regex: 1 where `pattern` matches; words: share of "
          "words found in the file `words`; length: 1 inside [min_tokens, max_tokens]; "
          "match: 1 where the response is the prompt's label; http: the service at `url`."},
+    {"reward.scorers[].role", CONFIG_WORD, OF(role), 4, 0, 0, "reward", run_roles, 0, 0, "",
+         "reward: a summand of the raw reward; cost: a summand of the raw cost, which "
+         "`safety` holds below its limit; monitor: recorded and shown, never trained on: a "
+         "score that cannot be had drops nothing."},
     {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
-         "Factor in the weighted sum that is the raw reward."},
+         "Factor in the weighted sum that is the raw reward, or the raw cost (there above 0: "
+         "more is worse); not for monitors."},
     S_PATH("reward.scorers[].path", path, "",
          "Directory of a *ForSequenceClassification model (model)."),
     S_TEXT("reward.scorers[].pattern", pattern, "", "PCRE2 pattern (regex)."),
@@ -169,6 +184,30 @@ static const struct config_key run_keys[] = {
     F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
          "The run halts where the batch mean passes it; 0: no cap."),
 
+    WORD_("safety.controller", safety_controller, run_safety_controllers, "none",
+         "Of the multiplier lambda that weighs cost against reward, A = (A_reward - lambda "
+         "A_cost) / (1 + lambda). none: costs are watched alone; fixed; lagrangian "
+         "(PPO-Lagrangian): log lambda moves by safety.lr * lambda * (cost - limit) a step; "
+         "pid: lambda is a PID controller's answer to cost - limit."),
+    WORD_("safety.cost", safety_cost, run_safety_costs, "probability",
+         "What the cost of a response is. score: the weighted sum of its cost scores; "
+         "probability: the sigmoid of that sum, which for a cost model trained with signs is "
+         "the probability of harm, so that the limit is a rate of harmful responses."),
+    F64_("safety.limit", safety_limit, -1e6, 1e6, "0.05", "cost",
+         "The mean cost is held at or below it; for safety.cost: probability within 0 and 1."),
+    F64_("safety.lambda", safety_lambda, 0, 1e6, "1", "", "lambda, or where it starts."),
+    F64_("safety.lambda_max", safety_lambda_max, 0, 1e6, "5", "",
+         "Greatest lambda; 0: none, and where the limit cannot be met lambda grows until the "
+         "run halts."),
+    F64_("safety.lr", safety_lr, 0, 1e3, "0.1", "", "Learning rate of lagrangian."),
+    F64_("safety.kp", safety_kp, 0, 1e6, "0.1", "", "Proportional gain of pid."),
+    F64_("safety.ki", safety_ki, 0, 1e6, "0.01", "", "Integral gain of pid."),
+    F64_("safety.kd", safety_kd, 0, 1e6, "0.01", "", "Derivative gain of pid."),
+    U64_("safety.delay_steps", safety_delay_steps, 0, 1e9, "0", "steps",
+         "lambda stays where it starts for so many."),
+    U32_("safety.window_steps", safety_window_steps, 1, 16, "2", "steps",
+         "The mean cost that moves lambda is over the responses of the last steps."),
+
     WORD_("ppo.estimator", estimator, run_estimators, "gae",
          "gae (with a critic), grpo, rloo, reinforce++ (without)."),
     F64_("ppo.gamma", gamma, 0, 1, "1", "", "Discount a token."),
@@ -199,7 +238,7 @@ static const struct config_key run_keys[] = {
 
     F64_("optimizer.lr", lr, 0, 10, "1e-5", "", "Peak learning rate of the policy."),
     F64_("optimizer.critic_lr", critic_lr, 0, 10, "5e-5", "",
-         "Peak learning rate of the critic."),
+         "Peak learning rate of the critic, and of the cost critic."),
     F64_("optimizer.lr_floor", lr_floor, 0, 1, "0", "",
          "Share of the peak that decay ends at."),
     F64_("optimizer.beta1", beta1, 0, 0.999999, "0.9", "", "Of AdamW."),
@@ -281,6 +320,15 @@ static enum err_code run_config_check_scorer(const struct run_scorer *scorer, co
                        "%s: scorer \"%s\": url must begin with http:// or "
                        "https://",
                        path, scorer->name);
+    if (scorer->role == RUN_ROLE_COST && scorer->weight <= 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: cost scorer \"%s\" has weight %g: more cost is worse, so it must "
+                       "be above 0",
+                       path, scorer->name, scorer->weight);
+    if (scorer->role == RUN_ROLE_MONITOR && scorer->weight != 1)
+        return err_set(err, ERR_USAGE,
+                       "%s: monitor \"%s\" has weight %g, but a monitor is in no sum", path,
+                       scorer->name, scorer->weight);
     return ERR_OK;
 }
 
@@ -290,23 +338,86 @@ static enum err_code run_config_check_scorers(const struct run_config *c, const 
     if (c->scorers == 0)
         return err_set(err, ERR_USAGE, "%s: reward.scorers is empty: nothing would be rewarded",
                        path);
-    bool model = false;
+    if (!run_config_has_role(c, RUN_ROLE_REWARD))
+        return err_set(err, ERR_USAGE,
+                       "%s: no scorer of reward.scorers has the role reward: nothing would be "
+                       "rewarded",
+                       path);
     for (uint32_t i = 0; i < c->scorers; i++) {
         enum err_code rc = run_config_check_scorer(&c->scorer[i], path, err);
         if (rc)
             return rc;
-        model = model || c->scorer[i].kind == RUN_SCORER_MODEL;
         for (uint32_t j = 0; j < i; j++)
             if (strcmp(c->scorer[i].name, c->scorer[j].name) == 0)
                 return err_set(err, ERR_USAGE, "%s: two scorers are named \"%s\"", path,
                                c->scorer[i].name);
     }
-    if (c->critic == RUN_CRITIC_REWARD && !model)
+    if (c->critic == RUN_CRITIC_REWARD && !run_config_model_scorer(c, RUN_ROLE_REWARD))
         return err_set(err, ERR_USAGE,
-                       "%s: model.critic is reward, but no scorer is of kind "
+                       "%s: model.critic is reward, but no reward scorer is of kind "
                        "model",
                        path);
+    if (c->cost_critic == RUN_COST_CRITIC_COST && !run_config_model_scorer(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: model.cost_critic is cost, but no cost scorer is of kind model",
+                       path);
     return ERR_OK;
+}
+
+static enum err_code run_config_check_safety(const struct run_config *c, const char *path,
+                                             struct err *err)
+{
+    const bool probability = c->safety_cost == RUN_SAFETY_COST_PROBABILITY;
+    if (c->cost_critic == RUN_COST_CRITIC_PATH && c->cost_critic_path[0] == '\0')
+        return err_set(err, ERR_USAGE,
+                       "%s: model.cost_critic is path: model.cost_critic_path is missing",
+                       path);
+    if (c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
+        return ERR_OK;
+    const char *controller = run_safety_controllers[c->safety_controller];
+    if (!run_config_has_role(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: safety.controller is %s, but no scorer of reward.scorers has the "
+                       "role cost",
+                       path, controller);
+    if (probability && !(c->safety_limit > 0 && c->safety_limit < 1))
+        return err_set(err, ERR_USAGE,
+                       "%s: safety.limit %g is no rate of harmful responses: it must be within "
+                       "0 and 1, or safety.cost be score",
+                       path, c->safety_limit);
+    if (c->safety_lambda_max > 0 && c->safety_lambda > c->safety_lambda_max)
+        return err_set(err, ERR_USAGE, "%s: safety.lambda %g is above safety.lambda_max %g",
+                       path, c->safety_lambda, c->safety_lambda_max);
+    if (c->safety_controller == RUN_SAFETY_CONTROLLER_LAGRANGIAN &&
+        (c->safety_lambda == 0 || c->safety_lr == 0))
+        return err_set(
+            err, ERR_USAGE,
+            "%s: safety.controller lagrangian never moves from safety.lambda %g with "
+            "safety.lr %g: both must be above 0",
+            path, c->safety_lambda, c->safety_lr);
+    return ERR_OK;
+}
+
+bool run_config_has_role(const struct run_config *config, enum run_role role)
+{
+    for (uint32_t i = 0; i < config->scorers; i++)
+        if (config->scorer[i].role == role)
+            return true;
+    return false;
+}
+
+bool run_config_has_cost(const struct run_config *config)
+{
+    return config->safety_controller != RUN_SAFETY_CONTROLLER_NONE;
+}
+
+const struct run_scorer *run_config_model_scorer(const struct run_config *config,
+                                                 enum run_role role)
+{
+    for (uint32_t i = 0; i < config->scorers; i++)
+        if (config->scorer[i].role == role && config->scorer[i].kind == RUN_SCORER_MODEL)
+            return &config->scorer[i];
+    return NULL;
 }
 
 /* What no single key can say about itself. */
@@ -353,7 +464,8 @@ static enum err_code run_config_check(const struct run_config *c, const char *pa
                        "%s: timeouts.dead_ms %u must be at least twice "
                        "timeouts.heartbeat_ms %u",
                        path, c->dead_ms, c->heartbeat_ms);
-    return run_config_check_scorers(c, path, err);
+    const enum err_code rc = run_config_check_scorers(c, path, err);
+    return rc ? rc : run_config_check_safety(c, path, err);
 }
 
 enum err_code run_config_load(struct run_config *config, const char *path,
