@@ -41,8 +41,9 @@ static struct chart_range chart_axis_widen(struct chart_range range, bool log)
         return range;
     if (log)
         return (struct chart_range){range.low / 2, range.high * 2};
-    const double half = greatest > 1e-300 ? greatest / 2 : 0.5;
-    return (struct chart_range){range.low - half, range.high + half};
+    if (greatest <= 1e-300)
+        return (struct chart_range){0, 1};
+    return (struct chart_range){range.low - greatest / 2, range.high + greatest / 2};
 }
 
 struct chart_axis chart_axis_over(struct chart_range range, bool log, double margin,

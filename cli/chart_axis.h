@@ -36,8 +36,9 @@ void chart_axis_extend(struct chart_range *range, double value, bool log);
 
 /*
  * An axis over the range, with the share `margin` of its length to spare at both ends, but not
- * across 0 where all values lie on one side.  An empty range becomes [0, 1], or [1, 10] on a
- * log axis; one below a millionth of its values is widened by half of them.
+ * across 0 where all values lie on one side.  An empty range, or of 0 alone, becomes [0, 1];
+ * an empty one [1, 10] on a log axis; one below a millionth of its values is widened by half of
+ * them.
  */
 struct chart_axis chart_axis_over(struct chart_range range, bool log, double margin,
                                   double from, double to);
