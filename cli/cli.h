@@ -28,6 +28,9 @@
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
+    X("data inspect", cmd_data_inspect, "what is in a data set: pairs, lengths, bad lines, leaks") \
+    X("data convert", cmd_data_convert, "a data set in another format")                       \
+    X("data split", cmd_data_split, "part a data set in two, with no prompt in both")         \
     X("train sft", cmd_train_sft, "supervised fine-tuning, also from scratch")                \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")      \
     X("demo model", cmd_demo_model, "train the small model of the built-in world")
