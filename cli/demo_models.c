@@ -2,9 +2,11 @@
 #include "cli/demo_models.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/fit_display.h"
 #include "cli/publish.h"
+#include "cli/score_report.h"
 #include "offline/feedback_read.h"
 #include "offline/scoring.h"
 #include "offline/sft.h"
@@ -41,9 +43,10 @@ static struct encode demo_models_encode(const struct demo_models *demo,
                            .tokens_max = DEMO_MODELS_TOKENS / 2}; /* a pair in one pass */
 }
 
-/* Write a complete model directory below the world's. */
+/* Publish a complete model directory below the world's; `report` may be NULL. */
 static enum err_code demo_models_save(const struct demo_models *demo, const struct model *model,
-                                      const char *name, struct err *err)
+                                      const struct score_report *report, const char *name,
+                                      struct err *err)
 {
     char dir[FILE_PATH_MAX];
     struct publish into = {0};
@@ -52,6 +55,8 @@ static enum err_code demo_models_save(const struct demo_models *demo, const stru
         rc = publish_begin(&into, dir, err);
     if (!rc)
         rc = model_save(model, into.dir, err);
+    if (!rc && report)
+        rc = score_report_write(report, into.dir, err);
     if (!rc)
         rc = publish_tokenizer(&into, demo->dir, err);
     if (!rc)
@@ -100,7 +105,7 @@ enum err_code demo_models_policy(const struct demo_models *demo, struct model **
     model_init_random(policy, demo->seed, 0.05f);
     enum err_code rc = demo_models_teach(demo, policy, err);
     if (!rc)
-        rc = demo_models_save(demo, policy, "policy", err);
+        rc = demo_models_save(demo, policy, NULL, "policy", err);
     if (rc) {
         model_free(policy);
         return rc;
@@ -139,6 +144,56 @@ static enum err_code demo_models_feedback(const struct demo_models *demo,
     return rc;
 }
 
+/* Score what is held out, say how well, and publish the model with its numbers. */
+static enum err_code demo_models_keep(const struct demo_models *demo,
+                                      const struct demo_score *of, const struct model *model,
+                                      const struct feedback *feedback,
+                                      const struct fit_history *history, struct err *err)
+{
+    double metric[FIT_METRICS_MAX];
+    struct scoring_names names;
+    struct scoring_baseline baseline;
+    char settings[128];
+    enum err_code rc = ERR_NOMEM;
+    uint32_t *trained = calloc(feedback->n, sizeof *trained);
+    uint32_t *held_out = calloc(feedback->n, sizeof *held_out);
+    float *first = calloc(feedback->n, sizeof *first),
+          *second = calloc(feedback->n, sizeof *second);
+    if (!trained || !held_out || !first || !second) {
+        err_set(err, rc, "no memory for the scores of %zu pairs", feedback->n);
+        goto out;
+    }
+    const size_t trained_n = feedback_trained(feedback, demo->seed, 1.0, trained);
+    const size_t n = feedback_held_out(feedback, held_out);
+    rc = scoring_scores(model, demo->pool, feedback, held_out, n, DEMO_MODELS_TOKENS, first,
+                        second, err);
+    if (rc)
+        goto out;
+    scoring_names(&names, feedback->kind, 1, NULL);
+    scoring_metrics(feedback, held_out, n, first, second, metric);
+    scoring_baseline(feedback, trained, trained_n, held_out, n, &baseline);
+    snprintf(settings, sizeof settings, "{\"command\": \"demo build\", \"seed\": %llu}",
+             (unsigned long long)demo->seed);
+    const struct score_report report = {.feedback = feedback,
+                                        .names = &names,
+                                        .baseline = &baseline,
+                                        .settings = settings,
+                                        .history = history,
+                                        .trained = trained_n,
+                                        .held_out = held_out,
+                                        .n = n,
+                                        .first = first,
+                                        .second = second,
+                                        .metric = metric};
+    rc = demo_models_save(demo, model, &report, of->name, err);
+out:
+    free(trained);
+    free(held_out);
+    free(first);
+    free(second);
+    return rc;
+}
+
 enum err_code demo_models_score(const struct demo_models *demo, enum feedback_kind kind,
                                 struct err *err)
 {
@@ -168,7 +223,7 @@ enum err_code demo_models_score(const struct demo_models *demo, enum feedback_ki
     rc = scoring_train(model, demo->pool, &feedback, &params, fit_display_step, &display,
                        &history, err);
     if (!rc)
-        rc = demo_models_save(demo, model, of->name, err);
+        rc = demo_models_keep(demo, of, model, &feedback, &history, err);
 out:
     fit_history_release(&history);
     feedback_release(&feedback);
