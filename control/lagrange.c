@@ -112,7 +112,7 @@ static void lagrange_ascend(const struct lagrange_params *params, struct lagrang
     const double l = state->log_multiplier + params->lr * state->multiplier * above;
     const double most = lagrange_most(params);
     state->log_multiplier = fmin(l, log(most));
-    state->multiplier = l >= log(most) ? most : fmin(exp(l), most);
+    state->multiplier = fmin(exp(l), most);
 }
 
 static void lagrange_pid(const struct lagrange_params *params, struct lagrange_state *state,

@@ -34,7 +34,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* What the scorers of a slot say; NaN: failed. */
+/* What the scorers of a slot say; NaN: failed, or `fault`. */
+static enum wire_score fault = WIRE_SCORE_FAILED;
 struct scores {
     double good, harm, style;
 };
@@ -42,11 +43,14 @@ struct scores {
 static void score(struct bench *bench, struct bench_worker *reward, const struct message *lease,
                   uint32_t i, struct scores s)
 {
-    const double scores[3] = {s.good, s.harm, s.style};
+    double scores[3] = {s.good, s.harm, s.style};
     static const float ref[2] = {-0.75f, -0.5f};
     unsigned char states[3];
-    for (int k = 0; k < 3; k++)
-        states[k] = isnan(scores[k]) ? WIRE_SCORE_FAILED : WIRE_SCORE_OK;
+    for (int k = 0; k < 3; k++) {
+        states[k] = (unsigned char)(isnan(scores[k]) ? fault : WIRE_SCORE_OK);
+        if (isnan(scores[k]))
+            scores[k] = 1000.0; /* of no meaning */
+    }
     const bool slot = lease->items[i].kind == WIRE_WORK_ROLLOUT;
     struct message result = {.type = MESSAGE_SCORE_RESULT,
                              .lease = lease->lease,
@@ -248,6 +252,28 @@ static void a_cost_that_could_not_be_had_drops_its_slot(void **state)
     check_near(last->multiplier_after, exp(0.1 * (1.5 - 0.5)), 1e-15);
 }
 
+static void a_cost_that_came_too_late_drops_its_slot_for_that(void **state)
+{
+    struct bench_crew crew;
+    struct bench *bench = begun(state, &crew);
+    size_t from = 0;
+    const struct scores s[2] = {{3.0, NAN, 10.0}, {1.0, 0.75, 20.0}};
+    fault = WIRE_SCORE_TIMEOUT;
+    work(bench, &crew, &from, s, none);
+    fault = WIRE_SCORE_FAILED;
+    assert_int_equal(bench_stats(bench)->dropped[RECORD_REASON_SCORE_TIMEOUT], 1);
+}
+
+static void a_sum_of_costs_that_is_not_finite_drops_its_slot(void **state)
+{
+    struct bench_crew crew;
+    struct bench *bench = begun(state, &crew);
+    size_t from = 0;
+    const struct scores s[2] = {{3.0, 1e308, 10.0}, {1.0, 0.75, 20.0}}; /* its weight is 2 */
+    work(bench, &crew, &from, s, none);
+    assert_int_equal(bench_stats(bench)->dropped[RECORD_REASON_SCORE_FAILED], 1);
+}
+
 static void without_any_cost_nothing_trains(void **state)
 {
     struct bench_crew crew;
@@ -445,6 +471,28 @@ static void an_old_record_whose_multiplier_cannot_be_is_refused(void **state)
     spoilt(state, 1, spoil_state_nan, "the state's multiplier is nan");
 }
 
+static void a_score_record_without_its_cost_is_refused(void **state)
+{
+    struct bench_crew crew;
+    struct bench *bench = begun(state, &crew);
+    size_t from = 0;
+    work(bench, &crew, &from, plain, none);
+    core_free(bench->core);
+    bench_open(bench);
+    check_ok(core_replay_begin(bench->core, 0, &err));
+    for (size_t i = 0; i < bench->records_n; i++) {
+        struct bench_record *kept = &bench->records[i];
+        if (kept->record.kind == RECORD_SCORE) {
+            kept->scores[1] = NAN;
+            check_fails(core_replay(bench->core, &kept->record, &err), ERR_STATE,
+                        "is not what this run plans there");
+            return;
+        }
+        check_ok(core_replay(bench->core, &kept->record, &err));
+    }
+    fail_msg("there was no score");
+}
+
 static void costs_that_cannot_be_meant_are_refused_at_once(void **state)
 {
     struct bench *bench = *state;
@@ -456,6 +504,11 @@ static void costs_that_cannot_be_meant_are_refused_at_once(void **state)
     bench->config.safety_window_steps = 0;
     check_fails(core_new(&bench->core, &core, bench_sink, bench, &err), ERR_USAGE,
                 "window is 0 steps");
+    bench->config.safety_window_steps = 1;
+    bench->config.batch = 4000; /* ids fit a frame, and without costs all would fit */
+    bench->config.max_new_tokens = 4096;
+    check_fails(core_new(&bench->core, &core, bench_sink, bench, &err), ERR_VALUE,
+                "268435456 all together");
 }
 
 #define cost_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -471,6 +524,8 @@ int main(void)
         cost_test(without_cost_scorers_there_is_no_cost),
         cost_test(a_monitor_that_fails_drops_nothing),
         cost_test(a_cost_that_could_not_be_had_drops_its_slot),
+        cost_test(a_cost_that_came_too_late_drops_its_slot_for_that),
+        cost_test(a_sum_of_costs_that_is_not_finite_drops_its_slot),
         cost_test(without_any_cost_nothing_trains),
         cost_test(a_reference_needs_its_reward_alone),
         cost_test(a_reference_without_its_reward_is_dropped),
@@ -481,6 +536,7 @@ int main(void)
         cost_test(a_record_with_another_multiplier_state_is_refused),
         cost_test(a_record_without_the_multipliers_state_is_refused),
         cost_test(an_old_record_whose_multiplier_cannot_be_is_refused),
+        cost_test(a_score_record_without_its_cost_is_refused),
         cost_test(costs_that_cannot_be_meant_are_refused_at_once),
     };
     return cmocka_run_group_tests_name("coordinator/cost", tests, NULL, NULL);

@@ -269,6 +269,23 @@ static void the_step_tells_of_both_streams(void **state)
     learner_free(learner);
 }
 
+static void the_cost_critics_loss_told_is_a_mean_over_the_mini_batches(void **state)
+{
+    (void)state;
+    /* With weights that stand still, parts of equal size have the whole's mean. */
+    bench_take_costs(&bench);
+    double loss[2];
+    for (int i = 0; i < 2; i++) {
+        struct learner *learner = BENCH_LEARNER(
+            &bench, i == 0 ? "ppo.minibatches=1" : "ppo.minibatches=3", "optimizer.lr=0",
+            "optimizer.critic_lr=0", "ppo.aggregation=sequence_mean");
+        train(learner);
+        loss[i] = told(learner, "cost_value_loss");
+        learner_free(learner);
+    }
+    check_near(loss[1], loss[0], 1e-6 * loss[0]);
+}
+
 /* --- leases and checkpoints ---------------------------------------------------------------- */
 
 static void a_lease_without_its_costs_is_an_error(void **state)
@@ -341,6 +358,7 @@ int main(void)
         TEST(without_a_critic_the_streams_are_one_token_reward),
         TEST(the_cost_critic_trains_on_costs_alone),
         TEST(the_step_tells_of_both_streams),
+        TEST(the_cost_critics_loss_told_is_a_mean_over_the_mini_batches),
         TEST(a_lease_without_its_costs_is_an_error),
         TEST(a_cost_critic_comes_back_from_a_checkpoint),
     };

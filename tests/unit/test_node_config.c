@@ -229,6 +229,46 @@ static void config_refuses_a_multiplier_that_could_not_work(void **state)
     }
 }
 
+static void config_takes_a_probability_for_a_limit_between_0_and_1_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *override;
+        bool good;
+    } limits[] = {{"safety.limit=0", false},
+                  {"safety.limit=0.001", true},
+                  {"safety.limit=0.999", true},
+                  {"safety.limit=1", false}};
+    for (size_t i = 0; i < COUNT(limits); i++) {
+        const char *const overrides[] = {
+            "reward.scorers.1.name=harm", "reward.scorers.1.kind=length",
+            "reward.scorers.1.role=cost", "safety.controller=fixed", limits[i].override};
+        struct run_config config;
+        put(GOOD);
+        if (limits[i].good)
+            check_ok(run_config_load(&config, file, overrides, COUNT(overrides), &err));
+        else
+            check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err),
+                        ERR_USAGE, "is no rate of harmful responses");
+    }
+}
+
+/* The first reward scorer is a model; `model.cost_critic: cost` asks for one of the costs. */
+static void config_looks_for_a_model_of_the_right_role(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"reward.scorers.1.name=m", "reward.scorers.1.kind=model",
+                                     "reward.scorers.1.path=m", "reward.scorers.1.role=cost",
+                                     "model.cost_critic=cost",  "model.critic=reward"};
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, overrides, 5, &err));
+    assert_ptr_equal(run_config_model_scorer(&config, RUN_ROLE_COST), &config.scorer[1]);
+    assert_null(run_config_model_scorer(&config, RUN_ROLE_REWARD));
+    check_fails(run_config_load(&config, file, overrides, 6, &err), ERR_USAGE,
+                "no reward scorer is of kind model");
+}
+
 static void config_overrides_come_after_the_file(void **state)
 {
     (void)state;
@@ -320,6 +360,8 @@ int main(void)
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
+        cmocka_unit_test(config_takes_a_probability_for_a_limit_between_0_and_1_alone),
+        cmocka_unit_test(config_looks_for_a_model_of_the_right_role),
         cmocka_unit_test(config_overrides_come_after_the_file),
         cmocka_unit_test(config_written_and_read_again_is_the_same),
         cmocka_unit_test(config_hash_changes_with_what_decides_the_bits_alone),
