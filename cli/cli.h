@@ -28,6 +28,9 @@
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
+    X("data inspect", cmd_data_inspect, "what is in a data set: pairs, lengths, bad lines, leaks") \
+    X("data convert", cmd_data_convert, "a data set in another format")                       \
+    X("data split", cmd_data_split, "part a data set in two, with no prompt in both")         \
     X("train sft", cmd_train_sft, "supervised fine-tuning, also from scratch")                \
     X("train reward", cmd_train_reward, "a reward model from pairs, or from ratings")         \
     X("train cost", cmd_train_cost, "a cost model from pairs of safety")                      \

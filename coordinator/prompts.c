@@ -1,13 +1,12 @@
 /* prompts.c -- see prompts.h. */
 #include "coordinator/prompts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
-#include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "data/lines.h"
 #include "engine/chat.h"
 
 static enum chat_template prompts_template(enum run_template word)
@@ -57,10 +56,11 @@ static enum err_code prompts_push(struct prompts *prompts, struct err *err)
 }
 
 static enum err_code prompts_line(struct prompts *prompts, const struct run_config *config,
-                                  const struct tokenizer *tokenizer, const char *line,
-                                  size_t len, const char *where, struct err *err)
+                                  const struct tokenizer *tokenizer, const struct lines *lines,
+                                  struct err *err)
 {
-    json_t *object = json_parse(line, len, where, err);
+    const char *where = lines->where;
+    json_t *object = json_parse(lines->line.data, lines->line.len, where, err);
     if (!object)
         return ERR_FORMAT;
     struct chat_turn turns[PROMPTS_TURNS];
@@ -95,22 +95,28 @@ static enum err_code prompts_line(struct prompts *prompts, const struct run_conf
     return rc;
 }
 
-static bool prompts_blank(const char *line, size_t len)
+/* Only a regular file will do: it is read again when the coordinator starts again. */
+static enum err_code prompts_open(struct lines *lines, const char *path, struct err *err)
 {
-    for (size_t i = 0; i < len; i++)
-        if (!strchr(" \t\r", line[i]))
-            return false;
-    return true;
+    int fd;
+    uint64_t size;
+    enum err_code rc = file_open_read(path, &fd, &size, err);
+    if (rc != ERR_OK)
+        return rc;
+    close(fd);
+    if (size > PROMPTS_FILE_MAX)
+        return err_set(err, ERR_VALUE, "%s: %llu bytes, more than the %zu allowed", path,
+                       (unsigned long long)size, PROMPTS_FILE_MAX);
+    return lines_open(lines, path, err);
 }
 
 enum err_code prompts_load(struct prompts *prompts, const struct run_config *config,
                            struct err *err)
 {
     *prompts = (struct prompts){.cap = 1024};
-    struct buf file;
-    buf_init(&file, PROMPTS_FILE_MAX);
+    struct lines lines = {0};
     struct tokenizer *tokenizer = NULL;
-    enum err_code rc = file_read(config->prompts, &file, err);
+    enum err_code rc = prompts_open(&lines, config->prompts, err);
     if (rc != ERR_OK)
         goto out;
     tokenizer = tokenizer_load(config->policy, err);
@@ -123,19 +129,17 @@ enum err_code prompts_load(struct prompts *prompts, const struct run_config *con
         rc = err_set(err, ERR_NOMEM, "no memory for the prompts");
         goto out;
     }
-    const char *cursor = file.data, *line;
-    size_t len, number = 0;
-    while (rc == ERR_OK && file_next_line(&cursor, file.data + file.len, &line, &len)) {
-        char where[FILE_PATH_MAX + 24];
-        snprintf(where, sizeof where, "%s:%zu", config->prompts, ++number);
-        if (!prompts_blank(line, len))
-            rc = prompts_line(prompts, config, tokenizer, line, len, where, err);
+    bool more;
+    while (!(rc = lines_next(&lines, &more, err)) && more) {
+        rc = prompts_line(prompts, config, tokenizer, &lines, err);
+        if (rc)
+            break;
     }
     if (rc == ERR_OK && prompts->n == 0)
         rc = err_set(err, ERR_FORMAT, "%s: there is no prompt in it", config->prompts);
 out:
     tokenizer_free(tokenizer);
-    buf_release(&file);
+    lines_close(&lines);
     return rc;
 }
 

@@ -1,9 +1,9 @@
 /*
  * prompts.h -- the data set of a run, tokenised once at the start.
  *
- * JSON lines: {"prompt": "text"} or {"messages": [{"role": ..., "content": ...}, ...]}, with
- * "label" and other members ignored here.  Blank lines are skipped; prompt i is the i-th of
- * the others.  A text prompt is one turn of the user in the run's template.
+ * JSON lines, plain or gzip: {"prompt": "text"} or {"messages": [{"role": ..., "content": ...},
+ * ...]}, with "label" and other members ignored here.  Blank lines are skipped; prompt i is the
+ * i-th of the others.  A text prompt is one turn of the user in the run's template.
  */
 #ifndef COORDINATOR_PROMPTS_H
 #define COORDINATOR_PROMPTS_H
@@ -13,7 +13,7 @@
 #include "engine/tokenizer.h"
 #include "node/run_config.h"
 
-#define PROMPTS_FILE_MAX ((size_t)4 << 30) /* bytes of the data set */
+#define PROMPTS_FILE_MAX ((size_t)4 << 30) /* bytes of the data set, as it is on the disk */
 #define PROMPTS_TURNS    64                /* of one conversation */
 
 struct prompts {

@@ -23,7 +23,8 @@ void lines_close(struct lines *lines)
 {
     input_close(lines->input);
     lines->input = NULL;
-    buf_release(&lines->line);
+    if (lines->line.data)
+        buf_release(&lines->line);
 }
 
 static bool lines_is_blank(const struct buf *line)

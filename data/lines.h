@@ -29,7 +29,8 @@ struct lines {
     char where[FILE_PATH_MAX + 24]; /* "path:number" */
 };
 
-/* ERR_IO where it cannot be read.  The caller releases it with lines_close, also on failure. */
+/* ERR_IO where it cannot be read.  The caller releases it with lines_close, also on failure
+ * (and harmlessly where it is all zeros). */
 enum err_code lines_open(struct lines *lines, const char *path, struct err *err);
 void lines_close(struct lines *lines);
 

@@ -60,6 +60,12 @@ const struct reader_counts *reader_counts(const struct reader *reader)
     return &reader->counts;
 }
 
+const char *reader_line_text(const struct reader *reader, size_t *n)
+{
+    *n = reader->lines.line.len;
+    return reader->lines.line.data;
+}
+
 enum format_kind reader_format(const struct reader *reader)
 {
     return reader->format;

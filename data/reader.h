@@ -30,6 +30,7 @@
 #ifndef DATA_READER_H
 #define DATA_READER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -77,6 +78,10 @@ enum err_code reader_next(struct reader *reader, const struct data_record **reco
  * name it (record->where).  ERR_OK where reading may go on, else as reader_next. */
 enum err_code reader_reject(struct reader *reader, enum data_bad why, const char *sentence,
                             struct err *err);
+
+/* The line that the record last handed out came from, as it is in the file, without its
+ * newline.  Valid until the next call of reader_next. */
+const char *reader_line_text(const struct reader *reader, size_t *n);
 
 /* Valid until reader_close. */
 const struct reader_counts *reader_counts(const struct reader *reader);

@@ -7,6 +7,7 @@
 #include "engine/chat.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -186,6 +187,24 @@ static enum err_code chat_hh(struct chat *chat, const struct chat_turn *turns, s
     return rc == ERR_OK ? chat_text(chat) : rc;
 }
 
+/* Whether the tokenizer itself puts a blank before a text that goes on from another (Llama 2's
+ * normalizer does). */
+static enum err_code chat_puts_blank(const struct chat *chat, bool *blank)
+{
+    struct tokens ids = {0};
+    struct buf text;
+    buf_init(&text, 64);
+    enum err_code rc = tokenizer_encode_part(chat->tokenizer, "a", 1, true, &ids, chat->err);
+    if (rc == ERR_OK)
+        rc = tokenizer_encode_part(chat->tokenizer, "b", 1, false, &ids, chat->err);
+    if (rc == ERR_OK)
+        rc = tokenizer_decode(chat->tokenizer, ids.ids, ids.n, true, &text, chat->err);
+    *blank = strcmp(text.data, "a b") == 0;
+    buf_release(&text);
+    tokens_release(&ids);
+    return rc;
+}
+
 /* Answers: what stands between two turns, and before the content of the second. */
 
 static enum err_code chat_plain_next(struct chat *chat, const struct chat_turn *turn)
@@ -231,9 +250,10 @@ enum err_code chat_encode_answer(enum chat_template kind, const struct tokenizer
     const size_t before = out->n;
     struct chat chat = {.kind = kind, .tokenizer = tokenizer, .out = out, .err = err};
     buf_init(&chat.text, CHAT_TEXT_BYTES_MAX);
-    buf_puts(&chat.text, kind == CHAT_hh ? " " : "");
+    bool blank = true; /* before the answer, without our doing */
+    enum err_code rc = kind == CHAT_hh ? chat_puts_blank(&chat, &blank) : ERR_OK;
+    buf_puts(&chat.text, blank ? "" : " ");
     buf_puts(&chat.text, turns[0].content);
-    enum err_code rc = ERR_OK;
     for (size_t i = 1; rc == ERR_OK && i < n; i++)
         rc = next[kind](&chat, &turns[i]);
     if (rc == ERR_OK && kind == CHAT_plain) /* two texts, not one that goes on */

@@ -43,7 +43,9 @@ enum err_code chat_encode(enum chat_template kind, const struct tokenizer *token
 /* Append the ids of an answer to those of chat_encode: turns[0] is what the assistant said
  * there, the others what followed, the last the assistant's again; n > 0.  The end of the last
  * one (chat_end_id) is left to the caller.  The assistant's contents are taken as they are,
- * white space included (hh: after one blank), the others' as in chat_encode. */
+ * white space included, the others' as in chat_encode.  hh: the first content stands behind one
+ * blank, ours or the one that a tokenizer puts before any text (which is none where the text
+ * is empty). */
 enum err_code chat_encode_answer(enum chat_template kind, const struct tokenizer *tokenizer,
                                  const struct chat_turn *turns, size_t n, struct tokens *out,
                                  struct err *err);

@@ -2,12 +2,13 @@
 #include "reward/labels.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "data/lines.h"
 
 static enum err_code labels_check_messages(const json_t *messages, const char *where,
                                            struct err *err)
@@ -60,36 +61,44 @@ static enum err_code labels_push(struct labels *labels, const json_t *label, str
     return ERR_OK;
 }
 
+/* Only a regular file will do, as for the coordinator, which reads the same. */
+static enum err_code labels_open(struct lines *lines, const char *path, struct err *err)
+{
+    int fd;
+    uint64_t size;
+    const enum err_code rc = file_open_read(path, &fd, &size, err);
+    if (rc)
+        return rc;
+    close(fd);
+    if (size > LABELS_FILE_MAX)
+        return err_set(err, ERR_VALUE, "%s: %llu bytes, more than the %zu allowed", path,
+                       (unsigned long long)size, LABELS_FILE_MAX);
+    return lines_open(lines, path, err);
+}
+
+static enum err_code labels_line(struct labels *labels, const struct lines *lines,
+                                 struct err *err)
+{
+    json_t *object = json_parse(lines->line.data, lines->line.len, lines->where, err);
+    if (!object)
+        return err ? err->code : ERR_FORMAT;
+    enum err_code rc = labels_check(object, lines->where, err);
+    if (rc == ERR_OK)
+        rc = labels_push(labels, json_object_get(object, "label"), err);
+    json_decref(object);
+    return rc;
+}
+
 enum err_code labels_load(struct labels *labels, const char *path, struct err *err)
 {
     *labels = (struct labels){0};
     buf_init(&labels->text, LABELS_FILE_MAX);
-    struct buf file;
-    buf_init(&file, LABELS_FILE_MAX);
-    enum err_code rc = file_read(path, &file, err);
-    const char *cursor = file.data, *line;
-    size_t len;
-    for (size_t number = 1; rc == ERR_OK && file.len > 0 &&
-                            file_next_line(&cursor, file.data + file.len, &line, &len);
-         number++) {
-        char where[FILE_PATH_MAX + 24];
-        snprintf(where, sizeof where, "%s:%zu", path, number);
-        size_t blanks = 0;
-        while (blanks < len && strchr(" \t\r", line[blanks]))
-            blanks++;
-        if (blanks == len)
-            continue;
-        struct err why = {0};
-        json_t *object = json_parse(line, len, where, &why);
-        if (!object)
-            rc = err_set(err, why.code, "%s", why.text);
-        if (rc == ERR_OK)
-            rc = labels_check(object, where, err);
-        if (rc == ERR_OK)
-            rc = labels_push(labels, json_object_get(object, "label"), err);
-        json_decref(object);
-    }
-    buf_release(&file);
+    struct lines lines = {0};
+    enum err_code rc = labels_open(&lines, path, err);
+    bool more = true;
+    while (rc == ERR_OK && !(rc = lines_next(&lines, &more, err)) && more)
+        rc = labels_line(labels, &lines, err);
+    lines_close(&lines);
     if (rc == ERR_OK && labels->n == 0)
         rc = err_set(err, ERR_FORMAT, "%s: there is no prompt in it", path);
     return rc ? rc : buf_check(&labels->text, path, err);

@@ -1,7 +1,7 @@
 /*
  * labels.h -- the reference answers of a run's prompts, from the data set.
  *
- * JSON lines {"prompt": text, or "messages": [{"role", "content"}, ...], "label": anything};
+ * JSON lines, plain or gzip, {"prompt": text, or "messages": [{"role", "content"}, ...], "label": anything};
  * blank lines are skipped, prompt i is the i-th of the others.
  */
 #ifndef REWARD_LABELS_H
