@@ -413,14 +413,16 @@ void model_config_label(const struct model_config *config, uint32_t i,
         snprintf(name, MODEL_LABEL_MAX, "LABEL_%u", i);
 }
 
-/* Names that are missing, or too long to be kept, are those that transformers gives. */
+/* Names that are missing, or too long to be kept, are those that transformers gives; and a name
+ * that it gives is kept as none, so that equal models have equal configs. */
 static void config_read_labels(const json_t *labels, struct model_config *config)
 {
     for (uint32_t i = 0; i < config->labels && i < MODEL_LABELS_NAMED; i++) {
-        char key[16];
+        char key[16], given[MODEL_LABEL_MAX];
         snprintf(key, sizeof key, "%u", i);
+        model_config_label(config, i, given);
         const char *name = json_string_value(json_object_get(labels, key));
-        if (name && strlen(name) < MODEL_LABEL_MAX)
+        if (name && strlen(name) < MODEL_LABEL_MAX && strcmp(name, given) != 0)
             strcpy(config->label[i], name);
     }
 }

@@ -39,7 +39,9 @@ struct listed {
     const double *loss;
     size_t tests;
     struct model *model;
-    float seen[16]; /* the first weight at each test */
+    float seen[16];  /* the first weight at each test */
+    size_t fails_at; /* a test that ends in an error; 0: none */
+    const char *checkpoints;
 };
 
 static size_t listed_one(const void *ctx, uint32_t item)
@@ -65,13 +67,15 @@ static enum err_code listed_gradient(void *ctx, const uint32_t *items, size_t n,
 static enum err_code listed_evaluate(void *ctx, double *metric, struct err *err)
 {
     struct listed *listed = ctx;
-    (void)err;
+    if (listed->fails_at && listed->tests == listed->fails_at)
+        return err_set(err, ERR_IO, "as wanted");
     listed->seen[listed->tests] = listed->model->w[0];
     metric[0] = listed->loss[listed->tests++];
     return ERR_OK;
 }
 
-static void run_listed(struct listed *listed, uint64_t patience, struct fit_history *history)
+static enum err_code try_listed(struct listed *listed, uint64_t patience,
+                                struct fit_history *history, struct err *err)
 {
     static const char *const metric[] = {"held_out_loss"};
     const struct fit_task task = {.ctx = listed,
@@ -91,8 +95,15 @@ static void run_listed(struct listed *listed, uint64_t patience, struct fit_hist
                                       .schedule = SCHEDULE_constant,
                                       .adamw = {.beta1 = 0.9f, .beta2 = 0.9f, .eps = 1e-8f},
                                       .eval_every = 2,
-                                      .patience = patience};
-    check_ok(fit_run(listed->model, pool, &task, &params, score_quiet, NULL, history, &err));
+                                      .patience = patience,
+                                      .checkpoint_every = listed->checkpoints ? 1 : 0,
+                                      .checkpoint_dir = listed->checkpoints};
+    return fit_run(listed->model, pool, &task, &params, score_quiet, NULL, history, err);
+}
+
+static void run_listed(struct listed *listed, uint64_t patience, struct fit_history *history)
+{
+    check_ok(try_listed(listed, patience, history, &err));
 }
 
 static void the_best_weights_are_kept_where_patience_ends(void **state)
@@ -218,6 +229,36 @@ static void a_killed_training_goes_on_to_the_same_bits(void **state)
     }
 }
 
+/* The second test in a row that is no better comes after the interruption. */
+static void patience_is_not_forgotten_with_an_interruption(void **state)
+{
+    (void)state;
+    static const double loss[] = {3.0, 2.0, 2.5, 2.5, 1.0, 1.0};
+    struct fit_history history;
+    char checkpoints[FILE_PATH_MAX];
+    check_ok(file_join(checkpoints, dir, "patience", &err));
+    check_ok(file_make_dir(checkpoints, &err));
+    struct listed listed = {
+        .loss = loss, .model = score_model(1), .fails_at = 3, .checkpoints = checkpoints};
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_IO,
+                "the test after step 8: as wanted");
+    assert_int_equal(history.tests, 3);
+    fit_history_release(&history);
+    listed.fails_at = 0;
+    run_listed(&listed, 2, &history);
+    assert_true(history.stopped);
+    assert_int_equal(history.steps, 8);
+    assert_true(listed.model->w[0] == listed.seen[1]);
+    fit_history_release(&history);
+
+    /* What had stopped stays so. */
+    run_listed(&listed, 2, &history);
+    assert_int_equal(history.steps, 8);
+    assert_int_equal(listed.tests, 4);
+    fit_history_release(&history);
+    model_free(listed.model);
+}
+
 static size_t entries(const char *path)
 {
     size_t n = 0;
@@ -257,7 +298,12 @@ static void a_checkpoint_of_other_settings_is_refused(void **state)
     fit_history_release(&history);
     f.ids.ids[3] ^= 1;
 
-    check_ok(file_write(path, "bent", 4, &err));
+    struct buf bytes; /* one bit of one weight */
+    buf_init(&bytes, 1u << 24);
+    check_ok(file_read(path, &bytes, &err));
+    bytes.data[100] ^= 1;
+    check_ok(file_write(path, bytes.data, bytes.len, &err));
+    buf_release(&bytes);
     check_fails(scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, &err),
                 ERR_FORMAT, "best.f32");
     fit_history_release(&history);
@@ -271,6 +317,7 @@ int main(void)
         cmocka_unit_test(the_best_weights_are_kept_where_patience_ends),
         cmocka_unit_test(a_loss_that_is_not_finite_is_never_the_best),
         cmocka_unit_test(a_killed_training_goes_on_to_the_same_bits),
+        cmocka_unit_test(patience_is_not_forgotten_with_an_interruption),
         cmocka_unit_test(a_checkpoint_of_other_settings_is_refused),
     };
     return cmocka_run_group_tests_name("offline/fit", tests, setup, teardown);

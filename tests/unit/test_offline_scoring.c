@@ -348,6 +348,11 @@ static void a_member_sees_its_share_of_the_prompts(void **state)
         j += second;
     }
     assert_true(both > 800 && both < 1200); /* drawn independently */
+
+    /* And independently of what is held out, also by the same seed. */
+    check_ok(feedback_hold_out(&f, 1, 0.25, &err));
+    const size_t rest = feedback_trained(&f, 1, 0.5, a);
+    assert_true(rest > 1300 && rest < 1700);
     feedback_release(&f);
 }
 
