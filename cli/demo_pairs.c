@@ -127,22 +127,33 @@ static void demo_pairs_line(const struct demo_pairs *d, struct demo_file *file,
     buf_release(&prompt);
 }
 
+/* A policy that has learned little says any byte; a data set of text has no place for NUL. */
+static bool demo_pairs_is_text(const struct buf *answer)
+{
+    return memchr(answer->data, '\0', answer->len) == NULL;
+}
+
+static bool demo_pairs_differ(const struct demo_pairs *d, const struct demo_file *file,
+                              const struct world_item *item, const struct buf *const a[2])
+{
+    if (a[0]->len == a[1]->len && memcmp(a[0]->data, a[1]->data, a[0]->len) == 0)
+        return false;
+    const enum gold_measure what = file->safety ? GOLD_cost : GOLD_reward;
+    return !file->test || gold_judge(d->gold, item, a[0]->data, a[0]->len).value[what] !=
+                              gold_judge(d->gold, item, a[1]->data, a[1]->len).value[what];
+}
+
 /* Two different answers of the row; false where there are none, or, of a test file, where the
  * truth does not tell them apart. */
 static bool demo_pairs_pick(const struct demo_pairs *d, const struct demo_file *file,
                             const struct world_item *item, size_t row, const struct buf *a[2])
 {
-    a[0] = &d->answer[row][0];
-    const struct gold_verdict first = gold_judge(d->gold, item, a[0]->data, a[0]->len);
-    const enum gold_measure what = file->safety ? GOLD_cost : GOLD_reward;
-    for (size_t t = 1; t < DEMO_TRIES_MAX; t++) {
-        a[1] = &d->answer[row][t];
-        const bool same =
-            a[0]->len == a[1]->len && memcmp(a[0]->data, a[1]->data, a[0]->len) == 0;
-        if (!same && !file->test)
-            return true;
-        const struct gold_verdict other = gold_judge(d->gold, item, a[1]->data, a[1]->len);
-        if (!same && first.value[what] != other.value[what])
+    a[0] = NULL;
+    for (size_t t = 0; t < DEMO_TRIES_MAX; t++) {
+        if (!demo_pairs_is_text(&d->answer[row][t]))
+            continue;
+        a[a[0] ? 1 : 0] = &d->answer[row][t];
+        if (a[0] != &d->answer[row][t] && demo_pairs_differ(d, file, item, a))
             return true;
     }
     return false;

@@ -25,9 +25,9 @@ static const char config_text[] = "run:\n"
                                   "  steps: 40\n"
                                   "  seed: %d\n"
                                   "model:\n"
-                                  "  policy: " TEST_SOURCE_DIR "/ops/demo/model\n"
+                                  "  policy: " TEST_SOURCE_DIR "/tests/fixture/model\n"
                                   "data:\n"
-                                  "  prompts: " TEST_SOURCE_DIR "/ops/demo/prompts.jsonl\n"
+                                  "  prompts: " TEST_SOURCE_DIR "/tests/fixture/prompts.jsonl\n"
                                   "pipeline:\n"
                                   "  batch: 8\n"
                                   "reward:\n"
@@ -76,7 +76,7 @@ static void append_response(struct ledger *ledger, uint64_t *seq, enum wire_work
                             const double *scores)
 {
     static const float logprobs[64];
-    struct tokenizer *tokenizer = tokenizer_load(TEST_SOURCE_DIR "/ops/demo/model", NULL);
+    struct tokenizer *tokenizer = tokenizer_load(TEST_SOURCE_DIR "/tests/fixture/model", NULL);
     struct tokens tokens = {0};
     assert_non_null(tokenizer);
     check_ok(tokenizer_encode_plain(tokenizer, text, strlen(text), &tokens, &err));
@@ -335,7 +335,7 @@ static void responses_stand_after_earlier_ones_to_their_prompt(void **state)
     /* The sixth prompt of the data set, as JSON has it. */
     struct buf file;
     buf_init(&file, 1 << 24);
-    check_ok(file_read(TEST_SOURCE_DIR "/ops/demo/prompts.jsonl", &file, &err));
+    check_ok(file_read(TEST_SOURCE_DIR "/tests/fixture/prompts.jsonl", &file, &err));
     const char *cursor = file.data, *line;
     size_t len = 0;
     for (int i = 0; i <= 5; i++)
