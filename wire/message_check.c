@@ -280,7 +280,8 @@ static enum err_code message_check_frames(const struct message_refusal *r)
     if (r->m->type == MESSAGE_CHUNK)
         least = most = 1;
     if (r->m->frames_n < least || r->m->frames_n > most)
-        return REFUSE(r, "%u payload frames, not %u", r->m->frames_n, least);
+        return REFUSE(r, "%u payload frames, not %u%s", r->m->frames_n, least,
+                      most > least ? " or one more" : "");
 
     uint32_t f = 0;
     for (size_t i = 0; i < MESSAGE_FRAME_RULES && f < r->m->frames_n; i++) {
