@@ -189,27 +189,27 @@ static void oasst_trees_give_a_record_for_each_group_of_answers(void **state)
                         ""))))) "," TELLS("a0",
                                           ",\"rank\":0" REPLIES(ASKS("alone", "") "," ASKS(
                                               "r",
-                                              REPLIES(
-                                                  TELLS(" ", "") "," TELLS("c", ",\"rank\":"
-                                                                                "null") "," TELLS(
-                                                      "d",
-                                                      ",\"rank\":0"))))) "," TELLS("a2",
-                                                                                   ",\"rank\":"
-                                                                                   "2"))) "}\n"
-                                                                                          "{\"m"
-                                                                                          "essa"
-                                                                                          "ge_"
-                                                                                          "tree"
-                                                                                          "_id"
-                                                                                          "\":"
-                                                                                          "\"u"
-                                                                                          "\","
-                                                                                          "\"pr"
-                                                                                          "ompt"
-                                                                                          "\""
-                                                                                          ":" ASKS(
-                                                                                              "nobody answers",
-                                                                                              "") "}",
+                                              REPLIES(TELLS(" ", "") "," TELLS(
+                                                  "c",
+                                                  ",\"rank\":"
+                                                  "null") "," TELLS("d",
+                                                                    ",\"rank\":0"))))) "," TELLS("a2",
+                                                                                                 ",\"rank\":"
+                                                                                                 "2"))) "}\n"
+                                                                                                        "{\"m"
+                                                                                                        "essa"
+                                                                                                        "ge_"
+                                                                                                        "tree"
+                                                                                                        "_id"
+                                                                                                        "\":"
+                                                                                                        "\"u"
+                                                                                                        "\","
+                                                                                                        "\"pr"
+                                                                                                        "ompt"
+                                                                                                        "\""
+                                                                                                        ":" ASKS(
+                                                                                                            "nobody answers",
+                                                                                                            "") "}",
         "P: u=p A0: a=a1 A1: a=a0 A2: a=a2 0>2 1>0 1>2\n"
         "P: u=p a=a1 u=q A0: a=b\n"
         "P: u=p a=a0 u=r A0: a=c A1: a=d\n");

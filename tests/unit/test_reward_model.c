@@ -98,18 +98,22 @@ static enum err_code open_scorer(struct scorer **scorer, struct run_scorer *of,
     return scorer_new(scorer, of, &with, why);
 }
 
+/* The score of `ids`, beside another sample in the same pack. */
 static double score(struct run_scorer *of, const char *name)
 {
+    static const int32_t others[] = {8, 4, 6};
     struct scorer *scorer = NULL;
-    struct scorer_score out;
+    struct scorer_score out[2];
     const struct scorer_watch watch = {0};
-    const struct scorer_sample sample = {
-        .name = "slot 0", .ids = ids, .prompt_tokens = 2, .response_tokens = TOKENS - 2};
+    const struct scorer_sample samples[] = {
+        {.name = "slot 0", .ids = others, .prompt_tokens = 1, .response_tokens = 2},
+        {.name = "slot 1", .ids = ids, .prompt_tokens = 2, .response_tokens = TOKENS - 2}};
     check_ok(open_scorer(&scorer, of, name, &err));
-    scorer_score(scorer, &sample, 1, &watch, &out);
+    scorer_score(scorer, samples, 2, &watch, out);
     scorer_free(scorer);
-    assert_int_equal(out.state, SCORE_OK);
-    return out.value;
+    assert_int_equal(out[1].state, SCORE_OK);
+    assert_true(out[0].value != out[1].value);
+    return out[1].value;
 }
 
 static void several_labels_become_a_weighted_sum(void **state)
