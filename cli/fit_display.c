@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 
+#define FIT_DISPLAY_EVERY 50 /* steps */
+
 void fit_display_init(struct fit_display *display, bool json)
 {
     *display = (struct fit_display){.json = json,
@@ -47,12 +49,22 @@ static void fit_display_test(const struct fit_progress *p)
     }
 }
 
+/* A terminal shows every step in one line; a log the first, the last, the tests, and in
+ * between some. */
+static bool fit_display_shows(const struct fit_display *display, const struct fit_progress *p)
+{
+    return display->json || display->live || p->test || p->step->step == 1 ||
+           p->step->step % FIT_DISPLAY_EVERY == 0 || p->step->step == p->steps;
+}
+
 void fit_display_step(void *arg, const struct fit_progress *p)
 {
     struct fit_display *display = arg;
     const struct fit_step *s = p->step;
     const double seconds = (double)(clock_mono_us() - display->start_us + 1) * 1e-6;
     display->tokens += s->tokens;
+    if (!fit_display_shows(display, p))
+        return;
     if (display->json) {
         fit_display_json(display, p, (double)display->tokens / seconds);
     } else {
