@@ -48,8 +48,8 @@ static void chart_legend_series(struct chart_legend *legend, const struct chart 
         chart_draw_segment(legend->out, x, y, x + 18, y, "stroke-width=\"2.5\"");
         break;
     case CHART_POINTS:
-        buf_printf(legend->out, "<path fill=\"currentColor\" d=\"M%.1f %.1fl4 4 4-4-4-4z\"/>",
-                   x + 5, y);
+        buf_printf(legend->out,
+                   "<circle fill=\"currentColor\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>", x + 9, y);
         break;
     case CHART_BARS:
         buf_printf(legend->out,

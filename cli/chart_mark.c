@@ -3,8 +3,10 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 
 #define CHART_MARK_RADIUS 3.0
+#define CHART_MARK_DIGIT  5.2 /* width of a digit of 9 pixels */
 #define CHART_MARK_CAP    3.0 /* half the width of an error bar's ends */
 
 double chart_mark_spread(const struct chart_series *series, size_t i)
@@ -135,6 +137,18 @@ static void chart_mark_error(const struct chart_frame *frame, const struct chart
                    -CHART_MARK_CAP, 2 * CHART_MARK_CAP);
 }
 
+/* To the right of the point, or to its left where the plot ends. */
+static void chart_mark_count(const struct chart_frame *frame, double count, double x, double y,
+                             struct buf *out)
+{
+    char text[32];
+    const double width = CHART_MARK_DIGIT * snprintf(text, sizeof text, "%.6g", count);
+    const bool fits = x + 6 + width <= frame->x.to;
+    buf_printf(out,
+               "<text fill=\"currentColor\" font-size=\"9\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
+               fits ? x + 6 : x - 6 - width, y, text);
+}
+
 void chart_mark_points(const struct chart_frame *frame, const struct chart_series *series,
                        struct buf *out)
 {
@@ -147,10 +161,7 @@ void chart_mark_points(const struct chart_frame *frame, const struct chart_serie
         buf_printf(out, "<circle fill=\"currentColor\" cx=\"%.1f\" cy=\"%.1f\" r=\"%g\"/>\n", x,
                    y, CHART_MARK_RADIUS);
         if (series->counts && isfinite(series->counts[i]))
-            buf_printf(out,
-                       "<text fill=\"currentColor\" font-size=\"9\" x=\"%.1f\" y=\"%.1f\">"
-                       "%.6g</text>\n",
-                       x + 6, y + 10, series->counts[i]);
+            chart_mark_count(frame, series->counts[i], x, y + 10, out);
     }
 }
 

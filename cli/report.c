@@ -28,7 +28,7 @@ static void report_chart(const struct report_curves *curves, size_t column, stru
                                 .series = &series,
                                 .series_n = 1,
                                 .levels = &level,
-                                .levels_n = isfinite(level.y)},
+                                .levels_n = isfinite(level.y) ? 1 : 0},
                 out);
 }
 

@@ -65,7 +65,7 @@ static void report_compare_chart(struct report_groups *groups, size_t of, size_t
                                 .series = series,
                                 .series_n = groups->n,
                                 .levels = &level,
-                                .levels_n = isfinite(level.y)},
+                                .levels_n = isfinite(level.y) ? 1 : 0},
                 out);
 }
 

@@ -258,6 +258,7 @@ static void points_have_error_bars_counts_and_the_diagonal(void **state)
     assert_int_equal(svg_count(group, end, ">12</text>"), 1);
     assert_int_equal(svg_count(group, end, ">3000</text>"), 1);
     assert_int_equal(svg_count(group, end, "<text"), 2);
+    svg_check_at(&xs, x[0], svg_number(strstr(group, "<text"), "x") - 6);
     for (size_t i = 0; i < 4; i += i == 1 ? 2 : 1) {
         at = strstr(at + 1, "<circle");
         svg_check_at(&xs, x[i], svg_number(at, "cx"));
