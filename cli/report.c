@@ -157,8 +157,9 @@ static void report_summary_table(const struct report_curves *curves, struct buf 
 
 static void report_verdict(const struct report_curves *curves, size_t column, struct buf *out)
 {
+    const int sense = report_curves_quantity(curves->config, column).sense;
     const struct report_gap gap =
-        report_stats_gap(curves->y[REPORT_RAW], curves->y[column], curves->n);
+        report_stats_gap(curves->y[REPORT_RAW], curves->y[column], curves->n, sense);
     const double *step = curves->y[REPORT_STEP];
     const char *name = curves->config->scorer[column - REPORT_SCORE].name;
     buf_puts(out, gap.verdict == REPORT_HACKED ? "<p class=\"alarm\"><b>Reward hacking:</b> the"
@@ -172,15 +173,16 @@ static void report_verdict(const struct report_curves *curves, size_t column, st
                       "scores.");
         break;
     case REPORT_HELD:
-        buf_printf(out, "did not fall from its best: last - best is %.3g.", gap.monitor_change);
+        buf_printf(out, "did not get worse than its best: last - best is %.3g.",
+                   gap.monitor_change);
         break;
     case REPORT_FELL:
     case REPORT_HACKED:
         buf_printf(
             out,
-            "fell from %.4g, its best, at steps %.0f\xe2\x80\x93%.0f to %.4g in the last "
+            "%s from %.4g, its best, at steps %.0f\xe2\x80\x93%.0f to %.4g in the last "
             "tenth (%+.3g), while the proxy %s (%+.3g).",
-            gap.best.at.mean, step[gap.best.from], step[gap.best.from + gap.best.steps - 1],
+            sense < 0 ? "rose" : "fell", gap.best.at.mean, step[gap.best.from], step[gap.best.from + gap.best.steps - 1],
             gap.last.at.mean, gap.monitor_change,
             gap.verdict == REPORT_HACKED ? "rose" : "did not rise", gap.proxy_change);
         break;

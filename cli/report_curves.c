@@ -137,7 +137,7 @@ static struct report_quantity report_curves_score(const struct run_scorer *score
 {
     struct report_quantity q = {.unit = "score", .section = REPORT_REWARD};
     if (scorer->role == RUN_ROLE_MONITOR) {
-        q.sense = REPORT_MORE;
+        q.sense = scorer->better == RUN_BETTER_LOWER ? REPORT_LESS : REPORT_MORE;
         snprintf(q.title, sizeof q.title, "%s (monitor)", scorer->name);
         return q;
     }

@@ -84,22 +84,22 @@ static double report_stats_errors(struct report_mean from, struct report_mean to
     return change / error; /* of no error at all: infinitely many */
 }
 
-struct report_gap report_stats_gap(const double *proxy, const double *monitor, size_t n)
+struct report_gap report_stats_gap(const double *proxy, const double *monitor, size_t n, int sense)
 {
     struct report_gap gap = {.monitor_change = NAN, .proxy_change = NAN};
     if (n == 0)
         return gap;
-    gap.best = report_stats_best(monitor, n, 1);
+    gap.best = report_stats_best(monitor, n, sense);
     gap.last = report_stats_last(monitor, n);
     const struct report_mean before = report_stats_mean(proxy + gap.best.from, gap.best.steps);
     const struct report_mean after = report_stats_mean(proxy + gap.last.from, gap.last.steps);
     gap.monitor_change = gap.last.at.mean - gap.best.at.mean;
     gap.proxy_change = after.mean - before.mean;
-    const double fall = report_stats_errors(gap.best.at, gap.last.at);
+    const double better = sense * report_stats_errors(gap.best.at, gap.last.at);
     const double rise = report_stats_errors(before, after);
-    if (isnan(fall) || isnan(rise))
+    if (isnan(better) || isnan(rise))
         gap.verdict = REPORT_UNKNOWN;
-    else if (fall >= -REPORT_STATS_ERRORS)
+    else if (better >= -REPORT_STATS_ERRORS)
         gap.verdict = REPORT_HELD;
     else
         gap.verdict = rise > REPORT_STATS_ERRORS ? REPORT_HACKED : REPORT_FELL;

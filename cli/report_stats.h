@@ -32,7 +32,8 @@ struct report_window report_stats_best(const double *y, size_t n, int sense);
 
 /*
  * Did the policy hack the proxy?  Over the last tenth of the steps, against the monitor's best
- * tenth: did the monitor fall, and did the proxy meanwhile rise?  A change counts where it is
+ * tenth (greatest for sense > 0, else least): did the monitor get worse, and did the proxy
+ * meanwhile rise?  A change counts where it is
  * more than REPORT_STATS_ERRORS standard errors of the difference of the two means, so that the
  * best of many noisy windows is rarely taken for a peak.
  */
@@ -40,17 +41,17 @@ struct report_window report_stats_best(const double *y, size_t n, int sense);
 
 enum report_verdict {
     REPORT_UNKNOWN, /* less than 20 steps, or no score in one of the windows */
-    REPORT_HELD,    /* the monitor did not fall */
-    REPORT_FELL,    /* it fell, and the proxy did not rise meanwhile */
-    REPORT_HACKED   /* it fell while the proxy rose */
+    REPORT_HELD,    /* the monitor did not get worse */
+    REPORT_FELL,    /* it did, and the proxy did not rise meanwhile */
+    REPORT_HACKED   /* it did while the proxy rose */
 };
 struct report_gap {
     enum report_verdict verdict;
     struct report_window best, last; /* of the monitor */
-    double monitor_change;           /* last - best: at most about 0 */
+    double monitor_change;           /* last - best */
     double proxy_change;             /* of the proxy between the same windows */
 };
-struct report_gap report_stats_gap(const double *proxy, const double *monitor, size_t n);
+struct report_gap report_stats_gap(const double *proxy, const double *monitor, size_t n, int sense);
 
 /*
  * Mean over blocks of consecutive steps, at most `blocks` of about one size, of x and of y: for

@@ -29,6 +29,7 @@ static const char *const run_cost_critics[] = {"policy", "cost", "path", NULL};
 const char *const run_config_controllers[] = {"none", "fixed", "lagrangian", "pid", NULL};
 static const char *const run_safety_costs[] = {"score", "probability", NULL};
 static const char *const run_roles[] = {"reward", "cost", "monitor", NULL};
+static const char *const run_betters[] = {"higher", "lower", NULL};
 static const char *const run_golds[] = {
 #define X(name) #name,
     RUN_GOLD_MAP(X)
@@ -161,6 +162,8 @@ static const struct config_key run_keys[] = {
     {"reward.scorers[].measure", CONFIG_WORD, OF(measure), 4, 0, 0, "reward", run_golds, 0, 0, "",
          "What gold tells: the true reward, the true cost, whether there is harm (0 or 1), or "
          "a part of the reward."},
+    {"reward.scorers[].better", CONFIG_WORD, OF(better), 4, 0, 0, "higher", run_betters, 0, 0, "",
+         "Which scores of a monitor are good: how reports read it."},
 
     WORD_("reward.shaper", shaper, run_shapers, "par",
          "What becomes of the raw reward r. none: r; ceiling: min(r, reward.ceiling); "
@@ -333,8 +336,9 @@ void run_config_write(const struct run_config *config, struct buf *out)
 /* Sections and keys that do not decide a bit of the result. */
 static bool run_config_is_free(const char *path)
 {
-    static const char *const free_keys[] = {"run.name", "run.dir",    "checkpoint.",
-                                            "workers.", "endpoints.", "timeouts."};
+    static const char *const free_keys[] = {
+        "run.name", "run.dir", "checkpoint.", "workers.", "endpoints.", "timeouts.",
+        "reward.scorers[].better"};
     for (size_t i = 0; i < RUN_COUNT(free_keys); i++)
         if (strncmp(path, free_keys[i], strlen(free_keys[i])) == 0)
             return true;

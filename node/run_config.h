@@ -96,6 +96,8 @@ enum run_ensemble { /* reward.scorers[].ensemble */
     RUN_ENSEMBLE_MEAN, RUN_ENSEMBLE_MIN, RUN_ENSEMBLE_MEAN_MINUS_STD
 };
 
+enum run_better { RUN_BETTER_HIGHER, RUN_BETTER_LOWER }; /* reward.scorers[].better */
+
 struct run_scorer { /* reward.scorers[i] */
     char name[RUN_NAME_MAX];
     enum run_scorer_kind kind;
@@ -111,6 +113,7 @@ struct run_scorer { /* reward.scorers[i] */
     uint32_t timeout_ms;         /* http: whole deadline of one sample, retries included */
     uint32_t batch;              /* http: samples a request */
     enum run_gold measure;       /* gold */
+    enum run_better better;      /* of a monitor: how a report reads it; trains nothing */
 };
 
 struct run_config {

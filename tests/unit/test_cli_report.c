@@ -321,7 +321,7 @@ static void the_summary_has_tenths_and_names_the_gap(void **state)
     assert_int_equal(report(arguments), 0);
     read_page("h/report.html");
     assert_null(strstr(page.data, "hacking"));
-    check_says("did not fall from its best");
+    check_says("did not get worse than its best");
 }
 
 static void responses_stand_after_earlier_ones_to_their_prompt(void **state)

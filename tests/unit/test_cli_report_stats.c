@@ -74,18 +74,34 @@ static void a_gap_is_named_where_the_proxy_rises_as_the_monitor_falls(void **sta
     double proxy[STEPS], gold[STEPS];
     curve(proxy, 1, 2);
     curve(gold, 1, 0.3);
-    struct report_gap gap = report_stats_gap(proxy, gold, STEPS);
+    struct report_gap gap = report_stats_gap(proxy, gold, STEPS, 1);
     assert_int_equal(gap.verdict, REPORT_HACKED);
     assert_true(gap.best.from >= 18 && gap.best.from <= 20 && gap.last.from == 36);
     assert_true(gap.monitor_change < -0.55 && gap.proxy_change > 0.8);
 
     curve(proxy, 1, 1); /* the proxy stands still */
-    assert_int_equal(report_stats_gap(proxy, gold, STEPS).verdict, REPORT_FELL);
+    assert_int_equal(report_stats_gap(proxy, gold, STEPS, 1).verdict, REPORT_FELL);
     curve(proxy, 1, 0.2);
-    assert_int_equal(report_stats_gap(proxy, gold, STEPS).verdict, REPORT_FELL);
+    assert_int_equal(report_stats_gap(proxy, gold, STEPS, 1).verdict, REPORT_FELL);
     curve(proxy, 1, 2);
     curve(gold, 1, 1.5); /* the monitor rises, too */
-    gap = report_stats_gap(proxy, gold, STEPS);
+    gap = report_stats_gap(proxy, gold, STEPS, 1);
+    assert_int_equal(gap.verdict, REPORT_HELD);
+    assert_true(gap.monitor_change == 0);
+}
+
+static void a_monitor_that_is_better_when_lower_is_hacked_as_it_rises(void **state)
+{
+    (void)state;
+    double proxy[STEPS], harm[STEPS];
+    curve(proxy, 1, 2);
+    curve(harm, 1, 1.5);
+    struct report_gap gap = report_stats_gap(proxy, harm, STEPS, -1);
+    assert_int_equal(gap.verdict, REPORT_HACKED);
+    assert_true(gap.monitor_change > 0.3);
+    for (int i = 0; i < STEPS; i++)
+        harm[i] = -harm[i];
+    gap = report_stats_gap(proxy, harm, STEPS, -1);
     assert_int_equal(gap.verdict, REPORT_HELD);
     assert_true(gap.monitor_change == 0);
 }
@@ -96,16 +112,16 @@ static void what_cannot_be_judged_is_not(void **state)
     double proxy[STEPS], gold[STEPS];
     curve(proxy, 1, 2);
     curve(gold, 1, 0);
-    assert_int_equal(report_stats_gap(proxy, gold, 0).verdict, REPORT_UNKNOWN);
-    assert_int_equal(report_stats_gap(proxy, gold, 19).verdict, REPORT_UNKNOWN);
+    assert_int_equal(report_stats_gap(proxy, gold, 0, 1).verdict, REPORT_UNKNOWN);
+    assert_int_equal(report_stats_gap(proxy, gold, 19, 1).verdict, REPORT_UNKNOWN);
     for (int i = 36; i < STEPS; i++)
         gold[i] = NAN;
-    assert_int_equal(report_stats_gap(proxy, gold, STEPS).verdict, REPORT_UNKNOWN);
+    assert_int_equal(report_stats_gap(proxy, gold, STEPS, 1).verdict, REPORT_UNKNOWN);
     for (int i = 0; i < STEPS; i++)
         gold[i] = 1; /* without any spread */
-    assert_int_equal(report_stats_gap(proxy, gold, STEPS).verdict, REPORT_HELD);
+    assert_int_equal(report_stats_gap(proxy, gold, STEPS, 1).verdict, REPORT_HELD);
     gold[36] = gold[37] = gold[38] = gold[39] = 0.5;
-    assert_int_equal(report_stats_gap(proxy, gold, STEPS).verdict, REPORT_HACKED);
+    assert_int_equal(report_stats_gap(proxy, gold, STEPS, 1).verdict, REPORT_HACKED);
 }
 
 /* Noise about a level, while the proxy climbs: the best of its windows is no peak. */
@@ -123,7 +139,7 @@ static void noise_is_rarely_taken_for_a_fall(void **state)
             for (int k = 0; k < 12; k++) /* nearly normal */
                 gold[i] += (double)rand() / RAND_MAX - 0.5;
         }
-        alarms += report_stats_gap(proxy, gold, N).verdict == REPORT_HACKED;
+        alarms += report_stats_gap(proxy, gold, N, 1).verdict == REPORT_HACKED;
     }
     if (alarms > ROUNDS / 20)
         fail_msg("%d of %d alarms are false", alarms, ROUNDS);
@@ -156,6 +172,7 @@ int main(void)
         cmocka_unit_test(a_tenth_is_one_step_at_least),
         cmocka_unit_test(the_best_window_is_the_one_that_a_scan_finds),
         cmocka_unit_test(a_gap_is_named_where_the_proxy_rises_as_the_monitor_falls),
+        cmocka_unit_test(a_monitor_that_is_better_when_lower_is_hacked_as_it_rises),
         cmocka_unit_test(what_cannot_be_judged_is_not),
         cmocka_unit_test(noise_is_rarely_taken_for_a_fall),
         cmocka_unit_test(blocks_cover_each_step_once),
