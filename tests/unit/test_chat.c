@@ -73,6 +73,39 @@ static void chat_plain_is_the_special_tokens_and_the_contents(void **state)
     tokenizer_free(tokenizer);
 }
 
+/* Llama 2 puts its blank before the text itself; elsewhere it is the template's. */
+static void chat_writes_hh_as_one_text_up_to_the_answer_s_blank(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"gpt2", "llama2"};
+    const struct chat_turn turns[] = {{"user", "Hi "}, {"assistant", ""}, {"user", "\nwhat?"}};
+    const struct chat_turn answer[] = {
+        {"assistant", "No"}, {"user", "why"}, {"assistant", "x"}};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        struct tokenizer *tokenizer = golden_tokenizer(names[i]);
+        struct tokens got = {0};
+        struct tokens want = ids_of(tokenizer,
+                                    "\n\nHuman: Hi \n\nAssistant: \n\nHuman: \nwhat?"
+                                    "\n\nAssistant:",
+                                    true);
+        check_ok(chat_encode(CHAT_hh, tokenizer, turns, 3, &got, &err));
+        check_same_ids(&got, &want, "hh");
+        const char *said =
+            i == 0 ? " No\n\nHuman: why\n\nAssistant: x" : "No\n\nHuman: why\n\nAssistant: x";
+        check_ok(tokenizer_encode(tokenizer, said, strlen(said), false, &want, &err));
+        check_ok(chat_encode_answer(CHAT_hh, tokenizer, answer, 3, &got, &err));
+        check_same_ids(&got, &want, "hh with its answer");
+        assert_int_equal(chat_end_id(CHAT_hh, tokenizer), -1);
+        const size_t n = got.n;
+        check_fails(chat_encode(CHAT_hh, tokenizer, talk, 1, &got, &err), ERR_VALUE,
+                    "chat template hh has no role \"system\"");
+        assert_int_equal(got.n, n);
+        tokens_release(&got);
+        tokens_release(&want);
+        tokenizer_free(tokenizer);
+    }
+}
+
 /* A blank that the tokenizer puts before the first word of a text is not put behind markers. */
 static void chat_goes_on_behind_a_marker(void **state)
 {
@@ -153,7 +186,7 @@ static void chat_template_is_known_by_name(void **state)
     check_ok(chat_template_parse("plain", &kind, &err));
     assert_int_equal(kind, CHAT_plain);
     check_fails(chat_template_parse("alpaca", &kind, &err), ERR_VALUE,
-                "\"alpaca\" is none of: plain chatml llama3");
+                "\"alpaca\" is none of: plain chatml llama3 hh");
 }
 
 int main(void)
@@ -162,6 +195,7 @@ int main(void)
         cmocka_unit_test(chat_writes_chatml),
         cmocka_unit_test(chat_writes_llama3_with_contents_trimmed),
         cmocka_unit_test(chat_plain_is_the_special_tokens_and_the_contents),
+        cmocka_unit_test(chat_writes_hh_as_one_text_up_to_the_answer_s_blank),
         cmocka_unit_test(chat_goes_on_behind_a_marker),
         cmocka_unit_test(chat_lets_no_content_write_a_marker),
         cmocka_unit_test(chat_names_the_marker_that_is_missing_and_appends_nothing),

@@ -214,6 +214,77 @@ static void mistakes_in_data_name_the_line(void **state)
     }
 }
 
+/* The same examples as responses and as the preferred answers of pairs. */
+static void of_pairs_the_preferred_answer_is_learned(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"one.jsonl", "two.jsonl", "three.jsonl"};
+    char path[FILE_PATH_MAX], line[2048];
+    struct buf text[3];
+    struct hash hash[3];
+    for (size_t i = 0; i < 3; i++)
+        buf_init(&text[i], 1u << 20);
+    for (int i = 0; i < 40; i++) {
+        buf_printf(&text[0], "{\"prompt\": \"what %d?\", \"response\": \"yes %d\"}\n", i, i);
+        buf_printf(&text[1],
+                   "{\"prompt\": \"what %d?\", \"chosen\": \"yes %d\", \"rejected\": "
+                   "\"no, never\"}\n%s",
+                   i, i, i == 7 ? "{\"prompt\": \"broken\"\n" : "");
+        buf_printf(&text[2],
+                   "{\"prompt\": \"what %d?\", \"chosen\": \"no, never\", \"rejected\": "
+                   "\"yes %d\"}\n",
+                   i, i);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        check_ok(file_join(path, dir, files[i], &err));
+        check_ok(file_write(path, text[i].data, text[i].len, &err));
+        snprintf(line, sizeof line,
+                 "rlhf train sft --init %s --data %s --out %s/pairs%zu --max-bad-fraction 0.1",
+                 dir, path, dir, i);
+        check_line(cli_main, line, 0, i == 1 ? "1 bad lines were passed over" : "40 examples");
+        const char name[] = {'p', 'a', 'i', 'r', 's', (char)('0' + i), '\0'};
+        weights_hash(name, &hash[i]);
+        buf_release(&text[i]);
+    }
+    assert_memory_equal(&hash[0], &hash[1], sizeof hash[0]);
+    assert_memory_not_equal(&hash[0], &hash[2], sizeof hash[0]);
+
+    check_ok(file_join(path, dir, files[1], &err));
+    snprintf(line, sizeof line, "rlhf train sft --init %s --data %s --out %s/never", dir, path,
+             dir);
+    check_line(cli_main, line, 65, "two.jsonl:9: not JSON");
+    check_nothing("never");
+    snprintf(line, sizeof line,
+             "rlhf train sft --init %s --data %s --out %s/never --max-bad-fraction 0.02", dir,
+             path, dir);
+    check_line(cli_main, line, 65, "two.jsonl: 1 of 41 lines are bad (1 json)");
+    snprintf(line, sizeof line, "rlhf train sft --init %s --data %s --out %s/never --format hh",
+             dir, path, dir);
+    check_line(cli_main, line, 65, "two.jsonl:1: \"chosen\" does not begin with");
+}
+
+/* A conversation of 60 turns does not fit into 128 tokens; without the first of them it does. */
+static void old_turns_are_left_out_where_that_is_asked_for(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX], line[2048];
+    struct buf text;
+    buf_init(&text, 1u << 20);
+    buf_puts(&text, "{\"messages\": [");
+    for (int i = 0; i < 60; i++)
+        buf_printf(&text, "%s{\"role\": \"%s\", \"content\": \"what is it?\"}", i ? "," : "",
+                   i % 2 ? "assistant" : "user");
+    buf_puts(&text, "]}\n");
+    check_ok(file_join(path, dir, "long.jsonl", &err));
+    check_ok(file_write(path, text.data, text.len, &err));
+    buf_release(&text);
+    snprintf(line, sizeof line, "rlhf train sft --held-out 0 --init %s --data %s --out %s/long",
+             dir, path, dir);
+    check_line(cli_main, line, 65, "at most 128 fit");
+    strcat(line, " --cut-prompts");
+    check_line(cli_main, line, 0, "1 examples, 1");
+}
+
 static void a_directory_in_the_way_is_not_touched(void **state)
 {
     (void)state;
@@ -237,6 +308,8 @@ int main(void)
         cmocka_unit_test(the_cut_into_micro_batches_changes_only_the_rounding),
         cmocka_unit_test(the_gradient_is_clipped),
         cmocka_unit_test(what_is_held_out_is_what_is_not_trained_on),
+        cmocka_unit_test(of_pairs_the_preferred_answer_is_learned),
+        cmocka_unit_test(old_turns_are_left_out_where_that_is_asked_for),
         cmocka_unit_test(failures_leave_nothing_behind),
         cmocka_unit_test(mistakes_in_data_name_the_line),
         cmocka_unit_test(a_directory_in_the_way_is_not_touched),

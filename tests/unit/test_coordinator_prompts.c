@@ -7,10 +7,12 @@
 #define _DEFAULT_SOURCE /* mkdtemp */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "coordinator/prompts.h"
+#include "data/output.h"
 #include "engine/chat.h"
 #include "tests/test.h"
 
@@ -70,6 +72,39 @@ static void prompts_are_the_lines_that_are_not_blank(void **state)
     prompts_release(&prompts);
 }
 
+static void prompts_may_be_gzip(void **state)
+{
+    (void)state;
+    struct prompts plain, packed;
+    static const char text[] = "{\"prompt\": \"a\"}\n\n{\"prompt\": \"what is a cat?\"}\n";
+    write_lines(text);
+    check_ok(prompts_load(&plain, &config, &err));
+    struct output output;
+    strcat(config.prompts, ".gz");
+    check_ok(output_open(&output, config.prompts, &err));
+    check_ok(output_write(&output, text, strlen(text), &err));
+    check_ok(output_commit(&output, &err));
+    output_abort(&output);
+    check_ok(prompts_load(&packed, &config, &err));
+    assert_int_equal(packed.n, 2);
+    assert_int_equal(packed.tokens.n, plain.tokens.n);
+    assert_memory_equal(packed.tokens.ids, plain.tokens.ids,
+                        plain.tokens.n * sizeof *plain.tokens.ids);
+    prompts_release(&plain);
+    prompts_release(&packed);
+}
+
+/* A pipe would be empty the second time. */
+static void prompts_are_a_regular_file(void **state)
+{
+    (void)state;
+    struct prompts prompts;
+    assert_int_equal(mkfifo(config.prompts, 0600), 0);
+    check_fails(prompts_load(&prompts, &config, &err), ERR_IO, "prompts.jsonl");
+    prompts_release(&prompts);
+    assert_int_equal(unlink(config.prompts), 0);
+}
+
 static void check_refused(const char *text, enum err_code code, const char *words)
 {
     struct prompts prompts;
@@ -115,6 +150,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         prompts_test(prompts_are_the_lines_that_are_not_blank),
+        prompts_test(prompts_may_be_gzip),
+        prompts_test(prompts_are_a_regular_file),
         prompts_test(a_bad_line_is_named_by_file_and_number),
         prompts_test(a_missing_file_or_tokenizer_is_named),
     };

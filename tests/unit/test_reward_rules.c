@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "data/output.h"
 #include "reward/labels.h"
 #include "tests/unit/reward_sample.h"
 
@@ -268,6 +269,24 @@ static void labels_are_those_of_the_lines_in_order(void **state)
     labels_release(&labels);
 }
 
+static void labels_may_be_gzip(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"prompt\": \"a\", \"label\": 1}\n";
+    char path[FILE_PATH_MAX];
+    snprintf(path, sizeof path, "%s.gz", file_of("data", text, sizeof text - 1));
+    struct output output;
+    check_ok(output_open(&output, path, &err));
+    check_ok(output_write(&output, text, sizeof text - 1, &err));
+    check_ok(output_commit(&output, &err));
+    output_abort(&output);
+    struct labels labels;
+    check_ok(labels_load(&labels, path, &err));
+    assert_int_equal(labels.n, 1);
+    assert_string_equal(labels_get(&labels, 0), "1");
+    labels_release(&labels);
+}
+
 static void labels_name_the_line_at_fault(void **state)
 {
     (void)state;
@@ -325,6 +344,7 @@ int main(void)
         cmocka_unit_test(rules_fail_a_sample_that_has_no_text),
         cmocka_unit_test(scorer_never_calls_what_is_not_finite_ok),
         cmocka_unit_test(labels_are_those_of_the_lines_in_order),
+        cmocka_unit_test(labels_may_be_gzip),
         cmocka_unit_test(labels_name_the_line_at_fault),
         cmocka_unit_test(gold_is_the_truth_of_the_built_in_world),
     };
