@@ -4,6 +4,7 @@
  * they are to get through.
  */
 #include "base/rng.h"
+#include "control/advantage.h"
 #include "control/bound.h"
 #include "control/pessimism.h"
 #include "tests/unit/near.h"
@@ -132,6 +133,21 @@ static void pessimism_gets_a_policy_through_the_gate(void **state)
     assert_true(passed[1] > 950);
 }
 
+/* The policy's loss that goes with it is leave-one-out REINFORCE over whole responses. */
+static void reinforce_of_two_responses_matches_the_vector(void **state)
+{
+    (void)state;
+    const struct advantage_params rloo = {.kind = ADVANTAGE_RLOO};
+    const struct advantage_batch in = {.rows = 2,
+                                       .offset = (const uint32_t[3]){0, 1, 2},
+                                       .sequence_reward = (const double[2]){1.2, 0.4},
+                                       .group = (const uint32_t[2]){0, 0}};
+    const double logp[2] = {-3.0, -2.5};
+    float adv[2];
+    check_ok(advantage_compute(&rloo, &in, adv, NULL, &err));
+    check_near(-((double)adv[0] * logp[0] + (double)adv[1] * logp[1]) / 2.0, 0.2, 1e-7);
+}
+
 static void pessimism_of_equal_costs_leaves_them(void **state)
 {
     (void)state;
@@ -178,6 +194,7 @@ int main(void)
         cmocka_unit_test(pessimism_of_the_gate_alone_is_the_gates_bound),
         cmocka_unit_test(pessimism_cost_has_the_gradient_of_the_bound),
         cmocka_unit_test(pessimism_gets_a_policy_through_the_gate),
+        cmocka_unit_test(reinforce_of_two_responses_matches_the_vector),
         cmocka_unit_test(pessimism_of_equal_costs_leaves_them),
         cmocka_unit_test(pessimism_refuses_what_it_cannot_use),
     };
