@@ -1,0 +1,76 @@
+/*
+ * pid.h -- a controller that holds a measured value J at its target d.
+ *
+ * The output u is what acts against J: a Lagrange multiplier against a cost, the coefficient
+ * beta against a KL.  Each step measures J once and gives the u of the next:
+ *
+ *     e = J - d                               in units of J, as is d
+ *     P = smooth_p * P + (1 - smooth_p) * e
+ *     I = clip(I + ki * e, low, high)         in units of u
+ *     S = smooth_d * S + (1 - smooth_d) * J
+ *     D = S - (S of `delay` steps ago)        where `rising`, at least 0
+ *     u = clip(kp * P + I + kd * D, low, high)
+ *
+ * (Stooke, Achiam and Abbeel, "Responsive Safety in RL by PID Lagrangian Methods",
+ * arXiv:2007.03964, algorithm 2; with the smoothing and the delay of OmniSafe's
+ * pid_lagrange.py; ALGORITHMS, section 4.)  Its settings there: kp .1, ki .01, kd .01, smooth
+ * .95, delay 10, rising, low 0, high 100, start .001.  Without smoothing, with delay 1, it is
+ * the paper's controller, whose K_I is inside I here.
+ *
+ * Before the first step P is 0, I is `start`, and S has always been `before`.
+ *
+ * Wind-up.  Bounds on I alone let it run to `high` while u is cut off there, and u then stays
+ * there for as long after J has come back.  With `hold`, I stays as it is in a step that finds
+ * kp * P + I + kd * D past a bound, by the I from before, and e pushing it further out
+ * (conditional integration; Astrom and Hagglund, "Advanced PID Control", 2006, section 3.5).
+ *
+ * Pure arithmetic in double.
+ */
+#ifndef CONTROL_PID_H
+#define CONTROL_PID_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define PID_DELAY_MAX 16 /* steps */
+
+struct pid_params {
+    double kp, ki, kd;         /* >= 0, and one above 0; in units of u per unit of J */
+    double target;             /* d */
+    double smooth_p, smooth_d; /* the weight of the past, [0, 1); 0: none */
+    uint32_t delay;            /* steps, 1 .. PID_DELAY_MAX */
+    bool rising;               /* D counts a J that rises, not one that falls */
+    bool hold;                 /* see above */
+    double low, high;          /* bounds of u, low < high */
+    double start;              /* of I, and so of u: low .. high */
+    double before;             /* J before the first step: 0 for a KL */
+};
+
+/* Doubles alone, so that it can be written down as it is. */
+struct pid_state {
+    double output;                 /* u for the next step */
+    double proportional;           /* P */
+    double integral;               /* I */
+    double value;                  /* S */
+    double history[PID_DELAY_MAX]; /* S of 1, 2, ... steps ago; those past `delay` are 0 */
+    double steps;                  /* how often pid_step has run */
+};
+
+/* ERR_USAGE, naming the setting, where the ranges above do not hold. */
+enum err_code pid_params_check(const struct pid_params *params, struct err *err);
+
+void pid_init(const struct pid_params *params, struct pid_state *state);
+
+/* Advance by one step that measured `value`, J; state->output is then the new u.  ERR_VALUE
+ * where value, or what it would leave, is not finite; *state is then untouched. */
+enum err_code pid_step(const struct pid_params *params, struct pid_state *state, double value,
+                       struct err *err);
+
+/* A state that was read back: ERR_VALUE where it cannot have come from pid_init and
+ * pid_step. */
+enum err_code pid_check(const struct pid_params *params, const struct pid_state *state,
+                        struct err *err);
+
+#endif
