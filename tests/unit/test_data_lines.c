@@ -216,8 +216,13 @@ static void a_long_stream_takes_the_memory_of_a_few_lines(void **state)
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(records, s.lines);
     assert_true(records > 1000);
+#ifdef RLHF_SANITIZE /* which keeps what was freed for a while */
+    const long most = 512 * 1024;
+#else
+    const long most = 4096;
+#endif
     const long grown = peak_kib() - early;
-    if (grown > 4096)
+    if (grown > most)
         fail_msg("%llu records later the peak is %ld KiB higher", (unsigned long long)records,
                  grown);
     reader_close(reader);
