@@ -26,6 +26,7 @@
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \
+    X("evaluate", cmd_evaluate, "a model's answers under a run's scorers; win rates")         \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("train sft", cmd_train_sft, "supervised fine-tuning, also from scratch")                \
