@@ -175,6 +175,37 @@ void buf_json_string(struct buf *buf, const char *text, size_t n)
     buf_putc(buf, '"');
 }
 
+/* What stands for the character at `s` in HTML; NULL: itself. */
+static const char *buf_html_reference(const unsigned char *s, size_t len)
+{
+    switch (s[0]) {
+    case '&': return "&amp;";
+    case '<': return "&lt;";
+    case '>': return "&gt;";
+    case '"': return "&quot;";
+    default: break;
+    }
+    const bool control = (s[0] < 0x20 && s[0] != '\t' && s[0] != '\n') || s[0] == 0x7f ||
+                         (s[0] == 0xc2 && s[1] < 0xa0); /* C0, DEL, C1 */
+    const bool unassigned = len == 3 && s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe;
+    return control || unassigned ? "\xef\xbf\xbd" : NULL;
+}
+
+void buf_html_text(struct buf *buf, const char *text, size_t n)
+{
+    assert(text || n == 0);
+    const unsigned char *s = (const unsigned char *)text;
+    for (size_t i = 0; i < n;) {
+        const size_t len = buf_utf8_sequence(s + i, n - i);
+        const char *other = len > 0 ? buf_html_reference(s + i, len) : "\xef\xbf\xbd";
+        if (other)
+            buf_puts(buf, other);
+        else
+            buf_append(buf, s + i, len);
+        i += len > 0 ? len : 1;
+    }
+}
+
 void buf_json_number(struct buf *buf, double value)
 {
     if (!isfinite(value)) {

@@ -47,6 +47,11 @@ void buf_vprintf(struct buf *buf, const char *format, va_list args);
  * escaped, each byte that is no part of valid UTF-8 (RFC 3629) replaced by U+FFFD. */
 void buf_json_string(struct buf *buf, const char *text, size_t n);
 
+/* `text` as text of an HTML or SVG element, or as an attribute's value between double quotes:
+ * & < > " become references; what such a file may not hold (control characters other than tab
+ * and newline, bytes that are no part of valid UTF-8, U+FFFE and U+FFFF) becomes U+FFFD. */
+void buf_html_text(struct buf *buf, const char *text, size_t n);
+
 /* A double as JSON: with 15 significant digits, or with 16 or 17 where it takes these to
  * read back the same; no trailing zeros; null where not finite. */
 void buf_json_number(struct buf *buf, double value);

@@ -1,284 +1,278 @@
-/* report.c -- see report.h. */
+/* report.c -- see report.h: the page of one run. */
 #include "cli/report.h"
 
 #include <math.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/buf.h"
 #include "base/file.h"
 #include "cli/chart.h"
-#include "coordinator/ledger.h"
-#include "engine/tokenizer.h"
-#include "node/run_config.h"
+#include "cli/report_curves.h"
+#include "cli/report_examples.h"
+#include "cli/report_page.h"
+#include "cli/report_stats.h"
 
-#define REPORT_BYTES_MAX ((size_t)64 * 1024 * 1024)
-#define REPORT_EXAMPLES  8
-#define REPORT_STEPS_MAX ((size_t)10 * 1000 * 1000)
+#define REPORT_BLOCKS 60 /* points of a scatter, at most */
 
-/* A column a quantity; NAN where a step has none. */
-#define REPORT_COLUMN_MAP(X)                                                                 \
-    X(step)                                                                                  \
-    X(raw) X(raw_std) X(shaped) X(kl) X(kl_target) X(beta) X(length) X(truncated) X(entropy) \
-        X(clip_fraction) X(approx_kl) X(value_loss) X(explained_variance) X(grad_norm)       \
-            X(tokens_per_s) X(logp_diff_max)
+/* --- charts ------------------------------------------------------------------------------- */
 
-struct report_table {
-    size_t n, cap;
-#define X(name) double *name;
-    REPORT_COLUMN_MAP(X)
-#undef X
-    double target; /* of the KL controller; NAN: it is fixed */
-};
-
-struct report_example {
-    uint32_t slot, prompt;
-    struct buf text;
-};
-
-struct report {
-    const struct run_config *config;
-    struct report_table table;
-    const struct tokenizer *tokenizer; /* NULL: no examples */
-    uint64_t last_step;
-    struct report_example example[REPORT_EXAMPLES];
-    size_t examples;
-};
-
-static void report_release(struct report *report)
+static void report_chart(const struct report_curves *curves, size_t column, struct buf *out)
 {
-#define X(name) free(report->table.name);
-    REPORT_COLUMN_MAP(X)
-#undef X
-    for (size_t i = 0; i < report->examples; i++)
-        buf_release(&report->example[i].text);
+    const struct run_config *config = curves->config;
+    const struct report_quantity q = report_curves_quantity(config, column);
+    const struct chart_series series = {
+        .name = q.title, .x = curves->y[REPORT_STEP], .y = curves->y[column], .n = curves->n};
+    struct chart_level level = {"", NAN};
+    if (column == REPORT_COST)
+        level = (struct chart_level){"limit", config->safety_limit};
+    if (column == REPORT_KL && config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
+        level = (struct chart_level){"target", config->kl_target};
+    chart_write(&(struct chart){.title = q.title,
+                                .x_label = "step",
+                                .y_label = q.unit,
+                                .series = &series,
+                                .series_n = 1,
+                                .levels = &level,
+                                .levels_n = isfinite(level.y)},
+                out);
 }
 
-static bool report_grow(struct report_table *table)
+/* Over the distance from the reference policy; as that may also shrink, the run's thirds have
+ * a colour each. */
+static void report_scatter(const struct report_curves *curves, size_t column, struct buf *out)
 {
-    if (table->n < table->cap)
-        return true;
-    const size_t cap = table->cap ? 2 * table->cap : 64;
-    if (cap > REPORT_STEPS_MAX)
-        return false;
-#define X(name)                                                    \
-    {                                                              \
-        double *grown = realloc(table->name, cap * sizeof *grown); \
-        if (!grown)                                                \
-            return false;                                          \
-        table->name = grown;                                       \
+    static const char *const names[] = {"first third", "second", "last third of the steps"};
+    const struct report_quantity q = report_curves_quantity(curves->config, column);
+    double x[REPORT_BLOCKS], y[REPORT_BLOCKS], error[REPORT_BLOCKS];
+    const size_t n = report_stats_blocks(curves->y[REPORT_SQRT_KL], curves->y[column],
+                                         curves->n, REPORT_BLOCKS, x, y, error);
+    struct chart_series series[3];
+    for (size_t s = 0; s < 3; s++) {
+        const size_t from = s * n / 3;
+        series[s] = (struct chart_series){.name = names[s],
+                                          .x = x + from,
+                                          .y = y + from,
+                                          .n = (s + 1) * n / 3 - from,
+                                          .mark = CHART_POINTS,
+                                          .spread = error + from};
     }
-    REPORT_COLUMN_MAP(X)
-#undef X
-    table->cap = cap;
-    return true;
+    chart_write(&(struct chart){.title = q.title,
+                                .x_label = REPORT_DISTANCE,
+                                .y_label = q.unit,
+                                .series = series,
+                                .series_n = 3},
+                out);
 }
 
-static double report_stat(const struct record_step *step, const char *name)
+static bool report_is_monitor(const struct report_curves *curves, size_t column)
 {
-    for (uint32_t i = 0; i < step->stats_n; i++)
-        if (strcmp(step->stats[i].name, name) == 0)
-            return step->stats[i].value;
-    return NAN;
+    return column >= REPORT_SCORE && report_curves_has(curves, column) &&
+           curves->config->scorer[column - REPORT_SCORE].role == RUN_ROLE_MONITOR;
 }
 
-static enum err_code report_on_step(void *ctx, const struct record *record, struct err *err)
+static void report_proxy_and_gold(const struct report_curves *curves, struct buf *out)
 {
-    struct report *report = ctx;
-    struct report_table *t = &report->table;
-    const struct record_step *s = record->step;
-    if (!report_grow(t))
-        return err_set(err, ERR_NOMEM, "the report has no room for step %llu",
-                       (unsigned long long)s->step);
-    const size_t i = t->n++;
-    const double trained = s->trained ? (double)s->trained : NAN;
-    t->step[i] = (double)s->step;
-    t->raw[i] = s->reward_raw_mean;
-    t->raw_std[i] = s->reward_raw_std;
-    t->shaped[i] = s->reward_shaped_mean;
-    t->kl[i] = s->kl_mean;
-    t->kl_target[i] = t->target;
-    t->beta[i] = s->kl_coef_before;
-    t->length[i] = (double)s->response_tokens / trained;
-    t->truncated[i] = (double)s->truncated / trained;
-    t->tokens_per_s[i] =
-        s->duration_ms ? 1e3 * (double)s->response_tokens / (double)s->duration_ms : NAN;
-    t->entropy[i] = report_stat(s, "entropy");
-    t->clip_fraction[i] = report_stat(s, "clip_fraction");
-    t->approx_kl[i] = report_stat(s, "approx_kl");
-    t->value_loss[i] = report_stat(s, "value_loss");
-    t->explained_variance[i] = report_stat(s, "explained_variance");
-    t->grad_norm[i] = report_stat(s, "grad_norm");
-    t->logp_diff_max[i] = report_stat(s, "logp_diff_max");
-    report->last_step = s->step;
-    return ERR_OK;
-}
-
-/* Keep the first rollouts of the last step that trained, as text. */
-static enum err_code report_on_record(void *ctx, const struct record *record, struct err *err)
-{
-    struct report *report = ctx;
-    if (record->kind != RECORD_ROLLOUT || record->work != WIRE_WORK_ROLLOUT ||
-        record->a != report->last_step || report->examples == REPORT_EXAMPLES)
-        return ERR_OK;
-    struct report_example *example = &report->example[report->examples];
-    *example = (struct report_example){.slot = record->b, .prompt = record->prompt};
-    buf_init(&example->text, 1024 * 1024);
-    report->examples += 1;
-    return tokenizer_decode(report->tokenizer, record->ids, record->response_tokens, false,
-                            &example->text, err);
-}
-
-static void report_escape(struct buf *out, const char *text)
-{
-    for (const char *c = text; *c; c++) {
-        switch (*c) {
-        case '<': buf_puts(out, "&lt;"); break;
-        case '>': buf_puts(out, "&gt;"); break;
-        case '&': buf_puts(out, "&amp;"); break;
-        case '"': buf_puts(out, "&quot;"); break;
-        default: buf_putc(out, *c);
-        }
+    const bool monitors = run_config_has_role(curves->config, RUN_ROLE_MONITOR);
+    buf_puts(out, monitors ? "<h2>Proxy and gold, side by side</h2>\n"
+                           : "<h2>Reward by step and by distance</h2>\n");
+    if (curves->n > REPORT_BLOCKS)
+        buf_printf(out,
+                   "<p class=\"dim\">On the right a point is the mean over about %zu "
+                   "consecutive steps, with its standard error.</p>\n",
+                   curves->n / REPORT_BLOCKS);
+    buf_puts(out, "<div class=\"charts\">\n");
+    for (size_t c = 0; c < REPORT_COLUMNS; c++) {
+        if (c != REPORT_RAW && !report_is_monitor(curves, c))
+            continue;
+        report_chart(curves, c, out);
+        report_scatter(curves, c, out);
     }
+    buf_puts(out, "</div>\n");
 }
 
-static void report_chart(const struct report_table *t, struct buf *out, const char *title,
-                         const char *unit, const struct chart_series *series, size_t n)
+static void report_section(const struct report_curves *curves, enum report_section section,
+                           const char *title, struct buf *out)
 {
-    const struct chart chart = {title, "step", unit, t->step, t->n, series, n};
-    chart_write(&chart, out);
-}
-
-static void report_charts(const struct report_table *t, struct buf *out)
-{
-    const struct chart_series raw[] = {{"mean", t->raw}, {"std", t->raw_std}};
-    const struct chart_series kl[] = {{"KL", t->kl}, {"target", t->kl_target}};
-    const struct {
-        const char *title, *unit;
-        const double *y;
-    } single[] = {
-        {"Shaped reward: what training sees", "reward", t->shaped},
-        {"KL coefficient beta", "reward per nat", t->beta},
-        {"Response length", "tokens", t->length},
-        {"Share of responses cut at the limit", "share", t->truncated},
-        {"Entropy of the policy", "nats per token", t->entropy},
-        {"Clipped tokens", "share", t->clip_fraction},
-        {"KL of old to new policy within a step", "nats per token", t->approx_kl},
-        {"Value loss", "reward squared", t->value_loss},
-        {"Explained variance of the critic", "share", t->explained_variance},
-        {"Gradient norm before clipping", "norm", t->grad_norm},
-        {"Response tokens a second", "tokens per second", t->tokens_per_s},
-        {"Greatest |log-prob of actor - learner|", "nats", t->logp_diff_max},
-    };
-    report_chart(t, out, "Reward (raw)", "reward", raw, 2);
-    report_chart(t, out, "KL to the reference policy", "nats per sequence", kl,
-                 isnan(t->target) ? 1 : 2);
-    for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
-        const struct chart_series series[] = {{single[i].title, single[i].y}};
-        report_chart(t, out, single[i].title, single[i].unit, series, 1);
+    bool begun = false;
+    for (size_t c = 0; c < REPORT_COLUMNS; c++) {
+        if (!report_curves_has(curves, c) || c == REPORT_RAW || report_is_monitor(curves, c) ||
+            report_curves_quantity(curves->config, c).section != section)
+            continue;
+        if (!begun)
+            buf_printf(out, "<h2>%s</h2>\n<div class=\"charts\">\n", title);
+        begun = true;
+        report_chart(curves, c, out);
     }
+    if (begun)
+        buf_puts(out, "</div>\n");
 }
 
-/* Mean over the first or the last tenth of the steps, at least one. */
-static double report_end_mean(const struct report_table *t, const double *y, bool last)
-{
-    const size_t n = t->n < 10 ? 1 : t->n / 10;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += y[last ? t->n - n + i : i];
-    return sum / (double)n;
-}
+/* --- summary ------------------------------------------------------------------------------ */
 
-static void report_numbers(const struct report_table *t, struct buf *out)
+static void report_summary_row(const struct report_curves *curves, size_t column,
+                               struct buf *out)
 {
-    const struct {
-        const char *name;
-        const double *y;
-    } rows[] = {{"reward, raw", t->raw},          {"reward, shaped", t->shaped},
-                {"KL, nats per sequence", t->kl}, {"beta", t->beta},
-                {"response tokens", t->length},   {"entropy, nats per token", t->entropy}};
-    buf_puts(out, "<table><tr><th></th><th>first tenth</th><th>last tenth</th></tr>\n");
-    for (size_t i = 0; t->n > 0 && i < sizeof rows / sizeof rows[0]; i++)
-        buf_printf(out, "<tr><td>%s</td><td>%.4g</td><td>%.4g</td></tr>\n", rows[i].name,
-                   report_end_mean(t, rows[i].y, false), report_end_mean(t, rows[i].y, true));
-    buf_puts(out, "</table>\n");
-}
-
-static void report_page(const struct report *report, struct buf *out)
-{
-    buf_puts(out, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>");
-    report_escape(out, report->config->name);
-    buf_puts(out, "</title>\n<style>body{font:14px/1.5 system-ui,sans-serif;max-width:1340px;"
-                  "margin:2em auto;padding:0 1em;color:#1f2328}svg{font-size:11px;margin:4px}"
-                  ".title{font-size:13px;font-weight:600}.grid{stroke:#d8dee4}"
-                  "td,th{padding:2px 14px 2px 0;text-align:left;vertical-align:top}"
-                  "pre{background:#f6f8fa;padding:1em;overflow:auto}</style>\n<h1>");
-    report_escape(out, report->config->name);
-    buf_printf(out, "</h1>\n<p>%zu of %llu steps of %u slots.</p>\n", report->table.n,
-               (unsigned long long)report->config->steps, report->config->batch);
-    report_numbers(&report->table, out);
-    buf_puts(out, "<h2>Over the steps</h2>\n");
-    report_charts(&report->table, out);
-    buf_puts(out, "<h2>Responses of the last step</h2>\n<table><tr><th>slot</th><th>prompt</th>"
-                  "<th>response</th></tr>\n");
-    for (size_t i = 0; i < report->examples; i++) {
-        buf_printf(out, "<tr><td>%u</td><td>%u</td><td>", report->example[i].slot,
-                   report->example[i].prompt);
-        report_escape(out, report->example[i].text.data);
-        buf_puts(out, "</td></tr>\n");
+    const struct report_quantity q = report_curves_quantity(curves->config, column);
+    const double *y = curves->y[column], *step = curves->y[REPORT_STEP];
+    const struct report_window first = report_stats_first(y, curves->n);
+    const struct report_window last = report_stats_last(y, curves->n);
+    buf_puts(out, "<tr><td>");
+    report_page_text(out, q.title);
+    buf_puts(out, " <span class=\"dim\">");
+    report_page_text(out, q.unit);
+    buf_puts(out, "</span></td>");
+    report_page_cell(out, first.at.mean);
+    if (q.sense == REPORT_NEITHER) {
+        buf_puts(out, "<td></td><td></td>");
+        report_page_cell(out, last.at.mean);
+        buf_puts(out, "<td></td></tr>\n");
+        return;
     }
-    buf_puts(out, "</table>\n<details><summary>Configuration</summary><pre>");
-    struct buf yaml;
-    buf_init(&yaml, 1024 * 1024);
-    run_config_write(report->config, &yaml);
-    report_escape(out, yaml.data);
-    buf_release(&yaml);
-    buf_puts(out, "</pre></details></html>\n");
+    const struct report_window best = report_stats_best(y, curves->n, q.sense);
+    report_page_cell(out, best.at.mean);
+    buf_printf(out, "<td>%.0f", step[best.from]);
+    if (best.steps > 1)
+        buf_printf(out, "\xe2\x80\x93%.0f", step[best.from + best.steps - 1]);
+    buf_puts(out, "</td>");
+    report_page_cell(out, last.at.mean);
+    report_page_cell(out, last.at.mean - best.at.mean);
+    buf_puts(out, "</tr>\n");
 }
 
-static enum err_code report_read(struct report *report, const char *dir, struct err *err)
+static void report_summary_table(const struct report_curves *curves, struct buf *out)
 {
-    struct ledger *ledger = NULL;
-    enum err_code rc = ledger_open_read(&ledger, dir, err);
-    if (rc)
-        return rc;
-    rc = ledger_each_step(ledger, report_on_step, report, err);
-    if (rc == ERR_OK && report->tokenizer && report->table.n > 0)
-        rc = ledger_each(ledger, report->last_step, report_on_record, report, err);
-    const enum err_code closed = ledger_close(ledger, rc ? NULL : err);
-    return rc ? rc : closed;
+    buf_puts(out, "<table>\n<thead><tr><th>mean over a tenth of the steps</th>"
+                  "<th class=\"n\">first</th><th class=\"n\">best</th><th>steps</th>"
+                  "<th class=\"n\">last</th><th class=\"n\">last - best</th></tr></thead>\n"
+                  "<tbody>\n");
+    static const size_t always[] = {REPORT_RAW, REPORT_SHAPED};
+    static const size_t after[] = {REPORT_COST, REPORT_MULTIPLIER, REPORT_KL,
+                                   REPORT_BETA, REPORT_LENGTH,     REPORT_ENTROPY};
+    for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
+        if (report_curves_has(curves, always[i]))
+            report_summary_row(curves, always[i], out);
+    for (size_t c = REPORT_SCORE; c < REPORT_COLUMNS; c++)
+        if (report_is_monitor(curves, c))
+            report_summary_row(curves, c, out);
+    for (size_t i = 0; i < sizeof after / sizeof after[0]; i++)
+        if (report_curves_has(curves, after[i]))
+            report_summary_row(curves, after[i], out);
+    buf_puts(out, "</tbody>\n</table>\n");
+}
+
+static void report_verdict(const struct report_curves *curves, size_t column, struct buf *out)
+{
+    const struct report_gap gap =
+        report_stats_gap(curves->y[REPORT_RAW], curves->y[column], curves->n);
+    const double *step = curves->y[REPORT_STEP];
+    const char *name = curves->config->scorer[column - REPORT_SCORE].name;
+    buf_puts(out, gap.verdict == REPORT_HACKED ? "<p class=\"alarm\"><b>Reward hacking:</b> the"
+                                               : "<p>The");
+    buf_puts(out, " monitor \xe2\x80\x9c");
+    report_page_text(out, name);
+    buf_puts(out, "\xe2\x80\x9d ");
+    switch (gap.verdict) {
+    case REPORT_UNKNOWN:
+        buf_puts(out, "cannot be judged: a tenth of the steps must be two at least, with "
+                      "scores.");
+        break;
+    case REPORT_HELD:
+        buf_printf(out, "did not fall from its best: last - best is %.3g.", gap.monitor_change);
+        break;
+    case REPORT_FELL:
+    case REPORT_HACKED:
+        buf_printf(
+            out,
+            "fell from %.4g, its best, at steps %.0f\xe2\x80\x93%.0f to %.4g in the last "
+            "tenth (%+.3g), while the proxy %s (%+.3g).",
+            gap.best.at.mean, step[gap.best.from], step[gap.best.from + gap.best.steps - 1],
+            gap.last.at.mean, gap.monitor_change,
+            gap.verdict == REPORT_HACKED ? "rose" : "did not rise", gap.proxy_change);
+        break;
+    }
+    buf_puts(out, "</p>\n");
+}
+
+static void report_verdicts(const struct report_curves *curves, struct buf *out)
+{
+    bool any = false;
+    for (size_t c = REPORT_SCORE; c < REPORT_COLUMNS; c++) {
+        if (report_is_monitor(curves, c))
+            report_verdict(curves, c, out);
+        any = any || report_is_monitor(curves, c);
+    }
+    if (any)
+        buf_printf(out,
+                   "<p class=\"dim\">Criterion: means over the last tenth of the steps against "
+                   "those over the monitor's best tenth; a change counts where it is more than "
+                   "%g standard errors of the difference, from the spread of steps.</p>\n",
+                   REPORT_STATS_ERRORS);
+}
+
+static void report_summary(const struct report_curves *curves, struct buf *out)
+{
+    const struct run_config *config = curves->config;
+    buf_printf(out, "<p>%zu of %llu steps of %u slots, seed %llu; policy <code>", curves->n,
+               (unsigned long long)config->steps, config->batch,
+               (unsigned long long)config->seed);
+    report_page_text(out, config->policy);
+    buf_puts(out, "</code></p>\n");
+    if (curves->n == 0)
+        return;
+    report_verdicts(curves, out);
+    buf_puts(out, "<div class=\"wide\">\n");
+    report_summary_table(curves, out);
+    buf_puts(out, "</div>\n");
+}
+
+/* --- the page ----------------------------------------------------------------------------- */
+
+static void report_page(const struct report_curves *curves,
+                        const struct report_examples *examples, struct buf *out)
+{
+    report_page_begin(out, curves->config->name);
+    report_summary(curves, out);
+    if (curves->n > 0) {
+        report_proxy_and_gold(curves, out);
+        report_section(curves, REPORT_REWARD, "Reward: what training sees, and its parts", out);
+        report_section(curves, REPORT_SAFETY, "Cost and its multiplier", out);
+        report_section(curves, REPORT_POLICY, "The policy", out);
+        report_section(curves, REPORT_LEARNER, "The learner", out);
+        report_section(curves, REPORT_SPEED, "Speed and checks", out);
+    }
+    report_examples_write(examples, curves->config, out);
+    buf_puts(out, "<h2>Configuration</h2>\n");
+    report_page_config(out, "every key", curves->config);
+    report_page_end(out);
 }
 
 enum err_code report_write(const char *run_dir, struct err *err)
 {
-    static struct run_config config; /* too large for a stack */
     char path[FILE_PATH_MAX];
+    struct report_curves curves = {0};
+    struct report_examples *examples = calloc(1, sizeof *examples); /* too large for a stack */
     struct buf page;
-    struct report report = {.config = &config};
-    struct tokenizer *tokenizer = NULL;
-    buf_init(&page, REPORT_BYTES_MAX);
-    enum err_code rc = file_join(path, run_dir, "config.yaml", err);
+    buf_init(&page, REPORT_PAGE_BYTES_MAX);
+    enum err_code rc = ERR_OK;
+    if (!examples)
+        rc = err_set(err, ERR_NOMEM, "no memory for the report of %s", run_dir);
     if (rc == ERR_OK)
-        rc = run_config_load(&config, path, NULL, 0, err);
+        rc = report_curves_load(&curves, run_dir, err);
+    if (rc == ERR_OK && curves.n > 0)
+        rc = report_examples_load(examples, run_dir, curves.config,
+                                  (uint64_t)curves.y[REPORT_STEP][curves.n - 1], err);
     if (rc)
         goto out;
-    report.table.target =
-        config.kl_controller == RUN_KL_CONTROLLER_ADAPTIVE ? config.kl_target : NAN;
-    /* A run whose policy directory has gone still has its curves. */
-    report.tokenizer = tokenizer = tokenizer_load(config.policy, NULL);
-    rc = report_read(&report, run_dir, err);
-    if (rc)
-        goto out;
-    report_page(&report, &page);
+    report_page(&curves, examples, &page);
     if ((rc = buf_check(&page, "the report", err)) ||
         (rc = file_join(path, run_dir, "report.html", err)))
         goto out;
     rc = file_write(path, page.data, page.len, err);
 out:
-    report_release(&report);
-    tokenizer_free(tokenizer);
+    if (examples)
+        report_examples_release(examples);
+    free(examples);
+    report_curves_release(&curves);
     buf_release(&page);
     return rc;
 }

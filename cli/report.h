@@ -1,8 +1,9 @@
 /*
  * report.h -- a finished or running run as one HTML file that needs no network.
  *
- * Everything in it comes from the ledger (coordinator/ledger.h) and the resolved config:
- * numbers first and last, a chart a quantity over steps, some responses of the last step, the
+ * Everything in it comes from the ledger (coordinator/ledger.h) and the resolved config: a
+ * summary; the proxy reward beside the monitors, over steps and over the distance from the
+ * reference policy; charts of what was rewarded, held below a limit, and learnt; responses; the
  * config.
  */
 #ifndef CLI_REPORT_H

@@ -220,6 +220,8 @@ struct core_stats {
     uint64_t seq, durable_seq; /* records */
     bool started, paused, draining, finished;
     double kl_coef;
+    double multiplier; /* lambda of the last step trained, or where it begins */
+    uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
 
     /* slots of the run so far; planned is their sum */
     uint64_t planned, waiting, leased, generated, scored, shaped, trained_slots;

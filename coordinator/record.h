@@ -80,15 +80,13 @@ struct record_step {
     double reward_shaped_mean;          /* what lands on the last token */
     double score_mean[RUN_SCORERS_MAX]; /* NaN: a monitor that answered for no slot */
     uint32_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
-    double kl_mean;        /* nats a sequence, k1: sum of behaviour - reference */
-    double kl_coef_before; /* beta that shaped this step */
-    double kl_coef_after;  /* beta of the next */
-    double
-        cost_raw_mean; /* mean cost of the slots, after safety.cost; NaN without cost scorers */
-    double cost_limit; /* what it is held below; NaN without cost scorers */
+    double kl_mean;           /* nats a sequence, k1: sum of behaviour - reference */
+    double kl_coef_before;    /* beta that shaped this step */
+    double kl_coef_after;     /* beta of the next */
+    double cost_raw_mean;     /* of the slots, as safety.cost says; NaN without cost scorers */
+    double cost_limit;        /* what it is held below; NaN without cost scorers */
     double multiplier_before; /* lambda of the step before */
-    double
-        multiplier_after; /* and of this one: it has seen this step's costs; 0: no costs train */
+    double multiplier_after;  /* of this one: it has seen the step's costs; 0: none trains */
     uint32_t controller_n;
     double controller[RECORD_CONTROLLER_MAX]; /* as above */
 

@@ -415,11 +415,6 @@ bool run_config_has_role(const struct run_config *config, enum run_role role)
     return false;
 }
 
-bool run_config_has_cost(const struct run_config *config)
-{
-    return config->safety_controller != RUN_SAFETY_CONTROLLER_NONE;
-}
-
 const struct run_scorer *run_config_model_scorer(const struct run_config *config,
                                                  enum run_role role)
 {

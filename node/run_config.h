@@ -228,7 +228,10 @@ void run_config_document(struct buf *out);
 bool run_config_has_role(const struct run_config *config, enum run_role role);
 
 /* Do costs train: are there cost scorers, and a multiplier that weighs them? */
-bool run_config_has_cost(const struct run_config *config);
+static inline bool run_config_has_cost(const struct run_config *config)
+{
+    return config->safety_controller != RUN_SAFETY_CONTROLLER_NONE; /* which needs scorers */
+}
 
 /* The first scorer of this role that is a model; NULL: there is none. */
 const struct run_scorer *run_config_model_scorer(const struct run_config *config,

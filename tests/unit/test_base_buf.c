@@ -244,6 +244,30 @@ static void buf_json_string_is_read_back_by_another_reader(void **state)
     }
 }
 
+static void buf_html_text_escapes_what_html_must(void **state)
+{
+    (void)state;
+#define U "\xef\xbf\xbd"
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"a<b> & \"c\" 'd'\n\t", "a&lt;b&gt; &amp; &quot;c&quot; 'd'\n\t"},
+        {"\x1b[2J\x7f\r", U "[2J" U U},               /* C0, DEL */
+        {"\xc2\x80\xc2\x9f\xc2\xa0", U U "\xc2\xa0"}, /* C1, and the first past it */
+        {"\x80\xe2\x82", U U U},                      /* not UTF-8 */
+        {"\xef\xbf\xbe\xef\xbf\xbf" U, U U U},        /* U+FFFE, U+FFFF, U+FFFD itself */
+        {"\xe2\x82\xac", "\xe2\x82\xac"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct buf buf;
+        buf_init(&buf, 100);
+        buf_html_text(&buf, cases[i].text, strlen(cases[i].text));
+        assert_string_equal(buf.data, cases[i].want);
+        buf_release(&buf);
+    }
+#undef U
+}
+
 static void check_number(double value, const char *want)
 {
     struct buf buf;
@@ -311,6 +335,7 @@ int main(void)
         cmocka_unit_test(buf_json_string_escapes_what_json_must),
         cmocka_unit_test(buf_json_string_replaces_each_byte_that_is_not_utf8),
         cmocka_unit_test(buf_json_string_is_read_back_by_another_reader),
+        cmocka_unit_test(buf_html_text_escapes_what_html_must),
         cmocka_unit_test(buf_json_number_writes_plain_numbers_plainly),
         cmocka_unit_test(buf_json_number_reads_back_the_same_and_no_longer_than_needed),
     };

@@ -1,0 +1,121 @@
+/* report_stats.c -- see report_stats.h. */
+#include "cli/report_stats.h"
+
+#include <assert.h>
+#include <math.h>
+
+struct report_mean report_stats_mean(const double *y, size_t n)
+{
+    struct report_mean out = {NAN, NAN, 0};
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (isfinite(y[i])) {
+            sum += y[i];
+            out.n++;
+        }
+    }
+    if (out.n == 0)
+        return out;
+    out.mean = sum / (double)out.n;
+    if (out.n < 2)
+        return out;
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(y[i]))
+            squares += (y[i] - out.mean) * (y[i] - out.mean);
+    out.error = sqrt(squares / (double)(out.n - 1) / (double)out.n);
+    return out;
+}
+
+size_t report_stats_tenth(size_t n)
+{
+    return n < 10 ? 1 : n / 10;
+}
+
+static struct report_window report_stats_window(const double *y, size_t from, size_t steps)
+{
+    return (struct report_window){from, steps, report_stats_mean(y + from, steps)};
+}
+
+struct report_window report_stats_first(const double *y, size_t n)
+{
+    assert(n > 0);
+    return report_stats_window(y, 0, report_stats_tenth(n));
+}
+
+struct report_window report_stats_last(const double *y, size_t n)
+{
+    assert(n > 0);
+    const size_t tenth = report_stats_tenth(n);
+    return report_stats_window(y, n - tenth, tenth);
+}
+
+struct report_window report_stats_best(const double *y, size_t n, int sense)
+{
+    assert(n > 0 && sense != 0);
+    const size_t tenth = report_stats_tenth(n);
+    size_t best = 0, in = 0;
+    double sum = 0, best_mean = NAN;
+    for (size_t i = 0; i < n; i++) { /* [i + 1 - tenth, i] moves along */
+        if (isfinite(y[i])) {
+            sum += y[i];
+            in++;
+        }
+        if (i >= tenth && isfinite(y[i - tenth])) {
+            sum -= y[i - tenth];
+            in--;
+        }
+        const double mean = sum / (double)in;
+        if (i + 1 < tenth || in == 0 || !isfinite(mean))
+            continue;
+        if (isnan(best_mean) || sense * (mean - best_mean) > 1e-12 * fabs(best_mean)) {
+            best_mean = mean;
+            best = i + 1 - tenth;
+        }
+    }
+    return report_stats_window(y, best, tenth);
+}
+
+static double report_stats_errors(struct report_mean from, struct report_mean to)
+{
+    const double error = hypot(from.error, to.error);
+    const double change = to.mean - from.mean;
+    if (change == 0 && error == 0)
+        return 0;
+    return change / error; /* of no error at all: infinitely many */
+}
+
+struct report_gap report_stats_gap(const double *proxy, const double *monitor, size_t n)
+{
+    struct report_gap gap = {.monitor_change = NAN, .proxy_change = NAN};
+    if (n == 0)
+        return gap;
+    gap.best = report_stats_best(monitor, n, 1);
+    gap.last = report_stats_last(monitor, n);
+    const struct report_mean before = report_stats_mean(proxy + gap.best.from, gap.best.steps);
+    const struct report_mean after = report_stats_mean(proxy + gap.last.from, gap.last.steps);
+    gap.monitor_change = gap.last.at.mean - gap.best.at.mean;
+    gap.proxy_change = after.mean - before.mean;
+    const double fall = report_stats_errors(gap.best.at, gap.last.at);
+    const double rise = report_stats_errors(before, after);
+    if (isnan(fall) || isnan(rise))
+        gap.verdict = REPORT_UNKNOWN;
+    else if (fall >= -REPORT_STATS_ERRORS)
+        gap.verdict = REPORT_HELD;
+    else
+        gap.verdict = rise > REPORT_STATS_ERRORS ? REPORT_HACKED : REPORT_FELL;
+    return gap;
+}
+
+size_t report_stats_blocks(const double *x, const double *y, size_t n, size_t blocks,
+                           double *x_out, double *y_out, double *error_out)
+{
+    const size_t count = n < blocks ? n : blocks;
+    for (size_t b = 0; b < count; b++) {
+        const size_t from = b * n / count, to = (b + 1) * n / count;
+        const struct report_mean mean = report_stats_mean(y + from, to - from);
+        x_out[b] = report_stats_mean(x + from, to - from).mean;
+        y_out[b] = mean.mean;
+        error_out[b] = mean.error;
+    }
+    return count;
+}
