@@ -1,5 +1,6 @@
 /*
- * chart_draw.h -- measures, colours and strokes that the parts of a chart share: for them alone.
+ * chart_draw.h -- measures, colours and strokes that the parts of a chart share: for them
+ * alone.
  */
 #ifndef CLI_CHART_DRAW_H
 #define CLI_CHART_DRAW_H

@@ -18,15 +18,10 @@
 
 static void report_chart(const struct report_curves *curves, size_t column, struct buf *out)
 {
-    const struct run_config *config = curves->config;
-    const struct report_quantity q = report_curves_quantity(config, column);
+    const struct report_quantity q = report_curves_quantity(curves->config, column);
+    const struct chart_level level = report_curves_level(curves->config, column);
     const struct chart_series series = {
         .name = q.title, .x = curves->y[REPORT_STEP], .y = curves->y[column], .n = curves->n};
-    struct chart_level level = {"", NAN};
-    if (column == REPORT_COST)
-        level = (struct chart_level){"limit", config->safety_limit};
-    if (column == REPORT_KL && config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
-        level = (struct chart_level){"target", config->kl_target};
     chart_write(&(struct chart){.title = q.title,
                                 .x_label = "step",
                                 .y_label = q.unit,

@@ -31,6 +31,18 @@ static bool report_compare_average(struct report_groups *groups, size_t of, size
     return true;
 }
 
+/* The limit or target of the quantity, where all groups have the same. */
+static struct chart_level report_compare_level(const struct report_groups *groups, size_t of,
+                                               size_t column)
+{
+    const struct chart_level level =
+        report_curves_level(report_groups_lead(groups, of)->config, column);
+    for (size_t g = 0; g < groups->n; g++)
+        if (report_curves_level(report_groups_lead(groups, g)->config, column).y != level.y)
+            return (struct chart_level){"", NAN};
+    return level;
+}
+
 static void report_compare_chart(struct report_groups *groups, size_t of, size_t column,
                                  struct buf *out)
 {
@@ -46,11 +58,14 @@ static void report_compare_chart(struct report_groups *groups, size_t of, size_t
                                           .n = has ? group->n : 0,
                                           .spread = group->error};
     }
+    const struct chart_level level = report_compare_level(groups, of, column);
     chart_write(&(struct chart){.title = q.title,
                                 .x_label = "step",
                                 .y_label = q.unit,
                                 .series = series,
-                                .series_n = groups->n},
+                                .series_n = groups->n,
+                                .levels = &level,
+                                .levels_n = isfinite(level.y)},
                 out);
 }
 
@@ -114,26 +129,36 @@ static void report_compare_charts(struct report_groups *groups, bool aims, struc
 
 /* --- tables ------------------------------------------------------------------------------- */
 
-/* Lines of group g's config that are none of the first group's. */
+/* The resolved config with a newline before it, so that each line stands between two. */
+static void report_compare_lines(const struct run_config *config, struct buf *out)
+{
+    buf_init(out, 1024 * 1024);
+    buf_putc(out, '\n');
+    run_config_write(config, out);
+}
+
+/* Lines of group g's config that are none of the first group's, after their section's name. */
 static void report_compare_differences(const struct report_groups *groups, size_t g,
                                        struct buf *out)
 {
     static const char *const own[] = {"  name: ", "  dir: ", "  seed: "};
     struct buf first, other;
-    buf_init(&first, 1024 * 1024);
-    buf_init(&other, 1024 * 1024);
-    run_config_write(report_groups_lead(groups, 0)->config, &first);
-    run_config_write(report_groups_lead(groups, g)->config, &other);
-    const char *cursor = other.data, *line;
-    size_t len;
+    report_compare_lines(report_groups_lead(groups, 0)->config, &first);
+    report_compare_lines(report_groups_lead(groups, g)->config, &other);
+    const char *cursor = other.data, *line, *section = "";
+    size_t len, section_len = 0;
     while (file_next_line(&cursor, other.data + other.len, &line, &len)) {
         char text[FILE_PATH_MAX + 80];
         snprintf(text, sizeof text, "\n%.*s\n", (int)len, line);
-        bool known = strstr(first.data, text) != NULL;
+        bool known = len == 0 || strstr(first.data, text) != NULL;
         for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
             known = known || strncmp(line, own[i], strlen(own[i])) == 0;
-        if (!known) {
-            buf_html_text(out, line, len);
+        if (len > 0 && line[0] != ' ') {
+            section = line;
+            section_len = len;
+        } else if (!known) {
+            buf_html_text(out, section, section_len);
+            buf_html_text(out, line + 1, len - 1);
             buf_putc(out, '\n');
         }
     }
@@ -181,7 +206,10 @@ static void report_compare_cells(const struct report_groups *groups,
     const struct report_mean at_last = report_stats_mean(last, group->runs);
     const struct report_mean at_best = report_stats_mean(best, group->runs);
     report_page_cell_error(out, at_last.mean, at_last.error);
-    report_page_cell_error(out, at_best.mean, at_best.error);
+    if (sense != 0)
+        report_page_cell_error(out, at_best.mean, at_best.error);
+    else
+        buf_puts(out, "<td></td>");
 }
 
 static void report_compare_row(const struct report_groups *groups, size_t of, size_t column,

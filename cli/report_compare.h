@@ -1,10 +1,10 @@
 /*
  * report_compare.h -- several runs on one page.
  *
- * Of each quantity the page has a chart with a line a group (report_groups.h), the mean over its
- * runs, in a band of one standard error to both sides; and a table with the mean over runs, and
- * its standard error, of each run's last and best tenth of steps.  A group's curves end where
- * its shortest run does, so that a mean is always over the same runs.
+ * Of each quantity the page has a chart with a line a group (report_groups.h), the mean over
+ * its runs, in a band of one standard error to both sides; and a table with the mean over runs,
+ * and its standard error, of each run's last and best tenth of steps.  A group's curves end
+ * where its shortest run does, so that a mean is always over the same runs.
  */
 #ifndef CLI_REPORT_COMPARE_H
 #define CLI_REPORT_COMPARE_H

@@ -121,7 +121,7 @@ bool report_curves_has(const struct report_curves *curves, size_t column)
     return false;
 }
 
-const char *report_role_name(enum run_role role)
+static const char *report_curves_role(enum run_role role)
 {
     switch (role) {
     case RUN_ROLE_REWARD: return "reward";
@@ -144,7 +144,7 @@ static struct report_quantity report_curves_score(const struct run_scorer *score
     if (scorer->weight != 0)
         q.sense = (scorer->weight > 0) != cost ? REPORT_MORE : REPORT_LESS;
     snprintf(q.title, sizeof q.title, "%s (%s, weight %.4g)", scorer->name,
-             report_role_name(scorer->role), scorer->weight);
+             report_curves_role(scorer->role), scorer->weight);
     return q;
 }
 
@@ -166,4 +166,13 @@ struct report_quantity report_curves_quantity(const struct run_config *config, s
                                 .sense = rows[column].sense};
     snprintf(q.title, sizeof q.title, "%s", rows[column].title);
     return q;
+}
+
+struct chart_level report_curves_level(const struct run_config *config, size_t column)
+{
+    if (column == REPORT_COST && run_config_has_role(config, RUN_ROLE_COST))
+        return (struct chart_level){"limit", config->safety_limit};
+    if (column == REPORT_KL && config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
+        return (struct chart_level){"target", config->kl_target};
+    return (struct chart_level){"", NAN};
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "cli/chart.h"
 #include "node/run_config.h"
 
 #define REPORT_STEPS_MAX ((size_t)1000 * 1000)
@@ -88,6 +89,7 @@ struct report_quantity {
  * rewards and costs by the sign of their weight. */
 struct report_quantity report_curves_quantity(const struct run_config *config, size_t column);
 
-const char *report_role_name(enum run_role role);
+/* What the quantity is held at or below; y is NAN where it is free. */
+struct chart_level report_curves_level(const struct run_config *config, size_t column);
 
 #endif

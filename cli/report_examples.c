@@ -204,7 +204,7 @@ static void report_examples_row(const struct report_example *example, const stru
         buf_html_text(out, prompt->data, prompt->len);
     else if (prompt)
         buf_printf(out, "number %" PRIu32, example->prompt);
-    buf_puts(out, "</td><td>");
+    buf_puts(out, "</td><td class=\"tag\">");
     if (example->reference)
         buf_printf(out, "reference %" PRIu32, example->slot);
     else

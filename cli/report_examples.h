@@ -38,8 +38,8 @@ struct report_examples {
 /*
  * Read them from RUN's ledger; last_step is the last that trained.  Where the tokenizer of
  * model.policy is gone, or the data set, the texts that need it are left out.  ERR_FORMAT where
- * the ledger is damaged, ERR_VALUE where a response is none of the tokenizer's.  The caller ends
- * it with report_examples_release, also on failure.
+ * the ledger is damaged, ERR_VALUE where a response is none of the tokenizer's.  The caller
+ * ends it with report_examples_release, also on failure.
  */
 enum err_code report_examples_load(struct report_examples *examples, const char *run_dir,
                                    const struct run_config *config, uint64_t last_step,

@@ -20,11 +20,13 @@ void report_page_begin(struct buf *out, const char *title)
                   "h1{margin:0}h2{margin:2em 0 .5em;border-bottom:1px solid var(--line)}\n"
                   "p{max-width:60em}.dim{color:var(--dim)}.alarm{border-left:4px solid #d55e00;"
                   "padding-left:.8em}\n"
-                  "table{border-collapse:collapse}td,th{padding:3px 14px 3px 0;text-align:left;"
+                  "table{border-collapse:collapse;margin:1em 0}td,th{padding:3px 14px 3px "
+                  "0;text-align:left;"
                   "vertical-align:top;border-bottom:1px solid var(--line)}\n"
                   "th{font-weight:600}.n{text-align:right;white-space:nowrap;"
                   "font-variant-numeric:tabular-nums}\n"
-                  ".wide{overflow-x:auto}.said{white-space:pre-wrap;overflow-wrap:anywhere;"
+                  ".wide{overflow-x:auto}.tag{white-space:nowrap}.said{white-space:pre-wrap;"
+                  "overflow-wrap:anywhere;"
                   "min-width:12em}\n"
                   ".charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,"
                   "460px),1fr));gap:8px 24px}\n"
@@ -50,15 +52,26 @@ void report_page_cell(struct buf *out, double value)
     report_page_cell_error(out, value, NAN);
 }
 
+/* The error with two digits, the value down to the same place. */
+static void report_page_error(struct buf *out, double value, double error)
+{
+    const int decimals = error > 0 ? 1 - (int)floor(log10(error)) : 0;
+    if (error > 0 && decimals <= 8)
+        buf_printf(out, "%.*f \xc2\xb1 %.*f", decimals > 0 ? decimals : 0, value,
+                   decimals > 0 ? decimals : 0, error);
+    else
+        buf_printf(out, "%.4g \xc2\xb1 %.2g", value, error);
+}
+
 void report_page_cell_error(struct buf *out, double value, double error)
 {
     buf_puts(out, "<td class=\"n\">");
-    if (isfinite(value))
-        buf_printf(out, "%.4g", value);
-    else
+    if (!isfinite(value))
         buf_putc(out, '-');
-    if (isfinite(value) && isfinite(error))
-        buf_printf(out, " \xc2\xb1 %.2g", error);
+    else if (isfinite(error))
+        report_page_error(out, value, error);
+    else
+        buf_printf(out, "%.4g", value);
     buf_puts(out, "</td>");
 }
 

@@ -20,7 +20,7 @@ void report_page_text(struct buf *out, const char *text);
 /* A cell of a table: four significant digits, "-" where the value is not finite. */
 void report_page_cell(struct buf *out, double value);
 
-/* The same with "± error" where the error is finite. */
+/* The same; where the error is finite, "value ± error", the error with two digits. */
 void report_page_cell_error(struct buf *out, double value, double error);
 
 /* The whole config, folded away under `title`. */

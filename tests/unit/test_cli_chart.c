@@ -91,7 +91,7 @@ static void an_axis_over_one_value_or_none_is_widened(void **state)
         const struct chart_axis axis = chart_axis_over(range, false, 0.05, 0, 100);
         assert_true(axis.low < axis.high);
         const double at = chart_axis_at(&axis, values[i]);
-        assert_true(fabs(values[i]) < 1e-300 ? at == 0 : at > 20 && at < 80);
+        assert_true(fabs(values[i]) < 1e-300 ? at < 1e-9 : at > 20 && at < 80);
     }
     const struct chart_axis none = chart_axis_over(CHART_RANGE_EMPTY, false, 0, 0, 100);
     assert_true(none.low == 0 && none.high == 1);

@@ -335,10 +335,12 @@ static void responses_stand_after_earlier_ones_to_their_prompt(void **state)
     json_t *object = json_loadb(line, len, 0, NULL);
     char want[1024];
     snprintf(want, sizeof want,
-             "<tr><td class=\"said\">%s</td><td>reference 0</td><td class=\"said\">no.</td>"
+             "<tr><td class=\"said\">%s</td><td class=\"tag\">reference 0</td><td "
+             "class=\"said\">no.</td>"
              "<td class=\"n\">0.5</td><td class=\"n\">0.25</td><td class=\"n\">-</td>"
              "<td class=\"n\">-</td></tr>\n"
-             "<tr><td class=\"said\"></td><td>step 39, slot 0</td><td class=\"said\">yes "
+             "<tr><td class=\"said\"></td><td class=\"tag\">step 39, slot 0</td><td "
+             "class=\"said\">yes "
              "please.</td><td class=\"n\">3</td><td class=\"n\">1.5</td><td class=\"n\">-</td>"
              "<td class=\"n\">0</td></tr>\n",
              json_string_value(json_object_get(object, "prompt")));
@@ -346,8 +348,9 @@ static void responses_stand_after_earlier_ones_to_their_prompt(void **state)
     json_decref(object);
     buf_release(&file);
     /* Nobody scored this one, and its prompt has no earlier response. */
-    check_says("<td>step 39, slot 1</td><td class=\"said\">five.</td><td class=\"n\">-</td>");
-    check_says("<td>step 0, slot 1</td><td class=\"said\">yes, thank you.</td>"
+    check_says("<td class=\"tag\">step 39, slot 1</td><td class=\"said\">five.</td><td "
+               "class=\"n\">-</td>");
+    check_says("<td class=\"tag\">step 0, slot 1</td><td class=\"said\">yes, thank you.</td>"
                "<td class=\"n\">1</td><td class=\"n\">0.5</td><td class=\"n\">0.375</td>");
 }
 
@@ -414,9 +417,9 @@ static void runs_that_differ_in_their_seed_become_a_band(void **state)
     assert_int_equal(report(arguments), 0);
     read_page("c.html");
     check_says("<title>4 runs in 2 groups</title>");
-    check_says("  coef: 0.5\n</td>");
+    check_says("<td class=\"said\">kl: coef: 0.5\n</td>");
     check_says("<tr><td>Raw reward <span class=\"dim\">reward</span></td>"
-               "<td class=\"n\">3 \xc2\xb1 1.5</td><td class=\"n\">3 \xc2\xb1 1.5</td>"
+               "<td class=\"n\">3.0 \xc2\xb1 1.5</td><td class=\"n\">3.0 \xc2\xb1 1.5</td>"
                "<td class=\"n\">37.5</td><td class=\"n\">37.5</td></tr>");
     char *svg = chart_titled("Raw reward", 0);
     const struct svg_scale x = svg_axis(svg, 'x', false), y = svg_axis(svg, 'y', false);
