@@ -43,6 +43,8 @@ static void report_curves_row(double row[REPORT_COLUMNS], const struct record_st
     row[REPORT_SHAPED] = s->reward_shaped_mean;
     row[REPORT_COST] = s->cost_raw_mean;
     row[REPORT_MULTIPLIER] = s->multiplier_after;
+    row[REPORT_COST_VALUE_LOSS] = report_curves_stat(s, "cost_value_loss");
+    row[REPORT_COST_VARIANCE] = report_curves_stat(s, "cost_explained_variance");
     row[REPORT_KL] = s->kl_mean;
     row[REPORT_SQRT_KL] = sqrt(fmax(0, s->kl_mean)); /* an estimate may be below 0 */
     row[REPORT_BETA] = s->kl_coef_before;

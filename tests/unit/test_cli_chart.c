@@ -308,6 +308,22 @@ static void bars_stand_on_zero_between_their_edges(void **state)
     }
 }
 
+/* Zero belongs to the axis, however far it is from the bars. */
+static void high_bars_reach_down_to_zero(void **state)
+{
+    (void)state;
+    const double edges[] = {0, 1, 2}, y[] = {0.98, 1};
+    const struct chart_series series[] = {
+        {.name = "pairs", .x = edges, .y = y, .n = 2, .mark = CHART_BARS}};
+    const char *svg = draw(&(struct chart){
+        .title = "t", .x_label = "x", .y_label = "y", .series = series, .series_n = 1});
+    const struct svg_scale ys = svg_axis(svg, 'y', false);
+    assert_true(ys.value[0] == 0);
+    const char *bar = strstr(svg, "<rect");
+    svg_check_at(&ys, 0.98, svg_number(bar, "y"));
+    svg_check_at(&ys, 0, svg_number(bar, "y") + svg_number(bar, "height"));
+}
+
 static void a_level_is_drawn_across_and_named_with_its_value(void **state)
 {
     (void)state;
@@ -377,13 +393,17 @@ static void a_long_legend_takes_rows_of_its_own(void **state)
                                 .series = series,
                                 .series_n = CHART_SERIES_MAX};
     const char *svg = draw(&chart);
-    double lowest = 0;
+    double lowest = 0, left = 0;
     for (const char *at = svg; (at = strstr(at, "start\">a name")); at++) {
         const char *element = at;
         while (strncmp(element, "<text", 5) != 0)
             element--;
-        lowest = fmax(lowest, svg_number(element, "y"));
-        assert_true(svg_number(element, "x") + 35 * 6 < 640);
+        const double from = svg_number(element, "x"), y = svg_number(element, "y");
+        assert_true(y >= lowest &&
+                    (y > lowest || from > left + 35 * 5)); /* none over another */
+        lowest = y;
+        left = from;
+        assert_true(from + 35 * 6 < 640);
     }
     struct svg_vertex vertex[2]; /* the greatest value stands below the legend */
     const char *end;
@@ -412,6 +432,7 @@ int main(void)
         cmocka_unit_test(a_long_line_is_thinned_and_keeps_its_extremes),
         cmocka_unit_test(points_have_error_bars_counts_and_the_diagonal),
         cmocka_unit_test(bars_stand_on_zero_between_their_edges),
+        cmocka_unit_test(high_bars_reach_down_to_zero),
         cmocka_unit_test(a_level_is_drawn_across_and_named_with_its_value),
         cmocka_unit_test(what_cannot_be_drawn_gives_an_empty_chart),
         cmocka_unit_test(a_long_legend_takes_rows_of_its_own),

@@ -33,20 +33,23 @@ static const char config_text[] = "run:\n"
                                   "reward:\n"
                                   "  shaper: none\n"
                                   "  scorers:\n"
-                                  "    - {name: proxy, kind: regex, pattern: x, weight: 2}\n"
-                                  "    - {name: gold, kind: regex, pattern: y, role: monitor}\n"
-                                  "    - {name: harm, kind: regex, pattern: z, role: cost}\n"
+                                  "%s"
                                   "safety:\n"
                                   "  controller: lagrangian\n"
                                   "  limit: 0.25\n"
-                                  "kl:\n"
-                                  "  coef: %s\n"
-                                  "  controller: adaptive\n"
-                                  "  target_nats_per_sequence: 3\n";
+                                  "kl: {controller: adaptive, coef: %s}\n";
+
+static const char scorers_text[] =
+    "    - {name: proxy, kind: regex, pattern: x, weight: 2}\n"
+    "    - {name: gold, kind: regex, pattern: y, role: monitor}\n"
+    "    - {name: harm, kind: regex, pattern: z, role: cost}\n";
+
+#define KL "0.02, target_nats_per_sequence: 3"
 
 /* What a step of the run has; the rest is written from its number. */
 struct curves {
     double (*raw)(int step), (*gold)(int step);
+    const char *scorers; /* NULL: as above */
 };
 
 static void ignore_durable(void *ctx, uint64_t seq)
@@ -122,7 +125,7 @@ static void append_step(struct ledger *ledger, uint64_t *seq, int s, const struc
 }
 
 /* RUN = dir/name: `steps` steps; of the first and the last one, responses. */
-static void write_run(const char *name, int seed, const char *coef, int steps,
+static void write_run(const char *name, int seed, const char *kl, int steps,
                       const struct curves *of)
 {
     static const struct ledger_ops ops = {.durable = ignore_durable, .failed = ignore_failed};
@@ -133,7 +136,8 @@ static void write_run(const char *name, int seed, const char *coef, int steps,
     snprintf(run, sizeof run, "%s/%s", dir, name);
     check_ok(file_make_dir(run, &err));
     check_ok(file_join(path, run, "config.yaml", &err));
-    const int n = snprintf(text, sizeof text, config_text, seed, coef);
+    const int n = snprintf(text, sizeof text, config_text, seed,
+                           of->scorers ? of->scorers : scorers_text, kl);
     check_ok(file_write(path, text, (size_t)n, &err));
     check_ok(ledger_open(&ledger, run, &hash, &err));
     check_ok(ledger_start(ledger, &ops, &err));
@@ -149,6 +153,9 @@ static void write_run(const char *name, int seed, const char *coef, int steps,
                             (double[]){1.5, NAN, 0});
             append_response(ledger, &seq, WIRE_WORK_ROLLOUT, (uint64_t)s, 1, 9, "five.", NULL);
         }
+        if (s == 5) /* the numbers of the reference above, but of a step */
+            append_response(ledger, &seq, WIRE_WORK_ROLLOUT, 5, 0, 11, "no.",
+                            (double[]){0.75, 0.75, 0.75});
         append_step(ledger, &seq, s, of);
     }
     check_ok(ledger_close(ledger, &err));
@@ -164,7 +171,7 @@ static double peaked(int step)
     return (step < 20 ? step : 40 - step) + 0.02 * (step % 2);
 }
 
-static const struct curves hacked = {rising, peaked}, healthy = {rising, rising};
+static const struct curves hacked = {rising, peaked, NULL}, healthy = {rising, rising, NULL};
 
 /* --- the page ----------------------------------------------------------------------------- */
 
@@ -243,7 +250,7 @@ static void a_run_has_its_curves(void **state)
 {
     (void)state;
     char arguments[128];
-    write_run("r", 1, "0.02", STEPS, &hacked);
+    write_run("r", 1, KL, STEPS, &hacked);
     snprintf(arguments, sizeof arguments, "%s/r", dir);
     assert_int_equal(report(arguments), 0);
     read_page("r/report.html");
@@ -256,6 +263,7 @@ static void a_run_has_its_curves(void **state)
     check_says(">target: 3</text>");
     assert_null(strstr(page.data, "<title>Value loss")); /* the learner told none */
     assert_null(strstr(page.data, "<script"));
+    assert_int_equal(svg_count(page.data, page.data + page.len, " (reward, weight "), 3);
 }
 
 /* Forty steps, so a point each; the thirds have 13, 13 and 14. */
@@ -263,7 +271,7 @@ static void the_proxy_and_the_monitors_stand_over_the_distance(void **state)
 {
     (void)state;
     char arguments[128];
-    write_run("r", 1, "0.02", STEPS, &hacked);
+    write_run("r", 1, KL, STEPS, &hacked);
     snprintf(arguments, sizeof arguments, "%s/r", dir);
     assert_int_equal(report(arguments), 0);
     read_page("r/report.html");
@@ -287,8 +295,8 @@ static void the_summary_has_tenths_and_names_the_gap(void **state)
 {
     (void)state;
     char arguments[128];
-    write_run("r", 1, "0.02", STEPS, &hacked);
-    write_run("h", 1, "0.02", STEPS, &healthy);
+    write_run("r", 1, KL, STEPS, &hacked);
+    write_run("h", 1, KL, STEPS, &healthy);
     snprintf(arguments, sizeof arguments, "%s/r", dir);
     assert_int_equal(report(arguments), 0);
     read_page("r/report.html");
@@ -320,7 +328,7 @@ static void responses_stand_after_earlier_ones_to_their_prompt(void **state)
 {
     (void)state;
     char arguments[128];
-    write_run("r", 1, "0.02", STEPS, &hacked);
+    write_run("r", 1, KL, STEPS, &hacked);
     snprintf(arguments, sizeof arguments, "%s/r", dir);
     assert_int_equal(report(arguments), 0);
     read_page("r/report.html");
@@ -358,7 +366,7 @@ static void a_run_that_has_not_begun_has_a_page(void **state)
 {
     (void)state;
     char arguments[256];
-    write_run("r", 1, "0.02", 0, &hacked);
+    write_run("r", 1, KL, 0, &hacked);
     snprintf(arguments, sizeof arguments, "%s/r", dir);
     assert_int_equal(report(arguments), 0);
     read_page("r/report.html");
@@ -366,7 +374,7 @@ static void a_run_that_has_not_begun_has_a_page(void **state)
     assert_null(strstr(page.data, "<svg"));
     snprintf(arguments, sizeof arguments, "%s/r --out %s/c.html", dir, dir);
     assert_int_equal(report(arguments), 0);
-    write_run("one", 1, "0.02", 1, &hacked);
+    write_run("one", 1, KL, 1, &hacked);
     snprintf(arguments, sizeof arguments, "%s/one", dir);
     assert_int_equal(report(arguments), 0);
     read_page("one/report.html");
@@ -380,7 +388,7 @@ static void what_is_no_run_is_refused(void **state)
     snprintf(arguments, sizeof arguments, "%s/none", dir);
     assert_int_not_equal(report(arguments), 0);
     assert_non_null(strstr(said, "none/config.yaml"));
-    write_run("r", 1, "0.02", 2, &hacked);
+    write_run("r", 1, KL, 2, &hacked);
     snprintf(arguments, sizeof arguments, "%s/r %s/r", dir, dir);
     assert_int_equal(report(arguments), 64);
     assert_non_null(strstr(said, "several runs need --out FILE"));
@@ -408,10 +416,11 @@ static void runs_that_differ_in_their_seed_become_a_band(void **state)
 {
     (void)state;
     char arguments[512];
-    write_run("a1", 1, "0.02", STEPS, &(struct curves){one, rising});
-    write_run("a2", 2, "0.02", STEPS, &(struct curves){two, rising});
-    write_run("b", 1, "0.5", STEPS, &(struct curves){rising, rising});
-    write_run("a3", 3, "0.02", STEPS - 10, &(struct curves){six, rising});
+    write_run("a1", 1, KL, STEPS, &(struct curves){one, rising, NULL});
+    write_run("a2", 2, KL, STEPS, &(struct curves){two, rising, NULL});
+    write_run("b", 1, "0.5, target_nats_per_sequence: 3", STEPS,
+              &(struct curves){rising, rising, NULL});
+    write_run("a3", 3, KL, STEPS - 10, &(struct curves){six, rising, NULL});
     snprintf(arguments, sizeof arguments, "%s/a1 %s/b %s/a2 %s/a3 --out %s/c.html", dir, dir,
              dir, dir, dir);
     assert_int_equal(report(arguments), 0);
@@ -421,6 +430,11 @@ static void runs_that_differ_in_their_seed_become_a_band(void **state)
     check_says("<tr><td>Raw reward <span class=\"dim\">reward</span></td>"
                "<td class=\"n\">3.0 \xc2\xb1 1.5</td><td class=\"n\">3.0 \xc2\xb1 1.5</td>"
                "<td class=\"n\">37.5</td><td class=\"n\">37.5</td></tr>");
+    /* Of the proxy more is better, though it is a score; of harm, less. */
+    check_says("proxy (reward, weight 2) <span class=\"dim\">score</span></td>"
+               "<td class=\"n\">1.50 \xc2\xb1 0.76</td><td class=\"n\">1.50 \xc2\xb1 0.76</td>"
+               "<td class=\"n\">18.75</td><td class=\"n\">18.75</td>");
+    check_says(">target: 3</text>");
     char *svg = chart_titled("Raw reward", 0);
     const struct svg_scale x = svg_axis(svg, 'x', false), y = svg_axis(svg, 'y', false);
     static struct svg_vertex vertex[256];
@@ -437,12 +451,67 @@ static void runs_that_differ_in_their_seed_become_a_band(void **state)
     free(svg);
 }
 
+static void a_comparison_has_each_quantity_once_and_the_distance(void **state)
+{
+    (void)state;
+    char arguments[512];
+    write_run("a", 1, KL, STEPS, &hacked);
+    write_run("b", 1, "0.02, target_nats_per_sequence: 4", STEPS, &healthy);
+    snprintf(arguments, sizeof arguments, "%s/a %s/b --out %s/c.html", dir, dir, dir);
+    assert_int_equal(report(arguments), 0);
+    read_page("c.html");
+    const char *end = page.data + page.len;
+    assert_int_equal(svg_count(page.data, end, "<title>Cost</title>\n<desc>"), 1);
+    assert_int_equal(svg_count(page.data, end, "<title>gold (monitor)</title>\n<desc>"), 2);
+    assert_null(strstr(page.data, ">target: ")); /* they have not the same */
+    check_says(">limit: 0.25</text>");
+    char *svg = chart_titled("Raw reward", 1);
+    const struct svg_scale x = svg_axis(svg, 'x', false), y = svg_axis(svg, 'y', false);
+    const char *group_end, *at = svg_series(svg, 1, &group_end);
+    for (int s = 0; s < STEPS; s++) {
+        at = strstr(at + 1, "<circle");
+        assert_true(at && at < group_end);
+        svg_check_at(&x, sqrt(0.1 * s), svg_number(at, "cx"));
+        svg_check_at(&y, s, svg_number(at, "cy"));
+    }
+    free(svg);
+}
+
+/* In b the proxy is the third scorer, and gold is trained on. */
+static void scores_are_compared_by_their_name_and_role(void **state)
+{
+    (void)state;
+    char arguments[512];
+    const struct curves other = {rising, rising,
+                                 "    - {name: harm, kind: regex, pattern: z, role: cost}\n"
+                                 "    - {name: gold, kind: regex, pattern: y, weight: 1}\n"
+                                 "    - {name: proxy, kind: regex, pattern: x, weight: 2}\n"};
+    write_run("a", 1, KL, STEPS, &hacked);
+    write_run("b", 1, KL, STEPS, &other);
+    snprintf(arguments, sizeof arguments, "%s/a %s/b --out %s/c.html", dir, dir, dir);
+    assert_int_equal(report(arguments), 0);
+    read_page("c.html");
+    char *svg = chart_titled("proxy (reward, weight 2)", 0);
+    const struct svg_scale y = svg_axis(svg, 'y', false);
+    static struct svg_vertex vertex[64];
+    const char *end, *group = svg_series(svg, 1, &end);
+    assert_int_equal(svg_path(strstr(group, "fill=\"none\""), vertex, 64), STEPS);
+    svg_check_at(&y, 0.125, vertex[7].y);
+    free(svg);
+    svg = chart_titled("gold (monitor)", 0);
+    group = svg_series(svg, 1, &end);
+    assert_int_equal(svg_path(strstr(group, "fill=\"none\""), vertex, 64), 0);
+    assert_non_null(strstr(svg, "B: a&lt;b: no value."));
+    free(svg);
+    free(chart_titled("gold (reward, weight 1)", 0));
+}
+
 static void one_result_is_not_counted_twice(void **state)
 {
     (void)state;
     char arguments[512];
-    write_run("a", 1, "0.02", 2, &hacked);
-    write_run("b", 1, "0.02", 2, &hacked);
+    write_run("a", 1, KL, 2, &hacked);
+    write_run("b", 1, KL, 2, &hacked);
     snprintf(arguments, sizeof arguments, "%s/a %s/b --out %s/c.html", dir, dir, dir);
     assert_int_equal(report(arguments), 78);
     assert_non_null(strstr(said, "/b are runs of one config and one seed"));
@@ -492,6 +561,8 @@ int main(void)
         dir_test(a_run_that_has_not_begun_has_a_page),
         dir_test(what_is_no_run_is_refused),
         dir_test(runs_that_differ_in_their_seed_become_a_band),
+        dir_test(a_comparison_has_each_quantity_once_and_the_distance),
+        dir_test(scores_are_compared_by_their_name_and_role),
         dir_test(one_result_is_not_counted_twice),
         dir_test(more_groups_than_colours_are_refused),
     };
