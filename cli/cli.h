@@ -22,6 +22,7 @@
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
     X("status", cmd_status, "what a run is doing now, and who does it")                       \
+    X("experiment", cmd_experiment, "a grid of runs, settings times seeds, and its report")   \
     X("report", cmd_report, "write a run's curves and numbers as one HTML file")              \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \

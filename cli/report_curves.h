@@ -87,8 +87,8 @@ struct report_quantity {
     enum report_sense sense;
 };
 
-/* What a column holds.  A monitor's score is taken as better where it is greater; those of
- * rewards and costs by the sign of their weight. */
+/* What a column holds.  A monitor's score is taken as better where it is greater, but for
+ * gold's cost and harm; those of rewards and costs by the sign of their weight. */
 struct report_quantity report_curves_quantity(const struct run_config *config, size_t column);
 
 /* What the quantity is held at or below; y is NAN where it is free. */
