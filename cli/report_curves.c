@@ -133,11 +133,19 @@ static const char *report_curves_role(enum run_role role)
     return "?";
 }
 
+/* The truth about harm is a monitor of which less is better. */
+static bool report_curves_is_harm(const struct run_scorer *scorer)
+{
+    return scorer->kind == RUN_SCORER_GOLD &&
+           (scorer->measure == RUN_GOLD_cost || scorer->measure == RUN_GOLD_harm);
+}
+
 static struct report_quantity report_curves_score(const struct run_scorer *scorer)
 {
     struct report_quantity q = {.unit = "score", .section = REPORT_REWARD};
     if (scorer->role == RUN_ROLE_MONITOR) {
-        q.sense = scorer->better == RUN_BETTER_LOWER ? REPORT_LESS : REPORT_MORE;
+        const bool less = scorer->better == RUN_BETTER_LOWER || report_curves_is_harm(scorer);
+        q.sense = less ? REPORT_LESS : REPORT_MORE;
         snprintf(q.title, sizeof q.title, "%s (monitor)", scorer->name);
         return q;
     }
