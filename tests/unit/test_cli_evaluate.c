@@ -14,7 +14,7 @@
 #include "engine/tokenizer.h"
 #include "tests/unit/cli_run.h"
 
-#define DEMO  TEST_SOURCE_DIR "/ops/demo/model"
+#define DEMO  TEST_SOURCE_DIR "/tests/fixture/model"
 #define LINES 512 /* most a test reads */
 
 static char dir[] = "/tmp/rlhf-evaluate-XXXXXX";
@@ -43,7 +43,7 @@ static void save_model(struct model *model, const char *name)
     model_free(model);
 }
 
-/* dir/other: the demo model, its weights shaken; dir/reward: a reward model that takes 18
+/* dir/other: the small model of tests/fixture, its weights shaken; dir/reward: a reward model that takes 18
  * tokens at most, so that some answers to a prompt have a score and others have none. */
 static void write_models(void)
 {
