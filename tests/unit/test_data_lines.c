@@ -61,6 +61,7 @@ static void plain_and_gzip_files_have_the_same_lines(void **state)
                 "one|two \r|three|");
     check_lines(data_put("empty", "", 0), "");
     check_lines(data_put("short", "\x1f", 1), "\x1f|");
+    check_lines(data_put("other", "\x1fx", 2), "\x1fx|");
 }
 
 static void gzip_members_follow_one_another(void **state)
@@ -109,6 +110,17 @@ static void lines_longer_than_a_block_are_whole(void **state)
         assert_string_equal(lines.line.data, "end");
         lines_close(&lines);
     }
+}
+
+static void what_never_ends_a_line_is_no_text(void **state)
+{
+    (void)state;
+    struct lines lines;
+    bool more;
+    check_ok(lines_open(&lines, "/dev/zero", &err));
+    check_fails(lines_next(&lines, &more, &err), ERR_FORMAT,
+                "/dev/zero:1: the line is longer than 256 MiB");
+    lines_close(&lines);
 }
 
 static void what_is_written_appears_whole_or_not_at_all(void **state)
@@ -231,6 +243,7 @@ int main(void)
         cmocka_unit_test(gzip_members_follow_one_another),
         cmocka_unit_test(damaged_gzip_names_file_and_line),
         cmocka_unit_test(lines_longer_than_a_block_are_whole),
+        cmocka_unit_test(what_never_ends_a_line_is_no_text),
         cmocka_unit_test(what_is_written_appears_whole_or_not_at_all),
     };
     return cmocka_run_group_tests(tests, data_make_dir, data_remove_dir);
