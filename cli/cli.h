@@ -38,7 +38,8 @@
     X("train cost", cmd_train_cost, "a cost model from pairs of safety")                      \
     X("average", cmd_average, "the mean of several models' parameters (WARM)")                \
     X("demo data", cmd_demo_data, "write the built-in world: data sets and a tokenizer")      \
-    X("demo build", cmd_demo_build, "make the built-in world: data, policy, reward and cost models")
+    X("demo build", cmd_demo_build, "the built-in world whole: data, policy, score models")   \
+    X("demo curve", cmd_demo_curve, "reward models of that world by number of preferences")
 // clang-format on
 
 #define X(words, handler, help) int handler(int argc, char **argv);

@@ -194,39 +194,86 @@ out:
     return rc;
 }
 
-enum err_code demo_models_score(const struct demo_models *demo, enum feedback_kind kind,
-                                struct err *err)
+/* A trained score model, and what it was trained and is tested on. */
+struct demo_trained {
+    struct model *model;
+    struct feedback feedback;
+    struct fit_history history;
+};
+
+static void demo_trained_release(struct demo_trained *t)
+{
+    fit_history_release(&t->history);
+    feedback_release(&t->feedback);
+    model_free(t->model);
+}
+
+/* Train on the first `pairs` items that are not held out.  The caller ends it with
+ * demo_trained_release, also on failure. */
+static enum err_code demo_models_train(const struct demo_models *demo, enum feedback_kind kind,
+                                       size_t pairs,
+                                       void (*progress)(void *, const struct fit_progress *),
+                                       void *arg, struct demo_trained *t, struct err *err)
 {
     const struct demo_score *of = &demo_scores[kind];
     struct scoring_params params = {
         .loss = {.reg = 0.001}, .fit = demo_models_fit(demo), .fraction = 1.0};
-    struct fit_history history = {0};
-    struct fit_display display;
-    struct feedback feedback;
     char from[FILE_PATH_MAX];
     params.fit.epochs = of->epochs;
     params.fit.lr = of->lr;
     params.fit.lr_floor = 0.1;
     params.fit.warmup_steps = 5;
-    feedback_init(&feedback, kind, 1);
+    *t = (struct demo_trained){0};
+    feedback_init(&t->feedback, kind, 1);
     enum err_code rc = file_join(from, demo->dir, "policy", err);
-    struct model *model = rc ? NULL : model_load_with_score_head(from, 1, err);
-    if (!model) {
-        rc = err->code;
-        goto out;
-    }
-    rc = demo_models_feedback(demo, of, model, &feedback, err);
     if (rc)
-        goto out;
-    printf("%s model: %zu pairs, %zu tokens\n", of->name, feedback.n, feedback.ids.n);
+        return rc;
+    t->model = model_load_with_score_head(demo->policy ? demo->policy : from, 1, err);
+    if (!t->model)
+        return err->code;
+    rc = demo_models_feedback(demo, of, t->model, &t->feedback, err);
+    if (rc)
+        return rc;
+    size_t n = 0;
+    for (size_t i = 0; i < t->feedback.n; i++)
+        if (!t->feedback.item[i].held_out)
+            t->feedback.item[i].left_out = n++ >= pairs;
+    return scoring_train(t->model, demo->pool, &t->feedback, &params, progress, arg,
+                         &t->history, err);
+}
+
+enum err_code demo_models_score(const struct demo_models *demo, enum feedback_kind kind,
+                                struct err *err)
+{
+    struct demo_trained t;
+    struct fit_display display;
+    printf("%s model\n", demo_scores[kind].name);
     fit_display_init(&display, false);
-    rc = scoring_train(model, demo->pool, &feedback, &params, fit_display_step, &display,
-                       &history, err);
+    enum err_code rc =
+        demo_models_train(demo, kind, SIZE_MAX, fit_display_step, &display, &t, err);
     if (!rc)
-        rc = demo_models_keep(demo, of, model, &feedback, &history, err);
-out:
-    fit_history_release(&history);
-    feedback_release(&feedback);
-    model_free(model);
+        rc = demo_models_keep(demo, &demo_scores[kind], t.model, &t.feedback, &t.history, err);
+    demo_trained_release(&t);
+    return rc;
+}
+
+static void demo_models_silent(void *arg, const struct fit_progress *progress)
+{
+    (void)arg;
+    (void)progress;
+}
+
+enum err_code demo_models_accuracy(const struct demo_models *demo, size_t pairs,
+                                   struct preference_accuracy *out, struct err *err)
+{
+    struct demo_trained t;
+    const enum err_code rc =
+        demo_models_train(demo, FEEDBACK_REWARD, pairs, demo_models_silent, NULL, &t, err);
+    if (!rc) {
+        /* The last test: accuracy and its error are the metrics after the loss. */
+        const double *metric = t.history.test[t.history.tests - 1].metric;
+        *out = (struct preference_accuracy){metric[1], metric[2]};
+    }
+    demo_trained_release(&t);
     return rc;
 }

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "control/preference.h"
 #include "engine/model.h"
 #include "engine/pool.h"
 #include "engine/tokenizer.h"
@@ -22,7 +23,8 @@
 #define DEMO_MODELS_TOKENS 1024 /* of a step and of a micro-batch, at most */
 
 struct demo_models {
-    const char *dir; /* where the world's files are, and where DIR/policy ... are written */
+    const char *dir;    /* where the world's files are, and where DIR/policy ... are written */
+    const char *policy; /* what score models start from; NULL: DIR/policy */
     uint64_t seed, epochs; /* epochs: of the policy */
     struct pool *pool;
     const struct tokenizer *tokenizer;
@@ -36,5 +38,10 @@ enum err_code demo_models_policy(const struct demo_models *demo, struct model **
  * DIR/cost) from DIR/policy, with its numbers beside it. */
 enum err_code demo_models_score(const struct demo_models *demo, enum feedback_kind kind,
                                 struct err *err);
+
+/* Train a reward model with seed demo->seed on the first `pairs` lines of DIR/pairs.jsonl and
+ * measure it on DIR/pairs-test.jsonl; nothing is written. */
+enum err_code demo_models_accuracy(const struct demo_models *demo, size_t pairs,
+                                   struct preference_accuracy *out, struct err *err);
 
 #endif

@@ -10,7 +10,8 @@
  * Records come in the order of the tree, parents first.  Replies that were deleted, or are
  * empty, are left out with all that follows them.
  *
- * The whole tree is checked before its first record, so that a line is good or bad as one.
+ * The whole tree is checked before its first record, so that a line is good or bad as one; only
+ * a group with too many pairs comes to light later, and ends its tree.
  */
 #include <math.h>
 #include <stdio.h>

@@ -62,6 +62,6 @@ enum err_code seen_put(struct seen *seen, uint64_t hash, unsigned file, uint64_t
         entry->file = file & 0xff;
         seen->n++;
     }
-    entry->files = (uint8_t)(entry->files | 1u << file);
+    entry->files = (entry->files | 1u << file) & 0xff;
     return ERR_OK;
 }

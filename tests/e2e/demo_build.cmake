@@ -6,6 +6,12 @@ set(few --epochs 1 --pairs 40 --safety 40 --test 20)
 foreach(threads 1 2)
     execute_process(COMMAND ${RLHF} demo build --out ${WORK}/few-${threads} ${few}
         --threads ${threads} OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+    execute_process(COMMAND ${RLHF} demo curve --world ${WORK}/few-${threads} --least 16
+        --most 40 --seeds 2 --test 20 --out ${WORK}/few-${threads}/curve --threads ${threads}
+        OUTPUT_VARIABLE curve COMMAND_ERROR_IS_FATAL ANY)
+    if(NOT curve MATCHES "16 pairs .*32 pairs .*40 pairs ")
+        message(FATAL_ERROR "demo curve said: ${curve}")
+    endif()
 endforeach()
 execute_process(COMMAND ${RLHF} demo build --out ${WORK}/world OUTPUT_QUIET
     COMMAND_ERROR_IS_FATAL ANY)

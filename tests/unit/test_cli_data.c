@@ -27,6 +27,7 @@ static char *lines_of(const char *name)
     struct buf got;
     bool more;
     buf_init(&got, 8u << 20);
+    buf_reserve(&got, 1); /* memory of its own, also where there is no line */
     check_ok(file_join(path, data_dir, name, &err));
     check_ok(lines_open(&lines, path, &err));
     for (;;) {
@@ -208,6 +209,25 @@ static void split_by_opening_keeps_dialogues_of_one_question_together(void **sta
     assert_false(data_exists("never"));
 }
 
+/* A tree gives several records; its line is written once. */
+static void split_writes_a_line_once(void **state)
+{
+    (void)state;
+    static const char tree[] =
+        "{\"message_tree_id\": \"t\", \"prompt\": {\"text\": \"p\", \"role\": \"prompter\", "
+        "\"replies\": [{\"text\": \"a\", \"role\": \"assistant\", \"replies\": [{\"text\": "
+        "\"q\", \"role\": \"prompter\", \"replies\": [{\"text\": \"b\", \"role\": "
+        "\"assistant\"}]}]}]}}";
+    char line[1024], want[1024];
+    snprintf(want, sizeof want, "%s\n", tree);
+    data_put("tree", want, strlen(want));
+    run_in_dir("rlhf data split %s --out %s --held-out 0", "tree", "tree.parts", line);
+    check_line(cli_main, line, 0, "1 lines to train on, 0 held out");
+    snprintf(want, sizeof want, "%s|", tree);
+    check_lines_of("tree.parts/train.jsonl", want);
+    check_lines_of("tree.parts/held_out.jsonl", "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +236,7 @@ int main(void)
         cmocka_unit_test(convert_writes_what_records_have),
         cmocka_unit_test(split_keeps_prompts_apart_whatever_the_order),
         cmocka_unit_test(split_by_opening_keeps_dialogues_of_one_question_together),
+        cmocka_unit_test(split_writes_a_line_once),
     };
     return cmocka_run_group_tests(tests, data_make_dir, data_remove_dir);
 }

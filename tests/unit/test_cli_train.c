@@ -218,11 +218,11 @@ static void mistakes_in_data_name_the_line(void **state)
 static void of_pairs_the_preferred_answer_is_learned(void **state)
 {
     (void)state;
-    static const char *const files[] = {"one.jsonl", "two.jsonl", "three.jsonl"};
+    static const char *const files[] = {"one.jsonl", "two.jsonl", "three.jsonl", "four.jsonl"};
     char path[FILE_PATH_MAX], line[2048];
-    struct buf text[3];
-    struct hash hash[3];
-    for (size_t i = 0; i < 3; i++)
+    struct buf text[4];
+    struct hash hash[4];
+    for (size_t i = 0; i < 4; i++)
         buf_init(&text[i], 1u << 20);
     for (int i = 0; i < 40; i++) {
         buf_printf(&text[0], "{\"prompt\": \"what %d?\", \"response\": \"yes %d\"}\n", i, i);
@@ -234,8 +234,12 @@ static void of_pairs_the_preferred_answer_is_learned(void **state)
                    "{\"prompt\": \"what %d?\", \"chosen\": \"no, never\", \"rejected\": "
                    "\"yes %d\"}\n",
                    i, i);
+        buf_printf(&text[3],
+                   "{\"prompt\": \"what %d?\", \"response_0\": \"no, never\", \"response_1\": "
+                   "\"yes %d\", \"better_response_id\": 1, \"safer_response_id\": 0}\n",
+                   i, i);
     }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         check_ok(file_join(path, dir, files[i], &err));
         check_ok(file_write(path, text[i].data, text[i].len, &err));
         snprintf(line, sizeof line,
@@ -248,6 +252,7 @@ static void of_pairs_the_preferred_answer_is_learned(void **state)
     }
     assert_memory_equal(&hash[0], &hash[1], sizeof hash[0]);
     assert_memory_not_equal(&hash[0], &hash[2], sizeof hash[0]);
+    assert_memory_equal(&hash[0], &hash[3], sizeof hash[0]);
 
     check_ok(file_join(path, dir, files[1], &err));
     snprintf(line, sizeof line, "rlhf train sft --init %s --data %s --out %s/never", dir, path,

@@ -253,6 +253,38 @@ static void a_tree_too_deep_is_refused(void **state)
     buf_release(&line);
 }
 
+/* The second group of a tree has more pairs than fit; the next line is another tree. */
+static void a_tree_gone_bad_is_left_for_the_next_line(void **state)
+{
+    (void)state;
+    struct buf text;
+    buf_init(&text, 1u << 20);
+    buf_puts(&text,
+             "{\"prompt\":{\"text\":\"p\",\"role\":\"prompter\",\"replies\":[{\"text\":\"a\","
+             "\"role\":\"assistant\",\"replies\":[{\"text\":\"q\",\"role\":\"prompter\","
+             "\"replies\":[");
+    for (int i = 0; i < 24; i++)
+        buf_printf(&text, "%s{\"text\":\"%d\",\"role\":\"assistant\",\"rank\":%d}",
+                   i ? "," : "", i, i);
+    buf_puts(&text, "]}]},{\"text\":\"c\",\"role\":\"assistant\",\"replies\":[{\"text\":\"r\","
+                    "\"role\":\"prompter\",\"replies\":[{\"text\":\"d\",\"role\":\"assistant\"}"
+                    "]}]}]}}\n{\"prompt\":{\"text\":\"next\",\"role\":\"prompter\",\"replies\":"
+                    "[{\"text\":\"b\",\"role\":\"assistant\"}]}}\n");
+    const struct reader_options options = {.format = FORMAT_oasst, .max_bad_fraction = 0.5};
+    struct reader *reader = reader_open(data_put("gone", text.data, text.len), &options, NULL);
+    const struct data_record *r;
+    check_ok(reader_next(reader, &r, &err));
+    assert_string_equal(r->turn[0].text.data, "p");
+    check_ok(reader_next(reader, &r, &err));
+    assert_string_equal(r->turn[0].text.data, "next");
+    check_ok(reader_next(reader, &r, &err));
+    assert_null(r);
+    assert_int_equal(reader_counts(reader)->bad_by[DATA_BAD_MANY], 1);
+    assert_int_equal(reader_counts(reader)->lines, 2);
+    reader_close(reader);
+    buf_release(&text);
+}
+
 static void put_list(struct buf *line, const char *begin, const char *item, size_t n,
                      const char *end)
 {
@@ -402,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_line_of_no_use_is_named_with_its_reason),
         cmocka_unit_test(a_tree_too_deep_is_refused),
+        cmocka_unit_test(a_tree_gone_bad_is_left_for_the_next_line),
         cmocka_unit_test(what_a_record_cannot_hold_is_refused_and_no_less),
         cmocka_unit_test(too_many_bad_lines_are_refused_at_the_end),
         cmocka_unit_test(hopeless_files_are_given_up_after_a_thousand_bad_lines),
