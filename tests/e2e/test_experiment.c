@@ -138,14 +138,16 @@ static void expect_cell(char *cell, size_t size, double a, double b)
     snprintf(cell, size, "  %.4g +- %.2g", (a + b) / 2, fabs(a - b) / 2);
 }
 
-/* The line of setting `fast` in the table of a quantity. */
-static void read_row(const char *quantity, char *row, size_t size)
+/* The line of a setting in the table of a quantity. */
+static void read_row(const char *quantity, const char *setting, char *row, size_t size)
 {
     struct buf text;
     scene_read("out", &text);
     const char *at = strstr(text.data, quantity);
     assert_non_null(at);
-    assert_non_null(at = strstr(at, "\n  fast"));
+    char begin[64];
+    snprintf(begin, sizeof begin, "\n  %s ", setting);
+    assert_non_null(at = strstr(at, begin));
     snprintf(row, size, "%.*s", (int)strcspn(at + 1, "\n"), at + 1);
     buf_release(&text);
 }
@@ -166,7 +168,7 @@ static void numbers_are_means_over_seeds_with_their_standard_errors(void **state
                 evaluation_number("fast-s2", "model", "scores", "words"));
     expect_cell(cells[4], 64, evaluation_number("fast-s1", "win_rate", "words", NULL),
                 evaluation_number("fast-s2", "win_rate", "words", NULL));
-    read_row("words (reward)", row, sizeof row);
+    read_row("words (reward)", "fast", row, sizeof row);
     const char *at = strstr(row, " 2 runs");
     assert_non_null(at);
     for (size_t i = 0; i < COUNT(cells); i++)
@@ -174,7 +176,11 @@ static void numbers_are_means_over_seeds_with_their_standard_errors(void **state
             fail_msg("\"%s\" is not in its place in \"%s\"", cells[i], row);
     expect_cell(cells[0], 64, evaluation_number("fast-s1", "model", "kl", NULL),
                 evaluation_number("fast-s2", "model", "kl", NULL));
-    read_row("KL to the reference", row, sizeof row);
+    read_row("KL to the reference", "fast", row, sizeof row);
+    assert_non_null(strstr(row, cells[0]));
+    expect_cell(cells[0], 64, evaluation_number("slow-s1", "model", "kl", NULL),
+                evaluation_number("slow-s2", "model", "kl", NULL));
+    read_row("KL to the reference", "slow", row, sizeof row);
     assert_non_null(strstr(row, cells[0]));
 }
 
@@ -217,15 +223,15 @@ static void other_answers_asked_for_are_made_and_models_are_not(void **state)
 
 /* --- disturbed ---------------------------------------------------------------------------- */
 
-/* Wait until some run of the grid has done its first step. */
-static void wait_for_a_step(const char *name)
+/* Wait until some run of the grid has this file: progress.jsonl once it has done a step. */
+static void wait_for(const char *name, const char *file)
 {
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     for (;;) {
         for (size_t i = 0; i < RUNS; i++) {
-            char file[128], path[FILE_PATH_MAX];
-            snprintf(file, sizeof file, "%s/%s/progress.jsonl", name, runs[i]);
-            scene_path(path, file);
+            char at[128], path[FILE_PATH_MAX];
+            snprintf(at, sizeof at, "%s/%s/%s", name, runs[i], file);
+            scene_path(path, at);
             if (file_exists(path))
                 return;
         }
@@ -270,12 +276,17 @@ static void wait_until_gone(const char *name)
 static void stopped_and_continued_it_ends_with_the_same_models(void **state)
 {
     (void)state;
+    static const char *const when[] = {"run.log", "progress.jsonl"};
     write_experiment("stopped");
-    const pid_t pid = scene_start("rlhf experiment @/stopped.yaml");
-    wait_for_a_step("stopped");
-    kill(pid, SIGTERM);
-    assert_int_equal(scene_wait(pid), 75);
-    check_said("err", "stopping; the same command goes on from here");
+    for (size_t i = 0; i < COUNT(when); i++) {
+        const pid_t pid = scene_start("rlhf experiment @/stopped.yaml");
+        wait_for("stopped", when[i]);
+        kill(pid, SIGTERM);
+        assert_int_equal(scene_wait(pid), 75);
+        check_said("err", "stopping; the same command goes on from here");
+        assert_false(is_running("stopped"));
+    }
+    check_said("stopped/fast-s1.log", "rlhf run: stopping"); /* it was told, too */
     run_experiment("rlhf experiment @/stopped.yaml", 0);
     check_plain("stopped");
 }
@@ -286,7 +297,7 @@ static void killed_and_continued_it_ends_with_the_same_models(void **state)
     write_experiment("killed");
     for (int i = 0; i < 3; i++) {
         const pid_t pid = scene_start("rlhf experiment @/killed.yaml");
-        wait_for_a_step("killed");
+        wait_for("killed", "progress.jsonl");
         scene_nap(150 * i);
         kill(pid, SIGKILL);
         assert_int_equal(scene_wait(pid), 128 + SIGKILL);

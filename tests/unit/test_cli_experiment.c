@@ -5,9 +5,12 @@
  * tables that the schema prints.  Runs themselves are in tests/e2e/test_experiment.c.
  */
 #include <jansson.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "cli/experiment.h"
 #include "cli/experiment_job.h"
@@ -109,9 +112,11 @@ static void a_relative_path_starts_at_the_file_it_stands_in(void **state)
     assert_int_equal(e.samples, 1);
     assert_int_equal(e.parallel, 1);
     /* And whoever calls the command is where they were. */
+    assert_int_equal(chdir("/"), 0);
     dry_run(GRID, "", 0, "par-s2");
     assert_non_null(getcwd(after, sizeof after));
-    assert_string_equal(after, here);
+    assert_string_equal(after, "/");
+    assert_int_equal(chdir(here), 0);
 }
 
 #define HEAD "experiment: {dir: grid, base: ../run.yaml, seeds: [1]}\n"
@@ -162,6 +167,8 @@ static void what_is_wrong_in_the_file_is_said_with_its_place(void **state)
         {"experiment: {dir: grid, base: ../run.yaml, seeds: [1, two]}\n" ONE,
          "e.yaml: experiment.seeds[1] is \"two\": a whole number of at most 15 digits is "
          "expected"},
+        {"experiment: {dir: grid, base: ../run.yaml, seeds: [1234567890123456]}\n" ONE,
+         "e.yaml: experiment.seeds[0] is \"1234567890123456\": a whole number of at most"},
         {"experiment: {dir: grid, base: ../run.yaml, seeds: [3, 03]}\n" ONE,
          "e.yaml: experiment.seeds names 3 twice"},
         {"experiment:\n  dir: grid\n  base: ../run.yaml\n  seeds: [1]\n  parallel: 0\n" ONE,
@@ -253,7 +260,14 @@ static void a_childs_last_line_is_that_of_this_start(void **state)
     assert_int_equal(status, 128 + 9);
     experiment_job_last_line(&job, why);
     assert_string_equal(why, "");
-    const char *const third[] = {"/bin/sh", "-c", "echo one; echo '  two' >&2; echo", NULL};
+    const char *const blank[] = {"/bin/sh", "-c", "echo", NULL};
+    check_ok(experiment_job_start(&job, blank, log, &err));
+    while (!experiment_job_poll(&job, &status))
+        nap();
+    experiment_job_last_line(&job, why);
+    assert_string_equal(why, "");
+    const char *const third[] = {"/bin/sh", "-c", "echo one; echo '  two' >&2; echo '  '",
+                                 NULL};
     check_ok(experiment_job_start(&job, third, log, &err));
     while (!experiment_job_poll(&job, &status))
         nap();
@@ -262,6 +276,42 @@ static void a_childs_last_line_is_that_of_this_start(void **state)
     assert_string_equal(why, "two");
     const char *const none[] = {"/nowhere", NULL};
     check_fails(experiment_job_start(&job, none, log, &err), ERR_IO, "start /nowhere");
+}
+
+/* A process between starts the child and is killed, so that it can say nothing to it. */
+static void a_child_ends_when_the_one_who_started_it_is_killed(void **state)
+{
+    (void)state;
+    char log[FILE_PATH_MAX];
+    struct buf text;
+    const uint64_t deadline = clock_mono_ms() + 20000;
+    const char *const argv[] = {"/bin/sh", "-c",
+                                "trap 'echo ended; exit' TERM; echo began; "
+                                "for i in 1 2 3 4 5 6 7 8 9; do sleep 1; done",
+                                NULL};
+    check_ok(file_join(log, dir, "orphan.log", &err));
+    const pid_t between = fork();
+    if (between == 0) {
+        struct experiment_job job;
+        if (experiment_job_start(&job, argv, log, NULL) == ERR_OK)
+            pause();
+        _exit(1);
+    }
+    assert_true(between > 0);
+    bool killed = false;
+    for (;;) {
+        assert_true(clock_mono_ms() < deadline);
+        nap();
+        buf_init(&text, 1 << 16);
+        const bool ended = file_read(log, &text, NULL) == ERR_OK && strstr(text.data, "ended");
+        const bool began = strstr(text.data, "began") != NULL;
+        buf_release(&text);
+        if (ended)
+            break;
+        if (began && !killed)
+            killed = kill(between, SIGKILL) == 0 && waitpid(between, NULL, 0) == between;
+    }
+    assert_true(killed);
 }
 
 int main(void)
@@ -275,6 +325,7 @@ int main(void)
         cmocka_unit_test(a_report_needs_a_run),
         cmocka_unit_test(every_key_is_documented),
         cmocka_unit_test(a_childs_last_line_is_that_of_this_start),
+        cmocka_unit_test(a_child_ends_when_the_one_who_started_it_is_killed),
     };
     return cmocka_run_group_tests(tests, make_scene, remove_scene);
 }
