@@ -4,7 +4,7 @@
  * What engine/generate.c uses, and nobody else.  There are `rows_max` caches of `tokens_max`
  * positions.  A call takes any mixture of tokens: whole prompts of some rows, the next token
  * of others.  The hidden state of each is bitwise that of pass_forward at the same place,
- * because both use the functions of engine/block.h and one attention_row.
+ * because both use the functions of engine/block.h and attention sums in one order.
  */
 #ifndef ENGINE_CACHE_H
 #define ENGINE_CACHE_H
