@@ -157,6 +157,19 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
     block_final(cache->block, cache->hidden, NULL, NULL, cache->x, n);
 }
 
+void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens)
+{
+    assert(from < cache->rows_max && to < cache->rows_max && tokens <= cache->tokens_max);
+    for (size_t layer = 0; layer < cache->model->config.L; layer++) {
+        const size_t a = layer * cache->rows_max + from, b = layer * cache->rows_max + to;
+        attention_cache_copy(&cache->block->attention, cache->keys + b * cache->keys_floats,
+                             cache->values + b * cache->values_floats,
+                             cache->keys + a * cache->keys_floats,
+                             cache->values + a * cache->values_floats, cache->positions,
+                             tokens);
+    }
+}
+
 const float *cache_logits(struct cache *cache, const uint32_t *at, size_t n)
 {
     assert(n <= CACHE_LOGIT_ROWS);

@@ -32,6 +32,9 @@ void cache_refresh(struct cache *cache);
 void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
                    const uint32_t *position, size_t n);
 
+/* Row `to` gets what row `from` holds of its first `tokens` positions. */
+void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens);
+
 /* Vocabulary logits (n, V) after token at[i] of the last cache_forward, n at most
  * CACHE_LOGIT_ROWS.  Valid until the next call. */
 #define CACHE_LOGIT_ROWS 32

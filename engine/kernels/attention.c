@@ -229,6 +229,22 @@ void attention_cache_put(const struct attention *shape, float *k_cache, float *v
     }
 }
 
+void attention_cache_copy(const struct attention *shape, float *k_to, float *v_to,
+                          const float *k_from, const float *v_from, size_t positions,
+                          size_t tokens)
+{
+    const size_t D = shape->D, wide = attention_wide(D);
+    assert(tokens <= positions);
+    for (size_t g = 0; g < shape->G; g++) { /* keys in whole panels: what is too much is void */
+        const size_t at = g * positions * D;
+        memcpy(k_to + at, k_from + at, attention_wide(tokens) * D * sizeof(float));
+        for (size_t p = 0; p < wide / GEMM_PANEL; p++) {
+            const size_t v = g * positions * wide + p * positions * GEMM_PANEL;
+            memcpy(v_to + v, v_from + v, tokens * GEMM_PANEL * sizeof(float));
+        }
+    }
+}
+
 struct attention_decode_job {
     const struct attention *shape;
     float *out;

@@ -49,6 +49,11 @@ size_t attention_cache_values(const struct attention *shape, size_t positions); 
 void attention_cache_put(const struct attention *shape, float *k_cache, float *v_cache,
                          size_t positions, size_t position, const float *k, const float *v);
 
+/* Copy the first `tokens` positions of a cache to another of the same shape. */
+void attention_cache_copy(const struct attention *shape, float *k_to, float *v_to,
+                          const float *k_from, const float *v_from, size_t positions,
+                          size_t tokens);
+
 /* New tokens of sequences, over their caches: token i sees the first keys[i] positions, its own
  * included, of the cache at k[i] and v[i].  q (tokens, H*D), out (tokens, H*D).  Neighbouring
  * tokens of one cache, each seeing one position more, are computed together. */
