@@ -269,16 +269,35 @@ static size_t attention_run_length(const struct attention_decode_job *job, size_
     return n;
 }
 
+/* Ask for what will be read soon: streams of a few KiB each, too short for the processor to
+ * foresee. */
+static void attention_fetch(const float *x, size_t floats)
+{
+    for (size_t i = 0; i < floats; i += GEMM_PANEL)
+        __builtin_prefetch(x + i, 0, 2);
+}
+
 static void attention_decode_queries(const struct attention_decode_job *job,
                                      const struct attention_queries *a, size_t i, size_t g)
 {
     struct attention_work work;
     const float *k = job->k[i] + g * job->positions * a->D;
     const float *v = job->v[i] + g * job->positions * attention_wide(a->D);
+    const size_t keys = a->keys + (a->rows - 1) * a->step, v_step = job->positions * GEMM_PANEL;
     attention_start(&work, a);
-    for (size_t j = 0; j < a->keys + (a->rows - 1) * a->step; j += ATTENTION_KEYS)
-        attention_block(&work, a, j, k + j * a->D, v + j * GEMM_PANEL,
-                        job->positions * GEMM_PANEL);
+    for (size_t j = 0; j < keys; j += ATTENTION_KEYS) {
+        const bool last = j + ATTENTION_KEYS >= keys;
+        const size_t here = attention_min(keys - j, ATTENTION_KEYS);
+        const size_t next =
+            attention_min(last ? keys : keys - j - ATTENTION_KEYS, ATTENTION_KEYS);
+        for (size_t p = 0; p < attention_wide(a->D) / GEMM_PANEL; p++)
+            attention_fetch(v + p * v_step + j * GEMM_PANEL, here * GEMM_PANEL);
+        if (!last)
+            attention_fetch(k + (j + ATTENTION_KEYS) * a->D, next * a->D);
+        else if (g + 1 < job->shape->G)
+            attention_fetch(k + job->positions * a->D, next * a->D);
+        attention_block(&work, a, j, k + j * a->D, v + j * GEMM_PANEL, v_step);
+    }
     attention_end(&work, a, NULL);
 }
 
