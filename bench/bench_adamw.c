@@ -20,7 +20,7 @@ static void adamw_run(void *arg)
     adamw_update(&b->adamw, &params, b->model, b->bench->pool, b->grad, 1.0f, 1e-6f);
 }
 
-/* a = b + 3 c, over the moments and the gradient. */
+/* a = b + 3 c, 16 bytes an element with the line of a that is read before it is written; over the moments and the gradient. */
 static void adamw_triad_task(void *arg, size_t i)
 {
     const struct adamw_bench *bench = arg;
@@ -52,8 +52,8 @@ void bench_adamw(const struct bench *bench)
     struct bench_time times[2];
     bench_times(bench, runs, 2, times);
     const double params = (double)b.model->params;
-    const struct bench_ceiling triad = {"triad", 12e-9 * params / times[1].best,
-                                        12e-9 * params / times[1].median};
+    const struct bench_ceiling triad = {"triad", 16e-9 * params / times[1].best,
+                                        16e-9 * params / times[1].median};
     bench_report_under(bench, "adamw", "gpt2-124m", 28e-9 * params, "GB/s", times[0], &triad,
                        1);
     adamw_release(&b.adamw);

@@ -108,7 +108,6 @@ static void pass_take_all(struct pass_taker *taker, struct pass *pass,
     if (!training)
         return;
     pass->kept_at = pass_take(taker, pass->logit_rows, sizeof *pass->kept_at);
-    pass->kept_target = pass_take(taker, pass->logit_rows, sizeof *pass->kept_target);
     pass_take_backward(taker, pass, c, N);
 }
 

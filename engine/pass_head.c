@@ -62,17 +62,16 @@ static void pass_keep(struct pass *pass, const struct pass_logprob *want)
     if (!pass->training || want->rows > pass->logit_rows)
         return;
     memcpy(pass->kept_at, want->at, want->rows * sizeof *want->at);
-    memcpy(pass->kept_target, want->target, want->rows * sizeof *want->target);
     pass->kept_temperature = want->temperature;
     pass->kept = want->rows;
 }
 
+/* Targets may differ: logits do not depend on them. */
 static bool pass_has_kept(const struct pass *pass, const struct pass_logprob *want)
 {
     return pass->kept > 0 && pass->kept == want->rows &&
            pass->kept_temperature == want->temperature &&
-           memcmp(pass->kept_at, want->at, want->rows * sizeof *want->at) == 0 &&
-           memcmp(pass->kept_target, want->target, want->rows * sizeof *want->target) == 0;
+           memcmp(pass->kept_at, want->at, want->rows * sizeof *want->at) == 0;
 }
 
 void pass_logprobs(struct pass *pass, const struct pass_logprob *want, float *logp,

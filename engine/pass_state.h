@@ -58,8 +58,7 @@ struct pass {
     struct logprob *logprob;             /* (logit_rows) */
     size_t kept;                         /* requests whose logits are there; 0: none */
     float kept_temperature;
-    uint32_t *kept_at;    /* (logit_rows); NULL without training */
-    int32_t *kept_target; /* (logit_rows) */
+    uint32_t *kept_at; /* (logit_rows) their rows; NULL without training */
 
     float *grad;    /* the caller's; NULL outside a backward pass */
     float *dhidden; /* (N,C) */

@@ -281,6 +281,16 @@ static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **
                          v + PART, keys + PART, T - PART, positions);
         check_same_bits(out, want, T * H * D);
     }
+    /* Tokens of one cache that do not follow each other are no run. */
+    const size_t apart[] = {100, 40, 41, 80};
+    float some[4 * H * D], q[4 * (H + 2 * G) * D];
+    for (size_t i = 0; i < COUNT(apart); i++) {
+        memcpy(q + i * width, qkv + apart[i] * width, width * sizeof *q);
+        keys[i] = (uint32_t)apart[i] + 1;
+    }
+    attention_decode(pool, &l.shape, some, q, k, v, keys, COUNT(apart), positions);
+    for (size_t i = 0; i < COUNT(apart); i++)
+        check_same_bits(some + i * H * D, want + apart[i] * H * D, H * D);
     pool_free(pool);
     free(qkv);
     free(want);

@@ -197,18 +197,24 @@ static void kept_logits_change_no_gradient(void **state)
     struct model *model = load("llama");
     struct pass *pass = pass_new(model, NULL, N, true, &why);
     const int32_t ids[N] = {1, 5, 2, 8, 3, 9}, target[N] = {5, 2, 8, 3, 9, 1};
-    const int32_t others[N] = {5, 2, 8, 3, 9, 2};
+    const int32_t others[N] = {5, 2, 8, 3, 9, 2}, before[N] = {4, 4, 1, 6, 7, 2};
+    const uint32_t shuffled[N] = {0, 2, 1, 3, 4, 5};
     const uint32_t offset[] = {0, N}, at[N] = {0, 1, 2, 3, 4, 5};
     const float dlogp[N] = {0.1f, -0.2f, 0.3f, 0.4f, -0.5f, 0.6f};
-    const struct pass_batch batch = {1, offset, ids};
+    const struct pass_batch batch = {1, offset, ids}, earlier = {1, offset, before};
     const struct pass_logprob want = {N, at, target, 0.7f};
-    const struct pass_logprob asked[] = {
-        want, {N, at, others, 0.7f}, {N, at, target, 1.0f}, {N - 1, at, target, 0.7f}};
+    const struct pass_logprob asked[] = {want,
+                                         {N, at, others, 0.7f},
+                                         {N, at, target, 1.0f},
+                                         {N - 1, at, target, 0.7f},
+                                         {N, shuffled, target, 0.7f}};
     float *grad[COUNT(asked) + 1], logp[N];
     assert_non_null(pass);
     for (size_t i = 0; i <= COUNT(asked); i++) {
         grad[i] = calloc(model->params, sizeof(float));
         assert_non_null(grad[i]);
+        check_ok(pass_forward(pass, &earlier, &why));
+        pass_logprobs(pass, &want, logp, NULL, NULL);
         check_ok(pass_forward(pass, &batch, &why));
         if (i > 0)
             pass_logprobs(pass, &asked[i - 1], logp, NULL, NULL);
