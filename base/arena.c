@@ -26,6 +26,15 @@ enum err_code arena_init(struct arena *arena, size_t capacity_bytes, const char 
     return ERR_OK;
 }
 
+void arena_prefer_huge(struct arena *arena)
+{
+#if defined(MADV_HUGEPAGE)
+    madvise(arena->base, arena->capacity_bytes, MADV_HUGEPAGE); /* only advice */
+#else
+    (void)arena;
+#endif
+}
+
 void arena_release(struct arena *arena)
 {
     if (arena->base)

@@ -26,6 +26,10 @@ struct arena {
 enum err_code arena_init(struct arena *arena, size_t capacity_bytes, const char *what,
                          struct err *err);
 
+/* Ask for huge pages, for an arena that will be filled and read as a whole: a page once touched
+ * then costs 2 MiB.  Where the system has none to give, nothing changes. */
+void arena_prefer_huge(struct arena *arena);
+
 /* Unmap it all; a second call does nothing. */
 void arena_release(struct arena *arena);
 

@@ -1,9 +1,11 @@
 /*
  * bench.h -- rlhf-bench: named cases that measure, and one way to say what they measured.
  *
- * A case measures one thing in one or more variants by bench_time, and reports each rate with
- * bench_report.  It also measures its reference (the machine's peak, OpenBLAS) in the same
- * run: on a shared machine only the ratio of two numbers from one run means something.
+ * A case measures one thing in one or more variants, by bench_time or bench_times, and reports
+ * each rate with bench_report.  It also measures its ceiling (the machine's peak, OpenBLAS, the
+ * memory's speed) in the same run: on a shared machine only the ratio of two numbers from one
+ * run means something.  Where the machine may change meanwhile, bench_times lets them take
+ * turns.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -17,7 +19,9 @@ struct bench {
     struct pool *pool;
     size_t threads;
     double seconds; /* to spend on a measurement */
-    bool json;      /* one JSON object a line */
+    bool cpu_time;  /* count processor time, of all threads: for one thread on a busy machine */
+    const char *only; /* variants whose name contains it; NULL: all */
+    enum bench_output { BENCH_TEXT, BENCH_JSON, BENCH_TABLE } output;
 };
 
 /* Cases, in the order of `rlhf-bench` without arguments. */
@@ -27,7 +31,13 @@ struct bench {
     X(attention, "causal attention, forward, backward and decoding, GFLOP/s")               \
     X(logprob, "log-probability and its gradient over a vocabulary, million logits/s")      \
     X(elementwise, "norms, activations and rotations, million elements/s")                  \
-    X(preference, "a step of fine-tuning and of a reward model, tokens/s and their ratio")
+    X(preference, "a step of fine-tuning and of a reward model, tokens/s and their ratio")  \
+    X(adamw, "an optimizer update against the triad of the memory, GB/s")                   \
+    X(train, "whole training steps against their products and against sgemm, tokens/s")     \
+    X(score, "log-probs of whole sequences against their products, tokens/s")               \
+    X(prefill, "prompts into a key/value cache against their products, tokens/s")           \
+    X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
+    X(startup, "a small model: from its files to the end of the first step, seconds")
 
 #define X(name, help) void bench_##name(const struct bench *bench);
 BENCH_MAP(X)
@@ -42,13 +52,44 @@ struct bench_time {
  * not count. */
 struct bench_time bench_time(const struct bench *bench, void (*fn)(void *arg), void *arg);
 
+/* Something that is to take turns with others. */
+struct bench_run {
+    void (*fn)(void *arg);
+    void *arg;
+    size_t calls;              /* in a row at each turn, each timed; 0 is 1 */
+    void (*before)(void *arg); /* before each call, not timed; or NULL */
+    double settle;             /* seconds of sleep after a turn: for threads to calm down */
+};
+
+/* Let n runs take turns for n * bench->seconds, 4 turns at least after one that does not
+ * count; times (n) is written. */
+void bench_times(const struct bench *bench, const struct bench_run *runs, size_t n,
+                 struct bench_time *times);
+
 /* Say that `what` (of the case `name`) did `work` of `unit` in one call: the rate is work
  * divided by the time. */
 void bench_report(const struct bench *bench, const char *name, const char *what, double work,
                   const char *unit, struct bench_time time);
 
+/* What bounds a result: a rate in the unit of the result. */
+struct bench_ceiling {
+    const char *name;
+    double best, median;
+};
+
+/* The same, with the ratio to each of n ceilings, best to best. */
+void bench_report_under(const struct bench *bench, const char *name, const char *what,
+                        double work, const char *unit, struct bench_time time,
+                        const struct bench_ceiling *ceilings, size_t n);
+
+/* True where --only leaves out the variant of this name. */
+bool bench_skips(const struct bench *bench, const char *what);
+
 /* n floats in [-0.5, 0.5), 64-byte aligned; ends the program where memory is out.  The caller
  * frees them. */
 float *bench_floats(size_t n);
+
+/* End the program with `what` and the sentence of err. */
+_Noreturn void bench_fail(const char *what, const struct err *err);
 
 #endif

@@ -165,7 +165,7 @@ void bench_preference(const struct bench *bench)
             preference_measure(&b, &shapes[i].config, MODEL_HEAD_LM, shapes[i].name);
         const double reward =
             preference_measure(&b, &shapes[i].config, MODEL_HEAD_SCORE, shapes[i].name);
-        if (bench->json)
+        if (bench->output == BENCH_JSON)
             printf("{\"case\":\"preference\",\"what\":\"reward / sft %s\",\"ratio\":%.4g}\n",
                    shapes[i].name, sft / reward);
         else

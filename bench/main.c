@@ -1,4 +1,6 @@
-/* main.c -- rlhf-bench [--threads N] [--seconds S] [--json] [CASE ...] */
+/* main.c -- rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time] [--json | --table]
+ * [CASE ...] */
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,10 +22,10 @@ static const struct bench_case {
 
 enum { BENCH_CASES = sizeof bench_cases / sizeof bench_cases[0], BENCH_CALLS_MAX = 100000 };
 
-static double bench_now(void)
+static double bench_now(const struct bench *bench)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(bench->cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
@@ -33,35 +35,138 @@ static int bench_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Seconds of calls of one run. */
+struct bench_series {
+    size_t calls;
+    double seconds[BENCH_CALLS_MAX];
+};
+
+static struct bench_time bench_summary(struct bench_series *series)
+{
+    qsort(series->seconds, series->calls, sizeof series->seconds[0], bench_compare);
+    return (struct bench_time){series->seconds[0], series->seconds[series->calls / 2],
+                               series->calls};
+}
+
+static void *bench_allocate(size_t n, size_t size)
+{
+    void *memory = calloc(n, size);
+    if (!memory) {
+        fprintf(stderr, "rlhf-bench: out of memory\n");
+        exit(71);
+    }
+    return memory;
+}
+
 struct bench_time bench_time(const struct bench *bench, void (*fn)(void *arg), void *arg)
 {
-    static double seconds[BENCH_CALLS_MAX];
+    struct bench_series *series = bench_allocate(1, sizeof *series);
     fn(arg);
-    size_t calls = 0;
-    const double end = bench_now() + bench->seconds;
-    for (double now = bench_now(); calls < 5 || (now < end && calls < BENCH_CALLS_MAX);) {
+    const double end = bench_now(bench) + bench->seconds;
+    for (double now = bench_now(bench);
+         series->calls < 5 || (now < end && series->calls < BENCH_CALLS_MAX);) {
         fn(arg);
-        const double after = bench_now();
-        seconds[calls++] = after - now;
+        const double after = bench_now(bench);
+        series->seconds[series->calls++] = after - now;
         now = after;
     }
-    qsort(seconds, calls, sizeof seconds[0], bench_compare);
-    return (struct bench_time){seconds[0], seconds[calls / 2], calls};
+    const struct bench_time time = bench_summary(series);
+    free(series);
+    return time;
 }
+
+static void bench_sleep(double seconds)
+{
+    const struct timespec span = {(time_t)seconds, (long)(1e9 * (seconds - floor(seconds)))};
+    nanosleep(&span, NULL);
+}
+
+/* One turn; `series` NULL: it does not count. */
+static void bench_turn(const struct bench *bench, const struct bench_run *run,
+                       struct bench_series *series)
+{
+    for (size_t i = 0; i < (run->calls ? run->calls : 1); i++) {
+        if (run->before)
+            run->before(run->arg);
+        const double begin = bench_now(bench);
+        run->fn(run->arg);
+        if (series && series->calls < BENCH_CALLS_MAX)
+            series->seconds[series->calls++] = bench_now(bench) - begin;
+    }
+    if (run->settle > 0.0)
+        bench_sleep(run->settle);
+}
+
+void bench_times(const struct bench *bench, const struct bench_run *runs, size_t n,
+                 struct bench_time *times)
+{
+    struct bench_series *series = bench_allocate(n, sizeof *series);
+    for (size_t i = 0; i < n; i++)
+        bench_turn(bench, &runs[i], NULL);
+    const double end = bench_now(bench) + (double)n * bench->seconds;
+    for (size_t turns = 0; turns < 4 || bench_now(bench) < end; turns++)
+        for (size_t i = 0; i < n; i++)
+            bench_turn(bench, &runs[i], &series[i]);
+    for (size_t i = 0; i < n; i++)
+        times[i] = bench_summary(&series[i]);
+    free(series);
+}
+
+/* ---- what is printed ---- */
 
 void bench_report(const struct bench *bench, const char *name, const char *what, double work,
                   const char *unit, struct bench_time time)
 {
+    bench_report_under(bench, name, what, work, unit, time, NULL, 0);
+}
+
+static void bench_report_json(const struct bench *bench, const char *name, const char *what,
+                              double work, const char *unit, struct bench_time time,
+                              const struct bench_ceiling *ceilings, size_t n)
+{
+    printf("{\"case\":\"%s\",\"what\":\"%s\",\"threads\":%zu,\"isa\":\"%s\",\"unit\":\"%s\","
+           "\"best\":%.6g,\"median\":%.6g,\"calls\":%zu,\"ceilings\":[",
+           name, what, bench->threads, isa_name(isa_used()), unit, work / time.best,
+           work / time.median, time.calls);
+    for (size_t i = 0; i < n; i++)
+        printf("%s{\"of\":\"%s\",\"best\":%.6g,\"median\":%.6g,\"ratio\":%.4g}",
+               i > 0 ? "," : "", ceilings[i].name, ceilings[i].best, ceilings[i].median,
+               work / time.best / ceilings[i].best);
+    printf("]}\n");
+}
+
+void bench_report_under(const struct bench *bench, const char *name, const char *what,
+                        double work, const char *unit, struct bench_time time,
+                        const struct bench_ceiling *ceilings, size_t n)
+{
     const double best = work / time.best, median = work / time.median;
-    if (bench->json)
-        printf(
-            "{\"case\":\"%s\",\"what\":\"%s\",\"threads\":%zu,\"isa\":\"%s\",\"unit\":\"%s\","
-            "\"best\":%.6g,\"median\":%.6g,\"calls\":%zu}\n",
-            name, what, bench->threads, isa_name(isa_used()), unit, best, median, time.calls);
-    else
-        printf("%-12s %-44s %10.4g %-10s (median %.4g of %zu)\n", name, what, best, unit,
-               median, time.calls);
+    const bool table = bench->output == BENCH_TABLE;
+    if (bench->output == BENCH_JSON) {
+        bench_report_json(bench, name, what, work, unit, time, ceilings, n);
+    } else {
+        printf(table ? "| %s | %s | %.4g %s | %.4g |"
+                     : "%-12s %-44s %10.4g %-10s (median %.4g of %zu)",
+               name, what, best, unit, median, time.calls);
+        for (size_t i = 0; i < n; i++)
+            printf(table ? "%s%.0f %% of %s (%.4g)" : "%s %.0f %% of %s (%.4g)",
+                   i > 0   ? ","
+                   : table ? " "
+                           : "",
+                   100.0 * best / ceilings[i].best, ceilings[i].name, ceilings[i].best);
+        printf(table ? " |\n" : "\n");
+    }
     fflush(stdout);
+}
+
+bool bench_skips(const struct bench *bench, const char *what)
+{
+    return bench->only && !strstr(what, bench->only);
+}
+
+_Noreturn void bench_fail(const char *what, const struct err *err)
+{
+    fprintf(stderr, "rlhf-bench: %s: %s\n", what, err->text);
+    exit(err_exit_code(err->code));
 }
 
 float *bench_floats(size_t n)
@@ -81,7 +186,8 @@ float *bench_floats(size_t n)
 
 static void bench_usage(FILE *out)
 {
-    fprintf(out, "usage: rlhf-bench [--threads N] [--seconds S] [--json] [CASE ...]\n");
+    fprintf(out, "usage: rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time] "
+                 "[--json | --table] [CASE ...]\n");
     for (size_t i = 0; i < BENCH_CASES; i++)
         fprintf(out, "  %-12s %s\n", bench_cases[i].name, bench_cases[i].help);
 }
@@ -91,7 +197,7 @@ static bool bench_number(const char *option, const char *text, double low, doubl
                          double *value)
 {
     char *end = NULL;
-    *value = text ? strtod(text, &end) : 0.0;
+    *value = text ? strtod(text, &end) : 0.0; /* argv ends with NULL */
     if (text && end != text && *end == '\0' && *value >= low && *value <= high)
         return true;
     fprintf(stderr, "rlhf-bench: %s wants a number from %g to %g\n", option, low, high);
@@ -109,47 +215,70 @@ static bool bench_run_case(const struct bench *bench, const char *name)
     return false;
 }
 
-int main(int argc, char **argv)
+/* Options into bench.  Returns the index of the first case, 0 where there is nothing to run;
+ * *status is then what the program ends with. */
+static int bench_options(struct bench *bench, int argc, char **argv, int *status)
 {
-    struct bench bench = {.seconds = 0.2};
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    double threads = cores < 1                  ? 1.0
-                     : cores > POOL_THREADS_MAX ? POOL_THREADS_MAX
-                                                : (double)cores;
+    double threads = (double)bench->threads;
     int i = 1;
     for (; i < argc && argv[i][0] == '-'; i++) {
-        bool good = true;
+        *status = 64;
         if (strcmp(argv[i], "--json") == 0) {
-            bench.json = true;
+            bench->output = BENCH_JSON;
+        } else if (strcmp(argv[i], "--table") == 0) {
+            bench->output = BENCH_TABLE;
+        } else if (strcmp(argv[i], "--cpu-time") == 0) {
+            bench->cpu_time = true;
+        } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+            bench->only = argv[++i];
         } else if (strcmp(argv[i], "--threads") == 0) {
-            good = bench_number("--threads", argv[i + 1], 1.0, POOL_THREADS_MAX, &threads);
-            i++;
+            if (!bench_number("--threads", argv[++i], 1.0, POOL_THREADS_MAX, &threads))
+                return 0;
         } else if (strcmp(argv[i], "--seconds") == 0) {
-            good = bench_number("--seconds", argv[i + 1], 0.001, 3600.0, &bench.seconds);
-            i++;
+            if (!bench_number("--seconds", argv[++i], 0.001, 3600.0, &bench->seconds))
+                return 0;
         } else {
             const bool help = strcmp(argv[i], "--help") == 0;
             bench_usage(help ? stdout : stderr);
-            return help ? 0 : 64;
+            *status = help ? 0 : 64;
+            return 0;
         }
-        if (!good)
-            return 64;
     }
+    bench->threads = (size_t)threads;
+    return i;
+}
+
+static void bench_head(const struct bench *bench)
+{
+    if (bench->output == BENCH_TEXT)
+        printf("%zu threads, %s\n", bench->threads, isa_name(isa_used()));
+    if (bench->output == BENCH_TABLE)
+        printf("| case, %zu threads, %s | what | best | median | of the ceiling |\n"
+               "|---|---|---|---|---|\n",
+               bench->threads, isa_name(isa_used()));
+}
+
+int main(int argc, char **argv)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct bench bench = {.seconds = 0.2, .threads = cores < 1 ? 1 : (size_t)cores};
+    if (bench.threads > POOL_THREADS_MAX)
+        bench.threads = POOL_THREADS_MAX;
+    int status = 0;
+    const int first = bench_options(&bench, argc, argv, &status);
+    if (first == 0)
+        return status;
 
     struct err err = {0};
     pool_thread_init();
-    bench.threads = (size_t)threads;
     bench.pool = pool_new(bench.threads, &err);
-    if (!bench.pool) {
-        fprintf(stderr, "rlhf-bench: %s\n", err.text);
-        return err_exit_code(err.code);
-    }
-    if (!bench.json)
-        printf("%zu threads, %s\n", bench.threads, isa_name(isa_used()));
+    if (!bench.pool)
+        bench_fail("threads", &err);
+    bench_head(&bench);
     bool good = true;
-    for (int c = i; c < argc; c++)
+    for (int c = first; c < argc; c++)
         good = bench_run_case(&bench, argv[c]) && good;
-    for (size_t c = 0; i == argc && c < BENCH_CASES; c++)
+    for (size_t c = 0; first == argc && c < BENCH_CASES; c++)
         bench_cases[c].run(&bench);
     pool_free(bench.pool);
     return good ? 0 : 64;

@@ -22,6 +22,7 @@ enum err_code adamw_init(struct adamw *adamw, const struct model *model, struct 
         arena_init(&adamw->arena, 2 * (bytes + ARENA_ALIGN), "the optimizer's moments", err);
     if (rc)
         return rc;
+    arena_prefer_huge(&adamw->arena);
     adamw->m = arena_array(&adamw->arena, model->params, sizeof(float)); /* zero-filled */
     adamw->v = arena_array(&adamw->arena, model->params, sizeof(float));
     assert(adamw->m && adamw->v); /* the arena was sized for both */

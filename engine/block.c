@@ -246,6 +246,7 @@ struct block *block_new(const struct model *model, struct pool *pool, size_t pos
         block_free(block);
         return NULL;
     }
+    arena_prefer_huge(&block->arena);
     block_take_all(block);
     block_pack_all(block);
     return block;

@@ -75,8 +75,7 @@ struct block {
     size_t up_width;              /* U = 2F (gate, then up), or F */
     float *cos_table, *sin_table; /* (positions, D/2); NULL without rotation */
 
-    /* q at qkv, k at qkv + H*D, v at qkv + (H+G)*D, all strides S; out stride H*D.  For keys
-     * in a cache copy it and set kv_stride. */
+    /* q at qkv, k at qkv + H*D, v at qkv + (H+G)*D, all strides S; out stride H*D. */
     struct attention attention;
     struct arena arena;
 };

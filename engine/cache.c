@@ -13,9 +13,10 @@ struct cache {
     struct pool *pool;
     struct block *block;
     size_t rows_max, tokens_max, batch_max;
-    size_t kv_width; /* G*D floats: the keys of one token */
-    float *keys;     /* (L, rows_max, tokens_max, kv_width) */
-    float *values;   /* the same */
+    size_t positions;                  /* of a row's cache: tokens_max and what fills a block */
+    size_t keys_floats, values_floats; /* of one layer of a row */
+    float *keys;                       /* (L, rows_max, keys_floats), see attention.h */
+    float *values;                     /* (L, rows_max, values_floats) */
 
     struct block_rows rows; /* arrays for batch_max rows */
     float *x, *hidden;      /* (batch_max, C); x is the residual stream */
@@ -35,24 +36,24 @@ static float *cache_floats(struct cache *cache, size_t n)
 }
 
 /* Bytes of everything in the arena, or SIZE_MAX where that is beyond counting. */
-static size_t cache_bytes(const struct model_config *c, size_t rows_max, size_t tokens_max,
-                          size_t batch_max)
+static size_t cache_bytes(const struct cache *cache)
 {
-    const double caches = 2.0 * c->L * (double)rows_max * (double)tokens_max * c->G * c->D;
+    const struct model_config *c = &cache->model->config;
+    const double caches = (double)c->L * (double)cache->rows_max *
+                          (double)(cache->keys_floats + cache->values_floats);
     const double width = 5.0 * c->C + 3.0 * (c->H + 2.0 * c->G) * c->D + 3.0 * c->F + 8.0;
     const double heads = CACHE_LOGIT_ROWS * ((double)c->V + c->C);
     const double bytes =
-        4.0 * (caches + (double)batch_max * width + heads) + 32.0 * ARENA_ALIGN;
+        4.0 * (caches + (double)cache->batch_max * width + heads) + 32.0 * ARENA_ALIGN;
     return bytes < 1e15 ? (size_t)bytes : SIZE_MAX;
 }
 
 static void cache_lay_out(struct cache *cache)
 {
     const struct model_config *c = &cache->model->config;
-    const size_t M = cache->batch_max, kv = cache->kv_width;
-    const size_t caches = (size_t)c->L * cache->rows_max * cache->tokens_max * kv;
-    cache->keys = cache_floats(cache, caches);
-    cache->values = cache_floats(cache, caches);
+    const size_t M = cache->batch_max, caches = (size_t)c->L * cache->rows_max;
+    cache->keys = cache_floats(cache, caches * cache->keys_floats);
+    cache->values = cache_floats(cache, caches * cache->values_floats);
     cache->x = cache_floats(cache, M * c->C);
     cache->hidden = cache_floats(cache, M * c->C);
     cache->rows = (struct block_rows){
@@ -87,14 +88,16 @@ struct cache *cache_new(const struct model *model, struct pool *pool, size_t row
                             .rows_max = rows_max,
                             .tokens_max = tokens_max,
                             .batch_max = batch_max,
-                            .kv_width = (size_t)model->config.G * model->config.D};
-    const size_t bytes = cache_bytes(&model->config, rows_max, tokens_max, batch_max);
-    if (arena_init(&cache->arena, bytes, "the key/value caches", err)) {
+                            .positions = attention_cache_positions(tokens_max)};
+    cache->block = block_new(model, pool, tokens_max, err);
+    if (!cache->block) {
         cache_free(cache);
         return NULL;
     }
-    cache->block = block_new(model, pool, tokens_max, err);
-    if (!cache->block) {
+    const struct attention *attention = &cache->block->attention;
+    cache->keys_floats = attention_cache_keys(attention, cache->positions);
+    cache->values_floats = attention_cache_values(attention, cache->positions);
+    if (arena_init(&cache->arena, cache_bytes(cache), "the key/value caches", err)) {
         cache_free(cache);
         return NULL;
     }
@@ -116,24 +119,19 @@ void cache_refresh(struct cache *cache)
     block_refresh(cache->block);
 }
 
-static size_t cache_at(const struct cache *cache, size_t layer, size_t row)
-{
-    return (layer * cache->rows_max + row) * cache->tokens_max * cache->kv_width;
-}
-
 /* Store the new keys and values of a layer, and say where each token finds those it needs. */
 static void cache_store(struct cache *cache, size_t layer, const uint32_t *row,
                         const uint32_t *position, size_t n)
 {
-    const struct model_config *c = &cache->model->config;
-    const size_t S = cache->block->qkv_width, kv = cache->kv_width;
+    const struct attention *a = &cache->block->attention;
     for (size_t i = 0; i < n; i++) {
-        const size_t begin = cache_at(cache, layer, row[i]);
-        const float *k_new = cache->rows.qkv + i * S + (size_t)c->H * c->D;
-        memcpy(cache->keys + begin + position[i] * kv, k_new, kv * sizeof *k_new);
-        memcpy(cache->values + begin + position[i] * kv, k_new + kv, kv * sizeof *k_new);
-        cache->k[i] = cache->keys + begin;
-        cache->v[i] = cache->values + begin;
+        const size_t at = layer * cache->rows_max + row[i];
+        float *k = cache->keys + at * cache->keys_floats;
+        float *v = cache->values + at * cache->values_floats;
+        const float *k_new = cache->rows.qkv + i * a->kv_stride + a->H * a->D;
+        attention_cache_put(a, k, v, cache->positions, position[i], k_new, k_new + a->G * a->D);
+        cache->k[i] = k;
+        cache->v[i] = v;
     }
 }
 
@@ -141,8 +139,6 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
                    const uint32_t *position, size_t n)
 {
     assert(n > 0 && n <= cache->batch_max);
-    struct attention attention = cache->block->attention;
-    attention.kv_stride = cache->kv_width;
     cache->rows.M = n;
     cache->rows.position = position;
     for (size_t i = 0; i < n; i++) {
@@ -154,11 +150,24 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
     for (size_t layer = 0; layer < cache->model->config.L; layer++) {
         block_attention_in(cache->block, layer, &cache->rows);
         cache_store(cache, layer, row, position, n);
-        attention_decode(cache->pool, &attention, cache->rows.att, cache->rows.qkv, cache->k,
-                         cache->v, cache->seen, n);
+        attention_decode(cache->pool, &cache->block->attention, cache->rows.att,
+                         cache->rows.qkv, cache->k, cache->v, cache->seen, n, cache->positions);
         block_attention_out(cache->block, layer, &cache->rows);
     }
     block_final(cache->block, cache->hidden, NULL, NULL, cache->x, n);
+}
+
+void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens)
+{
+    assert(from < cache->rows_max && to < cache->rows_max && tokens <= cache->tokens_max);
+    for (size_t layer = 0; layer < cache->model->config.L; layer++) {
+        const size_t a = layer * cache->rows_max + from, b = layer * cache->rows_max + to;
+        attention_cache_copy(&cache->block->attention, cache->keys + b * cache->keys_floats,
+                             cache->values + b * cache->values_floats,
+                             cache->keys + a * cache->keys_floats,
+                             cache->values + a * cache->values_floats, cache->positions,
+                             tokens);
+    }
 }
 
 const float *cache_logits(struct cache *cache, const uint32_t *at, size_t n)

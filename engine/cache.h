@@ -4,7 +4,7 @@
  * What engine/generate.c uses, and nobody else.  There are `rows_max` caches of `tokens_max`
  * positions.  A call takes any mixture of tokens: whole prompts of some rows, the next token
  * of others.  The hidden state of each is bitwise that of pass_forward at the same place,
- * because both use the functions of engine/block.h and one attention_row.
+ * because both use the functions of engine/block.h and attention sums in one order.
  */
 #ifndef ENGINE_CACHE_H
 #define ENGINE_CACHE_H
@@ -31,6 +31,9 @@ void cache_refresh(struct cache *cache);
  * row were given before, or come before i in this call.  n is 1 .. batch_max. */
 void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
                    const uint32_t *position, size_t n);
+
+/* Row `to` gets what row `from` holds of its first `tokens` positions. */
+void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens);
 
 /* Vocabulary logits (n, V) after token at[i] of the last cache_forward, n at most
  * CACHE_LOGIT_ROWS.  Valid until the next call. */

@@ -24,7 +24,8 @@ struct generate_job {
     int32_t *ids;                    /* (prompt_tokens + max_new_tokens) */
     float *logp;                     /* (max_new_tokens) */
     uint32_t tokens;                 /* generated */
-    uint32_t cached;                 /* positions in the cache */
+    uint32_t cached;                 /* positions in the cache after this turn */
+    uint32_t ready;                  /* positions in it before this turn */
     int32_t stop_ids[SAMPLER_STOPS_MAX];
     const char *stop_strings[SAMPLER_STOPS_MAX];
     char stop_text[SAMPLER_STOPS_MAX][SAMPLER_STOP_BYTES + 1];
@@ -49,7 +50,7 @@ struct generator {
     float *scratch;          /* (CACHE_LOGIT_ROWS, V) for sampler_draw */
     uint32_t *scratch_index; /* (CACHE_LOGIT_ROWS, V) */
     struct buf text;         /* decoded tail, for stop strings */
-    uint64_t tokens;
+    uint64_t tokens, prefilled;
 };
 
 const char *generate_finish_name(enum generate_finish finish)
@@ -229,6 +230,42 @@ static void generate_admit(struct generator *g)
     }
 }
 
+/* A row that has begun with the prompt of row r; NULL: none. */
+static const struct generate_job *generate_twin(const struct generator *g, size_t r,
+                                                uint32_t *row)
+{
+    const struct generate_request *request = &g->row[r]->request;
+    for (uint32_t o = 0; o < g->rows_max; o++) {
+        const struct generate_job *other = g->row[o];
+        if (o == r || !other || other->cached == 0 ||
+            other->request.prompt_tokens != request->prompt_tokens ||
+            memcmp(other->request.prompt, request->prompt,
+                   request->prompt_tokens * sizeof *request->prompt) != 0)
+            continue;
+        *row = o;
+        return other;
+    }
+    return NULL;
+}
+
+/* False where row r is to wait for another to compute its prompt.  The last token of a prompt
+ * is always its own: the logits after it are wanted. */
+static bool generate_share(struct generator *g, size_t r)
+{
+    struct generate_job *job = g->row[r];
+    const uint32_t share = job->request.prompt_tokens - 1;
+    uint32_t from;
+    const struct generate_job *twin =
+        job->cached == 0 && share > 0 ? generate_twin(g, r, &from) : NULL;
+    if (!twin)
+        return true;
+    if (twin->ready < share)
+        return false;
+    cache_copy(g->cache, from, (uint32_t)r, share);
+    job->cached = share;
+    return true;
+}
+
 /* Put `n` further tokens of row r into the turn's batch. */
 static void generate_feed(struct generator *g, size_t r, size_t n)
 {
@@ -237,6 +274,7 @@ static void generate_feed(struct generator *g, size_t r, size_t n)
         const size_t at = g->batch++;
         g->ids[at] = job->ids[job->cached];
         g->id_row[at] = (uint32_t)r;
+        g->prefilled += job->cached < job->request.prompt_tokens;
         g->position[at] = job->cached++;
     }
     if (job->cached == job->request.prompt_tokens + job->tokens) {
@@ -253,7 +291,7 @@ static void generate_fill(struct generator *g)
     size_t room = GENERATE_PREFILL_TOKENS;
     for (size_t r = 0; r < g->rows_max; r++) {
         const struct generate_job *job = g->row[r];
-        if (!job)
+        if (!job || !generate_share(g, r))
             continue;
         size_t n = job->request.prompt_tokens + job->tokens - job->cached;
         if (n > 1) {
@@ -334,6 +372,9 @@ size_t generator_step(struct generator *g,
     if (g->batch == 0)
         return 0;
     cache_forward(g->cache, g->ids, g->id_row, g->position, g->batch);
+    for (size_t r = 0; r < g->rows_max; r++)
+        if (g->row[r])
+            g->row[r]->ready = g->row[r]->cached;
 
     struct generate_draw draw = {.g = g};
     for (; draw.first < g->draws; draw.first += CACHE_LOGIT_ROWS) {
@@ -367,6 +408,11 @@ size_t generator_step(struct generator *g,
 uint64_t generator_tokens(const struct generator *g)
 {
     return g->tokens;
+}
+
+uint64_t generator_prefilled(const struct generator *g)
+{
+    return g->prefilled;
 }
 
 uint32_t generator_peek(const struct generator *g, uint64_t tag, const int32_t **ids)

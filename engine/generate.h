@@ -5,6 +5,8 @@
  * Requests wait in order, take a row when one is free, are prefilled, and then gain one token
  * a turn.  Token t of a request is drawn with Philox(seed; stream, a, b, t): what comes out is
  * a pure function of weights and request, whatever else is in the batch.
+ * Rows with the same prompt share its prefill: the first computes it, the others wait for that
+ * turn and copy its keys and values, which have the bits they would have computed.
  * The log-prob recorded equals, bit for bit, what pass_logprobs computes for the same weights.
  */
 #ifndef ENGINE_GENERATE_H
@@ -77,6 +79,9 @@ size_t generator_step(struct generator *generator,
 
 /* Tokens produced since the start. */
 uint64_t generator_tokens(const struct generator *generator);
+
+/* Prompt tokens computed since the start; those copied from another row are not among them. */
+uint64_t generator_prefilled(const struct generator *generator);
 
 /* How many tokens the request under way with this tag has so far, and where they are (valid
  * until the next call): for showing text as it grows.  0 where it is not under way. */

@@ -167,6 +167,7 @@ struct model *model_new(const struct model_config *config, struct err *err)
         model_free(model);
         return NULL;
     }
+    arena_prefer_huge(&model->arena);
     model->w = arena_array(&model->arena, model->params, sizeof(float));
     assert(model->w);
     model->generation = 1;

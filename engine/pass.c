@@ -44,6 +44,11 @@ static size_t pass_chunk_rows(const struct model_config *config, size_t N)
     return rows < N ? rows : N;
 }
 
+static size_t pass_logit_rows(size_t outputs, size_t N, size_t chunk, bool training)
+{
+    return training && N <= PASS_KEEP_BYTES / sizeof(float) / outputs ? N : chunk;
+}
+
 /* What backward needs of a layer. */
 static void pass_take_layer(struct pass_taker *taker, struct pass_layer *layer,
                             const struct model_config *c, size_t N)
@@ -97,10 +102,13 @@ static void pass_take_all(struct pass_taker *taker, struct pass *pass,
     pass->chunk = rows;
     pass->chunk_hidden = pass_take_floats(taker, rows * c->C);
     pass->chunk_dhidden = training ? pass_take_floats(taker, rows * c->C) : NULL;
-    pass->logits = pass_take_floats(taker, rows * outputs);
-    pass->logprob = pass_take(taker, rows, sizeof *pass->logprob);
-    if (training)
-        pass_take_backward(taker, pass, c, N);
+    pass->logit_rows = pass_logit_rows(outputs, N, rows, training);
+    pass->logits = pass_take_floats(taker, pass->logit_rows * outputs);
+    pass->logprob = pass_take(taker, pass->logit_rows, sizeof *pass->logprob);
+    if (!training)
+        return;
+    pass->kept_at = pass_take(taker, pass->logit_rows, sizeof *pass->kept_at);
+    pass_take_backward(taker, pass, c, N);
 }
 
 size_t pass_bytes(const struct model_config *config, size_t tokens_max, bool training)
@@ -134,6 +142,7 @@ struct pass *pass_new(const struct model *model, struct pool *pool, size_t token
         pass_free(pass);
         return NULL;
     }
+    arena_prefer_huge(&pass->arena);
     struct pass_taker taker = {.arena = &pass->arena};
     pass_take_all(&taker, pass, c, tokens_max, training);
     if (!training)
@@ -223,6 +232,7 @@ enum err_code pass_forward(struct pass *pass, const struct pass_batch *batch, st
     pass->batch = *batch;
     pass->N = batch->offset[batch->seqs];
     pass->grad = NULL;
+    pass->kept = 0;
     pass_positions(pass);
     block_embed(block, pass->layers[0].x, batch->ids, pass->position, pass->N);
     for (uint32_t l = 0; l < pass->model->config.L; l++) {

@@ -31,14 +31,20 @@ static void pass_scatter(struct pass *pass, const uint32_t *at, size_t rows)
     }
 }
 
+/* Where the logits of requests from `first` on go: beside the others if all have room. */
+static size_t pass_slot(const struct pass *pass, const struct pass_logprob *want, size_t first)
+{
+    return want->rows <= pass->logit_rows ? first : 0;
+}
+
 /* Logits of requests [first, first + rows) and what follows from them. */
 static void pass_chunk_forward(struct pass *pass, const struct pass_logprob *want, size_t first,
                                size_t rows)
 {
-    const size_t V = pass->model->config.V;
-    pass_gather(pass, want->at + first, rows);
-    block_head(pass->block, pass->logits, V, pass->chunk_hidden, rows);
-    logprob_forward(pass->pool, pass->logprob, pass->logits, V, want->target + first,
+    const size_t V = pass->model->config.V, slot = pass_slot(pass, want, first);
+    float *logits = pass->logits + slot * V;
+    block_head(pass->block, logits, V, pass->chunk_hidden, rows);
+    logprob_forward(pass->pool, pass->logprob + slot, logits, V, want->target + first,
                     block_inverse(want->temperature), rows, V);
 }
 
@@ -50,30 +56,52 @@ static void pass_check_want(const struct pass *pass, const struct pass_logprob *
         assert(want->target[i] >= 0 && (uint32_t)want->target[i] < pass->model->config.V);
 }
 
+static void pass_keep(struct pass *pass, const struct pass_logprob *want)
+{
+    pass->kept = 0;
+    if (!pass->training || want->rows > pass->logit_rows)
+        return;
+    memcpy(pass->kept_at, want->at, want->rows * sizeof *want->at);
+    pass->kept_temperature = want->temperature;
+    pass->kept = want->rows;
+}
+
+/* Targets may differ: logits do not depend on them. */
+static bool pass_has_kept(const struct pass *pass, const struct pass_logprob *want)
+{
+    return pass->kept > 0 && pass->kept == want->rows &&
+           pass->kept_temperature == want->temperature &&
+           memcmp(pass->kept_at, want->at, want->rows * sizeof *want->at) == 0;
+}
+
 void pass_logprobs(struct pass *pass, const struct pass_logprob *want, float *logp,
                    float *entropy, int32_t *argmax)
 {
     pass_check_want(pass, want);
     for (size_t first = 0; first < want->rows; first += pass->chunk) {
         const size_t rows = pass_min(want->rows - first, pass->chunk);
+        pass_gather(pass, want->at + first, rows);
         pass_chunk_forward(pass, want, first, rows);
+        const struct logprob *of = pass->logprob + pass_slot(pass, want, first);
         for (size_t i = 0; i < rows; i++) {
-            logp[first + i] = pass->logprob[i].logp;
+            logp[first + i] = of[i].logp;
             if (entropy)
-                entropy[first + i] = pass->logprob[i].entropy;
+                entropy[first + i] = of[i].entropy;
             if (argmax)
-                argmax[first + i] = pass->logprob[i].argmax;
+                argmax[first + i] = of[i].argmax;
         }
     }
+    pass_keep(pass, want);
 }
 
-/* From the gradient of the head's outputs in pass->logits: its weight's, and dhidden. */
-static void pass_chunk_backward(struct pass *pass, const uint32_t *at, size_t rows)
+/* From the gradient of the head's outputs in `dout`: its weight's, and dhidden. */
+static void pass_chunk_backward(struct pass *pass, const float *dout, const uint32_t *at,
+                                size_t rows)
 {
     const struct block_linear *head = &pass->block->head;
-    gemm_dw(pass->pool, pass->grad + head->w_at, head->K, pass->logits, head->N,
-            pass->chunk_hidden, head->K, rows, head->N, head->K);
-    gemm_dx(pass->pool, pass->chunk_dhidden, head->K, pass->logits, head->N,
+    gemm_dw(pass->pool, pass->grad + head->w_at, head->K, dout, head->N, pass->chunk_hidden,
+            head->K, rows, head->N, head->K);
+    gemm_dx(pass->pool, pass->chunk_dhidden, head->K, dout, head->N,
             pass->model->w + head->w_at, head->K, rows, head->N, head->K, GEMM_SET);
     pass_scatter(pass, at, rows);
 }
@@ -84,15 +112,21 @@ void pass_logprobs_backward(struct pass *pass, const struct pass_logprob *want,
     assert(pass->grad);
     pass_check_want(pass, want);
     const size_t V = pass->model->config.V;
+    const bool kept = pass_has_kept(pass, want);
     for (size_t first = 0; first < want->rows; first += pass->chunk) {
         const size_t rows = pass_min(want->rows - first, pass->chunk);
-        pass_chunk_forward(pass, want, first, rows);
-        logprob_backward(pass->pool, pass->logits, pass->logits, V, pass->logprob,
+        const size_t slot = pass_slot(pass, want, first);
+        float *logits = pass->logits + slot * V;
+        pass_gather(pass, want->at + first, rows);
+        if (!kept)
+            pass_chunk_forward(pass, want, first, rows);
+        logprob_backward(pass->pool, logits, logits, V, pass->logprob + slot,
                          want->target + first, dlogp + first,
                          dentropy ? dentropy + first : NULL, block_inverse(want->temperature),
                          rows, V);
-        pass_chunk_backward(pass, want->at + first, rows);
+        pass_chunk_backward(pass, logits, want->at + first, rows);
     }
+    pass->kept = 0; /* their gradient is there now */
 }
 
 void pass_scores(struct pass *pass, size_t rows, const uint32_t *at, float *out)
@@ -115,6 +149,6 @@ void pass_scores_backward(struct pass *pass, size_t rows, const uint32_t *at,
         const size_t some = pass_min(rows - first, pass->chunk);
         pass_gather(pass, at + first, some);
         memcpy(pass->logits, dscore + first * labels, some * labels * sizeof(float));
-        pass_chunk_backward(pass, at + first, some);
+        pass_chunk_backward(pass, pass->logits, at + first, some);
     }
 }

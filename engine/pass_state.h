@@ -18,6 +18,10 @@
 #define PASS_CHUNK_MIN   16u
 #define PASS_CHUNK_MAX   256u
 
+/* A training pass keeps the logits of its log-probs for their gradient, where all tokens' take
+ * no more than this: a product over the vocabulary less. */
+#define PASS_KEEP_BYTES ((size_t)256 << 20)
+
 struct pass_layer {
     float *x;          /* (N,C) as it enters */
     float *x_mid;      /* (N,C) after attention */
@@ -49,8 +53,12 @@ struct pass {
 
     size_t chunk;                        /* rows of logits at a time */
     float *chunk_hidden, *chunk_dhidden; /* (chunk,C) */
-    float *logits;                       /* (chunk, V or labels) */
-    struct logprob *logprob;             /* (chunk) */
+    size_t logit_rows;                   /* chunk, or all that are kept */
+    float *logits;                       /* (logit_rows, V or labels) */
+    struct logprob *logprob;             /* (logit_rows) */
+    size_t kept;                         /* requests whose logits are there; 0: none */
+    float kept_temperature;
+    uint32_t *kept_at; /* (logit_rows) their rows; NULL without training */
 
     float *grad;    /* the caller's; NULL outside a backward pass */
     float *dhidden; /* (N,C) */

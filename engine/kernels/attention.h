@@ -10,9 +10,11 @@
  * interleaved.  N tokens of all sequences, sequence s at rows offset[s] .. offset[s+1]-1.
  *
  * A row goes over blocks of ATTENTION_BLOCK keys counted from the first key of its sequence, in
- * one fixed order, whether alone (attention_row) or with its neighbours in the batch.  So
- * a token decoded over a cache has the bits of the same token in a packed training batch.
- * Nothing allocates; no array may overlap another that is written.
+ * one fixed order, whether alone over a cache or with its neighbours in the batch.  A score
+ * is one chain of fused multiply-adds over ascending channels; the values of a block are summed
+ * in one over ascending keys, and the blocks' sums in another.  So a token decoded over a cache has the bits of the same token in a packed batch.
+ * Nothing allocates; each thread uses up to 1.5 MiB of stack; no array may overlap another
+ * that is written.
  */
 #ifndef ENGINE_KERNELS_ATTENTION_H
 #define ENGINE_KERNELS_ATTENTION_H
@@ -29,21 +31,35 @@ struct attention {
     size_t H, G, D;    /* query heads, key/value heads (G divides H), head size <= D_MAX */
     float scale;       /* > 0, usually 1 / sqrt(D) */
     size_t q_stride;   /* of q and dq */
-    size_t kv_stride;  /* of k, v, dk, dv */
+    size_t kv_stride;  /* of k, v, dk, dv; not of a cache */
     size_t out_stride; /* of out and dout */
 };
 
-/* One query of one head against `keys` keys: out (D) from q (D), k and v at their head's first
- * key, kv_stride apart.  Returns the log of the sum of e^s.  keys >= 1. */
-float attention_row(float *out, const float *q, const float *k, const float *v,
-                    size_t kv_stride, size_t keys, size_t D, float scale);
+/*
+ * A cache of keys and values of one sequence, laid out as the products read them.  Of each
+ * head, with T positions (a multiple of GEMM_PANEL) and P = ceil(D / GEMM_PANEL):
+ *     k[t / 16][d][t % 16]   (T / 16, D, 16)          v[p][t][i]   (P, T, 16), channel 16 p + i
+ * The heads follow each other.  Memory must be zero before its first use.
+ */
+size_t attention_cache_positions(size_t tokens); /* T for at most this many tokens */
+size_t attention_cache_keys(const struct attention *shape, size_t positions);   /* floats */
+size_t attention_cache_values(const struct attention *shape, size_t positions); /* floats */
 
-/* One new token for each of `rows` sequences, over their caches: row r has keys[r] keys, its
- * own included, at k[r] and v[r] (tokens kv_stride apart, heads D apart).  q (rows, H*D),
- * out (rows, H*D). */
+/* Store the keys and values (G*D) of a token at a position. */
+void attention_cache_put(const struct attention *shape, float *k_cache, float *v_cache,
+                         size_t positions, size_t position, const float *k, const float *v);
+
+/* Copy the first `tokens` positions of a cache to another of the same shape. */
+void attention_cache_copy(const struct attention *shape, float *k_to, float *v_to,
+                          const float *k_from, const float *v_from, size_t positions,
+                          size_t tokens);
+
+/* New tokens of sequences, over their caches: token i sees the first keys[i] positions, its own
+ * included, of the cache at k[i] and v[i].  q (tokens, H*D), out (tokens, H*D).  Neighbouring
+ * tokens of one cache, each seeing one position more, are computed together. */
 void attention_decode(struct pool *pool, const struct attention *shape, float *out,
                       const float *q, const float *const *k, const float *const *v,
-                      const uint32_t *keys, size_t rows);
+                      const uint32_t *keys, size_t tokens, size_t positions);
 
 /* All rows of packed sequences; out and lse are written (lse may be NULL). */
 void attention_forward(struct pool *pool, const struct attention *shape, float *out, float *lse,

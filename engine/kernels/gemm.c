@@ -11,11 +11,13 @@
 
 #include "engine/kernels/gemm_tile.h"
 #include "engine/kernels/isa.h"
+#include "engine/kernels/panel.h"
 
 enum {
     GEMM_COLS_PACKED = 512, /* columns of a task: its right block, times GEMM_DEPTH, fits L2 */
     GEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
     GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
+    GEMM_FETCH_DEPTH = 96,  /* steps that hide the fetching of the next tile's c */
     GEMM_ALONE = 400000,    /* floating-point operations that do not repay waking a thread */
 };
 
@@ -67,14 +69,26 @@ static inline ISA_BODY void gemm_copy_lines_body(float *restrict to, const float
 ISA_FUNCTION(gemm_copy_lines, (float *to, const float *from, size_t stride, size_t depth),
              (to, from, stride, depth))
 
+/* n floats; no call for the few of a small row. */
+static inline ISA_BODY void gemm_copy_row_body(float *restrict to, const float *restrict from,
+                                               size_t n)
+{
+    size_t i = 0;
+    for (; i + GEMM_PANEL <= n; i += GEMM_PANEL)
+        memcpy(to + i, from + i, GEMM_PANEL * sizeof(float));
+    for (; i < n; i++)
+        to[i] = from[i];
+}
+ISA_FUNCTION(gemm_copy_row, (float *to, const float *from, size_t n), (to, from, n))
+
 /* Copy rows `row`.. of the left block to where a tile wants them. */
 static void gemm_left_copy(const struct gemm_job *job, float *scratch, size_t row, size_t rows,
                            size_t at, size_t depth)
 {
     if (job->layout == GEMM_LEFT_ROWS) {
         for (size_t r = 0; r < rows; r++)
-            memcpy(scratch + r * GEMM_LEFT_STRIDE,
-                   job->left + (row + r) * job->left_stride + at, depth * sizeof(float));
+            gemm_copy_row(scratch + r * GEMM_LEFT_STRIDE,
+                          job->left + (row + r) * job->left_stride + at, depth);
         return;
     }
     const float *from = job->left + at * job->left_stride + row;
@@ -153,7 +167,7 @@ static void gemm_rows(const struct gemm_job *job, const struct gemm_block *block
         tile.from = from ? from + row * from_stride + block->col + col : NULL;
         tile.from_stride = from_stride;
         tile.c = job->c + row * job->c_stride + block->col + col;
-        if (col + width < block->cols)
+        if (col + width < block->cols && block->depth >= GEMM_FETCH_DEPTH)
             gemm_prefetch(tile.c + width, job->c_stride, rows);
         if (col + width <= block->cols)
             fn[log](&tile);
@@ -171,6 +185,10 @@ static void gemm_block_run(const struct gemm_job *job, const struct gemm_block *
     for (size_t t = 0; t < tiles; t++) {
         const size_t begin = block->row + block->rows * t / tiles;
         const size_t end = block->row + block->rows * (t + 1) / tiles;
+        if (end - begin == 1 && job->layout == GEMM_LEFT_ROWS) { /* as good where it lies */
+            gemm_rows(job, block, job->left + begin * job->left_stride + block->at, begin, 1);
+            continue;
+        }
         gemm_left_copy(job, left, begin, end - begin, block->at, block->depth);
         gemm_rows(job, block, left, begin, end - begin);
     }
@@ -270,6 +288,29 @@ void gemm_forward(struct pool *pool, float *y, size_t y_stride, const float *x, 
                            .cols = w->N,
                            .depth = w->K};
     gemm_run(pool, &job);
+}
+
+void gemm_part(const struct gemm_part *part)
+{
+    const struct gemm_job job = {.tiles = gemm_tiles_for(isa_used()),
+                                 .c = part->c,
+                                 .c_stride = part->c_stride,
+                                 .left = part->left,
+                                 .left_stride = part->left_stride,
+                                 .layout = part->left_turned ? GEMM_LEFT_COLUMNS
+                                                             : GEMM_LEFT_ROWS,
+                                 .add = part->into == GEMM_ADD,
+                                 .rows = part->rows,
+                                 .cols = part->cols,
+                                 .depth = part->depth};
+    struct gemm_block block = {
+        .rows = part->rows, .cols = part->cols, .panel_step = part->panel_step};
+    do {
+        block.depth = gemm_min(part->depth - block.at, GEMM_DEPTH);
+        block.panels = part->panels + block.at * GEMM_PANEL;
+        gemm_block_run(&job, &block);
+        block.at += block.depth;
+    } while (block.at < part->depth);
 }
 
 static enum gemm_library gemm_library_used = GEMM_OWN;
@@ -382,14 +423,8 @@ struct gemm_pack_job {
 static void gemm_pack_task(void *arg, size_t p)
 {
     const struct gemm_pack_job *job = arg;
-    float *panel = job->panels + p * GEMM_PANEL * job->K;
-    const float *w = job->w + p * GEMM_PANEL * job->stride;
-    const size_t width = gemm_min(job->N - p * GEMM_PANEL, GEMM_PANEL);
-    if (width < GEMM_PANEL)
-        memset(panel, 0, GEMM_PANEL * job->K * sizeof(float));
-    for (size_t k = 0; k < job->K; k++)
-        for (size_t j = 0; j < width; j++)
-            panel[k * GEMM_PANEL + j] = w[j * job->stride + k];
+    panel_columns(job->panels + p * GEMM_PANEL * job->K, job->w + p * GEMM_PANEL * job->stride,
+                  job->stride, gemm_min(job->N - p * GEMM_PANEL, GEMM_PANEL), job->K);
 }
 
 void gemm_pack(struct pool *pool, struct gemm_packed *packed, float *storage, const float *w,

@@ -65,6 +65,27 @@ void gemm_db(struct pool *pool, float *db, const float *dy, size_t dy_stride, si
              size_t N);
 
 /*
+ * The product inside one task of a kernel that is made of small ones (attention):
+ *
+ *     c[r][j] = sum_d left(r,d) panels[j / 16][d][j % 16]      or begun at the old c
+ *
+ * with the promise above.  Panel p is at panels + p * panel_step and has `depth` lines of
+ * GEMM_PANEL floats.  Runs on the caller.
+ */
+struct gemm_part {
+    float *c;
+    size_t c_stride;
+    const float *left; /* left(r,d) at [r * left_stride + d] */
+    size_t left_stride;
+    bool left_turned; /* at [d * left_stride + r] instead */
+    const float *panels;
+    size_t panel_step;
+    size_t rows, cols, depth;
+    enum gemm_into into;
+};
+void gemm_part(const struct gemm_part *part);
+
+/*
  * Who computes gemm_dx and gemm_dw.  GEMM_OPENBLAS sets the library's thread count to that of
  * the pool at each call and gives no promise about bits beyond the same machine, same shapes.
  * To be called at start, before any other thread uses a kernel.

@@ -34,6 +34,24 @@ static inline ISA_BODY size_t gemm_left_step(enum gemm_left left)
 #define GEMM_ENTRY(isa, left, rows, panels) gemm_##isa##_##left##_##rows##_##panels
 
 #if defined(__x86_64__)
+/* One step of the contraction. */
+ISA_TARGET_AVX512 static inline ISA_BODY void
+gemm_avx512_step(__m512 sum[GEMM_ROWS_MAX][8], const float *a, size_t row, const float *b,
+                 size_t panel_step, size_t rows, size_t panels)
+{
+    __m512 right[8];
+    GEMM_UNROLL
+    for (size_t p = 0; p < panels; p++)
+        right[p] = _mm512_loadu_ps(b + p * panel_step);
+    GEMM_UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        const __m512 one = _mm512_set1_ps(a[r * row]);
+        GEMM_UNROLL
+        for (size_t p = 0; p < panels; p++)
+            sum[r][p] = _mm512_fmadd_ps(one, right[p], sum[r][p]);
+    }
+}
+
 ISA_TARGET_AVX512 static inline ISA_BODY void
 gemm_avx512_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows, size_t panels)
 {
@@ -49,21 +67,15 @@ gemm_avx512_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows,
     const size_t row = gemm_left_row(left), step = gemm_left_step(left);
     const size_t panel_step = tile->panel_step;
     const float *a = tile->left, *b = tile->panel;
-    for (size_t d = tile->depth; d > 0; d--) {
-        __m512 right[8];
+    size_t d = tile->depth;
+    /* A narrow tile waits for its few sums: with little in between, the next tile's begin
+     * meanwhile. */
+    for (; rows * panels <= 4 && d >= 4; d -= 4, a += 4 * step, b += 4 * GEMM_PANEL)
         GEMM_UNROLL
-        for (size_t p = 0; p < panels; p++)
-            right[p] = _mm512_loadu_ps(b + p * panel_step);
-        GEMM_UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            const __m512 one = _mm512_set1_ps(a[r * row]);
-            GEMM_UNROLL
-            for (size_t p = 0; p < panels; p++)
-                sum[r][p] = _mm512_fmadd_ps(one, right[p], sum[r][p]);
-        }
-        a += step;
-        b += GEMM_PANEL;
-    }
+    for (size_t i = 0; i < 4; i++)
+        gemm_avx512_step(sum, a + i * step, row, b + i * GEMM_PANEL, panel_step, rows, panels);
+    for (; d > 0; d--, a += step, b += GEMM_PANEL)
+        gemm_avx512_step(sum, a, row, b, panel_step, rows, panels);
 
     GEMM_UNROLL
     for (size_t r = 0; r < rows; r++)
@@ -110,16 +122,17 @@ gemm_avx2_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows, s
         _mm256_storeu_ps(tile->c + r * tile->c_stride + h * 8, sum[r][h]);
 }
 
-#define GEMM_AVX512_SIZES(X, left)                                                            \
-    X(left, 1, 1)                                                                             \
-    X(left, 2, 1)                                                                             \
-    X(left, 3, 1)                                                                             \
-    X(left, 4, 1) X(left, 5, 1) X(left, 6, 1) X(left, 7, 1) X(left, 8, 1) X(left, 9, 1)       \
-        X(left, 10, 1) X(left, 11, 1) X(left, 12, 1) X(left, 13, 1) X(left, 14, 1)            \
-            X(left, 1, 2) X(left, 2, 2) X(left, 3, 2) X(left, 4, 2) X(left, 5, 2)             \
-                X(left, 6, 2) X(left, 7, 2) X(left, 8, 2) X(left, 9, 2) X(left, 10, 2)        \
-                    X(left, 11, 2) X(left, 12, 2) X(left, 13, 2) X(left, 14, 2) X(left, 1, 4) \
-                        X(left, 2, 4) X(left, 3, 4) X(left, 4, 4) X(left, 1, 8)
+#define GEMM_AVX512_SIZES(X, left)                                                           \
+    X(left, 1, 1)                                                                            \
+    X(left, 2, 1)                                                                            \
+    X(left, 3, 1)                                                                            \
+    X(left, 4, 1)                                                                            \
+    X(left, 5, 1) X(left, 6, 1) X(left, 7, 1) X(left, 8, 1) X(left, 9, 1) X(left, 10, 1)     \
+        X(left, 11, 1) X(left, 12, 1) X(left, 13, 1) X(left, 14, 1) X(left, 1, 2)            \
+            X(left, 2, 2) X(left, 3, 2) X(left, 4, 2) X(left, 5, 2) X(left, 6, 2)            \
+                X(left, 7, 2) X(left, 8, 2) X(left, 9, 2) X(left, 10, 2) X(left, 11, 2)      \
+                    X(left, 12, 2) X(left, 13, 2) X(left, 14, 2) X(left, 1, 4) X(left, 2, 4) \
+                        X(left, 3, 4) X(left, 4, 4) X(left, 1, 8)
 #define GEMM_AVX2_SIZES(X, left) \
     X(left, 1, 1)                \
     X(left, 2, 1)                \

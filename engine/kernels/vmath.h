@@ -32,6 +32,18 @@ static inline float vmath_float(uint32_t bits)
     return x;
 }
 
+/* e^r for |r| <= ln(2) / 2: 0.70 .. 1.42. */
+static inline float vmath_exp_near(float r)
+{
+    float p = 1.98756912e-4f;
+    p = fmaf(p, r, 1.39819994e-3f);
+    p = fmaf(p, r, 8.33345205e-3f);
+    p = fmaf(p, r, 4.16657962e-2f);
+    p = fmaf(p, r, 1.66666657e-1f);
+    p = fmaf(p, r, 5.0e-1f);
+    return fmaf(p, r * r, r) + 1.0f;
+}
+
 /* e^x.  0 below -87.33 (where e^x is no longer normal), +infinity above 88.72; exact at 0. */
 static inline float vmath_exp(float x)
 {
@@ -42,13 +54,7 @@ static inline float vmath_exp(float x)
     const float n = turned - turn; /* round(x / ln 2), -127 .. 128 */
     const float r = fmaf(n, -1.42860677e-6f, fmaf(n, -0.693145752f, at)); /* x - n ln 2 */
 
-    float p = 1.98756912e-4f;
-    p = fmaf(p, r, 1.39819994e-3f);
-    p = fmaf(p, r, 8.33345205e-3f);
-    p = fmaf(p, r, 4.16657962e-2f);
-    p = fmaf(p, r, 1.66666657e-1f);
-    p = fmaf(p, r, 5.0e-1f);
-    const float y = fmaf(p, r * r, r) + 1.0f; /* e^r, 0.70 .. 1.42 */
+    const float y = vmath_exp_near(r);
 
     /* 2^n in two factors: 2^128 and 2^-127 are no normal floats.  Too great an x overflows in
      * the second product. */
@@ -56,6 +62,19 @@ static inline float vmath_exp(float x)
     const uint32_t half = (uint32_t)((int32_t)whole >> 1);
     const float scaled =
         y * vmath_float((half + 127u) << 23) * vmath_float((whole - half + 127u) << 23);
+    return x < -87.3365402f ? 0.0f : scaled;
+}
+
+/* vmath_exp(x), to the bit, for x <= 1 (-infinity too) or NaN: no overflow to take care of. */
+static inline float vmath_exp_negative(float x)
+{
+    const float turn = 12582912.0f;
+    const float at = -88.0f > x ? -88.0f : x;
+    const float turned = fmaf(at, 1.44269504f, turn);
+    const float n = turned - turn; /* -127 .. 1 */
+    const float r = fmaf(n, -1.42860677e-6f, fmaf(n, -0.693145752f, at));
+    const float y = vmath_exp_near(r);
+    const float scaled = y * vmath_float((vmath_bits(turned) - vmath_bits(turn) + 127u) << 23);
     return x < -87.3365402f ? 0.0f : scaled;
 }
 

@@ -240,6 +240,60 @@ static void logprobs_are_those_of_the_training_pass_in_any_batch(void **state)
     }
 }
 
+/* Samples of two prompts, grouped as rewards are compared: `rows` at a time. */
+enum { SAMPLES = 10, SHARED = 530 };
+
+static uint64_t say_samples(const struct model *model, size_t rows, struct said *said)
+{
+    struct err why = {0};
+    struct generator *generator = generator_new(model, NULL, NULL, rows, T, &why);
+    assert_non_null(generator);
+    int32_t prompt[SHARED];
+    for (uint32_t i = 0; i < SHARED; i++)
+        prompt[i] = (int32_t)rng_below(5, RNG_STREAM_WORLD, 0, 0, i, V);
+    for (uint32_t n = 0; n < SAMPLES; n++) {
+        const struct generate_request request = {.tag = n,
+                                                 .prompt = prompt,
+                                                 .prompt_tokens = n % 5 == 4 ? 33 : SHARED,
+                                                 .max_new_tokens = 4 + n,
+                                                 .sampling = {1.0f, 0, 1.0f, 0.0f},
+                                                 .seed = 3,
+                                                 .stream = RNG_STREAM_ROLLOUT,
+                                                 .a = n};
+        check_ok(generator_add(generator, &request, &why));
+    }
+    while (generator_step(generator, keep, said) > 0)
+        ;
+    const uint64_t prefilled = generator_prefilled(generator);
+    generator_free(generator);
+    return prefilled;
+}
+
+static void samples_of_a_prompt_share_its_prefill_and_keep_their_bits(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < COUNT(shapes); m++) {
+        struct err why = {0};
+        struct model_config config = *shapes[m];
+        config.eos = -1; /* none ends before another has copied from it */
+        struct model *model = model_new(&config, &why);
+        assert_non_null(model);
+        model_init_random(model, 11, 0.3f);
+        static struct said alone[SAMPLES], together[SAMPLES];
+        memset(alone, 0, sizeof alone);
+        memset(together, 0, sizeof together);
+        const uint64_t each = say_samples(model, 1, alone);
+        assert_int_equal(each, 8 * SHARED + 2 * 33);
+        /* One prefill of each prompt; of the others only its last token is computed. */
+        assert_int_equal(say_samples(model, SAMPLES, together), SHARED + 7 + 33 + 1);
+        assert_memory_equal(together, alone, sizeof alone);
+        memset(together, 0, sizeof together);
+        assert_true(say_samples(model, 3, together) < each); /* rows taken over one by one */
+        assert_memory_equal(together, alone, sizeof alone);
+        model_free(model);
+    }
+}
+
 static void a_response_ends_at_eos_a_stop_id_or_its_greatest_length(void **state)
 {
     (void)state;
@@ -481,6 +535,7 @@ int main(void)
     pool_thread_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logprobs_are_those_of_the_training_pass_in_any_batch),
+        cmocka_unit_test(samples_of_a_prompt_share_its_prefill_and_keep_their_bits),
         cmocka_unit_test(a_response_ends_at_eos_a_stop_id_or_its_greatest_length),
         cmocka_unit_test(requests_that_cannot_be_met_are_refused),
         cmocka_unit_test(new_weights_give_what_a_new_generator_would),

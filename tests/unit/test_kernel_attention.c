@@ -114,8 +114,9 @@ static void forward_check(const struct layout *l)
                 const float want_lse = (float)oracle_row(row, l, wide, l->offset[s], n, h);
                 for (size_t d = 0; d < a->D; d++)
                     want[d] = (float)row[d];
-                check_close(out + n * a->out_stride + h * a->D, want, a->D, 2e-6, 3e-6);
-                check_close(&lse[n * a->H + h], &want_lse, 1, 1e-6, 1e-6);
+                /* A score of up to 30 is off by some roundings of its size: so are weights. */
+                check_close(out + n * a->out_stride + h * a->D, want, a->D, 2e-6, 6e-6);
+                check_close(&lse[n * a->H + h], &want_lse, 1, 1e-6, 3e-6);
             }
     free(qkv);
     free(out);
@@ -216,14 +217,12 @@ static void decoding_gives_the_bits_of_the_packed_pass(void **state)
     attention_forward(NULL, &l.shape, want, NULL, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset,
                       2);
 
-    float *cache = kernel_random(2 * N * G * D, 11); /* keys of all, then values of all */
-    for (size_t n = 0; n < N; n++) {
-        memcpy(cache + n * G * D, k_of(&l, qkv) + n * width, G * D * sizeof(float));
-        memcpy(cache + (N + n) * G * D, v_of(&l, qkv) + n * width, G * D * sizeof(float));
-    }
+    const size_t positions = attention_cache_positions(129);
+    const size_t k_floats = attention_cache_keys(&l.shape, positions);
+    const size_t v_floats = attention_cache_values(&l.shape, positions);
+    float *caches = kernel_random(2 * (k_floats + v_floats), 11); /* what was there before */
     struct attention shape = l.shape;
     shape.q_stride = shape.out_stride = H * D;
-    shape.kv_stride = G * D;
     struct pool *pool = kernel_pool(2);
     for (uint32_t t = 0; t < 129; t++) {
         float q[2 * H * D], out[2 * H * D];
@@ -231,18 +230,71 @@ static void decoding_gives_the_bits_of_the_packed_pass(void **state)
         const float *k[2], *v[2];
         for (size_t s = 0; s < 2; s++) {
             keys[s] = t < lengths[s] ? t + 1 : lengths[s];
-            k[s] = cache + l.offset[s] * G * D;
-            v[s] = k[s] + N * G * D;
-            memcpy(q + s * H * D, qkv + (l.offset[s] + keys[s] - 1) * width,
-                   H * D * sizeof(float));
+            float *k_cache = caches + s * (k_floats + v_floats), *v_cache = k_cache + k_floats;
+            const float *row = qkv + (l.offset[s] + keys[s] - 1) * width;
+            k[s] = k_cache;
+            v[s] = v_cache;
+            memcpy(q + s * H * D, row, H * D * sizeof(float));
+            attention_cache_put(&shape, k_cache, v_cache, positions, keys[s] - 1, row + H * D,
+                                row + (H + G) * D);
         }
-        attention_decode(pool, &shape, out, q, k, v, keys, 2);
+        attention_decode(pool, &shape, out, q, k, v, keys, 2, positions);
         for (size_t s = 0; s < 2; s++)
             check_same_bits(out + s * H * D, want + (l.offset[s] + keys[s] - 1) * H * D, H * D);
     }
     pool_free(pool);
     free(qkv);
     free(want);
+    free(caches);
+}
+
+/* A prompt put into a cache in two parts: each token has the bits of the packed pass. */
+static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {150};
+    enum { G = 2, D = 24, H = 6, T = 150, PART = 70 };
+    const struct layout l = layout_of(H, G, D, lengths, 1);
+    const size_t width = l.shape.q_stride, positions = attention_cache_positions(T);
+    const size_t k_floats = attention_cache_keys(&l.shape, positions);
+    float *qkv = kernel_random(T * width, 9), *want = kernel_random(T * H * D, 10);
+    float *out = kernel_random(T * H * D, 12);
+    float *cache =
+        calloc(k_floats + attention_cache_values(&l.shape, positions), sizeof *cache);
+    const float *k[T], *v[T];
+    uint32_t keys[T];
+    assert_non_null(cache);
+    attention_forward(NULL, &l.shape, want, NULL, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset,
+                      1);
+    for (uint32_t t = 0; t < T; t++) {
+        attention_cache_put(&l.shape, cache, cache + k_floats, positions, t,
+                            k_of(&l, qkv) + t * width, v_of(&l, qkv) + t * width);
+        k[t] = cache;
+        v[t] = cache + k_floats;
+        keys[t] = t + 1;
+    }
+    struct pool *pool = kernel_pool(2);
+    KERNEL_EACH_ISA(isa)
+    {
+        attention_decode(pool, &l.shape, out, qkv, k, v, keys, PART, positions);
+        attention_decode(pool, &l.shape, out + PART * H * D, qkv + PART * width, k + PART,
+                         v + PART, keys + PART, T - PART, positions);
+        check_same_bits(out, want, T * H * D);
+    }
+    /* Tokens of one cache that do not follow each other are no run. */
+    const size_t apart[] = {100, 40, 41, 80};
+    float some[4 * H * D], q[4 * (H + 2 * G) * D];
+    for (size_t i = 0; i < COUNT(apart); i++) {
+        memcpy(q + i * width, qkv + apart[i] * width, width * sizeof *q);
+        keys[i] = (uint32_t)apart[i] + 1;
+    }
+    attention_decode(pool, &l.shape, some, q, k, v, keys, COUNT(apart), positions);
+    for (size_t i = 0; i < COUNT(apart); i++)
+        check_same_bits(some + i * H * D, want + apart[i] * H * D, H * D);
+    pool_free(pool);
+    free(qkv);
+    free(want);
+    free(out);
     free(cache);
 }
 
@@ -250,13 +302,16 @@ static void great_scores_do_not_overflow(void **state)
 {
     (void)state;
     enum { D = 4, KEYS = 100 };
-    float q[D] = {100, 0, 0, 0}, k[KEYS * D] = {0}, v[KEYS * D] = {0}, out[D];
+    static float q[KEYS * D], k[KEYS * D], v[KEYS * D], out[KEYS * D], lse[KEYS];
+    const struct attention shape = {1, 1, D, 1.0f, D, D, D};
+    const uint32_t offset[] = {0, KEYS};
+    q[(KEYS - 1) * D] = 100.0f;
     k[70 * D] = 100.0f; /* score 10000, in the second block; the first block's are 0 */
     v[70 * D + 1] = 5.0f;
-    const float lse = attention_row(out, q, k, v, D, KEYS, D, 1.0f);
+    attention_forward(NULL, &shape, out, lse, q, k, v, offset, 1);
     const float want[D] = {0, 5, 0, 0};
-    check_close(out, want, D, 1e-6, 1e-30);
-    assert_true(lse == 10000.0f);
+    check_close(out + (KEYS - 1) * D, want, D, 1e-6, 1e-30);
+    assert_true(lse[KEYS - 1] == 10000.0f);
 }
 
 int main(void)
@@ -266,6 +321,7 @@ int main(void)
         cmocka_unit_test(backward_is_the_slope_of_the_definition),
         cmocka_unit_test(bits_depend_on_neither_threads_nor_instruction_set),
         cmocka_unit_test(decoding_gives_the_bits_of_the_packed_pass),
+        cmocka_unit_test(runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass),
         cmocka_unit_test(great_scores_do_not_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,20 @@ static void exp_is_within_its_stated_error(void **state)
     sweep("exp", vmath_exp, exp, -INFINITY, 1.1);
 }
 
+static void exp_of_the_negative_has_the_bits_of_exp(void **state)
+{
+    (void)state;
+    for (uint64_t bits = 0; bits < UINT64_C(0x100000000); bits += STEP) {
+        const float x = vmath_float((uint32_t)bits);
+        if (x <= 1.0f) {
+            const float got = vmath_exp_negative(x), want = vmath_exp(x);
+            check_same_bits(&got, &want, 1);
+        }
+    }
+    assert_true(vmath_exp_negative(-INFINITY) == 0.0f);
+    assert_true(isnan(vmath_exp_negative(NAN)));
+}
+
 static void log_is_within_its_stated_error(void **state)
 {
     (void)state;
@@ -143,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exp_is_within_its_stated_error),
+        cmocka_unit_test(exp_of_the_negative_has_the_bits_of_exp),
         cmocka_unit_test(log_is_within_its_stated_error),
         cmocka_unit_test(tanh_is_within_its_stated_error),
         cmocka_unit_test(sigmoid_is_within_its_stated_error),

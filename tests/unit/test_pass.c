@@ -187,6 +187,48 @@ static float *batch_gradient(const struct model *model, size_t threads,
     return grad;
 }
 
+/* A gradient of log-probs that were just asked for, of others, and of none: the logits that a
+ * pass keeps are used only for the request they belong to. */
+static void kept_logits_change_no_gradient(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    struct err why = {0};
+    struct model *model = load("llama");
+    struct pass *pass = pass_new(model, NULL, N, true, &why);
+    const int32_t ids[N] = {1, 5, 2, 8, 3, 9}, target[N] = {5, 2, 8, 3, 9, 1};
+    const int32_t others[N] = {5, 2, 8, 3, 9, 2}, before[N] = {4, 4, 1, 6, 7, 2};
+    const uint32_t shuffled[N] = {0, 2, 1, 3, 4, 5};
+    const uint32_t offset[] = {0, N}, at[N] = {0, 1, 2, 3, 4, 5};
+    const float dlogp[N] = {0.1f, -0.2f, 0.3f, 0.4f, -0.5f, 0.6f};
+    const struct pass_batch batch = {1, offset, ids}, earlier = {1, offset, before};
+    const struct pass_logprob want = {N, at, target, 0.7f};
+    const struct pass_logprob asked[] = {want,
+                                         {N, at, others, 0.7f},
+                                         {N, at, target, 1.0f},
+                                         {N - 1, at, target, 0.7f},
+                                         {N, shuffled, target, 0.7f}};
+    float *grad[COUNT(asked) + 1], logp[N];
+    assert_non_null(pass);
+    for (size_t i = 0; i <= COUNT(asked); i++) {
+        grad[i] = calloc(model->params, sizeof(float));
+        assert_non_null(grad[i]);
+        check_ok(pass_forward(pass, &earlier, &why));
+        pass_logprobs(pass, &want, logp, NULL, NULL);
+        check_ok(pass_forward(pass, &batch, &why));
+        if (i > 0)
+            pass_logprobs(pass, &asked[i - 1], logp, NULL, NULL);
+        pass_backward_begin(pass, grad[i]);
+        pass_logprobs_backward(pass, &want, dlogp, NULL);
+        pass_backward_end(pass);
+        check_same_bits(grad[i], grad[0], model->params);
+    }
+    for (size_t i = 0; i <= COUNT(asked); i++)
+        free(grad[i]);
+    pass_free(pass);
+    model_free(model);
+}
+
 static void gradients_have_the_same_bits_on_any_threads(void **state)
 {
     (void)state;
@@ -281,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sequence_has_the_same_bits_in_any_batch_on_any_threads),
         cmocka_unit_test(every_instruction_set_gives_the_same_bits),
+        cmocka_unit_test(kept_logits_change_no_gradient),
         cmocka_unit_test(gradients_have_the_same_bits_on_any_threads),
         cmocka_unit_test(new_weights_are_used_once_the_generation_says_so),
         cmocka_unit_test(a_batch_that_cannot_be_run_is_refused_by_name),

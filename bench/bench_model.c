@@ -1,0 +1,219 @@
+/* bench_model.c -- see bench_model.h. */
+#include "bench/bench_model.h"
+
+#include <stdlib.h>
+
+#include <cblas.h>
+
+enum { BENCH_HEAD_ROWS = 256 }; /* rows of logits that exist at a time */
+
+const struct bench_shape bench_shapes[BENCH_SHAPES] = {
+    {"gpt2-124m",
+     {.family = MODEL_GPT2,
+      .model_type = "gpt2",
+      .V = 50257,
+      .C = 768,
+      .L = 12,
+      .H = 12,
+      .G = 12,
+      .D = 64,
+      .F = 3072,
+      .T = 1024,
+      .norm_eps = 1e-5f,
+      .tied = true,
+      .bos = -1,
+      .eos = -1,
+      .pad = -1},
+     8,
+     128},
+    {"llama-135m",
+     {.family = MODEL_LLAMA,
+      .model_type = "llama",
+      .V = 49152,
+      .C = 576,
+      .L = 30,
+      .H = 9,
+      .G = 3,
+      .D = 64,
+      .F = 1536,
+      .T = 2048,
+      .norm_eps = 1e-5f,
+      .tied = true,
+      .rope_theta = 10000.0f,
+      .bos = -1,
+      .eos = -1,
+      .pad = -1},
+     8,
+     128},
+    {"llama-1.3m",
+     {.family = MODEL_LLAMA,
+      .model_type = "llama",
+      .V = 1024,
+      .C = 128,
+      .L = 6,
+      .H = 8,
+      .G = 8,
+      .D = 16,
+      .F = 344,
+      .T = 1024,
+      .norm_eps = 1e-5f,
+      .tied = true,
+      .rope_theta = 10000.0f,
+      .bos = -1,
+      .eos = -1,
+      .pad = -1},
+     32,
+     128},
+    {"stories-260k",
+     {.family = MODEL_LLAMA,
+      .model_type = "llama",
+      .V = 512,
+      .C = 64,
+      .L = 5,
+      .H = 8,
+      .G = 4,
+      .D = 8,
+      .F = 172,
+      .T = 512,
+      .norm_eps = 1e-5f,
+      .tied = true,
+      .rope_theta = 10000.0f,
+      .bos = -1,
+      .eos = -1,
+      .pad = -1},
+     32,
+     128},
+};
+
+struct bench_model *bench_model_new(const struct bench *bench, const struct bench_shape *shape,
+                                    size_t rows, size_t head_rows, bool backward)
+{
+    struct err err = {0};
+    struct bench_model *m = calloc(1, sizeof *m);
+    struct model *model = model_new(&shape->config, &err);
+    if (!m || !model)
+        bench_fail(shape->name, &err);
+    model_init_random(model, 1, 0.02f);
+    struct block *block = block_new(model, bench->pool, shape->config.T, &err);
+    if (!block)
+        bench_fail(shape->name, &err);
+    const size_t wide = block->up_width > block->qkv_width ? block->up_width : block->qkv_width;
+    const size_t chunk = head_rows < BENCH_HEAD_ROWS ? head_rows : BENCH_HEAD_ROWS;
+    *m = (struct bench_model){.bench = bench,
+                              .shape = shape,
+                              .model = model,
+                              .block = block,
+                              .rows = rows,
+                              .head_rows = head_rows,
+                              .x = bench_floats(rows * wide),
+                              .y = bench_floats(rows * wide),
+                              .dx = backward ? bench_floats(rows * wide) : NULL,
+                              .logits = bench_floats(chunk * shape->config.V),
+                              .grad = backward ? bench_floats(model->params) : NULL};
+    return m;
+}
+
+void bench_model_free(struct bench_model *m)
+{
+    block_free(m->block);
+    model_free(m->model);
+    free(m->x);
+    free(m->y);
+    free(m->dx);
+    free(m->logits);
+    free(m->grad);
+    free(m);
+}
+
+static void bench_product(const struct bench_model *m, const struct block_linear *linear,
+                          float *y, size_t rows)
+{
+    struct pool *pool = m->bench->pool;
+    gemm_forward(pool, y, linear->N, m->x, linear->K, &linear->packed, NULL, rows, GEMM_SET);
+    if (!m->grad)
+        return;
+    gemm_dw(pool, m->grad + linear->w_at, linear->K, y, linear->N, m->x, linear->K, rows,
+            linear->N, linear->K);
+    gemm_dx(pool, m->dx, linear->K, y, linear->N, m->model->w + linear->w_at, linear->K, rows,
+            linear->N, linear->K, GEMM_SET);
+}
+
+static void bench_products(const struct bench_model *m)
+{
+    for (uint32_t l = 0; l < m->shape->config.L; l++) {
+        const struct block_layer *layer = &m->block->layers[l];
+        for (size_t i = 0; i < layer->qkvs; i++)
+            bench_product(m, &layer->qkv[i], m->y, m->rows);
+        bench_product(m, &layer->out, m->y, m->rows);
+        for (size_t i = 0; i < layer->ups; i++)
+            bench_product(m, &layer->up[i], m->y, m->rows);
+        bench_product(m, &layer->down, m->y, m->rows);
+    }
+    for (size_t row = 0; row < m->head_rows; row += BENCH_HEAD_ROWS) {
+        const size_t left = m->head_rows - row;
+        bench_product(m, &m->block->head, m->logits,
+                      left < BENCH_HEAD_ROWS ? left : BENCH_HEAD_ROWS);
+    }
+}
+
+void bench_model_forward(void *model)
+{
+    struct bench_model forward = *(const struct bench_model *)model;
+    forward.grad = NULL;
+    bench_products(&forward);
+}
+
+void bench_model_backward(void *model)
+{
+    bench_products(model);
+}
+
+/* ---- reading ---- */
+
+enum { BENCH_READ_BYTES = 1 << 20 }; /* of a task */
+
+static void bench_read_task(void *arg, size_t i)
+{
+    const struct arena *arena = &((const struct bench_model *)arg)->block->arena;
+    const size_t left = arena->used_bytes - i * BENCH_READ_BYTES;
+    const size_t bytes = left < BENCH_READ_BYTES ? left : BENCH_READ_BYTES;
+    const uint64_t *word = (const uint64_t *)(const void *)(arena->base + i * BENCH_READ_BYTES);
+    uint64_t sum[8] = {0};
+    for (size_t k = 0; k + 8 <= bytes / sizeof *word; k += 8)
+        for (size_t j = 0; j < 8; j++)
+            sum[j] += word[k + j];
+    volatile uint64_t kept = 0; /* or nothing would be read */
+    for (size_t j = 0; j < 8; j++)
+        kept += sum[j];
+}
+
+void bench_model_read(void *model)
+{
+    const struct bench_model *m = model;
+    pool_run(m->bench->pool,
+             (m->block->arena.used_bytes + BENCH_READ_BYTES - 1) / BENCH_READ_BYTES,
+             bench_read_task, model);
+}
+
+/* ---- sgemm ---- */
+
+struct bench_sgemm bench_sgemm_new(const struct bench *bench)
+{
+    const size_t n = 4096 * 4096;
+    return (struct bench_sgemm){bench, bench_floats(n), bench_floats(n), bench_floats(n)};
+}
+
+void bench_sgemm_free(struct bench_sgemm *sgemm)
+{
+    free(sgemm->a);
+    free(sgemm->b);
+    free(sgemm->c);
+}
+
+void bench_sgemm_run(void *arg)
+{
+    const struct bench_sgemm *g = arg;
+    openblas_set_num_threads((int)g->bench->threads);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, 4096, 4096, 4096, 1.0f, g->a, 4096,
+                g->b, 4096, 0.0f, g->c, 4096);
+}

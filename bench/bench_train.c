@@ -1,0 +1,216 @@
+/* bench_train.c -- whole training steps and scoring: what is left of the products' speed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/bench_model.h"
+#include "engine/adamw.h"
+#include "engine/pass.h"
+
+#define BENCH_SETTLE 0.1 /* seconds until OpenBLAS's threads sleep */
+
+/* Everything that a step needs. */
+struct train_bench {
+    const struct bench *bench;
+    struct bench_model *model;
+    struct pass *pass;
+    struct adamw adamw;
+    float *grad;
+    size_t N;
+    uint32_t *offset, *at;
+    int32_t *ids, *target;
+    float *logp, *dlogp;
+};
+
+static void train_bench_batch(struct train_bench *t, size_t seqs, size_t tokens)
+{
+    t->N = seqs * tokens;
+    t->offset = calloc(seqs + 1, sizeof *t->offset);
+    t->at = calloc(t->N, sizeof *t->at);
+    t->ids = calloc(t->N, sizeof *t->ids);
+    t->target = calloc(t->N, sizeof *t->target);
+    t->logp = bench_floats(t->N);
+    t->dlogp = bench_floats(t->N);
+    const uint32_t V = t->model->model->config.V;
+    for (size_t s = 0; s < seqs; s++)
+        t->offset[s + 1] = (uint32_t)((s + 1) * tokens);
+    for (size_t n = 0; n < t->N; n++) {
+        t->at[n] = (uint32_t)n;
+        t->ids[n] = (int32_t)((n * 7919 + 13) % V);
+        t->target[n] = (int32_t)(((n + 1) * 7919 + 13) % V);
+        t->dlogp[n] = -1.0f / (float)t->N;
+    }
+}
+
+static struct train_bench train_bench_new(const struct bench *bench,
+                                          const struct bench_shape *shape, size_t seqs,
+                                          size_t tokens, bool training)
+{
+    struct err err = {0};
+    struct train_bench t = {.bench = bench};
+    t.model = bench_model_new(bench, shape, seqs * tokens, seqs * tokens, training);
+    train_bench_batch(&t, seqs, tokens);
+    t.pass = pass_new(t.model->model, bench->pool, t.N, training, &err);
+    if (!t.pass || (training && adamw_init(&t.adamw, t.model->model, &err)))
+        bench_fail(shape->name, &err);
+    t.grad = t.model->grad; /* the products may use it between two steps */
+    return t;
+}
+
+static void train_bench_free(struct train_bench *t)
+{
+    pass_free(t->pass);
+    adamw_release(&t->adamw);
+    bench_model_free(t->model);
+    free(t->offset);
+    free(t->at);
+    free(t->ids);
+    free(t->target);
+    free(t->logp);
+    free(t->dlogp);
+}
+
+static void train_bench_score(void *arg)
+{
+    struct train_bench *t = arg;
+    struct err err = {0};
+    const struct pass_batch batch = {t->model->shape->seqs, t->offset, t->ids};
+    const struct pass_logprob want = {t->N, t->at, t->target, 1.0f};
+    if (pass_forward(t->pass, &batch, &err))
+        bench_fail(t->model->shape->name, &err);
+    pass_logprobs(t->pass, &want, t->logp, NULL, NULL);
+}
+
+/* Log-probs, their gradient, its norm, the update; the next step packs the new weights. */
+static void train_bench_step(void *arg)
+{
+    struct train_bench *t = arg;
+    const struct adamw_params params = {0.9f, 0.95f, 1e-8f, 0.1f};
+    const struct pass_logprob want = {t->N, t->at, t->target, 1.0f};
+    memset(t->grad, 0, model_bytes(t->model->model));
+    train_bench_score(arg);
+    pass_backward_begin(t->pass, t->grad);
+    pass_logprobs_backward(t->pass, &want, t->dlogp, NULL);
+    pass_backward_end(t->pass);
+    const double norm = adamw_grad_norm(t->bench->pool, t->grad, t->model->model->params);
+    adamw_update(&t->adamw, &params, t->model->model, t->bench->pool, t->grad,
+                 norm > 1.0 ? (float)(1.0 / norm) : 1.0f, 1e-6f);
+}
+
+static struct bench_ceiling train_ceiling(const char *name, double work, struct bench_time time)
+{
+    return (struct bench_ceiling){name, work / time.best, work / time.median};
+}
+
+static void train_case(const struct bench *bench, const struct bench_shape *shape)
+{
+    enum { STEP, PRODUCTS, SGEMM, RUNS };
+    struct train_bench t = train_bench_new(bench, shape, shape->seqs, shape->tokens, true);
+    struct bench_sgemm sgemm = bench_sgemm_new(bench);
+    const double tokens = (double)t.N, params = (double)t.model->model->params;
+    const struct bench_run runs[RUNS] = {
+        [STEP] = {.fn = train_bench_step, .arg = &t},
+        [PRODUCTS] = {.fn = bench_model_backward, .arg = t.model},
+        [SGEMM] = {.fn = bench_sgemm_run, .arg = &sgemm, .settle = BENCH_SETTLE},
+    };
+    struct bench_time times[RUNS];
+    bench_times(bench, runs, RUNS, times);
+    const struct bench_ceiling ceilings[] = {
+        train_ceiling("own products", tokens, times[PRODUCTS]),
+        train_ceiling("sgemm at 6N", BENCH_SGEMM_FLOP / (6.0 * params), times[SGEMM]),
+    };
+    char what[64];
+    snprintf(what, sizeof what, "%s, %zu x %zu tokens", shape->name, shape->seqs,
+             shape->tokens);
+    bench_report_under(bench, "train", what, tokens, "tokens/s", times[STEP], ceilings, 2);
+    bench_sgemm_free(&sgemm);
+    train_bench_free(&t);
+}
+
+void bench_train(const struct bench *bench)
+{
+    for (size_t i = 0; i < BENCH_SHAPES; i++)
+        if (!bench_skips(bench, bench_shapes[i].name))
+            train_case(bench, &bench_shapes[i]);
+}
+
+static void score_case(const struct bench *bench, const struct bench_shape *shape)
+{
+    struct train_bench t = train_bench_new(bench, shape, shape->seqs, shape->tokens, false);
+    const struct bench_run runs[] = {{.fn = train_bench_score, .arg = &t},
+                                     {.fn = bench_model_forward, .arg = t.model}};
+    struct bench_time times[2];
+    bench_times(bench, runs, 2, times);
+    const struct bench_ceiling ceiling = train_ceiling("own products", (double)t.N, times[1]);
+    char what[64];
+    snprintf(what, sizeof what, "%s, %zu x %zu tokens", shape->name, shape->seqs,
+             shape->tokens);
+    bench_report_under(bench, "score", what, (double)t.N, "tokens/s", times[0], &ceiling, 1);
+    train_bench_free(&t);
+}
+
+void bench_score(const struct bench *bench)
+{
+    for (size_t i = 0; i < BENCH_SHAPES; i++)
+        if (!bench_skips(bench, bench_shapes[i].name))
+            score_case(bench, &bench_shapes[i]);
+}
+
+/* ---- start-up ---- */
+
+struct startup_bench {
+    const struct bench *bench;
+    const struct bench_shape *shape;
+    char dir[64];
+};
+
+static void startup_run(void *arg)
+{
+    struct startup_bench *s = arg;
+    struct err err = {0};
+    struct pool *pool = pool_new(s->bench->threads, &err);
+    struct model *model = pool ? model_load(s->dir, &err) : NULL;
+    if (!model)
+        bench_fail(s->dir, &err);
+    struct bench bench = *s->bench;
+    bench.pool = pool;
+    struct bench_model loaded = {.bench = &bench, .shape = s->shape, .model = model};
+    struct train_bench t = {.bench = &bench, .model = &loaded};
+    train_bench_batch(&t, s->shape->seqs, s->shape->tokens);
+    t.pass = pass_new(model, pool, t.N, true, &err);
+    t.grad = calloc(model->params, sizeof(float));
+    if (!t.pass || !t.grad || adamw_init(&t.adamw, model, &err))
+        bench_fail(s->shape->name, &err);
+    train_bench_step(&t);
+    pass_free(t.pass);
+    adamw_release(&t.adamw);
+    model_free(model);
+    pool_free(pool);
+    void *const all[] = {t.offset, t.at, t.ids, t.target, t.logp, t.dlogp, t.grad};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        free(all[i]);
+}
+
+void bench_startup(const struct bench *bench)
+{
+    struct err err = {0};
+    struct startup_bench s = {.bench = bench, .shape = &bench_shapes[2]};
+    snprintf(s.dir, sizeof s.dir, "/tmp/rlhf-bench-XXXXXX");
+    struct model *model = model_new(&s.shape->config, &err);
+    if (!model || !mkdtemp(s.dir))
+        bench_fail(s.dir, &err);
+    model_init_random(model, 1, 0.02f);
+    if (model_save(model, s.dir, &err))
+        bench_fail(s.dir, &err);
+    bench_report(bench, "startup", "llama-1.3m: load, lay out, one step", 1.0, "starts/s",
+                 bench_time(bench, startup_run, &s));
+    char path[128];
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", s.dir, files[i]);
+        unlink(path);
+    }
+    rmdir(s.dir);
+    model_free(model);
+}

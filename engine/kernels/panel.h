@@ -1,0 +1,22 @@
+/*
+ * panel.h -- rows of an array laid out anew as the panels that gemm.h multiplies by.
+ *
+ *     panel_columns    panel[d][r]     = x[r][d]              r < rows: the rows side by side
+ *     panel_rows       panel[c][r][i]  = x[r][c * 16 + i]     16 channels of each row
+ *
+ * A line of a panel has GEMM_PANEL floats; what has no x is 0.  Nothing is computed, so the
+ * bits are those of x.  The panels overlap no input.  Nothing allocates.
+ */
+#ifndef ENGINE_KERNELS_PANEL_H
+#define ENGINE_KERNELS_PANEL_H
+
+#include <stddef.h>
+
+/* One panel of `depth` lines from at most GEMM_PANEL rows of x, `stride` floats apart. */
+void panel_columns(float *panel, const float *x, size_t stride, size_t rows, size_t depth);
+
+/* Panels of `rows` lines, `step` floats apart, from rows of `depth` floats of x. */
+void panel_rows(float *panels, size_t step, const float *x, size_t stride, size_t rows,
+                size_t depth);
+
+#endif
