@@ -205,6 +205,37 @@ static void a_cost_model_learns_signs(void **state)
     assert_true(nothing_is_left_of("none"));
 }
 
+/* The page says what training.json says, in the frame of the other reports. */
+static void the_page_of_a_cost_model_counts_its_signs(void **state)
+{
+    (void)state;
+    struct buf page;
+    char path[FILE_PATH_MAX];
+    unsigned n[4];
+    train("cost", "safe.jsonl", "signs", "--epochs 1 --lr 1e-3", 0, "");
+    json_t *root = report("signs");
+    const double accuracy = told(root, "result", "sign_accuracy");
+    json_decref(root);
+    buf_init(&page, 1 << 20);
+    snprintf(path, sizeof path, "%s/signs/report.html", dir);
+    check_ok(file_read(path, &page, &err));
+    assert_non_null(strstr(page.data, "@media(prefers-color-scheme:dark){:root{"));
+    assert_non_null(strstr(page.data, "<h1>Cost model</h1>\n<p>72 items trained on, 24 held"));
+    assert_non_null(strstr(page.data, "&quot;epochs&quot;: 1,"));
+    const char *safe = strstr(page.data, "<tr><td>safe</td>");
+    assert_non_null(safe);
+    assert_int_equal(sscanf(safe,
+                            "<tr><td>safe</td><td class=\"n\">%u</td><td class=\"n\">%u</td>"
+                            "</tr> <tr><td>harmful</td><td class=\"n\">%u</td>"
+                            "<td class=\"n\">%u</td></tr>",
+                            &n[0], &n[1], &n[2], &n[3]),
+                     4);
+    assert_int_equal(n[0] + n[1], 24);
+    assert_int_equal(n[2] + n[3], 24);
+    check_near((n[0] + n[3]) / 48.0, accuracy, 1e-12);
+    buf_release(&page);
+}
+
 static void attributes_are_learned_and_combined(void **state)
 {
     (void)state;
@@ -385,6 +416,7 @@ int main(void)
         cmocka_unit_test(a_reward_model_learns_what_was_preferred),
         cmocka_unit_test(a_score_is_read_where_a_run_reads_it),
         cmocka_unit_test(a_cost_model_learns_signs),
+        cmocka_unit_test(the_page_of_a_cost_model_counts_its_signs),
         cmocka_unit_test(attributes_are_learned_and_combined),
         cmocka_unit_test(members_differ_and_their_mean_is_the_mean),
         cmocka_unit_test(a_killed_command_goes_on_to_the_same_bits),
