@@ -348,6 +348,7 @@ static void a_killed_command_goes_on_to_the_same_bits(void **state)
     train("reward", "pairs.jsonl", "whole", RESUMABLE, 0, "");
     train_and_kill("parts", "parts.train/member-0/step-00000006");
     train_and_kill("parts", "parts.train/member-1/step-00000003");
+    assert_true(nothing_is_left_of("parts.tmp"));
     train("reward", "pairs.jsonl", "parts", RESUMABLE "--lr 2e-2", 78,
           "begun with --lr 0.01, now it is 0.02");
     train("reward", "pairs.jsonl", "parts", "--members 2", 70, "not finished");
@@ -366,6 +367,20 @@ static void a_killed_command_goes_on_to_the_same_bits(void **state)
     assert_false(file_exists(path));
 }
 
+/* OUT.train is removed in the end: it must not be somebody else's. */
+static void a_directory_that_holds_no_training_is_left_alone(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX];
+    snprintf(path, sizeof path, "%s/mine.train", dir);
+    check_ok(file_make_dir(path, &err));
+    snprintf(path, sizeof path, "%s/mine.train/notes", dir);
+    check_ok(file_write(path, "x", 1, &err));
+    train("reward", "pairs.jsonl", "mine", "--checkpoint-every 3", 70,
+          "mine.train exists and is not empty");
+    assert_true(file_exists(path));
+}
+
 static void mistakes_are_named(void **state)
 {
     (void)state;
@@ -374,6 +389,9 @@ static void mistakes_are_named(void **state)
         int code;
     } cases[] = {
         {"--patience 2 --held-out 0", "hold data out", 64},
+        {"--patience 2", "say --eval-every", 64},
+        {"--format xml", "--format: format \"xml\" is none of", 64},
+        {"--chat irc", "--chat: chat template \"irc\" is none of", 64},
         {"--attributes a,,b", "\"\" is not a name", 64},
         {"--attributes a,b,a", "\"a\" is there twice", 64},
         {"--attributes a --combine b=1", "\"b\" is not among --attributes", 64},
@@ -383,6 +401,7 @@ static void mistakes_are_named(void **state)
         {"--attributes warmth", "trains a model of kind regression", 65},
         {"--lr 1e30 --schedule constant", "a smaller learning rate may help", 65},
         {"--micro-tokens 16", "pairs.jsonl:1", 65},
+        {"--checkpoint-every 3 --micro-tokens 16", "pairs.jsonl:1", 65}, /* nothing is kept */
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         train("reward", "pairs.jsonl", "mistake", cases[i].options, cases[i].code,
@@ -420,6 +439,7 @@ int main(void)
         cmocka_unit_test(attributes_are_learned_and_combined),
         cmocka_unit_test(members_differ_and_their_mean_is_the_mean),
         cmocka_unit_test(a_killed_command_goes_on_to_the_same_bits),
+        cmocka_unit_test(a_directory_that_holds_no_training_is_left_alone),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(a_data_set_of_its_own_is_held_out),
     };
