@@ -311,6 +311,45 @@ static void a_checkpoint_of_other_settings_is_refused(void **state)
     feedback_release(&f);
 }
 
+/* Replace `was` in the file by `now`, of the same length. */
+static void damage(const char *path, const char *was, const char *now)
+{
+    struct buf text;
+    buf_init(&text, 1u << 20);
+    check_ok(file_read(path, &text, &err));
+    char *at = strstr(text.data, was);
+    assert_non_null(at);
+    memcpy(at, now, strlen(now));
+    check_ok(file_write(path, text.data, text.len, &err));
+    buf_release(&text);
+}
+
+static void a_checkpoint_that_contradicts_itself_is_refused(void **state)
+{
+    (void)state;
+    static const double loss[] = {3.0, 2.0};
+    struct fit_history history;
+    char checkpoints[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    check_ok(file_join(checkpoints, dir, "contradicts", &err));
+    check_ok(file_make_dir(checkpoints, &err));
+    struct listed listed = {
+        .loss = loss, .model = score_model(1), .fails_at = 1, .checkpoints = checkpoints};
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_IO, "as wanted");
+    fit_history_release(&history);
+    /* Three steps, one test, the best so far. */
+    check_ok(file_join(path, checkpoints, "step-00000003/STATE.json", &err));
+    damage(path, "\"best\": 0", "\"best\": 9");
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_FORMAT, "\"best\"");
+    fit_history_release(&history);
+    damage(path, "\"tests\": 1", "\"tests\": 0");
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_FORMAT, "there is none");
+    fit_history_release(&history);
+    damage(path, "\"steps\": 3", "\"steps\": 0");
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_FORMAT, "\"steps\"");
+    fit_history_release(&history);
+    model_free(listed.model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_killed_training_goes_on_to_the_same_bits),
         cmocka_unit_test(patience_is_not_forgotten_with_an_interruption),
         cmocka_unit_test(a_checkpoint_of_other_settings_is_refused),
+        cmocka_unit_test(a_checkpoint_that_contradicts_itself_is_refused),
     };
     return cmocka_run_group_tests_name("offline/fit", tests, setup, teardown);
 }
