@@ -17,7 +17,8 @@
  *     margin_mean        mean of chosen - rejected
  *     chosen_mean, chosen_std, rejected_mean, rejected_std
  *     sign_accuracy      cost: answers of known sign whose cost has it, with its standard error
- *     mse.NAME  r2.NAME  pearson.NAME      regression, an attribute
+ *     mse.NAME  r2.NAME  pearson.NAME      regression, an attribute; r2 and pearson are NAN where
+ *                        its numbers are all the same
  */
 #ifndef OFFLINE_SCORING_H
 #define OFFLINE_SCORING_H

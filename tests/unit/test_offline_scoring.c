@@ -408,6 +408,13 @@ static void regression_metrics_are_those_of_the_definition(void **state)
     check_near(metric[3], 9.0 / sqrt(9.5 * 10.0), 1e-12);
     check_near(metric[4], 2.0 / 3.0, 1e-12); /* errors 0, 1, -1: one is missing */
     check_near(metric[0], (1.5 + 2.0) / 7.0, 1e-12);
+
+    /* Numbers that are all the same: there is nothing to explain. */
+    const double same[] = {3, 5, 3, 6, 3, 7, 3, 8};
+    memcpy(f.want, same, sizeof same);
+    scoring_metrics(&f, items, 4, score, NULL, metric);
+    assert_true(isfinite(metric[1]) && isnan(metric[2]) && isnan(metric[3]));
+    assert_true(isfinite(metric[5]) && isfinite(metric[6]));
     feedback_release(&f);
 }
 
