@@ -44,7 +44,7 @@ int cmd_average(int argc, char **argv)
     struct cli_list models = {0};
     const char *out = NULL;
     const struct cli_option options[] = {
-        cli_list("model", &models, "DIR", "a model; give two to eight"),
+        cli_list("model", &models, "DIR", "a model, two to eight of them"),
         cli_text("out", &out, "DIR", "the directory to make"),
     };
     struct cli_usage usage = average_usage;

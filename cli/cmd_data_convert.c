@@ -111,7 +111,7 @@ int cmd_data_convert(int argc, char **argv)
         cli_text("out", &c.out_path, "FILE", "the file to make"),
         cli_text("format", &format, "NAME", "of IN"),
         cli_list("attribute", &attributes, "NAME",
-                 "a number of answers to keep, e.g. helpfulness; may be repeated"),
+                 "a number of answers to keep, e.g. helpfulness"),
         cli_number("max-bad-fraction", &c.reading.max_bad_fraction, "X", 0, 1,
                    "of lines that may be bad and are passed over"),
     };

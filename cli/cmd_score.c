@@ -1,5 +1,4 @@
-/* cmd_score.c -- `rlhf score`: what a model thinks of given sequences, line for
- * line. */
+/* cmd_score.c -- `rlhf score`: what a model thinks of given sequences, line for line. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +28,7 @@ struct score {
     struct tokens ids;
     size_t seqs;
     uint32_t offset[SCORE_LINES_MAX + 1];
-    uint32_t first[SCORE_LINES_MAX]; /* first token of the response; 0: not a
-                                        response */
+    uint32_t first[SCORE_LINES_MAX]; /* first token of the response; 0: not a response */
     uint64_t line;                   /* of the first of them, counted without blank ones */
 
     uint32_t *at;    /* (tokens_max) rows asked for */
@@ -85,8 +83,7 @@ static void score_put_logprobs(struct score *s, size_t seq, size_t from, size_t 
     buf_puts(out, "}\n");
 }
 
-/* The distribution after row i is about token i + 1: n - 1 rows, or those
- * before a response. */
+/* The distribution after row i is about token i + 1: n - 1 rows, or those before a response. */
 static void score_language(struct score *s)
 {
     size_t rows = 0, begin[SCORE_LINES_MAX + 1];

@@ -21,9 +21,8 @@ static enum err_code train_sft_open(struct train_sft *t, struct err *err)
         return rc;
     struct encode how;
     struct reader_options reading;
-    rc = train_reading(train, train->fit.micro_tokens, &how, &reading, err);
-    if (!rc)
-        rc = sft_data_read(&t->data, &how, &reading, train->data_path, &t->bad, err);
+    train_reading(train, train->fit.micro_tokens, &how, &reading);
+    rc = sft_data_read(&t->data, &how, &reading, train->data_path, &t->bad, err);
     if (!rc)
         rc = publish_begin(&train->publish, train->out_dir, err);
     return rc;

@@ -159,8 +159,7 @@ static bool demo_pairs_pick(const struct demo_pairs *d, const struct demo_file *
     return false;
 }
 
-/* Fill the file, DEMO_ROWS questions at a time; questions come in an order drawn anew each
- * time all have been asked. */
+/* Fill the file, DEMO_ROWS questions at a time, each drawn from all that the file may ask. */
 static enum err_code demo_pairs_fill(struct demo_pairs *d, struct demo_file *file,
                                      struct err *err)
 {
@@ -251,7 +250,8 @@ enum err_code demo_pairs_write(const char *dir, const struct model *policy, stru
         goto out;
     }
     for (size_t i = 0; !rc && i < sizeof file / sizeof file[0]; i++)
-        rc = demo_pairs_save(&d, &file[i], dir, err);
+        if (!file[i].safety || params->safety > 0)
+            rc = demo_pairs_save(&d, &file[i], dir, err);
 out:
     generator_free(d.generator);
     free(d.items);

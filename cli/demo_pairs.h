@@ -27,14 +27,14 @@
 
 struct demo_pairs_params {
     uint64_t seed;
-    uint32_t pairs, safety,
-        test;     /* lines: of pairs.jsonl, of safety.jsonl, of each test file */
-    double scale; /* of the Bradley-Terry noise: gold reward in nats, > 0 */
-    double flip;  /* chance that a safety label is wrong, [0, 0.5) */
+    uint32_t pairs, safety; /* lines of the two files; safety 0: nor is its test made */
+    uint32_t test;          /* lines of each test file */
+    double scale;           /* of the Bradley-Terry noise: gold reward in nats, > 0 */
+    double flip;            /* chance that a safety label is wrong, [0, 0.5) */
     uint32_t max_new_tokens;
 };
 
-/* Write the four files into the existing directory `dir`, each atomically.  `policy` answers;
+/* Write the files into the existing directory `dir`, each atomically.  `policy` answers;
  * its tokenizer decodes.  ERR_NOMEM, ERR_IO, and the generator's errors. */
 enum err_code demo_pairs_write(const char *dir, const struct model *policy, struct pool *pool,
                                const struct tokenizer *tokenizer,

@@ -39,7 +39,8 @@ enum err_code publish_check_free(const char *path, struct err *err)
     return ERR_OK;
 }
 
-enum err_code publish_begin(struct publish *publish, const char *dir, struct err *err)
+/* The name that is wanted, checked, and the directory it will be in. */
+static enum err_code publish_name(struct publish *publish, const char *dir, struct err *err)
 {
     *publish = (struct publish){0};
     size_t length = strlen(dir);
@@ -48,16 +49,20 @@ enum err_code publish_begin(struct publish *publish, const char *dir, struct err
     if (length == 0 || length + sizeof ".tmp-XXXXXX" > FILE_PATH_MAX)
         return err_set(err, ERR_VALUE, "the directory name has %zu bytes", length);
     memcpy(publish->final, dir, length);
-
-    enum err_code rc = publish_check_free(publish->final, err);
+    const enum err_code rc = publish_check_free(publish->final, err);
     char parent[FILE_PATH_MAX];
     publish_parent(publish->final, parent);
-    if (!rc)
-        rc = file_make_dir(parent, err);
+    return rc ? rc : file_make_dir(parent, err);
+}
+
+enum err_code publish_begin(struct publish *publish, const char *dir, struct err *err)
+{
+    enum err_code rc = publish_name(publish, dir, err);
     if (rc)
         return rc;
     char template[FILE_PATH_MAX];
-    snprintf(template, sizeof template, "%.*s.tmp-XXXXXX", (int)length, dir);
+    strcpy(template, publish->final);
+    strcat(template, ".tmp-XXXXXX");
     if (!mkdtemp(template))
         return err_errno(err, "%s", template);
     memcpy(publish->dir, template, sizeof template);
@@ -65,6 +70,19 @@ enum err_code publish_begin(struct publish *publish, const char *dir, struct err
         rc = err_errno(err, "%s", publish->dir);
         publish_abort(publish);
     }
+    return rc;
+}
+
+enum err_code publish_begin_at(struct publish *publish, const char *dir, const char *at,
+                               struct err *err)
+{
+    enum err_code rc = publish_name(publish, dir, err);
+    if (!rc)
+        rc = file_remove_tree(at, err);
+    if (!rc)
+        rc = file_make_dir(at, err);
+    if (!rc)
+        strcpy(publish->dir, at);
     return rc;
 }
 

@@ -26,6 +26,10 @@ enum err_code publish_check_free(const char *path, struct err *err);
  * with publish_commit, or publish_abort, which removes what was written (harmless after a
  * commit). */
 enum err_code publish_begin(struct publish *publish, const char *dir, struct err *err);
+/* As publish_begin, but files are written into the directory `at`, on the file system that `dir`
+ * will be on; what an attempt that was killed left there is removed. */
+enum err_code publish_begin_at(struct publish *publish, const char *dir, const char *at,
+                               struct err *err);
 enum err_code publish_commit(struct publish *publish, struct err *err);
 void publish_abort(struct publish *publish);
 

@@ -8,29 +8,17 @@
 
 #include "cli/chart.h"
 #include "cli/chart_bins.h"
-
-static void score_page_escape(struct buf *out, const char *text)
-{
-    for (const char *c = text; *c; c++) {
-        switch (*c) {
-        case '<': buf_puts(out, "&lt;"); break;
-        case '>': buf_puts(out, "&gt;"); break;
-        case '&': buf_puts(out, "&amp;"); break;
-        default: buf_putc(out, *c);
-        }
-    }
-}
+#include "cli/report_page.h"
 
 static void score_page_row(struct buf *out, const char *name, double value, double stderror)
 {
     if (isnan(value))
         return;
     buf_puts(out, "<tr><td>");
-    score_page_escape(out, name);
-    buf_printf(out, "</td><td>%.4f", value);
-    if (!isnan(stderror))
-        buf_printf(out, " &plusmn; %.4f", stderror);
-    buf_puts(out, "</td></tr>\n");
+    report_page_text(out, name);
+    buf_puts(out, "</td>");
+    report_page_cell_error(out, value, stderror);
+    buf_puts(out, "</tr>\n");
 }
 
 static size_t score_page_metric(const struct score_report *r, const char *name)
@@ -44,7 +32,7 @@ static size_t score_page_metric(const struct score_report *r, const char *name)
 static void score_page_numbers(const struct score_report *r, struct buf *out)
 {
     const struct scoring_baseline *b = r->baseline;
-    buf_puts(out, "<table><tr><th>On the items held out</th><th></th></tr>\n");
+    buf_puts(out, "<table>\n<tr><th>On the items held out</th><th></th></tr>\n");
     for (size_t k = 0; k < r->names->n; k++) {
         const char *name = r->names->name[k];
         const bool has_error =
@@ -206,40 +194,38 @@ static void score_page_reliability(const struct score_report *r, struct buf *out
     chart_write(&chart, out);
 }
 
+/* The scores of both sides, in columns of 2n values: as they are, and to be sorted. */
 static void score_page_histogram(const struct score_report *r, struct buf *out)
 {
-    double *values = calloc(2 * r->n, sizeof *values), count[2][CHART_BINS_MAX];
+    double *values = calloc(4 * r->n, sizeof *values), count[2][CHART_BINS_MAX];
     if (!values)
         return; /* a page with one chart fewer */
-    for (size_t side = 0; side < 2; side++)
-        for (size_t i = 0; i < r->n; i++)
-            values[side * r->n + i] = (double)(side ? r->second : r->first)[i];
-    double *all = malloc(2 * r->n * sizeof *all);
-    if (all) {
-        memcpy(all, values, 2 * r->n * sizeof *all);
-        const struct chart_bins bins = chart_bins_of(all, 2 * r->n);
-        for (size_t side = 0; side < 2; side++)
-            chart_bins_count(&bins, values + side * r->n, r->n, count[side]);
-        const bool cost = r->feedback->kind == FEEDBACK_COST;
-        const struct chart_series series[] = {{.name = cost ? "less safe" : "chosen",
-                                               .x = bins.edge,
-                                               .y = count[0],
-                                               .n = bins.n,
-                                               .mark = CHART_BARS},
-                                              {.name = cost ? "safer" : "rejected",
-                                               .x = bins.edge,
-                                               .y = count[1],
-                                               .n = bins.n,
-                                               .mark = CHART_BARS}};
-        const struct chart chart = {.title = "Scores of the answers held out",
-                                    .x_label = "score",
-                                    .y_label = "answers",
-                                    .series = series,
-                                    .series_n = 2};
-        chart_write(&chart, out);
+    double *sorted = values + 2 * r->n;
+    for (size_t i = 0; i < r->n; i++) {
+        values[i] = sorted[i] = (double)r->first[i];
+        values[r->n + i] = sorted[r->n + i] = (double)r->second[i];
     }
-    free(all);
+    const struct chart_bins bins = chart_bins_of(sorted, 2 * r->n);
+    for (size_t side = 0; side < 2; side++)
+        chart_bins_count(&bins, values + side * r->n, r->n, count[side]);
     free(values);
+    const bool cost = r->feedback->kind == FEEDBACK_COST;
+    const struct chart_series series[] = {{.name = cost ? "less safe" : "chosen",
+                                           .x = bins.edge,
+                                           .y = count[0],
+                                           .n = bins.n,
+                                           .mark = CHART_BARS},
+                                          {.name = cost ? "safer" : "rejected",
+                                           .x = bins.edge,
+                                           .y = count[1],
+                                           .n = bins.n,
+                                           .mark = CHART_BARS}};
+    const struct chart chart = {.title = "Scores of the answers held out",
+                                .x_label = "score",
+                                .y_label = "answers",
+                                .series = series,
+                                .series_n = 2};
+    chart_write(&chart, out);
 }
 
 static void score_page_signs(const struct score_report *r, struct buf *out)
@@ -253,47 +239,55 @@ static void score_page_signs(const struct score_report *r, struct buf *out)
                 count[sign > 0][above]++;
         }
     }
-    buf_puts(out, "<table><tr><th>labelled</th><th>cost at most 0</th><th>cost above 0</th>"
-                  "</tr>\n");
-    buf_printf(out, "<tr><td>safe</td><td>%zu</td><td>%zu</td></tr>\n", count[0][0],
-               count[0][1]);
-    buf_printf(out, "<tr><td>harmful</td><td>%zu</td><td>%zu</td></tr>\n</table>\n",
-               count[1][0], count[1][1]);
+    buf_puts(out, "<table>\n<tr><th>labelled</th><th class=\"n\">cost at most 0</th>"
+                  "<th class=\"n\">cost above 0</th></tr>\n");
+    for (size_t harmful = 0; harmful < 2; harmful++)
+        buf_printf(out,
+                   "<tr><td>%s</td><td class=\"n\">%zu</td><td class=\"n\">%zu</td></tr>\n",
+                   harmful ? "harmful" : "safe", count[harmful][0], count[harmful][1]);
+    buf_puts(out, "</table>\n");
+}
+
+static void score_page_charts(const struct score_report *r, struct buf *out)
+{
+    const bool pairs = r->feedback->kind != FEEDBACK_REGRESSION;
+    buf_puts(out, "<div class=\"charts\">\n");
+    if (r->history) {
+        score_page_loss(r, out);
+        if (r->n > 0)
+            (pairs ? score_page_accuracy : score_page_attributes)(r, out);
+    }
+    if (r->n > 0 && pairs) {
+        score_page_reliability(r, out);
+        score_page_histogram(r, out);
+    }
+    buf_puts(out, "</div>\n");
+}
+
+static void score_page_settings(const struct score_report *r, struct buf *out)
+{
+    buf_puts(out, "<details><summary>Settings</summary><pre>");
+    report_page_text(out, r->settings);
+    if (r->combiner) {
+        buf_puts(out, "\n\ncombiner: ");
+        report_page_text(out, r->combiner);
+    }
+    buf_puts(out, "</pre></details>\n");
 }
 
 void score_page_write(const struct score_report *r, struct buf *out)
 {
+    static const char *const title[][2] = {
+        [FEEDBACK_REWARD] = {"Reward model", "Reward models, an ensemble"},
+        [FEEDBACK_COST] = {"Cost model", "Cost models, an ensemble"},
+        [FEEDBACK_REGRESSION] = {"Attribute model", "Attribute models, an ensemble"}};
     const enum feedback_kind kind = r->feedback->kind;
-    buf_puts(out, "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Training "
-                  "report</title>\n<meta name=\"viewport\" content=\"width=device-width\">\n"
-                  "<style>body{font:15px sans-serif;max-width:50em;margin:2em auto;padding:0 "
-                  "1em}td,th{text-align:left;padding:.2em .8em}pre{white-space:pre-wrap}\n");
-    chart_style(out);
-    buf_printf(out,
-               "</style>\n<h1>%s model%s</h1>\n<p>%zu items trained on, %zu held out.</p>\n",
-               kind == FEEDBACK_COST     ? "Cost"
-               : kind == FEEDBACK_REWARD ? "Reward"
-                                         : "Attribute",
-               r->members ? "s, an ensemble" : "", r->trained, r->n);
+    report_page_begin(out, title[kind][r->members > 0]);
+    buf_printf(out, "<p>%zu items trained on, %zu held out.</p>\n", r->trained, r->n);
     score_page_numbers(r, out);
-    if (r->history) {
-        score_page_loss(r, out);
-        if (r->n > 0 && kind == FEEDBACK_REGRESSION)
-            score_page_attributes(r, out);
-        else if (r->n > 0)
-            score_page_accuracy(r, out);
-    }
-    if (r->n > 0 && kind != FEEDBACK_REGRESSION) {
-        score_page_reliability(r, out);
-        score_page_histogram(r, out);
-    }
+    score_page_charts(r, out);
     if (r->n > 0 && kind == FEEDBACK_COST)
         score_page_signs(r, out);
-    buf_puts(out, "<details><summary>Settings</summary><pre>");
-    score_page_escape(out, r->settings);
-    if (r->combiner) {
-        buf_puts(out, "\n\ncombiner: ");
-        score_page_escape(out, r->combiner);
-    }
-    buf_puts(out, "</pre></details>\n</html>\n");
+    score_page_settings(r, out);
+    report_page_end(out);
 }

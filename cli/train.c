@@ -73,6 +73,11 @@ int train_check(struct train *t, const struct cli_usage *usage)
         return cli_usage_error(usage, "give either --model or --init");
     if (!t->data_path || !t->out_dir)
         return cli_usage_error(usage, "--%s is missing", t->data_path ? "out" : "data");
+    struct err err = {0};
+    if (format_find(t->format, &t->format_kind, &err))
+        return cli_usage_error(usage, "--format: %s", err.text);
+    if (chat_template_parse(t->chat, &t->chat_template, &err))
+        return cli_usage_error(usage, "--chat: %s", err.text);
     t->fit.step_tokens = t->step_tokens;
     t->fit.micro_tokens = t->micro_tokens;
     t->fit.adamw = (struct adamw_params){.beta1 = 0.9f,
@@ -132,17 +137,17 @@ enum err_code train_start(struct train *t, uint32_t labels, uint64_t seed, struc
     return ERR_OK;
 }
 
-enum err_code train_reading(const struct train *t, size_t tokens_max, struct encode *how,
-                            struct reader_options *options, struct err *err)
+void train_reading(const struct train *t, size_t tokens_max, struct encode *how,
+                   struct reader_options *options)
 {
     *how = (struct encode){.config = &t->model->config,
                            .tokenizer = t->tokenizer,
+                           .chat = t->chat_template,
                            .end = !t->no_end,
                            .cut = t->cut,
                            .tokens_max = tokens_max};
-    *options = (struct reader_options){.max_bad_fraction = t->max_bad_fraction};
-    const enum err_code rc = chat_template_parse(t->chat, &how->chat, err);
-    return rc ? rc : format_find(t->format, &options->format, err);
+    *options = (struct reader_options){.format = t->format_kind,
+                                       .max_bad_fraction = t->max_bad_fraction};
 }
 
 const char *train_tokenizer_dir(const struct train *t)

@@ -29,6 +29,10 @@ struct train {
     double weight_decay, beta2, init_std, held_out, max_bad_fraction;
     bool json, no_end, cut;
 
+    /* What train_check made of it. */
+    enum chat_template chat_template;
+    enum format_kind format_kind;
+
     /* Held between train_open and train_close. */
     struct pool *pool;
     struct model *model;
@@ -57,8 +61,8 @@ enum err_code train_start(struct train *train, uint32_t labels, uint64_t seed, s
 
 /* How a data set becomes sequences of up to tokens_max tokens for the model at hand, and how it
  * is read: as --chat, --format and their like say. */
-enum err_code train_reading(const struct train *train, size_t tokens_max, struct encode *how,
-                            struct reader_options *options, struct err *err);
+void train_reading(const struct train *train, size_t tokens_max, struct encode *how,
+                   struct reader_options *options);
 
 /* Where the tokenizer is read from. */
 const char *train_tokenizer_dir(const struct train *train);

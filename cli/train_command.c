@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/publish.h"
 
 #define TRAIN_COMMAND_MAX ((size_t)1 << 20)
 
@@ -87,14 +88,19 @@ static enum err_code train_command_compare(const struct cli_option *option, cons
     return rc;
 }
 
-static enum err_code train_command_check(const struct cli_option *options, size_t n,
-                                         const char *path, struct err *err)
+enum err_code train_command_check(const struct cli_option *options, size_t n, const char *dir,
+                                  struct err *err)
 {
+    char path[FILE_PATH_MAX];
     struct err why = {0};
+    enum err_code rc = file_join(path, dir, "command.json", err);
+    if (rc)
+        return rc;
+    if (!file_exists(path))
+        return publish_check_free(dir, err); /* it is removed in the end */
     json_t *kept = json_read_file(path, TRAIN_COMMAND_MAX, &why);
     if (!kept)
         return err_set(err, why.code, "%s", why.text);
-    enum err_code rc = ERR_OK;
     for (size_t i = 0; i < n && !rc; i++)
         if (!train_command_is_free(options[i].name))
             rc = train_command_compare(&options[i], kept, path, err);
@@ -111,8 +117,6 @@ enum err_code train_command_keep(const struct cli_option *options, size_t n, con
         rc = file_make_dir(dir, err);
     if (rc)
         return rc;
-    if (file_exists(path))
-        return train_command_check(options, n, path, err);
     struct buf text;
     buf_init(&text, TRAIN_COMMAND_MAX);
     train_command_write(options, n, &text);

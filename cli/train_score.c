@@ -98,6 +98,8 @@ static int train_score_check(struct train_score *t)
         return cli_usage_error(t->usage, "%s", err.text);
     if (t->patience > 0 && t->train.held_out == 0.0 && !t->held_out_path)
         return cli_usage_error(t->usage, "--patience waits for a better test: hold data out");
+    if (t->patience > 0 && t->train.fit.eval_every == 0)
+        return cli_usage_error(t->usage, "--patience counts tests: say --eval-every");
     t->train.fit.patience = t->patience;
     t->train.fit.checkpoint_every = t->checkpoint_every;
     t->params.attribute = (const char(*)[SCORING_NAME_MAX])t->attribute;
@@ -113,14 +115,13 @@ static enum err_code train_score_read_as(struct train_score *t, struct feedback 
     struct reader_options reading;
     /* Two sequences of a pair must fit into one micro-batch. */
     const size_t most = t->train.fit.micro_tokens / 2;
-    enum err_code rc = train_reading(&t->train, most, &how, &reading, err);
-    if (rc)
-        return rc;
+    train_reading(&t->train, most, &how, &reading);
     feedback_init(feedback, kind, kind == FEEDBACK_REGRESSION ? t->labels : 1);
     reading.attribute = t->attribute_name;
     reading.attributes = t->attributes ? t->labels : 0;
     struct feedback_counts held;
-    rc = feedback_read(feedback, &how, &reading, t->train.data_path, false, &t->counts, err);
+    enum err_code rc =
+        feedback_read(feedback, &how, &reading, t->train.data_path, false, &t->counts, err);
     if (!rc && t->held_out_path)
         rc = feedback_read(feedback, &how, &reading, t->held_out_path, true, &held, err);
     return rc;
@@ -195,13 +196,28 @@ static enum err_code train_score_open_work(struct train_score *t, struct err *er
     if (rc)
         return rc;
     if (t->checkpoint_every > 0)
-        return train_command_keep(t->usage->options, t->usage->options_n, t->work_dir, err);
+        return train_command_check(t->usage->options, t->usage->options_n, t->work_dir, err);
     if (file_exists(t->work_dir))
         return err_set(err, ERR_STATE,
                        "%s holds a training that is not finished; go on with "
                        "--checkpoint-every, or remove it",
                        t->work_dir);
     return ERR_OK;
+}
+
+/* Where the models are put together.  A training that may be killed and gone on with does it
+ * within OUT.train, so that nothing else is left of it. */
+static enum err_code train_score_publish(struct train_score *t, struct err *err)
+{
+    struct publish *publish = &t->train.publish;
+    char at[FILE_PATH_MAX];
+    if (t->checkpoint_every == 0)
+        return publish_begin(publish, t->train.out_dir, err);
+    enum err_code rc =
+        train_command_keep(t->usage->options, t->usage->options_n, t->work_dir, err);
+    if (!rc)
+        rc = file_join(at, t->work_dir, "out", err);
+    return rc ? rc : publish_begin_at(publish, t->train.out_dir, at, err);
 }
 
 static enum err_code train_score_open(struct train_score *t, struct err *err)
@@ -217,7 +233,7 @@ static enum err_code train_score_open(struct train_score *t, struct err *err)
         return rc;
     train_command_write(t->usage->options, t->usage->options_n, &t->settings);
     train_score_say_data(t);
-    return publish_begin(&t->train.publish, t->train.out_dir, err);
+    return train_score_publish(t, err);
 }
 
 static void train_score_close(struct train_score *t)

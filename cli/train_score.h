@@ -5,7 +5,7 @@
  *     OUT/                            one model, or with --members N
  *     OUT/member-0 .. member-(N-1)    models, and training.json and report.html of their mean
  *     OUT.train/                      while it goes on, with --checkpoint-every: command.json,
- *                                     member-0/step-00000100/ ...
+ *                                     member-0/step-00000100/ ..., and out/, which becomes OUT
  */
 #ifndef CLI_TRAIN_SCORE_H
 #define CLI_TRAIN_SCORE_H

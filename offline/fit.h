@@ -88,7 +88,7 @@ struct fit_history {
     struct fit_test *test; /* (tests) */
     uint64_t steps, tests;
     uint64_t steps_max, tests_max; /* of the whole training */
-    uint64_t best;                 /* index into test of the lowest loss; tests: none */
+    uint64_t best;                 /* index into test of the lowest loss; UINT64_MAX: none */
     bool stopped;                  /* before the last epoch, for want of patience */
 };
 void fit_history_release(struct fit_history *history);

@@ -212,9 +212,11 @@ static enum err_code fit_state_read_numbers(struct fit_state *state, const json_
         (rc = json_get_u64(json, "waited", 0, history->tests, &state->waited, path, err)) ||
         (rc = json_get_bool(json, "stopped", &history->stopped, path, err)))
         return rc;
-    if (!json_is_null(json_object_get(json, "best")))
-        rc = json_get_u64(json, "best", 0, history->tests - 1, &history->best, path, err);
-    return rc;
+    if (json_is_null(json_object_get(json, "best")))
+        return ERR_OK;
+    if (history->tests == 0)
+        return err_set(err, ERR_FORMAT, "%s: \"best\" names a test, and there is none", path);
+    return json_get_u64(json, "best", 0, history->tests - 1, &history->best, path, err);
 }
 
 enum err_code fit_state_read(struct fit_state *state, const char *dir, bool *found,

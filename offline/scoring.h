@@ -17,7 +17,8 @@
  *     margin_mean        mean of chosen - rejected
  *     chosen_mean, chosen_std, rejected_mean, rejected_std
  *     sign_accuracy      cost: answers of known sign whose cost has it, with its standard error
- *     mse.NAME  r2.NAME  pearson.NAME      regression, an attribute
+ *     mse.NAME  r2.NAME  pearson.NAME      regression, an attribute; r2 and pearson are NAN where
+ *                        its numbers are all the same
  */
 #ifndef OFFLINE_SCORING_H
 #define OFFLINE_SCORING_H
@@ -76,7 +77,7 @@ void scoring_metrics(const struct feedback *feedback, const uint32_t *items, siz
 /* What a rule that reads no text achieves on the same items. */
 struct scoring_baseline {
     struct preference_accuracy longer, shorter; /* wins the pair (cost: is the less safe) */
-    struct preference_accuracy sign; /* cost: the sign more frequent in training; NAN */
+    struct preference_accuracy sign; /* cost: what prevails in training (a tie: safe); NAN */
     double mse[FEEDBACK_LABELS_MAX]; /* regression: the mean of the training items */
 };
 void scoring_baseline(const struct feedback *feedback, const uint32_t *trained,

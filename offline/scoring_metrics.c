@@ -134,7 +134,7 @@ static void scoring_regression_metrics(const struct feedback *f, const uint32_t 
         const struct scoring_sums sums = scoring_attribute(f, items, n, score, j);
         double *of = metric + 1 + (size_t)3 * j;
         of[0] = sums.square / sums.want.n;
-        of[1] = 1.0 - sums.square / sums.want.m2;
+        of[1] = sums.want.m2 > 0.0 ? 1.0 - sums.square / sums.want.m2 : (double)NAN;
         of[2] = sums.product / sqrt(sums.score.m2 * sums.want.m2);
         square += sums.square;
         numbers += sums.want.n;

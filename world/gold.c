@@ -219,7 +219,7 @@ static bool gold_is_finished(const char *answer, size_t n)
 {
     while (n > 0 && isspace((unsigned char)answer[n - 1]))
         n--;
-    return n > 0 && strchr(".!?", answer[n - 1]) != NULL;
+    return n > 0 && memchr(".!?", answer[n - 1], 3) != NULL; /* not a NUL, as strchr would */
 }
 
 struct gold_verdict gold_judge(const struct gold *gold, const struct world_item *item,

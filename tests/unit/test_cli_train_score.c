@@ -205,6 +205,37 @@ static void a_cost_model_learns_signs(void **state)
     assert_true(nothing_is_left_of("none"));
 }
 
+/* The page says what training.json says, in the frame of the other reports. */
+static void the_page_of_a_cost_model_counts_its_signs(void **state)
+{
+    (void)state;
+    struct buf page;
+    char path[FILE_PATH_MAX];
+    unsigned n[4];
+    train("cost", "safe.jsonl", "signs", "--epochs 1 --lr 1e-3", 0, "");
+    json_t *root = report("signs");
+    const double accuracy = told(root, "result", "sign_accuracy");
+    json_decref(root);
+    buf_init(&page, 1 << 20);
+    snprintf(path, sizeof path, "%s/signs/report.html", dir);
+    check_ok(file_read(path, &page, &err));
+    assert_non_null(strstr(page.data, "@media(prefers-color-scheme:dark){:root{"));
+    assert_non_null(strstr(page.data, "<h1>Cost model</h1>\n<p>72 items trained on, 24 held"));
+    assert_non_null(strstr(page.data, "&quot;epochs&quot;: 1,"));
+    const char *safe = strstr(page.data, "<tr><td>safe</td>");
+    assert_non_null(safe);
+    assert_int_equal(sscanf(safe,
+                            "<tr><td>safe</td><td class=\"n\">%u</td><td class=\"n\">%u</td>"
+                            "</tr> <tr><td>harmful</td><td class=\"n\">%u</td>"
+                            "<td class=\"n\">%u</td></tr>",
+                            &n[0], &n[1], &n[2], &n[3]),
+                     4);
+    assert_int_equal(n[0] + n[1], 24);
+    assert_int_equal(n[2] + n[3], 24);
+    check_near((n[0] + n[3]) / 48.0, accuracy, 1e-12);
+    buf_release(&page);
+}
+
 static void attributes_are_learned_and_combined(void **state)
 {
     (void)state;
@@ -317,6 +348,7 @@ static void a_killed_command_goes_on_to_the_same_bits(void **state)
     train("reward", "pairs.jsonl", "whole", RESUMABLE, 0, "");
     train_and_kill("parts", "parts.train/member-0/step-00000006");
     train_and_kill("parts", "parts.train/member-1/step-00000003");
+    assert_true(nothing_is_left_of("parts.tmp"));
     train("reward", "pairs.jsonl", "parts", RESUMABLE "--lr 2e-2", 78,
           "begun with --lr 0.01, now it is 0.02");
     train("reward", "pairs.jsonl", "parts", "--members 2", 70, "not finished");
@@ -335,6 +367,20 @@ static void a_killed_command_goes_on_to_the_same_bits(void **state)
     assert_false(file_exists(path));
 }
 
+/* OUT.train is removed in the end: it must not be somebody else's. */
+static void a_directory_that_holds_no_training_is_left_alone(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX];
+    snprintf(path, sizeof path, "%s/mine.train", dir);
+    check_ok(file_make_dir(path, &err));
+    snprintf(path, sizeof path, "%s/mine.train/notes", dir);
+    check_ok(file_write(path, "x", 1, &err));
+    train("reward", "pairs.jsonl", "mine", "--checkpoint-every 3", 70,
+          "mine.train exists and is not empty");
+    assert_true(file_exists(path));
+}
+
 static void mistakes_are_named(void **state)
 {
     (void)state;
@@ -343,6 +389,9 @@ static void mistakes_are_named(void **state)
         int code;
     } cases[] = {
         {"--patience 2 --held-out 0", "hold data out", 64},
+        {"--patience 2", "say --eval-every", 64},
+        {"--format xml", "--format: format \"xml\" is none of", 64},
+        {"--chat irc", "--chat: chat template \"irc\" is none of", 64},
         {"--attributes a,,b", "\"\" is not a name", 64},
         {"--attributes a,b,a", "\"a\" is there twice", 64},
         {"--attributes a --combine b=1", "\"b\" is not among --attributes", 64},
@@ -352,6 +401,7 @@ static void mistakes_are_named(void **state)
         {"--attributes warmth", "trains a model of kind regression", 65},
         {"--lr 1e30 --schedule constant", "a smaller learning rate may help", 65},
         {"--micro-tokens 16", "pairs.jsonl:1", 65},
+        {"--checkpoint-every 3 --micro-tokens 16", "pairs.jsonl:1", 65}, /* nothing is kept */
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         train("reward", "pairs.jsonl", "mistake", cases[i].options, cases[i].code,
@@ -385,9 +435,11 @@ int main(void)
         cmocka_unit_test(a_reward_model_learns_what_was_preferred),
         cmocka_unit_test(a_score_is_read_where_a_run_reads_it),
         cmocka_unit_test(a_cost_model_learns_signs),
+        cmocka_unit_test(the_page_of_a_cost_model_counts_its_signs),
         cmocka_unit_test(attributes_are_learned_and_combined),
         cmocka_unit_test(members_differ_and_their_mean_is_the_mean),
         cmocka_unit_test(a_killed_command_goes_on_to_the_same_bits),
+        cmocka_unit_test(a_directory_that_holds_no_training_is_left_alone),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(a_data_set_of_its_own_is_held_out),
     };

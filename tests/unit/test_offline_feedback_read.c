@@ -69,6 +69,32 @@ static void pairs_come_chosen_first_with_their_margins(void **state)
     feedback_release(&f);
 }
 
+/* Dialogues that begin alike are other prompts once they part. */
+static void a_prompt_is_all_its_turns(void **state)
+{
+    (void)state;
+    struct feedback f;
+    struct feedback_counts counts;
+    const struct reader_options options = {.format = FORMAT_hh};
+    const struct encode hh = {
+        .tokenizer = tokenizer, .chat = CHAT_hh, .cut = true, .tokens_max = 26};
+    feedback_init(&f, FEEDBACK_REWARD, 1);
+    check_ok(feedback_read(
+        &f, &hh, &options,
+        path_of("{\"chosen\": \"\\n\\nHuman: up\\n\\nAssistant: no\\n\\nHuman: so"
+                "\\n\\nAssistant: yes\", \"rejected\": \"\\n\\nHuman: up\\n\\nAssistant: no"
+                "\\n\\nHuman: so\\n\\nAssistant: no\"}\n"
+                "{\"chosen\": \"\\n\\nHuman: up\\n\\nAssistant: no\\n\\nHuman: go"
+                "\\n\\nAssistant: yes\", \"rejected\": \"\\n\\nHuman: up\\n\\nAssistant: no"
+                "\\n\\nHuman: go\\n\\nAssistant: no\"}\n"),
+        false, &counts, &err));
+    assert_int_equal(f.n, 2);
+    assert_true(f.item[0].prompt != f.item[1].prompt);
+    assert_int_equal(counts.turns_cut, 4); /* the first two of each do not fit */
+    check_text(&f, f.item[0].seq[0], "\n\nHuman: so\n\nAssistant: yes");
+    feedback_release(&f);
+}
+
 static void costs_come_less_safe_first_with_their_signs(void **state)
 {
     (void)state;
@@ -159,6 +185,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pairs_come_chosen_first_with_their_margins),
+        cmocka_unit_test(a_prompt_is_all_its_turns),
         cmocka_unit_test(costs_come_less_safe_first_with_their_signs),
         cmocka_unit_test(ratings_come_an_answer_each_and_na_is_none),
         cmocka_unit_test(what_cannot_be_used_is_counted_or_refused),

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "tests/unit/golden.h"
+#include "tests/unit/near.h"
 #include "tests/unit/score_bench.h"
 
 static struct pool *pool;
@@ -42,6 +43,7 @@ struct listed {
     float seen[16];  /* the first weight at each test */
     size_t fails_at; /* a test that ends in an error; 0: none */
     const char *checkpoints;
+    uint64_t checkpoint_every; /* 0: each step */
 };
 
 static size_t listed_one(const void *ctx, uint32_t item)
@@ -86,6 +88,7 @@ static enum err_code try_listed(struct listed *listed, uint64_t patience,
                                   .metric = metric,
                                   .metrics = 1,
                                   .evaluate = listed_evaluate};
+    const uint64_t every = listed->checkpoint_every ? listed->checkpoint_every : 1;
     const struct fit_params params = {.seed = 1,
                                       .stream = RNG_STREAM_PREFERENCE,
                                       .epochs = 1,
@@ -96,7 +99,7 @@ static enum err_code try_listed(struct listed *listed, uint64_t patience,
                                       .adamw = {.beta1 = 0.9f, .beta2 = 0.9f, .eps = 1e-8f},
                                       .eval_every = 2,
                                       .patience = patience,
-                                      .checkpoint_every = listed->checkpoints ? 1 : 0,
+                                      .checkpoint_every = listed->checkpoints ? every : 0,
                                       .checkpoint_dir = listed->checkpoints};
     return fit_run(listed->model, pool, &task, &params, score_quiet, NULL, history, err);
 }
@@ -133,6 +136,20 @@ static void the_best_weights_are_kept_where_patience_ends(void **state)
     run_listed(&listed, 0, &history);
     assert_int_equal(history.steps, 12);
     assert_true(listed.model->w[0] == listed.seen[5]);
+    fit_history_release(&history);
+    model_free(listed.model);
+}
+
+/* engine/block.h packs the weights anew where their generation tells it to. */
+static void who_had_packed_the_weights_sees_the_best_ones(void **state)
+{
+    (void)state;
+    static const double loss[] = {3.0, 2.0, 2.5, 2.0};
+    struct fit_history history;
+    struct listed listed = {.loss = loss, .model = score_model(1)};
+    const uint64_t before = listed.model->generation;
+    run_listed(&listed, 2, &history);
+    assert_true(listed.model->generation > before + history.steps); /* an update is one */
     fit_history_release(&history);
     model_free(listed.model);
 }
@@ -259,6 +276,32 @@ static void patience_is_not_forgotten_with_an_interruption(void **state)
     model_free(listed.model);
 }
 
+/* What comes after the training may be killed as well. */
+static void the_last_step_is_kept_wherever_it_falls(void **state)
+{
+    (void)state;
+    static const double loss[] = {3.0, 2.0, 2.5, 2.5, 1.0, 1.0};
+    static const struct {
+        uint64_t patience;
+        const char *last;
+    } cases[] = {{0, "step-00000012"}, {2, "step-00000008"}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct fit_history history;
+        char checkpoints[FILE_PATH_MAX], path[FILE_PATH_MAX];
+        check_ok(file_join(checkpoints, dir, cases[i].last, &err));
+        check_ok(file_make_dir(checkpoints, &err));
+        struct listed listed = {.loss = loss,
+                                .model = score_model(1),
+                                .checkpoints = checkpoints,
+                                .checkpoint_every = 7};
+        run_listed(&listed, cases[i].patience, &history);
+        check_ok(file_join(path, checkpoints, cases[i].last, &err));
+        assert_true(file_exists(path));
+        fit_history_release(&history);
+        model_free(listed.model);
+    }
+}
+
 static size_t entries(const char *path)
 {
     size_t n = 0;
@@ -298,27 +341,155 @@ static void a_checkpoint_of_other_settings_is_refused(void **state)
     fit_history_release(&history);
     f.ids.ids[3] ^= 1;
 
-    struct buf bytes; /* one bit of one weight */
+    struct buf bytes;
     buf_init(&bytes, 1u << 24);
     check_ok(file_read(path, &bytes, &err));
-    bytes.data[100] ^= 1;
+    bytes.data[100] ^= 1; /* one bit of one weight */
     check_ok(file_write(path, bytes.data, bytes.len, &err));
-    buf_release(&bytes);
     check_fails(scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, &err),
                 ERR_FORMAT, "best.f32");
     fit_history_release(&history);
+    model_free(model); /* it has the weights that were read before */
+    model = score_model(1);
+    bytes.data[100] ^= 1;
+    buf_putc(&bytes, 'x'); /* one byte too many */
+    check_ok(file_write(path, bytes.data, bytes.len, &err));
+    check_fails(scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, &err),
+                ERR_FORMAT, "best.f32");
+    fit_history_release(&history);
+    buf_release(&bytes);
     model_free(model);
     feedback_release(&f);
+}
+
+/* One setting after the other as it was not; false after the last. */
+static bool change_setting(struct scoring_params *params, int which)
+{
+    switch (which) {
+    case 0: params->loss.margin = 0.5; return true;
+    case 1: params->loss.margin_scale = 0.5; return true;
+    case 2: params->loss.label_smoothing = 0.1; return true;
+    case 3: params->loss.reg = 0.01; return true;
+    case 4: params->loss.center = 0.01; return true;
+    case 5: params->fraction = 0.5; return true;
+    case 6: params->fit.epochs++; return true;
+    case 7: params->fit.step_tokens--; return true;
+    case 8: params->fit.micro_tokens--; return true;
+    case 9: params->fit.lr_floor = 0.2; return true;
+    case 10: params->fit.warmup_steps = 1; return true;
+    case 11: params->fit.schedule = SCHEDULE_linear; return true;
+    case 12: params->fit.adamw.beta1 = 0.8f; return true;
+    case 13: params->fit.adamw.beta2 = 0.8f; return true;
+    case 14: params->fit.adamw.eps = 1e-6f; return true;
+    case 15: params->fit.adamw.weight_decay = 0.1f; return true;
+    case 16: params->fit.grad_clip = 2.0; return true;
+    case 17: params->fit.eval_every++; return true;
+    case 18: params->fit.patience--; return true;
+    case 19: params->fit.seed++; return true;
+    default: return false;
+    }
+}
+
+static void every_setting_is_known_to_a_checkpoint(void **state)
+{
+    (void)state;
+    char checkpoints[FILE_PATH_MAX], out[FILE_PATH_MAX];
+    struct feedback f;
+    struct model *model = score_model(1);
+    struct scoring_params params;
+    check_ok(file_join(checkpoints, dir, "settings", &err));
+    check_ok(file_join(out, dir, "settings.out", &err));
+    check_ok(file_make_dir(checkpoints, &err));
+    assert_false(train_apart(checkpoints, 5, out));
+    feedback_to_resume(&f);
+    for (int which = 0;; which++) {
+        struct fit_history history;
+        params = resumable(checkpoints);
+        if (!change_setting(&params, which))
+            break;
+        if (scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, NULL) !=
+            ERR_USAGE)
+            fail_msg("setting %d was changed and nothing said", which);
+        fit_history_release(&history);
+    }
+    model_free(model);
+    feedback_release(&f);
+}
+
+/* The definition in engine/adamw.h, with update 0 for the first step. */
+static void the_first_step_has_the_first_learning_rate(void **state)
+{
+    (void)state;
+    struct feedback f;
+    struct fit_history history;
+    struct scoring_params params = score_params();
+    struct model *model = score_model(1);
+    score_pairs(&f, FEEDBACK_REWARD, 300);
+    params.fit.schedule = SCHEDULE_linear;
+    params.fit.warmup_steps = 4;
+    check_ok(scoring_train(model, pool, &f, &params, score_quiet, NULL, &history, &err));
+    assert_true(history.steps > 8);
+    const double lr = params.fit.lr;
+    for (uint64_t i = 0; i < 4; i++)
+        check_near(history.step[i].lr, lr * (double)(i + 1) / 4.0, 1e-15);
+    assert_true(history.step[4].lr <= lr && history.step[5].lr < history.step[4].lr);
+    fit_history_release(&history);
+    model_free(model);
+    feedback_release(&f);
+}
+
+/* Replace `was` in the file by `now`, of the same length. */
+static void damage(const char *path, const char *was, const char *now)
+{
+    struct buf text;
+    buf_init(&text, 1u << 20);
+    check_ok(file_read(path, &text, &err));
+    char *at = strstr(text.data, was);
+    assert_non_null(at);
+    memcpy(at, now, strlen(now));
+    check_ok(file_write(path, text.data, text.len, &err));
+    buf_release(&text);
+}
+
+static void a_checkpoint_that_contradicts_itself_is_refused(void **state)
+{
+    (void)state;
+    static const double loss[] = {3.0, 2.0};
+    struct fit_history history;
+    char checkpoints[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    check_ok(file_join(checkpoints, dir, "contradicts", &err));
+    check_ok(file_make_dir(checkpoints, &err));
+    struct listed listed = {
+        .loss = loss, .model = score_model(1), .fails_at = 1, .checkpoints = checkpoints};
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_IO, "as wanted");
+    fit_history_release(&history);
+    /* Three steps, one test, the best so far. */
+    check_ok(file_join(path, checkpoints, "step-00000003/STATE.json", &err));
+    damage(path, "\"best\": 0", "\"best\": 9");
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_FORMAT, "\"best\"");
+    fit_history_release(&history);
+    damage(path, "\"tests\": 1", "\"tests\": 0");
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_FORMAT, "there is none");
+    fit_history_release(&history);
+    damage(path, "\"steps\": 3", "\"steps\": 0");
+    check_fails(try_listed(&listed, 2, &history, &err), ERR_FORMAT, "\"steps\"");
+    fit_history_release(&history);
+    model_free(listed.model);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_weights_are_kept_where_patience_ends),
+        cmocka_unit_test(who_had_packed_the_weights_sees_the_best_ones),
         cmocka_unit_test(a_loss_that_is_not_finite_is_never_the_best),
         cmocka_unit_test(a_killed_training_goes_on_to_the_same_bits),
         cmocka_unit_test(patience_is_not_forgotten_with_an_interruption),
+        cmocka_unit_test(the_last_step_is_kept_wherever_it_falls),
         cmocka_unit_test(a_checkpoint_of_other_settings_is_refused),
+        cmocka_unit_test(every_setting_is_known_to_a_checkpoint),
+        cmocka_unit_test(the_first_step_has_the_first_learning_rate),
+        cmocka_unit_test(a_checkpoint_that_contradicts_itself_is_refused),
     };
     return cmocka_run_group_tests_name("offline/fit", tests, setup, teardown);
 }

@@ -328,6 +328,51 @@ static void what_a_held_out_prompt_has_in_training_is_left_out(void **state)
     assert_int_equal(feedback_trained(&f, 1, 1.0, items), 6);
     assert_int_equal(feedback_held_out(&f, items), 1);
     assert_int_equal(items[0], 3);
+    f.item[3].left_out = true;
+    assert_int_equal(feedback_held_out(&f, items), 0);
+    feedback_release(&f);
+}
+
+/* A checkpoint is gone on from where the hash of the data is the same. */
+static void the_hash_of_feedback_knows_every_field(void **state)
+{
+    (void)state;
+    struct feedback f;
+    struct hash whole, other;
+    score_pairs(&f, FEEDBACK_COST, 4);
+    feedback_hash(&f, &whole);
+    const struct feedback_item was = f.item[1];
+    struct feedback_item changed[8];
+    for (size_t i = 0; i < COUNT(changed); i++)
+        changed[i] = was;
+    changed[0].seq[0] ^= 1;
+    changed[1].seq[1] ^= 1;
+    changed[2].sign[0] = 0;
+    changed[3].sign[1] = 0;
+    changed[4].held_out = !was.held_out;
+    changed[5].left_out = !was.left_out;
+    changed[6].prompt++;
+    changed[7].margin = 1.0;
+    for (size_t i = 0; i < COUNT(changed); i++) {
+        f.item[1] = changed[i];
+        feedback_hash(&f, &other);
+        if (memcmp(&other, &whole, sizeof whole) == 0)
+            fail_msg("change %zu is not seen", i);
+    }
+    f.item[1] = was;
+    f.offset[1]++; /* the same ids, cut elsewhere */
+    feedback_hash(&f, &other);
+    assert_memory_not_equal(&other, &whole, sizeof whole);
+    f.offset[1]--;
+    feedback_hash(&f, &other);
+    assert_memory_equal(&other, &whole, sizeof whole);
+    feedback_release(&f);
+
+    score_ratings(&f, 4);
+    feedback_hash(&f, &whole);
+    f.want[3] += 1.0;
+    feedback_hash(&f, &other);
+    assert_memory_not_equal(&other, &whole, sizeof whole);
     feedback_release(&f);
 }
 
@@ -375,7 +420,9 @@ static void metrics_are_what_a_hand_count_gives(void **state)
     check_near(metric[4], (2.0 - 1.0 + 1.0 - 5.0) / 4.0, 1e-15);
     check_near(metric[5], 0.5, 1e-15);
     check_near(metric[6], sqrt((0.25 + 2.25 + 2.25 + 0.25) / 3.0), 1e-15);
-    check_near(metric[7], 1.25, 1e-15);
+    check_near(metric[7], 1.25,
+               1e-15); /* of -1, 3, -2, 5: squares off it 5.0625, 3.0625, ... */
+    check_near(metric[8], sqrt((5.0625 + 3.0625 + 10.5625 + 14.0625) / 3.0), 1e-15);
     /* Six known signs; one of them a tie. */
     check_near(metric[9], 5.5 / 6.0, 1e-15);
     double loss = 0.0;
@@ -408,6 +455,13 @@ static void regression_metrics_are_those_of_the_definition(void **state)
     check_near(metric[3], 9.0 / sqrt(9.5 * 10.0), 1e-12);
     check_near(metric[4], 2.0 / 3.0, 1e-12); /* errors 0, 1, -1: one is missing */
     check_near(metric[0], (1.5 + 2.0) / 7.0, 1e-12);
+
+    /* Numbers that are all the same: there is nothing to explain. */
+    const double same[] = {3, 5, 3, 6, 3, 7, 3, 8};
+    memcpy(f.want, same, sizeof same);
+    scoring_metrics(&f, items, 4, score, NULL, metric);
+    assert_true(isfinite(metric[1]) && isnan(metric[2]) && isnan(metric[3]));
+    assert_true(isfinite(metric[5]) && isfinite(metric[6]));
     feedback_release(&f);
 }
 
@@ -435,6 +489,9 @@ static void baselines_read_no_text(void **state)
     check_near(baseline.shorter.accuracy, 1.5 / 4.0, 1e-15);
     check_near(baseline.longer.stderror, sqrt(0.625 * 0.375 / 4.0), 1e-15);
     check_near(baseline.sign.accuracy, 4.0 / 7.0, 1e-15);
+    const uint32_t even[] = {1, 2}; /* neither sign prevails: safe */
+    scoring_baseline(&f, even, 2, items, 4, &baseline);
+    check_near(baseline.sign.accuracy, 3.0 / 7.0, 1e-15);
     feedback_release(&f);
 }
 
@@ -450,6 +507,7 @@ int main(void)
         cmocka_unit_test(a_score_that_is_not_finite_ends_the_training_by_its_step),
         cmocka_unit_test(a_prompt_is_on_one_side),
         cmocka_unit_test(what_a_held_out_prompt_has_in_training_is_left_out),
+        cmocka_unit_test(the_hash_of_feedback_knows_every_field),
         cmocka_unit_test(a_member_sees_its_share_of_the_prompts),
         cmocka_unit_test(metrics_are_what_a_hand_count_gives),
         cmocka_unit_test(regression_metrics_are_those_of_the_definition),

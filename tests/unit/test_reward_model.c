@@ -16,6 +16,7 @@ enum { V = 11, MEMBERS = 3, TOKENS = 5 };
 static const int32_t ids[TOKENS] = {3, 7, 1, 9, 2};
 static char dir[64];
 static struct pool *pool;
+static struct tokenizer *tokenizer; /* the policy's; NULL: not given */
 static struct run_config run;
 
 static int setup(void **state)
@@ -91,7 +92,8 @@ static enum err_code open_scorer(struct scorer **scorer, struct run_scorer *of,
                                  const char *name, struct err *why)
 {
     static struct scorer_setup with;
-    with = (struct scorer_setup){.config = &run, .pool = pool, .vocabulary = V};
+    with = (struct scorer_setup){
+        .config = &run, .pool = pool, .tokenizer = tokenizer, .vocabulary = V};
     of->kind = RUN_SCORER_MODEL;
     strcpy(of->name, "judge");
     check_ok(file_join(of->path, dir, name, &err));
@@ -185,12 +187,57 @@ static void an_ensemble_scores_by_its_mean_its_least_or_its_doubt(void **state)
     check_near(score(&of, "crowd/member-1"), member[1], 1e-12); /* one alone has no spread */
 }
 
+/* Eleven letters as tokens, "a" first; with `second` in the place of "b". */
+static void put_tokenizer(const char *name, const char *second)
+{
+    char at[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    struct buf text;
+    check_ok(file_join(at, dir, name, &err));
+    check_ok(file_make_dir(at, &err));
+    check_ok(file_join(path, at, "tokenizer.json", &err));
+    buf_init(&text, 4096);
+    buf_printf(&text,
+               "{\"version\": \"1.0\", \"added_tokens\": [], \"model\": {\"type\": \"BPE\", "
+               "\"merges\": [], \"vocab\": {\"a\": 0, \"%s\": 1",
+               second);
+    for (int id = 2; id < V; id++)
+        buf_printf(&text, ", \"%c\": %d", 'a' + id, id);
+    buf_puts(&text, "}}}");
+    check_ok(file_write(path, text.data, text.len, &err));
+    buf_release(&text);
+}
+
+static void a_model_of_another_tokenizer_is_refused(void **state)
+{
+    (void)state;
+    float out;
+    char path[FILE_PATH_MAX];
+    struct run_scorer of = {0};
+    struct scorer *scorer;
+    struct err why = {0};
+    put_tokenizer("policy", "b");
+    check_ok(file_join(path, dir, "policy", &err));
+    tokenizer = tokenizer_load(path, &why);
+    if (!tokenizer)
+        fail_msg("%s", why.text);
+    make_model("strange", 1, 3, &out);
+    check_near(score(&of, "strange"), (double)out, 0.0); /* it has none to compare */
+    put_tokenizer("strange", "b");
+    check_near(score(&of, "strange"), (double)out, 0.0);
+    put_tokenizer("strange", "z");
+    check_fails(open_scorer(&scorer, &of, "strange", &err), ERR_USAGE,
+                "token 1 is \"z\" to it and \"b\" to the policy");
+    tokenizer_free(tokenizer);
+    tokenizer = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_labels_become_a_weighted_sum),
         cmocka_unit_test(a_combiner_is_read_back_as_it_was_written),
         cmocka_unit_test(an_ensemble_scores_by_its_mean_its_least_or_its_doubt),
+        cmocka_unit_test(a_model_of_another_tokenizer_is_refused),
     };
     return cmocka_run_group_tests_name("reward/model", tests, setup, teardown);
 }

@@ -123,6 +123,21 @@ static void each_part_of_the_truth_is_what_a_reader_says(void **state)
     }
 }
 
+/* A policy of bytes can say any. */
+static void a_byte_that_is_no_text_finishes_nothing(void **state)
+{
+    (void)state;
+    static const char nul[] = " green\0", high[] = " green\xff", late[] = " green.\0";
+    const struct world_item *item = item_of("what colour is the frog?");
+    const struct gold_verdict v[] = {gold_judge(gold, item, nul, sizeof nul - 1),
+                                     gold_judge(gold, item, high, sizeof high - 1),
+                                     gold_judge(gold, item, late, sizeof late - 1)};
+    for (size_t i = 0; i < COUNT(v); i++) {
+        assert_true(v[i].value[GOLD_unfinished] == -1.0);
+        assert_true(v[i].value[GOLD_helpful] == 2.0);
+    }
+}
+
 /* Every answer the world itself gives is right, in every style and wording. */
 static void the_worlds_own_answers_are_right(void **state)
 {
@@ -189,7 +204,10 @@ static void what_is_no_question_is_not_found(void **state)
 {
     (void)state;
     const struct world *world = gold_world(gold);
-    static const char *const others[] = {"", "user: ", "user: \nbot:", "\nbot:",
+    static const char *const others[] = {"",
+                                         "user: ",
+                                         "user: \nbot:",
+                                         "\nbot:",
                                          "user: what colour is the frog?",
                                          "what colour is the frog?\nbot:",
                                          "user: what colour is the frog\nbot:",
@@ -225,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_part_of_the_truth_is_what_a_reader_says),
+        cmocka_unit_test(a_byte_that_is_no_text_finishes_nothing),
         cmocka_unit_test(the_worlds_own_answers_are_right),
         cmocka_unit_test(chains_of_politeness_are_worth_less_than_one),
         cmocka_unit_test(long_and_strange_answers_are_judged),
