@@ -26,7 +26,8 @@ struct bench {
     X(gemm, "linear layers, forward and both gradients: own kernels and OpenBLAS, GFLOP/s") \
     X(attention, "causal attention, forward, backward and decoding, GFLOP/s")               \
     X(logprob, "log-probability and its gradient over a vocabulary, million logits/s")      \
-    X(elementwise, "norms, activations and rotations, million elements/s")
+    X(elementwise, "norms, activations and rotations, million elements/s")                  \
+    X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s")
 
 #define X(name, help) void bench_##name(const struct bench *bench);
 BENCH_MAP(X)

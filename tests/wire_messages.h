@@ -185,6 +185,27 @@ static inline void wire_test_train_result(struct wire_test *t, uint64_t *seed)
     }
 }
 
+static inline void wire_test_gradient(struct wire_test *t, uint64_t *seed)
+{
+    struct message *m = &t->m;
+    const bool asks = m->type == MESSAGE_GRADIENT_ASK;
+    m->step = wire_test_next(seed);
+    m->gradient = (struct wire_gradient){
+        .run = wire_test_next(seed),
+        .attempt = wire_test_next(seed) >> wire_test_below(seed, 64),
+        .shape = wire_test_next(seed),
+        .first = wire_test_next(seed) >> wire_test_below(seed, 64),
+        .round = (uint32_t)wire_test_next(seed),
+        .rank = wire_test_below(seed, WIRE_RANKS_MAX),
+        .part = wire_test_below(seed, WIRE_PARTS_MAX),
+        .bytes = asks ? 1 + wire_test_below(seed, WIRE_CHUNK_BYTES) : 0,
+    };
+    if (m->type == MESSAGE_GRADIENT_CHUNK)
+        wire_test_frame(t, t->chunk, 1 + wire_test_below(seed, 4096));
+    if (m->type == MESSAGE_GRADIENT_REFUSED)
+        wire_test_text(seed, m->text, sizeof m->text);
+}
+
 /* Fill *t with a valid random message of `type`. */
 static inline void wire_test_make(struct wire_test *t, enum message_type type, uint64_t seed)
 {
@@ -225,6 +246,10 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
         wire_test_hash(&seed, &m->hash);
         m->version = wire_test_next(&seed);
         break;
+    case MESSAGE_GRADIENT_ASK:
+    case MESSAGE_GRADIENT_CHUNK:
+    case MESSAGE_GRADIENT_WAIT:
+    case MESSAGE_GRADIENT_REFUSED: wire_test_gradient(t, &seed); break;
     case MESSAGE_CHUNK:
         wire_test_frame(t, t->chunk, 1 + wire_test_below(&seed, 4096));
         /* fall through */

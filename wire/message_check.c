@@ -271,7 +271,8 @@ static enum err_code message_check_frames(const struct message_refusal *r)
     uint32_t rules = 0;
     for (size_t i = 0; i < MESSAGE_FRAME_RULES; i++)
         rules += message_frame_rules[i].type == r->m->type;
-    if (r->m->type == MESSAGE_CHUNK)
+    const bool is_chunk = r->m->type == MESSAGE_CHUNK || r->m->type == MESSAGE_GRADIENT_CHUNK;
+    if (is_chunk)
         rules = 1;
     if (r->m->frames_n != rules)
         return REFUSE(r, "%u payload frames, not %u", r->m->frames_n, rules);
@@ -287,7 +288,7 @@ static enum err_code message_check_frames(const struct message_refusal *r)
     }
     if (r->m->type == MESSAGE_SCORE_RESULT)
         return message_check_scores(r);
-    if (r->m->type == MESSAGE_CHUNK)
+    if (is_chunk)
         return message_check_range(r, "the chunk's size", r->m->frame[0].size, 1,
                                    WIRE_CHUNK_BYTES);
     return ERR_OK;
@@ -322,6 +323,18 @@ static enum err_code message_check_train_result(const struct message_refusal *r)
     return ERR_OK;
 }
 
+static enum err_code message_check_gradient(const struct message_refusal *r)
+{
+    const struct wire_gradient *g = &r->m->gradient;
+    const bool asks = r->m->type == MESSAGE_GRADIENT_ASK;
+    enum err_code rc = message_check_range(r, "rank", g->rank, 0, WIRE_RANKS_MAX - 1);
+    if (!rc)
+        rc = message_check_range(r, "part", g->part, 0, WIRE_PARTS_MAX - 1);
+    if (!rc)
+        rc = message_check_range(r, "bytes", g->bytes, asks ? 1 : 0, WIRE_CHUNK_BYTES);
+    return rc;
+}
+
 /* The fields that belong to one type. */
 static enum err_code message_check_body(const struct message_refusal *r)
 {
@@ -348,6 +361,10 @@ static enum err_code message_check_body(const struct message_refusal *r)
         if (!m->has_hash)
             return REFUSE(r, "%s is missing", "blake2b");
         return message_check_range(r, "chunk_bytes", m->chunk_bytes, 1, WIRE_CHUNK_BYTES);
+    case MESSAGE_GRADIENT_ASK:
+    case MESSAGE_GRADIENT_CHUNK:
+    case MESSAGE_GRADIENT_WAIT:
+    case MESSAGE_GRADIENT_REFUSED: return message_check_gradient(r);
     case MESSAGE_NONE:
     case MESSAGE_RESET:
     case MESSAGE_HEARTBEAT:
@@ -367,7 +384,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
 enum err_code message_check(const struct message *message, enum err_code code, struct err *err)
 {
     const struct message_refusal r = {message, message_type_name(message->type), code, err};
-    if (message->type <= MESSAGE_NONE || message->type > MESSAGE_CHUNK)
+    if (message->type <= MESSAGE_NONE || message->type > MESSAGE_LAST)
         return err_set(err, code, "a message of type %d: there is none", (int)message->type);
 
     const bool has_items =

@@ -56,6 +56,10 @@ static struct message_lists message_decode_lists(const Rlhf__Header *h)
     case RLHF__HEADER__BODY_WEIGHTS_MANIFEST: return PLAIN(weights_manifest);
     case RLHF__HEADER__BODY_CHUNK_ASK: return PLAIN(chunk_ask);
     case RLHF__HEADER__BODY_CHUNK: return PLAIN(chunk);
+    case RLHF__HEADER__BODY_GRADIENT_ASK: return PLAIN(gradient_ask);
+    case RLHF__HEADER__BODY_GRADIENT_CHUNK: return PLAIN(gradient_chunk);
+    case RLHF__HEADER__BODY_GRADIENT_WAIT: return PLAIN(gradient_wait);
+    case RLHF__HEADER__BODY_GRADIENT_REFUSED: return PLAIN(gradient_refused);
     case RLHF__HEADER__BODY__NOT_SET:
     default: return (struct message_lists){0};
 #undef ITEMS
@@ -280,6 +284,24 @@ static enum err_code message_decode_weights(struct message *m, const Rlhf__Heade
     }
 }
 
+static enum err_code message_decode_gradient(struct message *m, enum message_type type,
+                                             const Rlhf__Gradient *b, struct err *err)
+{
+    m->type = type;
+    m->step = b->step;
+    m->gradient = (struct wire_gradient){
+        .run = b->run,
+        .attempt = b->attempt,
+        .shape = b->shape,
+        .first = b->first,
+        .round = b->round,
+        .rank = b->rank,
+        .part = b->part,
+        .bytes = b->bytes,
+    };
+    return message_decode_text("GRADIENT: reason", m->text, sizeof m->text, b->reason, err);
+}
+
 /* The body is known (message_decode_check_lists). */
 static enum err_code message_decode_body(struct message *m, const Rlhf__Header *h,
                                          struct err *err)
@@ -296,6 +318,14 @@ static enum err_code message_decode_body(struct message *m, const Rlhf__Header *
     case RLHF__HEADER__BODY_WEIGHTS_MANIFEST:
     case RLHF__HEADER__BODY_CHUNK_ASK:
     case RLHF__HEADER__BODY_CHUNK: return message_decode_weights(m, h, err);
+    case RLHF__HEADER__BODY_GRADIENT_ASK:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_ASK, h->gradient_ask, err);
+    case RLHF__HEADER__BODY_GRADIENT_CHUNK:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_CHUNK, h->gradient_chunk, err);
+    case RLHF__HEADER__BODY_GRADIENT_WAIT:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_WAIT, h->gradient_wait, err);
+    case RLHF__HEADER__BODY_GRADIENT_REFUSED:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_REFUSED, h->gradient_refused, err);
     default: return message_decode_session(m, h, err);
     }
 }

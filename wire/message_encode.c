@@ -27,6 +27,7 @@ struct message_encoding {
         Rlhf__WeightsManifest weights_manifest;
         Rlhf__ChunkAsk chunk_ask;
         Rlhf__Chunk chunk;
+        Rlhf__Gradient gradient;
     } body;
     Rlhf__WorkItem *item, **items; /* items_n of each; NULL: none */
     Rlhf__Stat *stat, **stats;     /* stats_n of each; NULL: none */
@@ -257,6 +258,32 @@ static void message_encode_weights(const struct message *m, struct message_encod
     }
 }
 
+static void message_encode_gradient(const struct message *m, struct message_encoding *e)
+{
+    Rlhf__Gradient *b = &e->body.gradient;
+    rlhf__gradient__init(b);
+    b->run = m->gradient.run;
+    b->step = m->step;
+    b->attempt = m->gradient.attempt;
+    b->round = m->gradient.round;
+    b->rank = m->gradient.rank;
+    b->shape = m->gradient.shape;
+    b->part = m->gradient.part;
+    b->first = m->gradient.first;
+    b->bytes = m->gradient.bytes;
+    b->reason = message_encode_text(m->text);
+    e->header.gradient_ask = b; /* of the union; all four bodies are a Gradient */
+    switch (m->type) {
+    case MESSAGE_GRADIENT_ASK: e->header.body_case = RLHF__HEADER__BODY_GRADIENT_ASK; break;
+    case MESSAGE_GRADIENT_CHUNK: e->header.body_case = RLHF__HEADER__BODY_GRADIENT_CHUNK; break;
+    case MESSAGE_GRADIENT_WAIT: e->header.body_case = RLHF__HEADER__BODY_GRADIENT_WAIT; break;
+    case MESSAGE_GRADIENT_REFUSED:
+        e->header.body_case = RLHF__HEADER__BODY_GRADIENT_REFUSED;
+        break;
+    default: assert(false); /* not a message of an exchange */
+    }
+}
+
 static void message_encode_body(const struct message *m, struct message_encoding *e)
 {
     switch (m->type) {
@@ -278,6 +305,10 @@ static void message_encode_body(const struct message *m, struct message_encoding
     case MESSAGE_WEIGHTS_MANIFEST:
     case MESSAGE_CHUNK_ASK:
     case MESSAGE_CHUNK: message_encode_weights(m, e); break;
+    case MESSAGE_GRADIENT_ASK:
+    case MESSAGE_GRADIENT_CHUNK:
+    case MESSAGE_GRADIENT_WAIT:
+    case MESSAGE_GRADIENT_REFUSED: message_encode_gradient(m, e); break;
     }
 }
 

@@ -234,6 +234,18 @@ bool wire_socket_wait(struct wire_socket *socket, int timeout_ms)
     return zmq_poll(&item, 1, timeout_ms) > 0 && (item.revents & ZMQ_POLLIN);
 }
 
+bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms)
+{
+    assert(n <= WIRE_RANKS_MAX);
+    zmq_pollitem_t items[WIRE_RANKS_MAX];
+    int count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (sockets[i])
+            items[count++] =
+                (zmq_pollitem_t){.socket = sockets[i]->zmq, .events = ZMQ_POLLIN};
+    return zmq_poll(items, count, timeout_ms) > 0;
+}
+
 static void socket_frames_free(void *ctx)
 {
     struct socket_frames *frames = ctx;

@@ -612,7 +612,7 @@ static void send_anything(struct bench *bench, struct bench_worker *worker, uint
                                       .response_tokens = (uint32_t)core_any(r, 6),
                                       .finish = (enum wire_finish)core_any(r, 4)};
     bench_send(bench, worker,
-               (struct message){.type = (enum message_type)core_any(r, MESSAGE_CHUNK + 1),
+               (struct message){.type = (enum message_type)core_any(r, MESSAGE_LAST + 1),
                                 .lease = core_any(r, 4),
                                 .version = core_any(r, 4),
                                 .step = core_any(r, 4),
