@@ -30,7 +30,8 @@
  * while this rank computes.  Ranks count their calls of exchange_sum and exchange_gather in an
  * attempt: the round.  An ask for a later round waits for it; one for an earlier round or
  * attempt is refused and counted.  A call returns when this rank has everything and every
- * other rank has what it needs from this one, so that the arrays are the caller's again.
+ * other rank has what it needs from this one, so that the arrays are the caller's to fill again.
+ * They are sent from where they lie: their memory must stay until the server is closed.
  *
  * What may fail.  A rank that answers nothing for silent_ms, or answers but has nothing for
  * late_ms, is named; so is one that refuses, or sends what is no message.  After a failure the

@@ -68,7 +68,7 @@ static void exchange_answer(struct exchange *x, struct wire_socket *socket,
     struct err err = {0};
     answer->gradient.rank = x->group.rank;
     answer->gradient.bytes = 0;
-    const enum wire_send sent = wire_socket_send(socket, peer, answer, &err);
+    const enum wire_send sent = wire_socket_send_in_place(socket, peer, answer, &err);
     /* FULL and GONE: it asks again, or is no more. */
     if (sent == WIRE_SEND_BAD)
         log_error("EXCHANGE-SEND", "to rank %u: %s", answer->gradient.rank, err.text);

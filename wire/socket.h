@@ -122,6 +122,14 @@ enum wire_send wire_socket_send(struct wire_socket *socket, struct wire_peer pee
                                 const struct message *message, struct err *err);
 
 /*
+ * The same without a copy: the payload is sent from where it lies, some time before the socket
+ * is closed; until then it must stay readable.  Where it changes before it is on its way, it
+ * arrives with a checksum that does not fit, and is refused there.
+ */
+enum wire_send wire_socket_send_in_place(struct wire_socket *socket, struct wire_peer peer,
+                                         const struct message *message, struct err *err);
+
+/*
  * A message encoded once, in any thread, and sent as often as needed, each time under its own
  * epoch, session and seq; those of *message are not used.  The payload is copied once here and
  * shared by all sends.  One thread at a time has a packet.  The caller frees it with
