@@ -99,7 +99,8 @@ static enum err_code run_check_model(const char *dir, struct err *err)
 static enum err_code run_check_files(const struct run_config *config, struct err *err)
 {
     enum err_code rc = run_check_file(config->prompts, err);
-    const char *const models[] = {config->policy, config->reference, config->critic_path};
+    const char *const models[] = {config->policy, config->reference, config->critic_path,
+                                  config->cost_critic_path};
     for (size_t i = 0; i < sizeof models / sizeof models[0] && rc == ERR_OK; i++)
         rc = run_check_model(models[i], err);
     for (uint32_t i = 0; i < config->scorers && rc == ERR_OK; i++) {

@@ -164,7 +164,7 @@ static enum err_code inspect_checkpoint_extra(struct inspect_checkpoint *c, cons
 static enum err_code inspect_checkpoint_state(struct inspect_checkpoint *c, struct err *err)
 {
     char path[FILE_PATH_MAX];
-    uint64_t version = 0, policy = 0, critic = 0;
+    uint64_t version = 0, policy = 0, critic = 0, cost_critic = 0;
     const char *config = "";
     enum err_code rc = file_join(path, c->dir, "STATE.json", err);
     if (rc)
@@ -181,7 +181,9 @@ static enum err_code inspect_checkpoint_state(struct inspect_checkpoint *c, stru
         (rc = json_get_u64(state, "policy_updates", 0, INT64_MAX, &policy, path, err)) ==
             ERR_OK &&
         (rc = json_get_u64(state, "critic_updates", 0, INT64_MAX, &critic, path, err)) ==
-            ERR_OK) {
+            ERR_OK &&
+        (rc = json_get_u64(state, "cost_critic_updates", 0, INT64_MAX, &cost_critic, path,
+                           err)) == ERR_OK) {
         if (c->json) {
             buf_puts(c->out, "{\"checkpoint\": ");
             buf_json_string(c->out, c->dir, strlen(c->dir));
@@ -189,16 +191,16 @@ static enum err_code inspect_checkpoint_state(struct inspect_checkpoint *c, stru
             buf_json_string(c->out, config, strlen(config));
             buf_printf(c->out,
                        ", \"policy_updates\": %" PRIu64 ", \"critic_updates\": %" PRIu64
-                       ", \"files\": [",
-                       policy, critic);
+                       ", \"cost_critic_updates\": %" PRIu64 ", \"files\": [",
+                       policy, critic, cost_critic);
         } else {
             buf_printf(c->out, "%s\n  version       %" PRIu64 "\n  config        ", c->dir,
                        version);
             status_screen_text(c->out, config);
             buf_printf(c->out,
                        "\n  updates       %" PRIu64 " of the policy, %" PRIu64
-                       " of the critic\n",
-                       policy, critic);
+                       " of the critic, %" PRIu64 " of the cost critic\n",
+                       policy, critic, cost_critic);
         }
     }
     json_decref(state);

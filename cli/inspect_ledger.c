@@ -1,5 +1,6 @@
 /* inspect_ledger.c -- see inspect.h: what a run's ledger holds. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -105,6 +106,10 @@ static void inspect_ledger_people(const struct inspect_ledger *seen, struct buf 
                    seen->last.step, step, seen->last.reward_raw_mean,
                    seen->last.reward_shaped_mean, seen->last.kl_mean, seen->last.kl_coef_before,
                    seen->last.kl_coef_after, (double)seen->last.duration_ms / 1000);
+    if (sum->steps > 0 && !isnan(seen->last.cost_raw_mean))
+        buf_printf(out, "  cost          %.4g, limit %.4g, lambda %.4g then %.4g\n",
+                   seen->last.cost_raw_mean, seen->last.cost_limit,
+                   seen->last.multiplier_before, seen->last.multiplier_after);
     buf_printf(out, "  events        %" PRIu64 "%s", seen->events,
                seen->events > 0 ? "; the last: " : "");
     status_screen_text(out, seen->event);
@@ -151,6 +156,10 @@ static void inspect_ledger_json(const struct inspect_ledger *seen, struct buf *o
     inspect_ledger_number(out, "kl_mean", last->kl_mean);
     inspect_ledger_number(out, "kl_coef", last->kl_coef_before);
     inspect_ledger_number(out, "kl_coef_after", last->kl_coef_after);
+    inspect_ledger_number(out, "cost_raw_mean", last->cost_raw_mean);
+    inspect_ledger_number(out, "cost_limit", last->cost_limit);
+    inspect_ledger_number(out, "multiplier_before", last->multiplier_before);
+    inspect_ledger_number(out, "multiplier_after", last->multiplier_after);
     buf_puts(out, "}}");
 }
 

@@ -55,11 +55,16 @@ static void progress_show(struct progress *progress, const json_t *line, FILE *o
     }
     const double eta_s = progress_number(line, "eta_s", 0);
     fprintf(out,
-            "step %5llu/%llu  reward %7.3f  raw %7.3f  kl %6.2f  beta %.4f  entropy %5.2f  "
-            "%6.0f tok/s  ETA %d:%02d\n",
+            "step %5llu/%llu  reward %7.3f  raw %7.3f  kl %6.2f  beta %.4f  entropy %5.2f  ",
             (unsigned long long)progress->step, (unsigned long long)progress->steps,
             progress->reward, progress->raw, progress->kl, progress_number(line, "kl_coef", 0),
-            progress_number(line, "entropy", 0), progress_number(line, "tokens_per_s", 0),
+            progress_number(line, "entropy", 0));
+    if (json_object_get(line, "cost_raw_mean"))
+        fprintf(out, "cost %6.3f of %.3f  lambda %.3f  ",
+                progress_number(line, "cost_raw_mean", 0),
+                progress_number(line, "cost_limit", 0),
+                progress_number(line, "multiplier_after", 0));
+    fprintf(out, "%6.0f tok/s  ETA %d:%02d\n", progress_number(line, "tokens_per_s", 0),
             (int)eta_s / 60, (int)eta_s % 60);
     fflush(out);
     if (progress->live)

@@ -145,12 +145,58 @@ static void status_screen_slots(const json_t *status, struct buf *out)
     }
 }
 
+/* Words and the number behind each, of a list that ends with NULL. */
+struct status_screen_part {
+    const char *before, *key;
+};
+
+static void status_screen_parts(const json_t *object, const struct status_screen_part *parts,
+                                struct buf *out)
+{
+    for (; parts->before; parts++) {
+        buf_puts(out, parts->before);
+        if (json_is_integer(json_object_get(object, parts->key)))
+            status_screen_count(out, object, parts->key);
+        else
+            status_screen_real(out, object, parts->key);
+    }
+}
+
+/* Costs, where the run has any, and what monitors only watch. */
+static void status_screen_costs(const json_t *status, const json_t *last, struct buf *out)
+{
+    static const struct status_screen_part cost[] = {
+        {"  cost      ", "cost_raw_mean"},
+        {", limit ", "cost_limit"},
+        {", lambda ", "multiplier_before"},
+        {" then ", "multiplier_after"},
+        {"\n  critic    of costs: loss ", "cost_value_loss"},
+        {", explains ", "cost_explained_variance"},
+        {NULL, NULL},
+    };
+    if (json_object_get(last, "cost_raw_mean")) {
+        status_screen_parts(last, cost, out);
+        buf_puts(out, " of the variance\n");
+    }
+    const char *name;
+    json_t *monitor;
+    json_object_foreach(json_object_get(status, "monitors"), name, monitor)
+    {
+        char key[128];
+        snprintf(key, sizeof key, "score.%.100s", name);
+        buf_puts(out, "  monitor   ");
+        status_screen_text(out, name);
+        buf_puts(out, " mean ");
+        status_screen_real(out, last, key);
+        buf_puts(out, "; without a score so far: ");
+        status_screen_count(out, monitor, "missing");
+        buf_puts(out, " trained slots\n");
+    }
+}
+
 static void status_screen_last(const json_t *status, struct buf *out)
 {
-    const json_t *last = json_object_get(status, "last");
-    const struct {
-        const char *before, *key;
-    } parts[] = {
+    static const struct status_screen_part parts[] = {
         {"last step   ", "step"},
         {"\n  reward    raw ", "reward_raw_mean"},
         {", shaped ", "reward_shaped_mean"},
@@ -164,19 +210,16 @@ static void status_screen_last(const json_t *status, struct buf *out)
         {", explains ", "explained_variance"},
         {" of the variance\n  took      ", "duration_ms"},
         {" ms for ", "response_tokens"},
+        {NULL, NULL},
     };
+    const json_t *last = json_object_get(status, "last");
     if (!json_is_object(last)) {
         buf_puts(out, "last step   none yet\n");
         return;
     }
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        buf_puts(out, parts[i].before);
-        if (json_is_integer(json_object_get(last, parts[i].key)))
-            status_screen_count(out, last, parts[i].key);
-        else
-            status_screen_real(out, last, parts[i].key);
-    }
+    status_screen_parts(last, parts, out);
     buf_puts(out, " response tokens\n");
+    status_screen_costs(status, last, out);
 }
 
 static void status_screen_ledger(const json_t *status, struct buf *out)

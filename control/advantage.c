@@ -194,16 +194,9 @@ enum err_code advantage_compute(const struct advantage_params *params,
         if (!rc)
             rc = advantage_groups(params, in, adv, err);
     }
-    if (rc || params->whiten == ADVANTAGE_WHITEN_NONE)
-        return rc;
-
-    const size_t N = in->offset[in->rows];
-    const struct moments moments = advantage_moments(adv, in->mask, N);
-    if (moments.n < 2.0)
-        return err_set(err, ERR_VALUE, "advantage: cannot whiten over %g response token(s)",
-                       moments.n);
-    advantage_whiten(adv, in->mask, N, &moments, params->whiten, true);
-    return ERR_OK;
+    return rc ? rc
+              : advantage_whiten_batch(adv, in->mask, in->offset[in->rows], params->whiten,
+                                       err);
 }
 
 struct moments advantage_moments(const float *x, const uint8_t *mask, size_t n)
@@ -229,6 +222,19 @@ void advantage_whiten(float *x, const uint8_t *mask, size_t n, const struct mome
         if (!mask || mask[i])
             x[i] = (float)(((double)x[i] - moments->mean) * scale + back);
     }
+}
+
+enum err_code advantage_whiten_batch(float *x, const uint8_t *mask, size_t n,
+                                     enum advantage_whiten whiten, struct err *err)
+{
+    if (whiten == ADVANTAGE_WHITEN_NONE)
+        return ERR_OK;
+    const struct moments moments = advantage_moments(x, mask, n);
+    if (moments.n < 2.0)
+        return err_set(err, ERR_VALUE, "advantage: cannot whiten over %g response token(s)",
+                       moments.n);
+    advantage_whiten(x, mask, n, &moments, whiten, true);
+    return ERR_OK;
 }
 
 void advantage_combine(const float *reward, const float *cost, double multiplier, float *out,

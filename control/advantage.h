@@ -114,6 +114,10 @@ struct moments advantage_moments(const float *x, const uint8_t *mask, size_t n);
 void advantage_whiten(float *x, const uint8_t *mask, size_t n, const struct moments *moments,
                       enum advantage_whiten whiten, bool shift_mean);
 
+/* The same with the moments of x itself.  ERR_VALUE where fewer than 2 entries count. */
+enum err_code advantage_whiten_batch(float *x, const uint8_t *mask, size_t n,
+                                     enum advantage_whiten whiten, struct err *err);
+
 /* out = (reward - multiplier * cost) / (1 + multiplier), each (n): PPO-Lagrangian (Dai et al.,
  * arXiv:2310.12773; ALGORITHMS, section 2).  multiplier >= 0.  out may be reward or cost. */
 void advantage_combine(const float *reward, const float *cost, double multiplier, float *out,

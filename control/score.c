@@ -66,3 +66,8 @@ enum err_code score_combine(const struct score_term *terms, size_t n_terms,
     *raw = sum;
     return ERR_OK;
 }
+
+double score_probability(double score)
+{
+    return 1.0 / (1.0 + exp(-score));
+}

@@ -54,4 +54,8 @@ enum err_code score_combine(const struct score_term *terms, size_t n_terms,
                             const struct score *scores, size_t n_scores, double *raw,
                             struct err *err);
 
+/* 1 / (1 + exp(-score)): the probability of harm, where the score is that of a cost model
+ * trained with sign terms (Dai et al., arXiv:2310.12773). */
+double score_probability(double score);
+
 #endif

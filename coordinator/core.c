@@ -66,6 +66,8 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
     core->out_logp = core_take(carver, response, sizeof(float));
     core->out_ref = core_take(carver, response, sizeof(float));
     core->out_reward = core_take(carver, response, sizeof(float));
+    if (run_config_has_cost(core->config))
+        core->out_cost = core_take(carver, response, sizeof(float));
     core->kl_sum = core_take(carver, core->B, sizeof(double));
     core->kl_tokens = core_take(carver, core->B, sizeof(uint32_t));
     core->ref_rewards = core_take(carver, core->M, sizeof(double));
@@ -126,12 +128,16 @@ static enum err_code core_check_setup(const struct core_setup *setup, struct err
     if (config->max_new_tokens == 0)
         return err_set(err, ERR_VALUE, "sampling.max_new_tokens must be at least 1");
     const uint64_t tokens = (uint64_t)config->prompt_tokens_max + config->max_new_tokens;
-    if (tokens * 4u * config->batch > WIRE_FRAME_MAX)
+    const uint32_t arrays = run_config_has_cost(config) ? 4 : 3; /* over response tokens */
+    const uint64_t lease = tokens + arrays * (uint64_t)config->max_new_tokens;
+    if (tokens * 4u * config->batch > WIRE_FRAME_MAX ||
+        lease * 4u * config->batch > WIRE_PAYLOAD_MAX)
         return err_set(err, ERR_VALUE,
-                       "a step of %u slots of up to %u + %u tokens does not fit a frame of "
-                       "%u bytes: lower pipeline.batch or sampling.max_new_tokens",
+                       "a step of %u slots of up to %u + %u tokens does not fit frames of "
+                       "%u bytes, %u all together: lower pipeline.batch or "
+                       "sampling.max_new_tokens",
                        (unsigned)config->batch, (unsigned)config->prompt_tokens_max,
-                       (unsigned)config->max_new_tokens, WIRE_FRAME_MAX);
+                       (unsigned)config->max_new_tokens, WIRE_FRAME_MAX, WIRE_PAYLOAD_MAX);
     for (uint32_t i = 0; i < setup->prompts.n; i++) {
         const size_t n = setup->prompts.offset[i + 1] - setup->prompts.offset[i];
         if (n == 0 || n > config->prompt_tokens_max)

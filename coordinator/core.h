@@ -30,6 +30,9 @@
  * or dropped.  TRAIN_RESULT becomes one STEP record; when that is durable, version s + 1
  * counts as published.
  *
+ * Scores.  A slot needs those of all reward and cost scorers, a reference those of the reward
+ * scorers: else it is scored again, and in the end dropped.  A monitor's that is missing is NaN.
+ *
  * Retained steps.  A learner that lost its memory comes back at its last checkpoint c; steps
  * c..trained-1 are sent again with the same content, and must give the recorded weights, bit
  * for bit, or the run halts.  Steps are kept from the newest durable checkpoint on.
@@ -220,6 +223,8 @@ struct core_stats {
     uint64_t seq, durable_seq; /* records */
     bool started, paused, draining, finished;
     double kl_coef;
+    double multiplier; /* lambda of the last step trained, or where it begins */
+    uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
 
     /* slots of the run so far; planned is their sum */
     uint64_t planned, waiting, leased, generated, scored, shaped, trained_slots;

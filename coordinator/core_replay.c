@@ -1,5 +1,6 @@
 /* core_replay.c -- the run so far, from its records, by the same transitions. */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "coordinator/core.h"
@@ -62,10 +63,11 @@ static enum err_code core_replay_score(struct core *core, const struct record *r
     } else if (item->state != CORE_ITEM_GENERATED) {
         return core_replay_refuse(record, "is for one that waits for no score", err);
     }
-    double raw, reward;
+    double raw, reward, cost;
     if (record->scorers != core->config->scorers || !record->scores ||
         record->response_tokens != item->tokens || (slot && !record->reference) ||
-        core_shape_raw(core, record->scores, item->tokens, &raw, &reward, NULL) != ERR_OK)
+        core_shape_raw(core, record->scores, item->tokens, &raw, &reward, NULL) != ERR_OK ||
+        (slot && core_cost_of(core, record->scores, &cost, NULL) != ERR_OK))
         return core_replay_refuse(record, "is not what this run plans there", err);
     core_item_scored(core, item, record->scores, record->reference, record->seq);
     return ERR_OK;
@@ -94,8 +96,8 @@ static enum err_code core_replay_item(struct core *core, const struct record *re
 }
 
 /* A step older than what is kept: its slots become what the record says they became. */
-static void core_replay_old_step(struct core *core, struct core_batch *batch,
-                                 const struct record_step *step)
+static enum err_code core_replay_old_step(struct core *core, struct core_batch *batch,
+                                          const struct record_step *step, struct err *err)
 {
     uint32_t i = 0;
     for (uint32_t n = 0; n < step->trained; n++)
@@ -109,15 +111,14 @@ static void core_replay_old_step(struct core *core, struct core_batch *batch,
     }
     for (uint32_t k = 0; k < core->B; k++)
         batch->items[k].generated_by = batch->items[k].version;
-    batch->kl_after = (struct kl_state){
-        .coef = step->controller[0],
-        .last = step->controller[1],
-        .steps = step->controller[2],
-    };
-    batch->shaping_after = core->shaping_state;
-    if (shaping_is_running(&core->shaping) && !core_bug(core, 14))
-        shaping_state_read(&batch->shaping_after, &step->controller[RECORD_CONTROLLER_KL]);
     batch->shaped = true;
+    return core_shape_read(core, step, batch, err);
+}
+
+/* Equal, also where neither is a number. */
+static bool core_replay_same_number(double a, double b)
+{
+    return a == b || (isnan(a) && isnan(b));
 }
 
 static bool core_replay_same_sums(const struct record_step *a, const struct record_step *b)
@@ -125,6 +126,9 @@ static bool core_replay_same_sums(const struct record_step *a, const struct reco
     return a->trained == b->trained && memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
            a->kl_coef_before == b->kl_coef_before && a->kl_coef_after == b->kl_coef_after &&
            a->reward_shaped_mean == b->reward_shaped_mean &&
+           core_replay_same_number(a->cost_raw_mean, b->cost_raw_mean) &&
+           a->multiplier_before == b->multiplier_before &&
+           a->multiplier_after == b->multiplier_after &&
            memcmp(a->controller, b->controller, a->controller_n * sizeof a->controller[0]) == 0;
 }
 
@@ -144,7 +148,9 @@ static enum err_code core_replay_step(struct core *core, const struct record *re
                        (unsigned long long)record->seq, (unsigned long long)step->step,
                        (unsigned long long)core->trained);
     if (step->step < core->replay_from) {
-        core_replay_old_step(core, batch, step);
+        const enum err_code rc = core_replay_old_step(core, batch, step, err);
+        if (rc != ERR_OK)
+            return rc;
     } else {
         struct err why = {0};
         if (!core_shape_ready(core, batch) || core_shape_batch(core, batch, &why) != ERR_OK)
@@ -154,11 +160,12 @@ static enum err_code core_replay_step(struct core *core, const struct record *re
         if (!core_replay_same_sums(&batch->result, step))
             return err_set(err, ERR_STATE,
                            "step %llu: from the recorded scores this program computes a shaped "
-                           "mean of %.17g and beta %.17g, the ledger says %.17g and %.17g: it "
-                           "was written by another version",
+                           "mean of %.17g, beta %.17g and lambda %.17g, the ledger says %.17g, "
+                           "%.17g and %.17g: it was written by another version",
                            (unsigned long long)step->step, batch->result.reward_shaped_mean,
-                           batch->result.kl_coef_after, step->reward_shaped_mean,
-                           step->kl_coef_after);
+                           batch->result.kl_coef_after, batch->result.multiplier_after,
+                           step->reward_shaped_mean, step->kl_coef_after,
+                           step->multiplier_after);
     }
     const struct kl_state kl_after = batch->kl_after;
     batch->result = *step;

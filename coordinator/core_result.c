@@ -150,24 +150,33 @@ struct core_result_score {
     enum record_reason fault; /* NONE: all scores are there */
 };
 
-/* Scores may stand at any address of their frame: doubles are copied. */
+/* Scores may stand at any address of their frame: doubles are copied.  Those that the item can
+ * do without are NaN where they are not to be had; of a reference they are always, so that a
+ * record does not depend on who scored it. */
 static void core_result_read(struct core *core, const struct message *message, uint32_t i,
                              uint32_t tokens, struct core_result_score *out)
 {
+    const enum wire_work work = message->items[i].kind;
     const uint32_t n = core->config->scorers;
     const unsigned char *states = (const unsigned char *)message->frame[1].data + (size_t)i * n;
     out->fault = RECORD_REASON_NONE;
     memcpy(out->score, (const unsigned char *)message->frame[0].data + (size_t)i * n * 8u,
            n * sizeof(double));
     for (uint32_t s = 0; s < n; s++) {
+        if (!core_cost_is_needed(core, s, work)) {
+            if (states[s] != WIRE_SCORE_OK || work == WIRE_WORK_REFERENCE)
+                out->score[s] = NAN;
+            continue;
+        }
         if (states[s] == WIRE_SCORE_TIMEOUT && out->fault == RECORD_REASON_NONE)
             out->fault = RECORD_REASON_SCORE_TIMEOUT;
         else if (states[s] != WIRE_SCORE_OK && states[s] != WIRE_SCORE_TIMEOUT)
             out->fault = RECORD_REASON_SCORE_FAILED;
     }
-    double raw, reward;
+    double raw, reward, cost;
     if (out->fault == RECORD_REASON_NONE &&
-        core_shape_raw(core, out->score, tokens, &raw, &reward, NULL) != ERR_OK)
+        (core_shape_raw(core, out->score, tokens, &raw, &reward, NULL) != ERR_OK ||
+         (work == WIRE_WORK_ROLLOUT && core_cost_of(core, out->score, &cost, NULL) != ERR_OK)))
         out->fault = RECORD_REASON_SCORE_FAILED; /* the sum is not finite */
 }
 

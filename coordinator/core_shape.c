@@ -69,15 +69,18 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         .cap = config->kl_cap,
     };
     for (uint32_t i = 0; i < config->scorers; i++)
-        core->terms[i] = (struct score_term){.name = config->scorer[i].name,
-                                             .weight = config->scorer[i].weight};
-    enum err_code rc = score_check(core->terms, config->scorers, err);
+        if (config->scorer[i].role == RUN_ROLE_REWARD)
+            core->terms[core->terms_n++] = (struct score_term){
+                .name = config->scorer[i].name, .weight = config->scorer[i].weight};
+    enum err_code rc = score_check(core->terms, core->terms_n, err);
     if (rc == ERR_OK)
         rc = shaping_check(&core->shaping, err);
     if (rc == ERR_OK)
         rc = reward_check(&core->reward, err);
     if (rc == ERR_OK)
         rc = kl_params_check(&core->kl, config->batch, err);
+    if (rc == ERR_OK)
+        rc = core_cost_setup(core, err);
     if (rc != ERR_OK)
         return rc;
     shaping_init(&core->shaping, &core->shaping_state);
@@ -91,9 +94,9 @@ enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t t
     struct score named[RUN_SCORERS_MAX];
     const uint32_t n = core->config->scorers;
     for (uint32_t i = 0; i < n; i++)
-        named[i] =
-            (struct score){.name = core->terms[i].name, .state = SCORE_OK, .value = scores[i]};
-    const enum err_code rc = score_combine(core->terms, n, named, n, raw, err);
+        named[i] = (struct score){
+            .name = core->config->scorer[i].name, .state = SCORE_OK, .value = scores[i]};
+    const enum err_code rc = score_combine(core->terms, core->terms_n, named, n, raw, err);
     if (rc != ERR_OK)
         return rc;
     *reward = reward_length(&core->reward, *raw, tokens);
@@ -179,6 +182,8 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item,
     double reward;
     enum err_code rc =
         core_shape_raw(core, item->scores, item->tokens, &item->raw, &reward, err);
+    if (rc == ERR_OK)
+        rc = core_cost_of(core, item->scores, &item->cost, err);
     if (rc != ERR_OK)
         return rc;
     struct shaping_params shaping = core->shaping;
@@ -197,13 +202,27 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item,
     return ERR_OK;
 }
 
+/* One scorer's mean over the slots that have a score of it. */
+static void core_shape_score(const struct core *core, struct core_batch *batch, uint32_t s)
+{
+    double sum = 0.0, n = 0.0;
+    for (uint32_t i = 0; i < core->B; i++) {
+        const struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED || isnan(item->scores[s]))
+            continue;
+        sum += item->scores[s];
+        n += 1.0;
+    }
+    batch->result.score_mean[s] = n > 0.0 ? sum / n : (double)NAN;
+    batch->result.score_missing[s] = batch->result.trained - (uint32_t)n;
+}
+
 /* The means of a shaped step, over its slots in order. */
 static void core_shape_statistics(struct core *core, struct core_batch *batch)
 {
     struct record_step *result = &batch->result;
     const double n = result->trained;
     double raw = 0.0, shaped = 0.0, square = 0.0;
-    double score[RUN_SCORERS_MAX] = {0};
     for (uint32_t i = 0; i < core->B; i++) {
         const struct core_item *item = &batch->items[i];
         if (item->state == CORE_ITEM_DROPPED) {
@@ -212,8 +231,6 @@ static void core_shape_statistics(struct core *core, struct core_batch *batch)
         }
         raw += item->raw;
         shaped += item->shaped;
-        for (uint32_t s = 0; s < core->config->scorers; s++)
-            score[s] += item->scores[s];
         result->truncated += item->finish == WIRE_FINISH_LENGTH;
         result->prompt_tokens += core_item_prompt_tokens(core, item->prompt);
         result->response_tokens += item->tokens;
@@ -221,7 +238,7 @@ static void core_shape_statistics(struct core *core, struct core_batch *batch)
     result->reward_raw_mean = raw / n;
     result->reward_shaped_mean = shaped / n;
     for (uint32_t s = 0; s < core->config->scorers; s++)
-        result->score_mean[s] = score[s] / n;
+        core_shape_score(core, batch, s);
     for (uint32_t i = 0; i < core->B; i++) {
         const struct core_item *item = &batch->items[i];
         const double off = item->raw - result->reward_raw_mean;
@@ -267,9 +284,36 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
     return ERR_OK;
 }
 
-uint32_t core_shape_controllers(const struct core *core)
+/* Where in the record's controllers the multiplier's state begins. */
+static uint32_t core_shape_cost_at(const struct core *core)
 {
     return RECORD_CONTROLLER_KL + (shaping_is_running(&core->shaping) ? SHAPING_STATE_N : 0);
+}
+
+uint32_t core_shape_controllers(const struct core *core)
+{
+    static_assert(RECORD_CONTROLLER_KL + SHAPING_STATE_N + LAGRANGE_STATE_MAX <=
+                      RECORD_CONTROLLER_MAX,
+                  "a STEP record holds all states");
+    return core_shape_cost_at(core) + lagrange_state_n(&core->lagrange);
+}
+
+enum err_code core_shape_read(const struct core *core, const struct record_step *step,
+                              struct core_batch *batch, struct err *err)
+{
+    batch->kl_after = (struct kl_state){
+        .coef = step->controller[0],
+        .last = step->controller[1],
+        .steps = step->controller[2],
+    };
+    batch->shaping_after = core->shaping_state;
+    if (shaping_is_running(&core->shaping) && !core_bug(core, 14))
+        shaping_state_read(&batch->shaping_after, &step->controller[RECORD_CONTROLLER_KL]);
+    batch->lagrange_after = core->lagrange_state;
+    if (!core_bug(core, 15))
+        lagrange_state_read(&core->lagrange, &batch->lagrange_after,
+                            &step->controller[core_shape_cost_at(core)]);
+    return lagrange_check(&core->lagrange, &batch->lagrange_after, err);
 }
 
 /* The shaper's statistics once this step is committed: those that shaped it, and the rewards
@@ -277,8 +321,6 @@ uint32_t core_shape_controllers(const struct core *core)
 static enum err_code core_shape_running(struct core *core, struct core_batch *batch,
                                         const struct shaping_state *seen, struct err *err)
 {
-    static_assert(RECORD_CONTROLLER_KL + SHAPING_STATE_N <= RECORD_CONTROLLER_MAX,
-                  "a STEP record holds both states");
     batch->shaping_after = core->shaping_state;
     const enum err_code rc = shaping_update(&core->shaping, &batch->shaping_after, seen, err);
     if (rc == ERR_OK && shaping_is_running(&core->shaping))
@@ -314,6 +356,8 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
     enum err_code rc = core_shape_kl(core, batch, err);
     if (rc == ERR_OK)
         rc = core_shape_running(core, batch, &seen, err);
+    if (rc == ERR_OK)
+        rc = core_cost_step(core, batch, core_shape_cost_at(core), err);
     if (rc != ERR_OK)
         return rc;
     core_shape_statistics(core, batch);

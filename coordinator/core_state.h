@@ -7,6 +7,7 @@
  *     core_lease.c    leases given out, lost and taken back
  *     core_result.c   what actors and reward workers send
  *     core_shape.c    from scores to token rewards; the KL controller
+ *     core_cost.c     from scores to token costs; the multiplier
  *     core_train.c    the learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
  *     core_stats.c    numbers for people; core_check
@@ -20,6 +21,7 @@
 
 #include "base/arena.h"
 #include "control/kl.h"
+#include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
 #include "control/score.h"
@@ -74,6 +76,7 @@ struct core_item {
     float *logp, *ref;  /* slots: [max_new]; references: NULL */
     double *scores;     /* [scorers] */
     double raw, shaped; /* of a shaped slot */
+    double cost;        /* of a shaped slot; 0 without cost scorers */
 };
 
 /* A step's slots. */
@@ -86,6 +89,7 @@ struct core_batch {
     struct kl_state kl_before; /* that shapes it */
     struct kl_state kl_after;
     struct shaping_state shaping_after;
+    struct lagrange_state lagrange_after; /* its multiplier weighs this step's costs */
     uint64_t opened_ms;
 };
 
@@ -176,7 +180,10 @@ struct core {
     struct shaping_state shaping_state;
     struct reward_params reward;
     struct kl_params kl;
-    struct score_term terms[RUN_SCORERS_MAX];
+    struct lagrange_params lagrange;
+    struct score_term terms[RUN_SCORERS_MAX];      /* of the raw reward */
+    struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
+    uint32_t terms_n, cost_terms_n;
 
     /* the run */
     uint64_t epoch, seq, durable_seq, epoch_seq;
@@ -184,6 +191,8 @@ struct core {
     uint64_t commit_seq; /* STEP record on its way to the disk; 0: none */
     struct wire_stat commit_stats[WIRE_STATS_MAX];
     struct kl_state kl_state;
+    struct lagrange_state lagrange_state;
+    uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails;
     uint64_t step_ms; /* when the last step was committed */
     bool has_start;
@@ -219,6 +228,7 @@ struct core {
     struct wire_item *out_items;            /* [WIRE_ITEMS_MAX] */
     int32_t *out_ids;                       /* [WIRE_ITEMS_MAX items' prompt + response] */
     float *out_logp, *out_reward, *out_ref; /* [B * max_new] */
+    float *out_cost;                        /* [B * max_new]; NULL where no costs train */
     size_t out_ids_max;
     double *kl_sum;      /* [B] */
     uint32_t *kl_tokens; /* [B] */
@@ -310,7 +320,8 @@ void core_result_scored(struct core *core, struct core_peer *peer,
 
 /* --- core_shape.c */
 enum err_code core_shape_setup(struct core *core, struct err *err);
-/* The weighted sum of scores [scorers], and the same after the length penalty. */
+/* The weighted sum of the reward scorers' scores [scorers], and the same after the length
+ * penalty. */
 enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t tokens,
                              double *raw, double *reward, struct err *err);
 /* All slots scored or dropped, all references there, everything durable?  Drops slots whose
@@ -318,11 +329,29 @@ enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t t
 bool core_shape_ready(struct core *core, struct core_batch *batch);
 /* Doubles of the controllers' state in a STEP record of this run. */
 uint32_t core_shape_controllers(const struct core *core);
-/* SCORED -> SHAPED for the whole step; fills batch->result, kl_after and shaping_after. */
+/* The states after an old step, from its record.  ERR_VALUE where one cannot be. */
+enum err_code core_shape_read(const struct core *core, const struct record_step *step,
+                              struct core_batch *batch, struct err *err);
+/* SCORED -> SHAPED for the whole step; fills batch->result and the states after it. */
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err);
 /* The token rewards of a shaped slot [tokens]. */
 enum err_code core_shape_tokens(struct core *core, const struct core_batch *batch,
                                 const struct core_item *item, float *out, struct err *err);
+
+/* --- core_cost.c */
+enum err_code core_cost_setup(struct core *core, struct err *err);
+/* What a response costs by its scores [scorers]; 0 without cost scorers. */
+enum err_code core_cost_of(const struct core *core, const double *scores, double *cost,
+                           struct err *err);
+/* Can an item of this kind not do without a score of this scorer? */
+bool core_cost_is_needed(const struct core *core, uint32_t scorer, enum wire_work work);
+/* The multiplier's move by the costs of the step's slots; fills lagrange_after and what the
+ * result says of it, `at` in its controllers. */
+enum err_code core_cost_step(struct core *core, struct core_batch *batch, uint32_t at,
+                             struct err *err);
+/* The token costs of a shaped slot [tokens]. */
+enum err_code core_cost_tokens(struct core *core, const struct core_batch *batch,
+                               const struct core_item *item, float *out, struct err *err);
 
 /* --- core_train.c */
 void core_train_advance(struct core *core);

@@ -97,6 +97,8 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->draining = core->draining;
     out->finished = core->finished;
     out->kl_coef = core->kl_state.coef;
+    out->multiplier = core->lagrange_state.multiplier;
+    memcpy(out->score_missing, core->score_missing, sizeof out->score_missing);
 
     out->waiting = core->slots[CORE_ITEM_WAITING];
     out->leased = core->slots[CORE_ITEM_LEASED];
@@ -252,6 +254,10 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
     if (core->kl_state.steps != (double)core->trained)
         return err_set(err, ERR_STATE, "%llu steps trained, the KL controller did %g",
                        (unsigned long long)core->trained, core->kl_state.steps);
+    if (lagrange_state_n(&core->lagrange) > 0 &&
+        core->lagrange_state.steps != (double)core->trained)
+        return err_set(err, ERR_STATE, "%llu steps trained, the multiplier moved after %g",
+                       (unsigned long long)core->trained, core->lagrange_state.steps);
     if (shaping_is_running(&core->shaping) &&
         core->shaping_state.count != (double)core->slots[CORE_ITEM_TRAINED])
         return err_set(err, ERR_STATE, "%llu slots trained, the shaper counted %g",

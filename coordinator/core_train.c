@@ -111,8 +111,10 @@ static enum err_code core_train_payload(struct core *core, const struct core_bat
         memcpy(core->out_ids + ids + prompt, item->ids, item->tokens * sizeof(int32_t));
         memcpy(core->out_logp + tokens, item->logp, item->tokens * sizeof(float));
         memcpy(core->out_ref + tokens, item->ref, item->tokens * sizeof(float));
-        const enum err_code rc =
+        enum err_code rc =
             core_shape_tokens(core, batch, item, core->out_reward + tokens, err);
+        if (rc == ERR_OK && core->out_cost)
+            rc = core_cost_tokens(core, batch, item, core->out_cost + tokens, err);
         if (rc != ERR_OK)
             return rc;
         core->out_items[n++] = core_item_wire(core, item);
@@ -121,11 +123,13 @@ static enum err_code core_train_payload(struct core *core, const struct core_bat
     }
     message->items = core->out_items;
     message->items_n = n;
-    message->frames_n = 4;
+    message->frames_n = core->out_cost ? 5 : 4;
     message->frame[0] = (struct wire_bytes){core->out_ids, ids * sizeof(int32_t)};
     message->frame[1] = (struct wire_bytes){core->out_logp, tokens * sizeof(float)};
     message->frame[2] = (struct wire_bytes){core->out_reward, tokens * sizeof(float)};
     message->frame[3] = (struct wire_bytes){core->out_ref, tokens * sizeof(float)};
+    if (core->out_cost)
+        message->frame[4] = (struct wire_bytes){core->out_cost, tokens * sizeof(float)};
     return ERR_OK;
 }
 
@@ -141,6 +145,7 @@ static void core_train_send(struct core *core, struct core_peer *learner,
         .behaviour_version = plan_policy_version(step, core->config->lag),
         .lease_ms = core->config->lease_ms,
         .kl_coef = in_loss ? batch->kl_before.coef : 0.0,
+        .multiplier = batch->result.multiplier_after,
         .checkpoint = last || (step + 1) % core->config->checkpoint_every == 0 ||
                       (core->draining && step == core->trained) ||
                       core->opened == core->trained,
@@ -254,6 +259,9 @@ void core_train_commit(struct core *core, struct core_batch *batch)
     if (!core_bug(core, 11) || !core->replaying)
         core->kl_state = batch->kl_after;
     core->shaping_state = batch->shaping_after;
+    core->lagrange_state = batch->lagrange_after;
+    for (uint32_t s = 0; s < core->config->scorers; s++)
+        core->score_missing[s] += batch->result.score_missing[s];
     core->commit_seq = 0;
     core->train_fails = 0;
     core->trained++;

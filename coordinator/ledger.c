@@ -38,11 +38,13 @@ static const char ledger_schema[] =
     " truncated INT NOT NULL, prompt_tokens INT NOT NULL, response_tokens INT NOT NULL,"
     " reward_raw_mean REAL, reward_raw_std REAL, reward_shaped_mean REAL,"
     " score_mean TEXT NOT NULL, kl_mean REAL, kl_coef_before REAL, kl_coef_after REAL,"
-    " controller BLOB NOT NULL, duration_ms INT NOT NULL, stats TEXT NOT NULL);"
+    " cost_raw_mean REAL, cost_limit REAL, multiplier_before REAL, multiplier_after REAL,"
+    " score_missing TEXT NOT NULL, controller BLOB NOT NULL, duration_ms INT NOT NULL,"
+    " stats TEXT NOT NULL);"
     "CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, at_ms INT, version INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {
@@ -137,7 +139,9 @@ static enum err_code ledger_check_schema(struct ledger *ledger, bool *empty, str
         return rc;
     *empty = strcmp(version, "0") == 0 && strcmp(tables, "0") == 0;
     if (!*empty && strtol(version, NULL, 10) != LEDGER_SCHEMA)
-        return err_set(err, ERR_USAGE, "%s has schema %s: this program reads and writes %d",
+        return err_set(err, ERR_USAGE,
+                       "%s has schema %s: this program reads and writes %d; go on with the "
+                       "version that began the run, or begin anew in another run.dir",
                        ledger->path, version, LEDGER_SCHEMA);
     return ERR_OK;
 }

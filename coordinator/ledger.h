@@ -19,7 +19,8 @@
  *     event       seq, at_ms, id, text
  *
  * Arrays of tokens and log-probs are BLOBs, little-endian int32 and float32; scores, score
- * means and the learner's statistics are JSON text; hashes are hex.  So a person can ask:
+ * means and the learner's statistics are JSON text, null where there is no number; hashes are
+ * hex.  So a person can ask:
  *
  *     sqlite3 RUN/ledger.sqlite 'select step, reward_raw_mean, kl_mean from step'
  *
@@ -41,7 +42,7 @@
 #include "coordinator/record.h"
 
 #define LEDGER_FILE   "ledger.sqlite"
-#define LEDGER_SCHEMA 1
+#define LEDGER_SCHEMA 2
 #define LEDGER_QUEUE_BYTES                                            \
     ((size_t)256 * 1024 * 1024) /* not yet written; then append waits \
                                  */

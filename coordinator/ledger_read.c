@@ -123,15 +123,33 @@ static enum wire_finish ledger_column_finish(struct ledger_reader *reader, sqlit
     return WIRE_FINISH_LENGTH;
 }
 
-/* "[1,2.5]" into out [max]; how many. */
+static double ledger_column_real(sqlite3_stmt *stmt, int *column)
+{
+    const bool none = sqlite3_column_type(stmt, *column) == SQLITE_NULL;
+    const double value = sqlite3_column_double(stmt, (*column)++);
+    return none ? (double)NAN : value;
+}
+
+/* Behind the number, or null, that begins there; `at` itself where none does. */
+static const char *ledger_to_number(const char *at, double *out)
+{
+    char *end;
+    *out = (double)NAN;
+    if (strncmp(at, "null", 4) == 0)
+        return at + 4;
+    *out = strtod(at, &end);
+    return end;
+}
+
+/* "[1,null,2.5]" into out [max]; how many.  NaN for null. */
 static uint32_t ledger_column_numbers(struct ledger_reader *reader, sqlite3_stmt *stmt,
                                       int *column, double *out, uint32_t max)
 {
     const char *text = ledger_column_text(reader, stmt, column);
     uint32_t n = 0;
     for (const char *at = text; *at == '[' || *at == ',';) {
-        char *end;
-        const double value = strtod(at + 1, &end);
+        double value;
+        const char *end = ledger_to_number(at + 1, &value);
         if (end == at + 1 || n == max) {
             reader->damaged = true;
             return 0;
@@ -143,6 +161,15 @@ static uint32_t ledger_column_numbers(struct ledger_reader *reader, sqlite3_stmt
     }
     reader->damaged = true;
     return 0;
+}
+
+static uint32_t ledger_to_count(struct ledger_reader *reader, double value)
+{
+    if (!(value >= 0.0 && value <= (double)UINT32_MAX)) {
+        reader->damaged = true;
+        return 0;
+    }
+    return (uint32_t)value;
 }
 
 static void ledger_column_stats(struct ledger_reader *reader, sqlite3_stmt *stmt, int *column)
@@ -260,6 +287,14 @@ static void ledger_read_step(struct ledger_reader *reader, sqlite3_stmt *stmt, i
     s->kl_mean = sqlite3_column_double(stmt, c++);
     s->kl_coef_before = sqlite3_column_double(stmt, c++);
     s->kl_coef_after = sqlite3_column_double(stmt, c++);
+    s->cost_raw_mean = ledger_column_real(stmt, &c);
+    s->cost_limit = ledger_column_real(stmt, &c);
+    s->multiplier_before = ledger_column_real(stmt, &c);
+    s->multiplier_after = ledger_column_real(stmt, &c);
+    double missing[RUN_SCORERS_MAX];
+    const uint32_t n = ledger_column_numbers(reader, stmt, &c, missing, RUN_SCORERS_MAX);
+    for (uint32_t i = 0; i < n; i++)
+        s->score_missing[i] = ledger_to_count(reader, missing[i]);
     const size_t bytes = (size_t)sqlite3_column_bytes(stmt, c);
     if (bytes % sizeof(double) != 0 || bytes > sizeof s->controller)
         reader->damaged = true;

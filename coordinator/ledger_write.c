@@ -1,5 +1,6 @@
 /* ledger_write.c -- a record into its table. */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "coordinator/ledger_state.h"
@@ -13,7 +14,8 @@ static const char *const ledger_write_sql[LEDGER_REFERENCE + 1] = {
     [LEDGER_REFERENCE] = "INSERT INTO reference VALUES(?,?,?,?,?,?,?,?)",
     [RECORD_SCORE] = "INSERT INTO score VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_DROP] = "INSERT INTO dropped VALUES(?,?,?,?,?,?,?,?)",
-    [RECORD_STEP] = "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [RECORD_STEP] =
+        "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_CHECKPOINT] = "INSERT INTO checkpoint VALUES(?,?,?)",
     [RECORD_EVENT] = "INSERT INTO event VALUES(?,?,?,?)",
 };
@@ -81,13 +83,18 @@ static const char *ledger_write_finish(enum wire_finish finish)
     return words[finish];
 }
 
-/* 17 digits bring every double back as it was. */
+/* 17 digits bring every double back as it was; JSON has no NaN. */
 static void ledger_write_numbers(struct buf *text, const double *values, uint32_t n)
 {
     buf_clear(text);
     buf_putc(text, '[');
-    for (uint32_t i = 0; i < n; i++)
-        buf_printf(text, "%s%.17g", i > 0 ? "," : "", values[i]);
+    for (uint32_t i = 0; i < n; i++) {
+        buf_puts(text, i > 0 ? "," : "");
+        if (isnan(values[i]))
+            buf_puts(text, "null");
+        else
+            buf_printf(text, "%.17g", values[i]);
+    }
     buf_putc(text, ']');
 }
 
@@ -154,6 +161,15 @@ static void ledger_write_step(struct ledger *ledger, struct ledger_row *row,
     ledger_row_double(row, s->kl_mean);
     ledger_row_double(row, s->kl_coef_before);
     ledger_row_double(row, s->kl_coef_after);
+    ledger_row_double(row, s->cost_raw_mean); /* SQLite keeps a NaN as NULL */
+    ledger_row_double(row, s->cost_limit);
+    ledger_row_double(row, s->multiplier_before);
+    ledger_row_double(row, s->multiplier_after);
+    double missing[RUN_SCORERS_MAX];
+    for (uint32_t i = 0; i < RUN_SCORERS_MAX; i++)
+        missing[i] = s->score_missing[i];
+    ledger_write_numbers(text, missing, RUN_SCORERS_MAX);
+    sqlite3_bind_text(row->stmt, ++row->column, text->data, -1, SQLITE_TRANSIENT);
     ledger_row_blob(row, s->controller, s->controller_n * sizeof s->controller[0]);
     ledger_row_u64(row, s->duration_ms);
     buf_clear(text);

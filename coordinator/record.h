@@ -58,9 +58,10 @@ enum record_reason {
 const char *record_reason_name(enum record_reason reason);
 
 /* The controllers' state after a step: the KL controller's coef, last, steps; then, where the
- * shaper carries statistics, its count, mean, m2, min, max.  How many there are says which. */
+ * shaper carries statistics, its count, mean, m2, min, max; then, where costs train, the
+ * multiplier's (control/lagrange.h).  Which of them are there follows from the config. */
 #define RECORD_CONTROLLER_KL  3
-#define RECORD_CONTROLLER_MAX 8
+#define RECORD_CONTROLLER_MAX 80
 
 /* A finished step: what trained, what came out, where the controllers went. */
 struct record_step {
@@ -74,13 +75,18 @@ struct record_step {
     uint32_t truncated;                      /* trained slots that ended by length */
     uint64_t prompt_tokens, response_tokens; /* of the trained slots */
 
-    double reward_raw_mean;    /* weighted sum of the scores, before any penalty */
-    double reward_raw_std;     /* over slots, n in the denominator */
-    double reward_shaped_mean; /* what lands on the last token */
-    double score_mean[RUN_SCORERS_MAX];
-    double kl_mean;        /* nats a sequence, k1: sum of behaviour - reference */
-    double kl_coef_before; /* beta that shaped this step */
-    double kl_coef_after;  /* beta of the next */
+    double reward_raw_mean;             /* weighted sum of the scores, before any penalty */
+    double reward_raw_std;              /* over slots, n in the denominator */
+    double reward_shaped_mean;          /* what lands on the last token */
+    double score_mean[RUN_SCORERS_MAX]; /* NaN: a monitor that answered for no slot */
+    uint32_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
+    double kl_mean;           /* nats a sequence, k1: sum of behaviour - reference */
+    double kl_coef_before;    /* beta that shaped this step */
+    double kl_coef_after;     /* beta of the next */
+    double cost_raw_mean;     /* of the slots, as safety.cost says; NaN without cost scorers */
+    double cost_limit;        /* what it is held below; NaN without cost scorers */
+    double multiplier_before; /* lambda of the step before */
+    double multiplier_after;  /* of this one: it has seen the step's costs; 0: none trains */
     uint32_t controller_n;
     double controller[RECORD_CONTROLLER_MAX]; /* as above */
 
@@ -109,7 +115,8 @@ struct record {
 
     const int32_t *ids;     /* ROLLOUT [response_tokens] */
     const float *logprobs;  /* ROLLOUT of a slot [response_tokens], nats; else NULL */
-    const double *scores;   /* SCORE [scorers], all usable */
+    const double *scores;   /* SCORE [scorers]; NaN: a monitor that failed, and of a reference
+                               all that are no reward */
     uint32_t scorers;       /* SCORE */
     const float *reference; /* SCORE of a slot [response_tokens], nats; else NULL */
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,10 @@ static void shell_step_done(struct shell *shell, const struct record_step *step)
              (unsigned long long)step->step + 1, (unsigned long long)shell->config->steps,
              step->reward_shaped_mean, step->reward_raw_mean, step->kl_mean,
              step->kl_coef_before, (unsigned)step->trained);
+    if (!isnan(step->cost_raw_mean))
+        log_info("COST", "step %llu: cost %.4f, limit %.4f, lambda %.5f then %.5f",
+                 (unsigned long long)step->step + 1, step->cost_raw_mean, step->cost_limit,
+                 step->multiplier_before, step->multiplier_after);
     if (file_write_all(shell->progress_fd, line.data, line.len, "progress.jsonl", &err) !=
         ERR_OK)
         log_warn("PROGRESS", "%s", err.text);

@@ -124,6 +124,18 @@ static void status_dropped(struct buf *out, const uint64_t *dropped)
     buf_puts(out, "}");
 }
 
+/* "PREFIX.SCORER" */
+static void status_scorer(const struct status *status, const char *prefix, uint32_t s,
+                          double value, struct buf *out)
+{
+    char key[RUN_NAME_MAX + 16];
+    snprintf(key, sizeof key, "%s.%s", prefix, status->config->scorer[s].name);
+    buf_putc(out, ',');
+    buf_json_string(out, key, strlen(key));
+    buf_putc(out, ':');
+    buf_json_number(out, value);
+}
+
 /* The members of a step's object, without its braces. */
 static void status_step(const struct status *status, const struct record_step *step,
                         struct buf *out)
@@ -146,14 +158,17 @@ static void status_step(const struct status *status, const struct record_step *s
     status_number(out, "kl_mean", step->kl_mean);
     status_number(out, "kl_coef", step->kl_coef_before);
     status_number(out, "kl_coef_after", step->kl_coef_after);
+    if (run_config_has_role(status->config, RUN_ROLE_COST)) {
+        status_number(out, "cost_raw_mean", step->cost_raw_mean);
+        status_number(out, "cost_limit", step->cost_limit);
+        status_number(out, "multiplier_before", step->multiplier_before);
+        status_number(out, "multiplier_after", step->multiplier_after);
+    }
     status_count(out, "duration_ms", step->duration_ms);
     for (uint32_t s = 0; s < status->config->scorers; s++) {
-        buf_putc(out, ',');
-        char key[RUN_NAME_MAX + 8];
-        snprintf(key, sizeof key, "score.%s", status->config->scorer[s].name);
-        buf_json_string(out, key, strlen(key));
-        buf_putc(out, ':');
-        buf_json_number(out, step->score_mean[s]);
+        status_scorer(status, "score", s, step->score_mean[s], out);
+        if (status->config->scorer[s].role == RUN_ROLE_MONITOR)
+            status_scorer(status, "missing", s, step->score_missing[s], out);
     }
     for (uint32_t i = 0; i < step->stats_n; i++) {
         buf_putc(out, ',');
@@ -161,6 +176,24 @@ static void status_step(const struct status *status, const struct record_step *s
         buf_putc(out, ':');
         buf_json_number(out, step->stats[i].value);
     }
+}
+
+/* Of each monitor, how many trained slots it has no score of. */
+static void status_monitors(const struct status *status, const struct core_stats *stats,
+                            struct buf *out)
+{
+    const char *comma = "";
+    buf_puts(out, ",\"monitors\":{");
+    for (uint32_t s = 0; s < status->config->scorers; s++) {
+        const char *name = status->config->scorer[s].name;
+        if (status->config->scorer[s].role != RUN_ROLE_MONITOR)
+            continue;
+        buf_puts(out, comma);
+        buf_json_string(out, name, strlen(name));
+        buf_printf(out, ":{\"missing\":%llu}", (unsigned long long)stats->score_missing[s]);
+        comma = ",";
+    }
+    buf_putc(out, '}');
 }
 
 static void status_peer(const struct core_peer_stats *peer, struct buf *out)
@@ -202,6 +235,7 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     status_count(out, "ledger_records", stats->seq);
     status_count(out, "ledger_durable", stats->durable_seq);
     status_number(out, "kl_coef", stats->kl_coef);
+    status_number(out, "multiplier", stats->multiplier);
     status_number(out, "logp_diff_max", stats->logp_diff_max);
     status_number(out, "eta_s",
                   status->step_ms * (double)(stats->steps - stats->trained) / 1000.0);
@@ -220,7 +254,9 @@ void status_json(const struct status *status, const struct core_stats *stats, st
                (unsigned long long)stats->references_planned);
     status_count(out, "scored", stats->references_scored);
     status_count(out, "dropped", stats->references_dropped);
-    buf_printf(out, "},\"counters\":{\"response_tokens\":%llu",
+    buf_putc(out, '}');
+    status_monitors(status, stats, out);
+    buf_printf(out, ",\"counters\":{\"response_tokens\":%llu",
                (unsigned long long)stats->tokens_response);
     status_count(out, "duplicates", stats->duplicates);
     status_count(out, "mismatches", stats->mismatches);

@@ -50,6 +50,10 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
     if (config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
         status_plain(status, "rlhfd_kl_target_nats",
                      "What the KL controller steers to, nats a sequence", config->kl_target);
+    if (run_config_has_cost(config))
+        status_plain(status, "rlhfd_multiplier",
+                     "Lagrange multiplier lambda of the last step, cost against reward",
+                     stats->multiplier);
     status_plain(status, "rlhfd_logp_diff_max_nats",
                  "Greatest difference of the actor's and the learner's log-prob of a token "
                  "since the coordinator's start, nats; NaN before the first step",
@@ -151,6 +155,20 @@ static const struct status_stat {
     {"grad_norm", "rlhfd_step_grad_norm", "Global norm of the policy's gradient, before clip"},
     {"critic_grad_norm", "rlhfd_step_critic_grad_norm",
      "Global norm of the critic's gradient, before clip"},
+    {"advantage_mean", "rlhfd_step_advantage_mean",
+     "Mean advantage of a token, rewards less costs, before whitening"},
+    {"reward_advantage_mean", "rlhfd_step_reward_advantage_mean",
+     "Mean advantage of a token by its rewards alone"},
+    {"cost_advantage_mean", "rlhfd_step_cost_advantage_mean",
+     "Mean advantage of a token by its costs alone: above 0 is worse than expected"},
+    {"cost_value_loss", "rlhfd_step_cost_value_loss",
+     "Cost critic's loss, without its coefficient"},
+    {"cost_value_clip_fraction", "rlhfd_step_cost_value_clip_ratio",
+     "Share of tokens whose value gradient of costs the clip cut off"},
+    {"cost_explained_variance", "rlhfd_step_cost_explained_variance_ratio",
+     "Share of the cost returns' variance that the cost critic explains"},
+    {"cost_critic_grad_norm", "rlhfd_step_cost_critic_grad_norm",
+     "Global norm of the cost critic's gradient, before clip"},
     {"lr", "rlhfd_step_learning_rate", "Learning rate of the policy"},
     {"updates", "rlhfd_step_updates", "Optimizer updates of the step"},
     {"logp_diff_max", "rlhfd_step_logp_diff_nats",
@@ -166,6 +184,25 @@ static void status_metrics_stat(struct status *status, const struct wire_stat *s
         }
     status_gauge(status, "rlhfd_learner_stat", "Other statistics of the learner's last step",
                  "stat", stat->name, stat->value);
+}
+
+static void status_metrics_cost(struct status *status, const struct record_step *last)
+{
+    if (!run_config_has_role(status->config, RUN_ROLE_COST))
+        return;
+    status_plain(status, "rlhfd_step_cost_mean", "Mean cost of the last step's responses",
+                 last->cost_raw_mean);
+    status_plain(status, "rlhfd_cost_limit", "What the mean cost is to stay at or below",
+                 last->cost_limit);
+}
+
+static void status_metrics_monitors(struct status *status, const struct core_stats *stats)
+{
+    for (uint32_t s = 0; s < status->config->scorers; s++)
+        if (status->config->scorer[s].role == RUN_ROLE_MONITOR)
+            status_counter(status, "rlhfd_monitor_failures_total",
+                           "Trained slots that a monitor has no score of, by scorer", "scorer",
+                           status->config->scorer[s].name, (double)stats->score_missing[s]);
 }
 
 static void status_metrics_step(struct status *status, const struct core_stats *stats)
@@ -189,6 +226,7 @@ static void status_metrics_step(struct status *status, const struct core_stats *
                  (double)last->truncated / trained);
     status_plain(status, "rlhfd_step_duration_seconds", "Duration of the last step, seconds",
                  (double)last->duration_ms / 1000.0);
+    status_metrics_cost(status, last);
     for (uint32_t s = 0; s < status->config->scorers; s++)
         status_gauge(status, "rlhfd_step_score_mean", "Mean score of the last step, by scorer",
                      "scorer", status->config->scorer[s].name, last->score_mean[s]);
@@ -263,6 +301,7 @@ void status_metrics(struct status *status, const struct core_stats *stats, struc
     status_metrics_run(status, stats);
     status_metrics_slots(status, stats);
     status_metrics_counts(status, stats);
+    status_metrics_monitors(status, stats);
     status_metrics_roles(status, stats);
     if (stats->has_last)
         status_metrics_step(status, stats);

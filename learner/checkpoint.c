@@ -116,9 +116,10 @@ static enum err_code checkpoint_write_state(const struct learner *l, const char 
     hash_hex(&config_hash, hex);
     buf_printf(&text,
                "{\"version\": %llu, \"config\": \"%s\",\n \"policy_updates\": %llu, "
-               "\"critic_updates\": %llu,\n \"history\": [",
+               "\"critic_updates\": %llu, \"cost_critic_updates\": %llu,\n \"history\": [",
                (unsigned long long)l->version, hex, (unsigned long long)l->policy.adamw.steps,
-               (unsigned long long)(l->has_critic ? l->critic.adamw.steps : 0));
+               (unsigned long long)l->critic.adamw.steps, /* 0 where there is none */
+               (unsigned long long)l->cost_critic.adamw.steps);
     for (uint32_t i = 1; i < l->history_n; i++)
         buf_printf(&text, "%s%llu", i > 1 ? ", " : "",
                    (unsigned long long)l->history[i].version);
@@ -189,23 +190,32 @@ static enum err_code checkpoint_write_manifest(const char *dir, struct err *err)
     return rc;
 }
 
+/* DIR/NAME and DIR/NAME.moments.f32 */
+static enum err_code checkpoint_write_trainable(const struct learner *l,
+                                                const struct trainable *t, const char *dir,
+                                                const char *name, struct err *err)
+{
+    char sub[FILE_PATH_MAX], moments[64];
+    snprintf(moments, sizeof moments, "%s.moments.f32", name);
+    enum err_code rc = file_join(sub, dir, name, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_write_model(l, t->model, sub, t == &l->policy, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_write_floats(dir, moments, t->adamw.m, t->adamw.v, t->model->params,
+                                     err);
+    return rc;
+}
+
 static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct err *err)
 {
     enum err_code rc;
-    char sub[FILE_PATH_MAX];
     const size_t n = l->policy.model->params;
-    if ((rc = file_join(sub, dir, "policy", err)) ||
-        (rc = checkpoint_write_model(l, l->policy.model, sub, true, err)) ||
-        (rc = checkpoint_write_floats(dir, "policy.moments.f32", l->policy.adamw.m,
-                                      l->policy.adamw.v, n, err)))
+    if ((rc = checkpoint_write_trainable(l, &l->policy, dir, "policy", err)) ||
+        (l->has_critic &&
+         (rc = checkpoint_write_trainable(l, &l->critic, dir, "critic", err))) ||
+        (l->has_cost_critic &&
+         (rc = checkpoint_write_trainable(l, &l->cost_critic, dir, "cost_critic", err))))
         return rc;
-    if (l->has_critic) {
-        if ((rc = file_join(sub, dir, "critic", err)) ||
-            (rc = checkpoint_write_model(l, l->critic.model, sub, false, err)) ||
-            (rc = checkpoint_write_floats(dir, "critic.moments.f32", l->critic.adamw.m,
-                                          l->critic.adamw.v, l->critic.model->params, err)))
-            return rc;
-    }
     for (uint32_t i = 1; i < l->history_n; i++) {
         char name[64];
         checkpoint_history_name(name, l->history[i].version);
@@ -388,6 +398,19 @@ static enum err_code checkpoint_load_history(struct learner *l, const char *dir,
     return ERR_OK;
 }
 
+static enum err_code checkpoint_load_trainable(struct trainable *t, const char *dir,
+                                               const char *name, uint64_t updates,
+                                               struct err *err)
+{
+    char moments[64];
+    snprintf(moments, sizeof moments, "%s.moments.f32", name);
+    const enum err_code rc = checkpoint_load_model(t->model, dir, name, err);
+    if (rc)
+        return rc;
+    t->adamw.steps = updates;
+    return checkpoint_read_floats(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
+}
+
 static enum err_code checkpoint_load(struct learner *l, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
@@ -399,31 +422,29 @@ static enum err_code checkpoint_load(struct learner *l, const char *dir, struct 
     if (!state)
         return rc ? rc : ERR_FORMAT;
     const char *config = NULL;
-    uint64_t critic_updates = 0;
+    uint64_t policy_updates = 0, critic_updates = 0, cost_critic_updates = 0;
     run_config_hash(l->config, &config_hash);
     hash_hex(&config_hash, hex);
     if ((rc = json_get_u64(state, "version", 0, UINT64_MAX >> 1, &l->version, path, err)) ||
-        (rc = json_get_u64(state, "policy_updates", 0, UINT64_MAX >> 1, &l->policy.adamw.steps,
-                           path, err)) ||
+        (rc = json_get_u64(state, "policy_updates", 0, UINT64_MAX >> 1, &policy_updates, path,
+                           err)) ||
         (rc = json_get_u64(state, "critic_updates", 0, UINT64_MAX >> 1, &critic_updates, path,
                            err)) ||
+        (rc = json_get_u64(state, "cost_critic_updates", 0, UINT64_MAX >> 1,
+                           &cost_critic_updates, path, err)) ||
         (rc = json_get_string(state, "config", &config, path, err)))
         goto out;
     if (strcmp(config, hex) != 0) {
         rc = err_set(err, ERR_USAGE, "%s was written by a run with another config", dir);
         goto out;
     }
-    if ((rc = checkpoint_load_model(l->policy.model, dir, "policy", err)) ||
-        (rc = checkpoint_read_floats(dir, "policy.moments.f32", l->policy.adamw.m,
-                                     l->policy.adamw.v, l->policy.model->params, err)))
+    if ((rc = checkpoint_load_trainable(&l->policy, dir, "policy", policy_updates, err)) ||
+        (l->has_critic &&
+         (rc = checkpoint_load_trainable(&l->critic, dir, "critic", critic_updates, err))) ||
+        (l->has_cost_critic &&
+         (rc = checkpoint_load_trainable(&l->cost_critic, dir, "cost_critic",
+                                         cost_critic_updates, err))))
         goto out;
-    if (l->has_critic) {
-        l->critic.adamw.steps = critic_updates;
-        if ((rc = checkpoint_load_model(l->critic.model, dir, "critic", err)) ||
-            (rc = checkpoint_read_floats(dir, "critic.moments.f32", l->critic.adamw.m,
-                                         l->critic.adamw.v, l->critic.model->params, err)))
-            goto out;
-    }
     rc = checkpoint_load_history(l, dir, json_object_get(state, "history"), path, err);
 out:
     json_decref(state);

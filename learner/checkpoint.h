@@ -2,9 +2,9 @@
  * checkpoint.h -- the learner's whole state on disk, published so that a crash cannot tear it.
  *
  *     RUN/checkpoints/v00000010/
- *         policy/  critic/        Hugging Face directories, usable by themselves
+ *         policy/  critic/  cost_critic/    Hugging Face directories, usable by themselves
  *         policy.moments.f32      AdamW's m, then v, little-endian float32, the model's layout
- *         critic.moments.f32
+ *         critic.moments.f32  cost_critic.moments.f32
  *         weights-v00000009.f32   older versions that rollouts may still be asked of
  *         STATE.json              version, updates done, the config's hash
  *         MANIFEST.json           size and BLAKE2b-256 of each file; written last

@@ -37,6 +37,7 @@ enum err_code experience_open(struct experience *x, const struct message *lease,
         .logp_old = lease->frame[1].data,
         .reward = lease->frame[2].data,
         .logref = lease->frame[3].data,
+        .cost = lease->frames_n > 4 ? lease->frame[4].data : NULL,
         .group = group,
     };
     return ERR_OK;

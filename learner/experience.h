@@ -25,9 +25,10 @@ struct experience {
     const int32_t *ids;            /* borrowed */
     const uint32_t *id_at;         /* (rows+1) */
     const uint32_t *offset;        /* (rows+1) */
-    const float *logp_old;         /* (N) borrowed, as the next two */
+    const float *logp_old;         /* (N) borrowed, as the next three */
     const float *reward;           /* (N) */
     const float *logref;           /* (N) */
+    const float *cost;             /* (N); NULL: no costs train */
     const uint32_t *group;         /* (rows) */
 };
 

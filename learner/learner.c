@@ -42,21 +42,27 @@ static struct ppo_params learner_ppo(const struct run_config *c)
     };
 }
 
+static struct model *learner_load_cost_critic(const struct run_config *c, struct err *err)
+{
+    const char *dir = c->policy;
+    if (c->cost_critic == RUN_COST_CRITIC_PATH)
+        dir = c->cost_critic_path;
+    if (c->cost_critic == RUN_COST_CRITIC_COST)
+        dir = run_config_model_scorer(c, RUN_ROLE_COST)->path;
+    return model_load_with_score_head(dir, 1, err);
+}
+
 static struct model *learner_load_critic(const struct run_config *c, struct err *err)
 {
     const char *dir = c->policy;
     if (c->critic == RUN_CRITIC_PATH)
         dir = c->critic_path;
-    for (uint32_t i = 0; c->critic == RUN_CRITIC_REWARD && i < c->scorers; i++) {
-        if (c->scorer[i].kind == RUN_SCORER_MODEL) {
-            dir = c->scorer[i].path;
-            break;
-        }
-    }
+    if (c->critic == RUN_CRITIC_REWARD)
+        dir = run_config_model_scorer(c, RUN_ROLE_REWARD)->path;
     return model_load_with_score_head(dir, 1, err);
 }
 
-/* The two models that learn, and the one that checks. */
+/* The models that learn, and the one that checks. */
 static enum err_code learner_open_models(struct learner *l, struct err *err)
 {
     const struct run_config *c = l->config;
@@ -74,6 +80,12 @@ static enum err_code learner_open_models(struct learner *l, struct err *err)
         struct model *critic = learner_load_critic(c, err);
         rc = critic ? trainable_init(&l->critic, "critic", critic, l->pool, pass_tokens,
                                      c->batch, &adamw, c->grad_clip, err)
+                    : learner_code(err);
+    }
+    if (rc == ERR_OK && l->has_cost_critic) {
+        struct model *critic = learner_load_cost_critic(c, err);
+        rc = critic ? trainable_init(&l->cost_critic, "cost critic", critic, l->pool,
+                                     pass_tokens, c->batch, &adamw, c->grad_clip, err)
                     : learner_code(err);
     }
     if (rc)
@@ -128,6 +140,8 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     l->config = config;
     l->context = context;
     l->has_critic = config->estimator == RUN_ESTIMATOR_GAE;
+    l->has_cost = run_config_has_cost(config);
+    l->has_cost_critic = l->has_critic && l->has_cost;
     l->ppo = learner_ppo(config);
     bool found = false;
     enum err_code rc = ERR_OK;
@@ -156,6 +170,7 @@ void learner_free(struct learner *l)
     model_free(l->checker);
     trainable_release(&l->policy);
     trainable_release(&l->critic);
+    trainable_release(&l->cost_critic);
     for (uint32_t i = 0; i < l->history_max; i++)
         free(l->history[i].w);
     arena_release(&l->step);

@@ -43,9 +43,10 @@ struct learner {
     const struct run_config *config; /* borrowed */
     struct wire_context *context;    /* borrowed */
     struct pool *pool;
-    struct trainable policy, critic;
+    struct trainable policy, critic, cost_critic;
     bool has_critic;
-    uint64_t version; /* of policy.model->w */
+    bool has_cost, has_cost_critic; /* leases carry costs; a critic learns them */
+    uint64_t version;               /* of policy.model->w */
     struct hash weights_hash;
     struct learner_version history[LEARNER_HISTORY_MAX]; /* newest first; [0] is `version` */
     uint32_t history_n, history_max;

@@ -5,9 +5,14 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "control/advantage.h"
+#include "learner/advantages.h"
 #include "learner/experience.h"
 #include "learner/learner.h"
+
+/* Of policy and critic together, and of the cost critic. */
+struct train_stats {
+    struct ppo_stats ppo, cost;
+};
 
 /* What a step computes once and its epochs use: arrays over the N response tokens. */
 struct train {
@@ -15,14 +20,12 @@ struct train {
     struct worker *worker;
     struct experience x;
     const struct message *lease;
-    float *value;    /* before the update; with a critic */
-    float *adv;      /* (N) */
-    float *ret;      /* (N) with a critic */
+    struct advantages a;
     float *weight;   /* (N) of the optimizer update under way */
     uint32_t *order; /* (rows) */
     struct ppo_params ppo;
-    struct ppo_stats stats;
-    double norm, critic_norm; /* greatest gradient norms of the step */
+    struct train_stats stats;
+    double norm, critic_norm, cost_critic_norm; /* greatest gradient norms of the step */
     uint64_t updates;
 };
 
@@ -42,93 +45,6 @@ static void train_pick(float *to, const float *from, const struct experience_mic
 {
     for (uint32_t i = 0; i < micro->tokens; i++)
         to[i] = from[micro->entry[i]];
-}
-
-/* Rows in their own order: what values and checks run over. */
-static void train_order(uint32_t *order, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        order[i] = i;
-}
-
-/*
- * The critic's value before each response token, and after the last one where the response was
- * cut and is to be bootstrapped (else 0).
- */
-static enum err_code train_values(struct train *t, float *bootstrap, struct err *err)
-{
-    struct learner *l = t->learner;
-    const struct experience *x = &t->x;
-    const bool boot = l->config->truncation == RUN_TRUNCATION_BOOTSTRAP;
-    enum err_code rc = ERR_OK;
-    for (uint32_t first = 0, end; first < x->rows && rc == ERR_OK; first = end) {
-        struct experience_micro micro;
-        const size_t mark = arena_mark(&l->step);
-        end = experience_cut(x, t->order, x->rows, first, l->config->micro_tokens);
-        rc = experience_pack(x, t->order, first, end, &l->step, &micro, err);
-        float *out = train_array(t, micro.tokens), *last = train_array(t, micro.rows);
-        if (rc == ERR_OK && (!out || !last))
-            rc = err_set(err, ERR_NOMEM, "no room for the values of %u tokens", micro.tokens);
-        if (rc == ERR_OK)
-            rc = pass_forward(l->critic.pass, &micro.batch, err);
-        if (rc == ERR_OK) {
-            pass_scores(l->critic.pass, micro.tokens, micro.at, out);
-            pass_scores(l->critic.pass, micro.rows, micro.last_at, last);
-            for (uint32_t i = 0; i < micro.tokens; i++)
-                t->value[micro.entry[i]] = out[i];
-            for (uint32_t i = 0; i < micro.rows; i++) {
-                const uint32_t row = micro.row[i];
-                const bool cut = x->items[row].finish == WIRE_FINISH_LENGTH;
-                bootstrap[row] = boot && cut ? last[i] : 0.0f;
-            }
-        }
-        arena_reset(&l->step, mark);
-        worker_progress(t->worker);
-    }
-    return rc;
-}
-
-static struct advantage_params train_advantage_params(const struct run_config *c)
-{
-    static const enum advantage_kind kinds[] = {
-        [RUN_ESTIMATOR_GAE] = ADVANTAGE_GAE,
-        [RUN_ESTIMATOR_GRPO] = ADVANTAGE_GRPO,
-        [RUN_ESTIMATOR_RLOO] = ADVANTAGE_RLOO,
-        [RUN_ESTIMATOR_REINFORCE_PP] = ADVANTAGE_REINFORCE_PP,
-    };
-    const bool always = c->estimator == RUN_ESTIMATOR_REINFORCE_PP;
-    const bool groups = advantage_needs_groups(kinds[c->estimator]);
-    return (struct advantage_params){
-        .kind = kinds[c->estimator],
-        /* Group estimators are normalised already. */
-        .whiten = (c->whiten && !groups) || always ? ADVANTAGE_WHITEN_UNBIASED
-                                                   : ADVANTAGE_WHITEN_NONE,
-        .gamma = c->gamma,
-        .lambda = c->lambda,
-        .eps = 1e-6,
-    };
-}
-
-static enum err_code train_advantages(struct train *t, struct err *err)
-{
-    struct learner *l = t->learner;
-    const struct experience *x = &t->x;
-    const struct advantage_params params = train_advantage_params(l->config);
-    float *bootstrap = train_array(t, x->rows);
-    if (!bootstrap)
-        return err_set(err, ERR_NOMEM, "no room for %u rows", x->rows);
-    enum err_code rc = l->has_critic ? train_values(t, bootstrap, err) : ERR_OK;
-    if (rc)
-        return rc;
-    const struct advantage_batch batch = {
-        .rows = x->rows,
-        .offset = x->offset,
-        .token_reward = x->reward,
-        .value = t->value,
-        .bootstrap = bootstrap,
-        .group = x->group,
-    };
-    return advantage_compute(&params, &batch, t->adv, t->ret, err);
 }
 
 /* Room for one micro-batch's gathered arrays. */
@@ -162,7 +78,7 @@ static enum err_code train_policy_micro(struct train *t, const struct experience
     pass_logprobs(pass, &want, g->logp, g->entropy, NULL);
     train_pick(g->logp_old, t->x.logp_old, micro);
     train_pick(g->logref, t->x.logref, micro);
-    train_pick(g->adv, t->adv, micro);
+    train_pick(g->adv, t->a.adv, micro);
     train_pick(g->weight, t->weight, micro);
     const struct ppo_policy_batch in = {micro->tokens, g->weight, g->logp,   g->logp_old,
                                         g->adv,        g->logref, g->entropy};
@@ -176,32 +92,33 @@ static enum err_code train_policy_micro(struct train *t, const struct experience
     return ERR_OK;
 }
 
-static enum err_code train_critic_micro(struct train *t, const struct experience_micro *micro,
+/* Behind the policy, which has picked the weights. */
+static enum err_code train_critic_micro(struct train *t, const struct advantages_stream *stream,
+                                        const struct experience_micro *micro,
                                         struct train_gather *g, struct ppo_stats *stats,
                                         struct err *err)
 {
-    struct learner *l = t->learner;
-    struct pass *pass = l->critic.pass;
+    struct pass *pass = stream->critic->pass;
     enum err_code rc = pass_forward(pass, &micro->batch, err);
     if (rc)
         return rc;
     pass_scores(pass, micro->tokens, micro->at, g->value);
-    train_pick(g->value_old, t->value, micro);
-    train_pick(g->ret, t->ret, micro);
+    train_pick(g->value_old, stream->value, micro);
+    train_pick(g->ret, stream->ret, micro);
     const struct ppo_value_batch in = {micro->tokens, g->weight, g->value, g->value_old,
                                        g->ret};
     rc = ppo_value(&t->ppo, &in, g->dvalue, stats, err);
     if (rc)
         return rc;
-    pass_backward_begin(pass, trainable_leaf(&l->critic));
+    pass_backward_begin(pass, trainable_leaf(stream->critic));
     pass_scores_backward(pass, micro->tokens, micro->at, g->dvalue);
     pass_backward_end(pass);
-    trainable_leaf_done(&l->critic);
+    trainable_leaf_done(stream->critic);
     return ERR_OK;
 }
 
 static enum err_code train_micro(struct train *t, uint32_t first, uint32_t end,
-                                 struct ppo_stats *stats, struct err *err)
+                                 struct train_stats *stats, struct err *err)
 {
     struct learner *l = t->learner;
     const size_t mark = arena_mark(&l->step);
@@ -211,9 +128,11 @@ static enum err_code train_micro(struct train *t, uint32_t first, uint32_t end,
     if (rc == ERR_OK)
         rc = train_gather_open(t, &gather, micro.tokens, err);
     if (rc == ERR_OK)
-        rc = train_policy_micro(t, &micro, &gather, stats, err);
+        rc = train_policy_micro(t, &micro, &gather, &stats->ppo, err);
     if (rc == ERR_OK && l->has_critic)
-        rc = train_critic_micro(t, &micro, &gather, stats, err);
+        rc = train_critic_micro(t, &t->a.reward, &micro, &gather, &stats->ppo, err);
+    if (rc == ERR_OK && l->has_cost_critic)
+        rc = train_critic_micro(t, &t->a.cost, &micro, &gather, &stats->cost, err);
     arena_reset(&l->step, mark);
     worker_progress(t->worker);
     return rc;
@@ -251,9 +170,30 @@ static double train_lr(const struct train *t, double peak)
                        t->lease->step);
 }
 
+/* The gradients of an update are there: clip and apply them, the policy's first. */
+static enum err_code train_apply(struct train *t, struct err *err)
+{
+    struct learner *l = t->learner;
+    const double critic_lr = train_lr(t, l->config->critic_lr);
+    double norm = 0, critic_norm = 0, cost_critic_norm = 0;
+    enum err_code rc = trainable_update(&l->policy, train_lr(t, l->config->lr), &norm, err);
+    if (rc)
+        return rc;
+    l->dirty = true;
+    if (l->has_critic)
+        rc = trainable_update(&l->critic, critic_lr, &critic_norm, err);
+    if (rc == ERR_OK && l->has_cost_critic)
+        rc = trainable_update(&l->cost_critic, critic_lr, &cost_critic_norm, err);
+    t->norm = fmax(t->norm, norm);
+    t->critic_norm = fmax(t->critic_norm, critic_norm);
+    t->cost_critic_norm = fmax(t->cost_critic_norm, cost_critic_norm);
+    t->updates += 1;
+    return rc;
+}
+
 /* One optimizer update over the rows order[first..end-1]. */
 static enum err_code train_update(struct train *t, uint32_t first, uint32_t end,
-                                  struct ppo_stats *epoch, struct err *err)
+                                  struct train_stats *epoch, struct err *err)
 {
     struct learner *l = t->learner;
     const uint32_t micro_tokens = l->config->micro_tokens;
@@ -265,25 +205,17 @@ static enum err_code train_update(struct train *t, uint32_t first, uint32_t end,
     trainable_begin(&l->policy, micros);
     if (l->has_critic)
         trainable_begin(&l->critic, micros);
+    if (l->has_cost_critic)
+        trainable_begin(&l->cost_critic, micros);
     for (uint32_t at = first, next; at < end; at = next) {
-        struct ppo_stats part = {0};
+        struct train_stats part = {0};
         next = experience_cut(&t->x, t->order, end, at, micro_tokens);
         if ((rc = train_micro(t, at, next, &part, err)))
             return rc;
-        ppo_stats_merge(epoch, &part);
+        ppo_stats_merge(&epoch->ppo, &part.ppo);
+        ppo_stats_merge(&epoch->cost, &part.cost);
     }
-    double norm = 0, critic_norm = 0;
-    rc = trainable_update(&l->policy, train_lr(t, l->config->lr), &norm, err);
-    if (rc)
-        return rc;
-    l->dirty = true;
-    if (l->has_critic && (rc = trainable_update(&l->critic, train_lr(t, l->config->critic_lr),
-                                                &critic_norm, err)))
-        return rc;
-    t->norm = fmax(t->norm, norm);
-    t->critic_norm = fmax(t->critic_norm, critic_norm);
-    t->updates += 1;
-    return ERR_OK;
+    return train_apply(t, err);
 }
 
 /* Each update's weights add up to 1: of an epoch's losses tell the mean, not the sum. */
@@ -302,7 +234,7 @@ static enum err_code train_epochs(struct train *t, struct err *err)
     const uint32_t rows = t->x.rows;
     const uint32_t parts = c->minibatches < rows ? c->minibatches : rows;
     for (uint32_t epoch = 0; epoch < c->epochs; epoch++) {
-        struct ppo_stats stats = {0};
+        struct train_stats stats = {0};
         if (parts > 1)
             rng_permutation(t->order, rows, c->seed, RNG_STREAM_MINIBATCH, t->lease->step,
                             epoch);
@@ -313,9 +245,10 @@ static enum err_code train_epochs(struct train *t, struct err *err)
             if (rc)
                 return rc;
         }
-        train_mean_losses(&stats, parts);
+        train_mean_losses(&stats.ppo, parts);
+        train_mean_losses(&stats.cost, parts);
         t->stats = stats;
-        if (ppo_stop(ppo_summarize(&stats).approx_kl, c->early_stop_kl))
+        if (ppo_stop(ppo_summarize(&stats.ppo).approx_kl, c->early_stop_kl))
             break;
     }
     return ERR_OK;
@@ -374,16 +307,33 @@ static enum err_code train_verify(struct train *t, double *diff, struct err *err
     return rc;
 }
 
+static void train_report_cost(struct train *t)
+{
+    struct learner *l = t->learner;
+    learner_stat(l, "advantage_mean", t->a.mean);
+    if (!l->has_cost_critic)
+        return;
+    const struct ppo_summary cost = ppo_summarize(&t->stats.cost);
+    learner_stat(l, "reward_advantage_mean", t->a.reward.mean);
+    learner_stat(l, "cost_advantage_mean", t->a.cost.mean);
+    learner_stat(l, "cost_value_loss", cost.value_loss);
+    learner_stat(l, "cost_value_clip_fraction", cost.value_clip_fraction);
+    learner_stat(l, "cost_explained_variance", cost.explained_variance);
+    learner_stat(l, "cost_critic_grad_norm", t->cost_critic_norm);
+}
+
 static void train_report(struct train *t, double logp_diff)
 {
     struct learner *l = t->learner;
-    const struct ppo_summary summary = ppo_summarize(&t->stats);
+    const struct ppo_summary summary = ppo_summarize(&t->stats.ppo);
     l->stats_n = 0;
 #define X(name, meaning) learner_stat(l, #name, summary.name);
     PPO_SUMMARY_MAP(X)
 #undef X
     learner_stat(l, "grad_norm", t->norm);
     learner_stat(l, "critic_grad_norm", t->critic_norm);
+    if (l->has_cost)
+        train_report_cost(t);
     learner_stat(l, "lr", train_lr(t, l->config->lr));
     learner_stat(l, "updates", (double)t->updates);
     if (!isnan(logp_diff))
@@ -404,18 +354,19 @@ static enum err_code train_open(struct train *t, struct err *err)
             return err_set(err, ERR_VALUE, "slot %u of step %llu has %u tokens, more than %zu",
                            t->x.items[row].b, (unsigned long long)t->lease->step,
                            experience_row_tokens(&t->x, row), l->tokens_max);
+    if (l->has_cost != (t->x.cost != NULL))
+        return err_set(err, ERR_VALUE, "train lease of step %llu comes %s costs",
+                       (unsigned long long)t->lease->step, l->has_cost ? "without" : "with");
     t->order = arena_array(&l->step, t->x.rows, sizeof *t->order);
-    t->value = train_array(t, t->x.tokens);
-    t->adv = train_array(t, t->x.tokens);
-    t->ret = train_array(t, t->x.tokens);
     t->weight = train_array(t, t->x.tokens);
-    if (!t->order || !t->value || !t->adv || !t->ret || !t->weight)
+    if (!t->order || !t->weight)
         return err_set(err, ERR_NOMEM, "no room for a step of %u tokens", t->x.tokens);
-    train_order(t->order, t->x.rows);
+    for (uint32_t i = 0; i < t->x.rows; i++)
+        t->order[i] = i;
     t->ppo = l->ppo;
     if (l->config->kl_place == RUN_KL_PLACE_LOSS)
         t->ppo.kl_coef = t->lease->kl_coef;
-    return ERR_OK;
+    return advantages_open(&t->a, l, t->x.tokens, err);
 }
 
 enum err_code learner_train(struct learner *l, const struct message *lease,
@@ -429,7 +380,7 @@ enum err_code learner_train(struct learner *l, const struct message *lease,
     if (rc == ERR_OK)
         rc = train_verify(&t, &logp_diff, err);
     if (rc == ERR_OK)
-        rc = train_advantages(&t, err);
+        rc = advantages_compute(&t.a, l, worker, &t.x, lease->multiplier, err);
     if (rc == ERR_OK)
         rc = train_epochs(&t, err);
     if (rc == ERR_OK)

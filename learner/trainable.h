@@ -1,7 +1,7 @@
 /*
  * trainable.h -- a model that learns: weights, a training pass, gradients, AdamW.
  *
- * The learner has two, policy and critic.  The gradient of an optimizer update is the sum over
+ * The learner has the policy, with GAE a critic, and where costs train a cost critic.  The gradient of an optimizer update is the sum over
  * micro-batches along the tree of control/summation.h:
  *
  *     trainable_begin(t, micros)
@@ -24,7 +24,7 @@
 #include "engine/pool.h"
 
 struct trainable {
-    const char *what;    /* "policy", "critic": for errors */
+    const char *what;    /* "policy", "cost critic": for errors */
     struct model *model; /* owned */
     struct pass *pass;   /* owned */
     struct adamw adamw;

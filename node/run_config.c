@@ -5,12 +5,13 @@
 #include <string.h>
 
 #include "node/config.h"
+#include "node/run_config_internal.h"
 
 #define RUN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define RUN_HUGE         1e15 /* whole numbers up to here are exact in a double */
 
 static const char *const run_templates[] = {"plain", "chatml", "llama3", NULL};
-static const char *const run_estimators[] = {"gae", "grpo", "rloo", "reinforce++", NULL};
+const char *const run_config_estimators[] = {"gae", "grpo", "rloo", "reinforce++", NULL};
 static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "sequence_sum",
                                                NULL};
 static const char *const run_kl_estimators[] = {"k1", "k2", "k3", NULL};
@@ -24,7 +25,11 @@ static const char *const run_shapers[] = {
 static const char *const run_truncations[] = {"none", "penalty", "bootstrap", NULL};
 static const char *const run_schedules[] = {"constant", "linear", "cosine", NULL};
 static const char *const run_critics[] = {"policy", "reward", "path", NULL};
-static const char *const run_scorer_kinds[] = {
+static const char *const run_cost_critics[] = {"policy", "cost", "path", NULL};
+const char *const run_config_controllers[] = {"none", "fixed", "lagrangian", "pid", NULL};
+static const char *const run_safety_costs[] = {"score", "probability", NULL};
+static const char *const run_roles[] = {"reward", "cost", "monitor", NULL};
+const char *const run_config_scorer_kinds[] = {
 #define X(name, word) word,
     RUN_SCORER_MAP(X)
 #undef X
@@ -73,9 +78,14 @@ static const struct config_key run_keys[] = {
          "The frozen reference policy; empty: the same as model.policy."),
     WORD_("model.critic", critic, run_critics, "policy",
          "What the critic starts from: the policy's trunk with a zero value head, the "
-         "first model scorer, or model.critic_path."),
+         "first model scorer of the role reward, or model.critic_path."),
     PATH_("model.critic_path", critic_path, "",
          "Directory of the critic, for model.critic: path."),
+    WORD_("model.cost_critic", cost_critic, run_cost_critics, "policy",
+         "What the cost critic starts from: the policy's trunk with a zero value head, the "
+         "first model scorer of the role cost, or model.cost_critic_path."),
+    PATH_("model.cost_critic_path", cost_critic_path, "",
+         "Directory of the cost critic, for model.cost_critic: path."),
 
     PATH_("data.prompts", prompts, NULL,
          "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything}."),
@@ -107,13 +117,18 @@ static const struct config_key run_keys[] = {
 
     S_TEXT("reward.scorers[].name", name, NULL,
          "Under which the score is recorded and shown."),
-    {"reward.scorers[].kind", CONFIG_WORD, OF(kind), 4, 0, 0, NULL, run_scorer_kinds, 0, 0,
+    {"reward.scorers[].kind", CONFIG_WORD, OF(kind), 4, 0, 0, NULL, run_config_scorer_kinds, 0, 0,
       "",
          "model: score head of `path`; regex: 1 where `pattern` matches; words: share of "
          "words found in the file `words`; length: 1 inside [min_tokens, max_tokens]; "
          "match: 1 where the response is the prompt's label; http: the service at `url`."},
+    {"reward.scorers[].role", CONFIG_WORD, OF(role), 4, 0, 0, "reward", run_roles, 0, 0, "",
+         "reward: a summand of the raw reward; cost: a summand of the raw cost, which "
+         "`safety` holds below its limit; monitor: recorded and shown, never trained on: a "
+         "score that cannot be had drops nothing."},
     {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
-         "Factor in the weighted sum that is the raw reward."},
+         "Factor in the weighted sum that is the raw reward, or the raw cost (there above 0: "
+         "more is worse); not for monitors."},
     S_PATH("reward.scorers[].path", path, "",
          "Directory of a *ForSequenceClassification model (model)."),
     S_TEXT("reward.scorers[].pattern", pattern, "", "PCRE2 pattern (regex)."),
@@ -169,7 +184,31 @@ static const struct config_key run_keys[] = {
     F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
          "The run halts where the batch mean passes it; 0: no cap."),
 
-    WORD_("ppo.estimator", estimator, run_estimators, "gae",
+    WORD_("safety.controller", safety_controller, run_config_controllers, "none",
+         "Of the multiplier lambda that weighs cost against reward, A = (A_reward - lambda "
+         "A_cost) / (1 + lambda). none: costs are watched alone; fixed; lagrangian "
+         "(PPO-Lagrangian): log lambda moves by safety.lr * lambda * (cost - limit) a step; "
+         "pid: lambda is a PID controller's answer to cost - limit."),
+    WORD_("safety.cost", safety_cost, run_safety_costs, "probability",
+         "What the cost of a response is. score: the weighted sum of its cost scores; "
+         "probability: the sigmoid of that sum, which for a cost model trained with signs is "
+         "the probability of harm, so that the limit is a rate of harmful responses."),
+    F64_("safety.limit", safety_limit, -1e6, 1e6, "0.05", "cost",
+         "The mean cost is held at or below it; for safety.cost: probability within 0 and 1."),
+    F64_("safety.lambda", safety_lambda, 0, 1e6, "1", "", "lambda, or where it starts."),
+    F64_("safety.lambda_max", safety_lambda_max, 0, 1e6, "5", "",
+         "Greatest lambda; 0: none, and where the limit cannot be met lambda grows until the "
+         "run halts."),
+    F64_("safety.lr", safety_lr, 0, 1e3, "0.1", "", "Learning rate of lagrangian."),
+    F64_("safety.kp", safety_kp, 0, 1e6, "0.1", "", "Proportional gain of pid."),
+    F64_("safety.ki", safety_ki, 0, 1e6, "0.01", "", "Integral gain of pid."),
+    F64_("safety.kd", safety_kd, 0, 1e6, "0.01", "", "Derivative gain of pid."),
+    U64_("safety.delay_steps", safety_delay_steps, 0, 1e9, "0", "steps",
+         "lambda stays where it starts for so many."),
+    U32_("safety.window_steps", safety_window_steps, 1, 16, "2", "steps",
+         "The mean cost that moves lambda is over the responses of the last steps."),
+
+    WORD_("ppo.estimator", estimator, run_config_estimators, "gae",
          "gae (with a critic), grpo, rloo, reinforce++ (without)."),
     F64_("ppo.gamma", gamma, 0, 1, "1", "", "Discount a token."),
     F64_("ppo.lambda", lambda, 0, 1, "0.95", "", "Of GAE."),
@@ -199,7 +238,7 @@ static const struct config_key run_keys[] = {
 
     F64_("optimizer.lr", lr, 0, 10, "1e-5", "", "Peak learning rate of the policy."),
     F64_("optimizer.critic_lr", critic_lr, 0, 10, "5e-5", "",
-         "Peak learning rate of the critic."),
+         "Peak learning rate of the critic, and of the cost critic."),
     F64_("optimizer.lr_floor", lr_floor, 0, 1, "0", "",
          "Share of the peak that decay ends at."),
     F64_("optimizer.beta1", beta1, 0, 0.999999, "0.9", "", "Of AdamW."),
@@ -255,106 +294,6 @@ static const struct config_schema run_schema = {
     .lists = run_lists,
     .lists_n = RUN_COUNT(run_lists),
 };
-
-static enum err_code run_config_check_scorer(const struct run_scorer *scorer, const char *path,
-                                             struct err *err)
-{
-    const char *missing = NULL;
-    if (scorer->kind == RUN_SCORER_MODEL && scorer->path[0] == '\0')
-        missing = "path";
-    if (scorer->kind == RUN_SCORER_REGEX && scorer->pattern[0] == '\0')
-        missing = "pattern";
-    if (scorer->kind == RUN_SCORER_WORDS && scorer->words[0] == '\0')
-        missing = "words";
-    if (scorer->kind == RUN_SCORER_HTTP && scorer->url[0] == '\0')
-        missing = "url";
-    if (missing)
-        return err_set(err, ERR_USAGE, "%s: scorer \"%s\" is of kind %s and needs `%s`", path,
-                       scorer->name, run_scorer_kinds[scorer->kind], missing);
-    if (scorer->kind == RUN_SCORER_LENGTH && scorer->min_tokens > scorer->max_tokens)
-        return err_set(err, ERR_USAGE,
-                       "%s: scorer \"%s\": min_tokens %u is above max_tokens %u", path,
-                       scorer->name, scorer->min_tokens, scorer->max_tokens);
-    if (scorer->kind == RUN_SCORER_HTTP && strncmp(scorer->url, "http://", 7) != 0 &&
-        strncmp(scorer->url, "https://", 8) != 0)
-        return err_set(err, ERR_USAGE,
-                       "%s: scorer \"%s\": url must begin with http:// or "
-                       "https://",
-                       path, scorer->name);
-    return ERR_OK;
-}
-
-static enum err_code run_config_check_scorers(const struct run_config *c, const char *path,
-                                              struct err *err)
-{
-    if (c->scorers == 0)
-        return err_set(err, ERR_USAGE, "%s: reward.scorers is empty: nothing would be rewarded",
-                       path);
-    bool model = false;
-    for (uint32_t i = 0; i < c->scorers; i++) {
-        enum err_code rc = run_config_check_scorer(&c->scorer[i], path, err);
-        if (rc)
-            return rc;
-        model = model || c->scorer[i].kind == RUN_SCORER_MODEL;
-        for (uint32_t j = 0; j < i; j++)
-            if (strcmp(c->scorer[i].name, c->scorer[j].name) == 0)
-                return err_set(err, ERR_USAGE, "%s: two scorers are named \"%s\"", path,
-                               c->scorer[i].name);
-    }
-    if (c->critic == RUN_CRITIC_REWARD && !model)
-        return err_set(err, ERR_USAGE,
-                       "%s: model.critic is reward, but no scorer is of kind "
-                       "model",
-                       path);
-    return ERR_OK;
-}
-
-/* What no single key can say about itself. */
-static enum err_code run_config_check(const struct run_config *c, const char *path,
-                                      struct err *err)
-{
-    if (c->batch % c->samples_per_prompt != 0)
-        return err_set(err, ERR_USAGE,
-                       "%s: pipeline.samples_per_prompt %u does not divide "
-                       "pipeline.batch %u",
-                       path, c->samples_per_prompt, c->batch);
-    if (c->estimator != RUN_ESTIMATOR_GAE && c->estimator != RUN_ESTIMATOR_REINFORCE_PP &&
-        c->samples_per_prompt < 2)
-        return err_set(err, ERR_USAGE,
-                       "%s: ppo.estimator %s compares samples of one prompt: "
-                       "pipeline.samples_per_prompt must be at least 2",
-                       path, run_estimators[c->estimator]);
-    if (c->minibatches > c->batch)
-        return err_set(err, ERR_USAGE, "%s: ppo.minibatches %u is more than pipeline.batch %u",
-                       path, c->minibatches, c->batch);
-    if (c->dual_clip > 0 && c->dual_clip <= 1)
-        return err_set(err, ERR_USAGE, "%s: ppo.dual_clip %g must be 0 (off) or above 1", path,
-                       c->dual_clip);
-    if (c->critic == RUN_CRITIC_PATH && c->critic_path[0] == '\0')
-        return err_set(err, ERR_USAGE, "%s: model.critic is path: model.critic_path is missing",
-                       path);
-    if (c->truncation == RUN_TRUNCATION_BOOTSTRAP && c->estimator != RUN_ESTIMATOR_GAE)
-        return err_set(err, ERR_USAGE,
-                       "%s: reward.truncation bootstrap needs a critic: "
-                       "ppo.estimator gae",
-                       path);
-    if (c->shaper == RUN_SHAPER_LSC && c->references < 2)
-        return err_set(err, ERR_USAGE,
-                       "%s: reward.shaper lsc measures how far references lie apart: "
-                       "reward.references must be at least 2",
-                       path);
-    if (c->kl_place == RUN_KL_PLACE_LOSS && c->kl_estimator == RUN_KL_K1)
-        return err_set(err, ERR_USAGE,
-                       "%s: kl.estimator k1 has no useful gradient in the loss: "
-                       "take k2 or k3, or kl.place reward",
-                       path);
-    if (c->dead_ms < 2 * c->heartbeat_ms)
-        return err_set(err, ERR_USAGE,
-                       "%s: timeouts.dead_ms %u must be at least twice "
-                       "timeouts.heartbeat_ms %u",
-                       path, c->dead_ms, c->heartbeat_ms);
-    return run_config_check_scorers(c, path, err);
-}
 
 enum err_code run_config_load(struct run_config *config, const char *path,
                               const char *const *overrides, size_t overrides_n, struct err *err)

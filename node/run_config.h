@@ -50,6 +50,12 @@ enum run_shaper {
 enum run_truncation { RUN_TRUNCATION_NONE, RUN_TRUNCATION_PENALTY, RUN_TRUNCATION_BOOTSTRAP };
 enum run_schedule { RUN_SCHEDULE_CONSTANT, RUN_SCHEDULE_LINEAR, RUN_SCHEDULE_COSINE };
 enum run_critic { RUN_CRITIC_POLICY, RUN_CRITIC_REWARD, RUN_CRITIC_PATH };
+enum run_cost_critic { RUN_COST_CRITIC_POLICY, RUN_COST_CRITIC_COST, RUN_COST_CRITIC_PATH };
+enum run_safety_controller { /* safety.controller */
+    RUN_SAFETY_CONTROLLER_NONE, RUN_SAFETY_CONTROLLER_FIXED, RUN_SAFETY_CONTROLLER_LAGRANGIAN,
+    RUN_SAFETY_CONTROLLER_PID
+};
+enum run_safety_cost { RUN_SAFETY_COST_SCORE, RUN_SAFETY_COST_PROBABILITY };
 
 #define RUN_SCORER_MAP(X)                                                                 \
     X(MODEL, "model")       /* a *ForSequenceClassification directory: `path` */          \
@@ -64,10 +70,18 @@ enum run_scorer_kind {
 #undef X
 };
 
+/* What becomes of a scorer's scores. */
+enum run_role {
+    RUN_ROLE_REWARD, /* summand of the raw reward */
+    RUN_ROLE_COST,   /* summand of the raw cost, which `safety` holds below its limit */
+    RUN_ROLE_MONITOR /* recorded and shown; where it fails, training does not notice */
+};
+
 struct run_scorer { /* reward.scorers[i] */
     char name[RUN_NAME_MAX];
     enum run_scorer_kind kind;
-    double weight;               /* in the weighted sum that is the raw reward */
+    enum run_role role;
+    double weight;               /* in the weighted sum that is the raw reward, or cost */
     char path[RUN_PATH_MAX];     /* model */
     char pattern[RUN_TEXT_MAX];  /* regex */
     char words[RUN_PATH_MAX];    /* words: a file, one word a line */
@@ -89,6 +103,8 @@ struct run_config {
     char reference[RUN_PATH_MAX]; /* model.reference; default: the policy's */
     enum run_critic critic;       /* model.critic: policy | reward | path */
     char critic_path[RUN_PATH_MAX]; /* model.critic_path */
+    enum run_cost_critic cost_critic; /* model.cost_critic */
+    char cost_critic_path[RUN_PATH_MAX]; /* model.cost_critic_path */
 
     /* data: */
     char prompts[RUN_PATH_MAX];   /* data.prompts: JSON lines {"prompt": ..., "label": ...} */
@@ -128,6 +144,17 @@ struct run_config {
     double kl_target;             /* kl.target_nats_per_sequence */
     double kl_horizon;            /* kl.horizon: sequences */
     double kl_cap;                /* kl.cap_nats_per_sequence: past it the run halts; 0: off */
+
+    /* safety: */
+    enum run_safety_controller safety_controller;
+    enum run_safety_cost safety_cost; /* of a response: the raw cost, or its sigmoid */
+    double safety_limit;          /* d: the mean cost is held at or below it */
+    double safety_lambda;         /* the multiplier, or where it starts */
+    double safety_lambda_max;     /* 0: none */
+    double safety_lr;             /* lagrangian */
+    double safety_kp, safety_ki, safety_kd; /* pid */
+    uint64_t safety_delay_steps;  /* the multiplier stays for so long */
+    uint32_t safety_window_steps; /* whose costs make the mean cost */
 
     /* ppo: */
     enum run_estimator estimator;
@@ -185,5 +212,18 @@ const char *run_config_difference(const struct run_config *a, const struct run_c
 
 /* docs/CONFIGURATION.md from the schema. */
 void run_config_document(struct buf *out);
+
+/* Is there a scorer of this role? */
+bool run_config_has_role(const struct run_config *config, enum run_role role);
+
+/* Do costs train: are there cost scorers, and a multiplier that weighs them? */
+static inline bool run_config_has_cost(const struct run_config *config)
+{
+    return config->safety_controller != RUN_SAFETY_CONTROLLER_NONE; /* which needs scorers */
+}
+
+/* The first scorer of this role that is a model; NULL: there is none. */
+const struct run_scorer *run_config_model_scorer(const struct run_config *config,
+                                                 enum run_role role);
 
 #endif

@@ -257,12 +257,31 @@ static void reward_reference(struct reward *reward, const struct message *lease,
     reward->n = kept;
 }
 
-static void reward_run_scorer(struct reward *reward, uint32_t s,
+/* The samples of rollouts, to the front: costs and monitors are not asked about references. */
+static size_t reward_put_rollouts_first(struct reward *reward, const struct message *lease)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < reward->n; i++) {
+        if (lease->items[reward->item[i]].kind != WIRE_WORK_ROLLOUT)
+            continue;
+        const struct scorer_sample sample = reward->samples[n];
+        const uint32_t item = reward->item[n];
+        reward->samples[n] = reward->samples[i];
+        reward->item[n++] = reward->item[i];
+        reward->samples[i] = sample;
+        reward->item[i] = item;
+    }
+    return n;
+}
+
+static void reward_run_scorer(struct reward *reward, uint32_t s, size_t n,
                               const struct scorer_watch *watch)
 {
     const uint32_t scorers = reward->config->scorers;
-    scorer_score(reward->scorer[s], reward->samples, reward->n, watch, reward->scores);
-    for (size_t i = 0; i < reward->n; i++) {
+    if (n == 0)
+        return;
+    scorer_score(reward->scorer[s], reward->samples, n, watch, reward->scores);
+    for (size_t i = 0; i < n; i++) {
         const size_t at = (size_t)reward->item[i] * scorers + s;
         reward->value[at] = reward->scores[i].value;
         reward->state[at] = (unsigned char)reward->scores[i].state;
@@ -270,6 +289,14 @@ static void reward_run_scorer(struct reward *reward, uint32_t s,
             reward_blame(reward, reward->config->scorer[s].name, reward->scores[i].reason);
     }
     scorer_watch_progress(watch);
+}
+
+static void reward_run_role(struct reward *reward, enum run_role role, size_t n,
+                            const struct scorer_watch *watch)
+{
+    for (uint32_t s = 0; s < reward->config->scorers && !scorer_watch_stopping(watch); s++)
+        if (reward->config->scorer[s].role == role)
+            reward_run_scorer(reward, s, n, watch);
 }
 
 enum err_code reward_score(struct reward *reward, const struct message *lease,
@@ -294,8 +321,11 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
     rc = texts_decode(&reward->texts, reward->tokenizer, reward->samples, reward->n, err);
     if (rc)
         return rc;
-    for (uint32_t s = 0; s < scorers && !scorer_watch_stopping(watch); s++)
-        reward_run_scorer(reward, s, watch);
+    /* Monitors last: what the result says in words is then why an item is dropped. */
+    reward_run_role(reward, RUN_ROLE_REWARD, reward->n, watch);
+    const size_t rollouts = reward_put_rollouts_first(reward, lease);
+    reward_run_role(reward, RUN_ROLE_COST, rollouts, watch);
+    reward_run_role(reward, RUN_ROLE_MONITOR, rollouts, watch);
     if (scorer_watch_stopping(watch))
         return err_set(err, ERR_STATE, "told to stop");
 

@@ -7,7 +7,8 @@
  *
  * The reference log-probs are those of the response tokens at sampling.temperature, bitwise
  * what an actor with the reference's weights would record.  A score that cannot be had is
- * failed or timeout in the result.  An item at fault itself (a prompt the data set does not
+ * failed or timeout in the result.  Scorers of the role reward are asked about all
+ * items, the others about rollouts alone: of a reference their scores are failed.  An item at fault itself (a prompt the data set does not
  * have, an id outside the vocabulary, too many tokens, a reference log-prob that is not finite)
  * is shown to no scorer: all its scores are failed and its log-probs are 0.
  */

@@ -42,6 +42,7 @@ struct wire_test {
     struct wire_stat stats[WIRE_STATS_MAX];
     int32_t ids[2 * WIRE_TEST_TOKENS];
     float logprobs[WIRE_TEST_TOKENS], rewards[WIRE_TEST_TOKENS], reference[WIRE_TEST_TOKENS];
+    float costs[WIRE_TEST_TOKENS];
     double scores[WIRE_TEST_ITEMS * WIRE_SCORERS_MAX];
     unsigned char states[WIRE_TEST_ITEMS * WIRE_SCORERS_MAX];
     unsigned char chunk[4096];
@@ -94,6 +95,7 @@ static inline void wire_test_arrays(struct wire_test *t, uint64_t *seed)
         t->logprobs[i] = -(float)wire_test_below(seed, 1000) / 64.0f;
         t->reference[i] = -(float)wire_test_below(seed, 1000) / 32.0f;
         t->rewards[i] = (float)wire_test_below(seed, 1000) / 64.0f - 8.0f;
+        t->costs[i] = (float)wire_test_below(seed, 1000) / 128.0f - 2.0f;
     }
     for (size_t i = 0; i < COUNT(t->scores); i++) {
         t->states[i] = (unsigned char)(1 + wire_test_below(seed, 3));
@@ -162,6 +164,10 @@ static inline void wire_test_result(struct wire_test *t, uint64_t *seed)
         wire_test_frame(t, t->logprobs, tokens * 4);
         wire_test_frame(t, t->rewards, tokens * 4);
         wire_test_frame(t, t->reference, tokens * 4);
+        if (wire_test_below(seed, 2)) {
+            m->multiplier = wire_test_below(seed, 1000) / 128.0;
+            wire_test_frame(t, t->costs, tokens * 4);
+        }
         break;
     }
 }

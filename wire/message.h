@@ -18,7 +18,7 @@
  *  GENERATE_RESULT  actor -> coordinator    ids, log-probs          compared, counted, acked
  *  SCORE_LEASE      coordinator -> reward   ids                     worker answers anew
  *  SCORE_RESULT     reward -> coordinator   scores, states, ref     dropped, counted, acked
- *  TRAIN_LEASE      coordinator -> learner  ids, log-probs, ...     answered from memory
+ *  TRAIN_LEASE      coordinator -> learner  ids, log-probs, ... [1] answered from memory
  *  TRAIN_RESULT     learner -> coordinator  -                       compared, counted, acked
  *  LEASE_FAILED     worker -> coordinator   -                       ignored
  *  WEIGHTS_ASK      worker -> learner       -                       answered again
@@ -29,6 +29,9 @@
  *  GRADIENT_CHUNK   learner -> learner      bytes                   ignored, counted
  *  GRADIENT_WAIT    learner -> learner      -                       ignored
  *  GRADIENT_REFUSED learner -> learner      -                       ignored
+ *
+ *  [1] ids, behaviour log-probs, token rewards, reference log-probs; where costs train a fifth:
+ *      token costs.
  *
  * Results are keyed by (kind, a, b), not by lease: a result is welcome while its item waits
  * for one and its version is the planned one, whoever sends it.
@@ -126,6 +129,7 @@ struct message {
     uint64_t step;     /* TRAIN_*, GRADIENT_* */
     uint64_t behaviour_version; /* TRAIN_LEASE */
     double kl_coef;             /* TRAIN_LEASE */
+    double multiplier;          /* TRAIN_LEASE: lambda, of the token costs; 0 without them */
     bool checkpoint, last;      /* TRAIN_LEASE */
     uint64_t checkpoint_version; /* TRAIN_RESULT */
     uint32_t scorers;            /* SCORE_RESULT */
@@ -164,7 +168,7 @@ struct message {
  * What is checked: sizes and counts against the bounds above; the checksum; that each payload
  * frame's size is what the items say (so that an array may be read without a further look);
  * enum ranges; UTF-8 and no NUL in strings; floats of log-probs finite and <= 0, scores with
- * state ok finite, rewards finite.
+ * state ok finite, rewards and costs finite; a multiplier only where there are costs.
  */
 enum err_code message_decode(struct message *message, const void *head, size_t head_size,
                              const struct wire_bytes *frames, size_t frames_n,

@@ -27,19 +27,22 @@ static const struct message_frame_rule {
     enum message_element element;
     enum message_count count;
     const char *what;
+    bool optional; /* the last of its message, and it may be absent */
 } message_frame_rules[] = {
     /* in the order of the frames */
-    {MESSAGE_GENERATE_LEASE, ELEMENT_ID, COUNT_PROMPT, "prompt ids"},
-    {MESSAGE_GENERATE_RESULT, ELEMENT_ID, COUNT_RESPONSE, "response ids"},
-    {MESSAGE_GENERATE_RESULT, ELEMENT_LOGPROB, COUNT_RESPONSE, "log-probs"},
-    {MESSAGE_SCORE_LEASE, ELEMENT_ID, COUNT_BOTH, "ids"},
-    {MESSAGE_SCORE_RESULT, ELEMENT_SCORE, COUNT_SCORES, "scores"},
-    {MESSAGE_SCORE_RESULT, ELEMENT_STATE, COUNT_SCORES, "states"},
-    {MESSAGE_SCORE_RESULT, ELEMENT_LOGPROB, COUNT_ROLLOUT_RESPONSE, "reference log-probs"},
-    {MESSAGE_TRAIN_LEASE, ELEMENT_ID, COUNT_BOTH, "ids"},
-    {MESSAGE_TRAIN_LEASE, ELEMENT_LOGPROB, COUNT_RESPONSE, "behaviour log-probs"},
-    {MESSAGE_TRAIN_LEASE, ELEMENT_REWARD, COUNT_RESPONSE, "token rewards"},
-    {MESSAGE_TRAIN_LEASE, ELEMENT_LOGPROB, COUNT_RESPONSE, "reference log-probs"},
+    {MESSAGE_GENERATE_LEASE, ELEMENT_ID, COUNT_PROMPT, "prompt ids", false},
+    {MESSAGE_GENERATE_RESULT, ELEMENT_ID, COUNT_RESPONSE, "response ids", false},
+    {MESSAGE_GENERATE_RESULT, ELEMENT_LOGPROB, COUNT_RESPONSE, "log-probs", false},
+    {MESSAGE_SCORE_LEASE, ELEMENT_ID, COUNT_BOTH, "ids", false},
+    {MESSAGE_SCORE_RESULT, ELEMENT_SCORE, COUNT_SCORES, "scores", false},
+    {MESSAGE_SCORE_RESULT, ELEMENT_STATE, COUNT_SCORES, "states", false},
+    {MESSAGE_SCORE_RESULT, ELEMENT_LOGPROB, COUNT_ROLLOUT_RESPONSE, "reference log-probs",
+     false},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_ID, COUNT_BOTH, "ids", false},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_LOGPROB, COUNT_RESPONSE, "behaviour log-probs", false},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_REWARD, COUNT_RESPONSE, "token rewards", false},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_LOGPROB, COUNT_RESPONSE, "reference log-probs", false},
+    {MESSAGE_TRAIN_LEASE, ELEMENT_REWARD, COUNT_RESPONSE, "token costs", true},
 };
 #define MESSAGE_FRAME_RULES (sizeof message_frame_rules / sizeof message_frame_rules[0])
 
@@ -268,17 +271,21 @@ static enum err_code message_check_frame(const struct message_refusal *r,
 
 static enum err_code message_check_frames(const struct message_refusal *r)
 {
-    uint32_t rules = 0;
-    for (size_t i = 0; i < MESSAGE_FRAME_RULES; i++)
-        rules += message_frame_rules[i].type == r->m->type;
+    uint32_t least = 0, most = 0;
+    for (size_t i = 0; i < MESSAGE_FRAME_RULES; i++) {
+        const bool own = message_frame_rules[i].type == r->m->type;
+        least += own && !message_frame_rules[i].optional;
+        most += own;
+    }
     const bool is_chunk = r->m->type == MESSAGE_CHUNK || r->m->type == MESSAGE_GRADIENT_CHUNK;
     if (is_chunk)
-        rules = 1;
-    if (r->m->frames_n != rules)
-        return REFUSE(r, "%u payload frames, not %u", r->m->frames_n, rules);
+        least = most = 1;
+    if (r->m->frames_n < least || r->m->frames_n > most)
+        return REFUSE(r, "%u payload frames, not %u%s", r->m->frames_n, least,
+                      most > least ? " or one more" : "");
 
     uint32_t f = 0;
-    for (size_t i = 0; i < MESSAGE_FRAME_RULES; i++) {
+    for (size_t i = 0; i < MESSAGE_FRAME_RULES && f < r->m->frames_n; i++) {
         if (message_frame_rules[i].type != r->m->type)
             continue;
         const enum err_code rc =
@@ -353,6 +360,10 @@ static enum err_code message_check_body(const struct message_refusal *r)
     case MESSAGE_TRAIN_LEASE:
         if (!isfinite(m->kl_coef) || m->kl_coef < 0.0)
             return REFUSE(r, "kl_coef is %g", m->kl_coef);
+        if (!isfinite(m->multiplier) || m->multiplier < 0.0)
+            return REFUSE(r, "multiplier is %g", m->multiplier);
+        if (m->multiplier > 0.0 && m->frames_n < 5)
+            return REFUSE(r, "multiplier is %g, but there are no token costs", m->multiplier);
         return ERR_OK;
     case MESSAGE_TRAIN_RESULT: return message_check_train_result(r);
     case MESSAGE_WEIGHTS_MANIFEST:

@@ -219,6 +219,7 @@ static enum err_code message_decode_lease(struct message *m, const Rlhf__Header 
         m->step = h->train_lease->step;
         m->behaviour_version = h->train_lease->behaviour_version;
         m->kl_coef = h->train_lease->kl_coef;
+        m->multiplier = h->train_lease->multiplier;
         m->checkpoint = h->train_lease->checkpoint;
         m->last = h->train_lease->last;
         return ERR_OK;

@@ -177,6 +177,7 @@ static void message_encode_lease(const struct message *m, struct message_encodin
         b->items = e->items;
         b->n_items = m->items_n;
         b->kl_coef = m->kl_coef;
+        b->multiplier = m->multiplier;
         b->checkpoint = m->checkpoint;
         b->last = m->last;
         break;

@@ -146,6 +146,24 @@ static int make_world(void **state)
         "optimizer:\n  lr: 1.0e-3\n  critic_lr: 1.0e-3\n"
         "checkpoint:\n  every: 3\n"
         "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
+    /* The same with a cost, and a monitor that nobody answers. */
+    write_text("harm.txt", "s\nt\nn\nr\nm\nd\n");
+    write_text("cost.yaml",
+               "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
+               "model:\n  policy: model\n"
+               "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
+               "pipeline:\n  lag: 1\n  batch: 8\n"
+               "sampling:\n  max_new_tokens: 16\n"
+               "reward:\n  references: 2\n  scorers:\n"
+               "    - name: words\n      kind: words\n      words: words.txt\n"
+               "    - name: harm\n      kind: words\n      words: harm.txt\n      role: cost\n"
+               "    - name: watch\n      kind: http\n      url: http://127.0.0.1:1/\n"
+               "      role: monitor\n      timeout_ms: 20\n"
+               "safety:\n  controller: lagrangian\n  cost: score\n  limit: 0.05\n  lr: 0.5\n"
+               "ppo:\n  epochs: 2\n  minibatches: 2\n  micro_tokens: 128\n"
+               "optimizer:\n  lr: 1.0e-3\n  critic_lr: 1.0e-3\n"
+               "checkpoint:\n  every: 3\n"
+               "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
     return 0;
 }
 
@@ -162,12 +180,13 @@ struct run {
     char dir[FILE_PATH_MAX];
 };
 
-static struct run run_start(const char *name, const char *const *overrides)
+static struct run run_start_from(const char *yaml, const char *name,
+                                 const char *const *overrides)
 {
     struct run run;
     char config[FILE_PATH_MAX], log[FILE_PATH_MAX + 8], where[FILE_PATH_MAX + 16];
     snprintf(run.dir, sizeof run.dir, "%s/%s", dir, name);
-    snprintf(config, sizeof config, "%s/run.yaml", dir);
+    snprintf(config, sizeof config, "%s/%s", dir, yaml);
     snprintf(log, sizeof log, "%s.out", run.dir);
     snprintf(where, sizeof where, "run.dir=%s", run.dir);
     const char *argv[20] = {RLHF_BIN "/rlhf", "run", config, where};
@@ -181,6 +200,11 @@ static struct run run_start(const char *name, const char *const *overrides)
         posix_spawn(&run.pid, argv[0], &actions, NULL, (char *const *)argv, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     return run;
+}
+
+static struct run run_start(const char *name, const char *const *overrides)
+{
+    return run_start_from("run.yaml", name, overrides);
 }
 
 static void nap(long ms)
@@ -414,6 +438,116 @@ static void run_keeps_the_shapers_statistics_through_a_kill(void **state)
     assert_string_not_equal(killed, plain_sha);
 }
 
+/* --- costs ------------------------------------------------------------------------------- */
+
+/* The multiplier of each step, as progress.jsonl tells it. */
+static void read_multipliers(const struct run *run, double multiplier[10])
+{
+    char path[FILE_PATH_MAX + 32];
+    struct buf text;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s/progress.jsonl", run->dir);
+    check_ok(file_read(path, &text, &err));
+    const char *from = text.data, *line;
+    size_t n, lines = 0;
+    while (file_next_line(&from, text.data + text.len, &line, &n)) {
+        struct err why = {0};
+        json_t *json = json_parse(line, n, path, &why);
+        assert_non_null(json);
+        double missing = 0, trained = 0, step = 0;
+        check_ok(json_get_double(json, "step", 0, 9, &step, path, &err));
+        check_ok(json_get_double(json, "multiplier_after", 0, 5, &multiplier[(int)step], path,
+                                 &err));
+        check_ok(json_get_double(json, "missing.watch", 0, 8, &missing, path, &err));
+        check_ok(json_get_double(json, "trained", 0, 8, &trained, path, &err));
+        assert_true(missing == 8 && trained == 8); /* what only watches drops nothing */
+        assert_true(json_is_null(json_object_get(json, "score.watch")));
+        json_decref(json);
+        lines++;
+    }
+    assert_int_equal(lines, 10);
+    buf_release(&text);
+}
+
+static void run_with_costs_has_the_same_weights_whatever_happens(void **state)
+{
+    (void)state;
+    const char *const many[] = {"workers.actors=2", "workers.rewards=2", NULL};
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    double multiplier[10], again[10];
+    struct run run = run_start_from("cost.yaml", "cost", NULL);
+    finish(&run, first);
+    expect_no_logp_difference(&run);
+    assert_string_not_equal(first, plain_sha);
+    read_multipliers(&run, multiplier);
+    for (size_t i = 0; i < 10; i++)
+        assert_true(multiplier[i] > 0.0 && (i == 0 || multiplier[i] != multiplier[i - 1]));
+
+    run = run_start_from("cost.yaml", "cost-many", many);
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+
+    run = run_start_from("cost.yaml", "cost-killed", NULL);
+    run_wait_for_steps(&run, 2);
+    run_kill(&run, "rlhf-coordinator");
+    run_wait_for_steps(&run, 4);
+    run_kill(&run, "rlhf-learner");
+    run_wait_for_steps(&run, 6);
+    run_kill(&run, "rlhf-coordinator");
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+    read_multipliers(&run, again);
+    assert_memory_equal(again, multiplier, sizeof multiplier);
+}
+
+static void run_with_costs_takes_every_controller_and_estimator(void **state)
+{
+    (void)state;
+    char reward[FILE_PATH_MAX];
+    snprintf(reward, sizeof reward, "reward.scorers.1.path=%s/reward", dir);
+    const char *const cases[][6] = {
+        {"safety.controller=fixed", NULL},
+        {"safety.controller=pid", "safety.lambda=0", NULL},
+        {"safety.controller=none", NULL},
+        {"ppo.estimator=grpo", "pipeline.samples_per_prompt=4", "kl.place=loss",
+         "kl.estimator=k3", NULL},
+        {"reward.scorers.1.kind=model", reward, "model.cost_critic=cost",
+         "safety.cost=probability", "safety.limit=0.3", NULL},
+    };
+    char seen[COUNT(cases)][HASH_HEX_BYTES];
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char name[32];
+        snprintf(name, sizeof name, "cost-case-%zu", i);
+        const struct run run = run_start_from("cost.yaml", name, cases[i]);
+        finish(&run, seen[i]);
+        expect_no_logp_difference(&run);
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(seen[i], seen[k]);
+    }
+}
+
+static void run_without_any_cost_trains_nothing(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"reward.scorers.1.kind=http",
+                                     "reward.scorers.1.url=http://127.0.0.1:1/",
+                                     "reward.scorers.1.timeout_ms=20", NULL};
+    const struct run run = run_start_from("cost.yaml", "cost-fails", overrides);
+    assert_int_equal(run_wait(&run), 65);
+    char path[FILE_PATH_MAX + 32];
+    struct buf text;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s/run.log", run.dir);
+    check_ok(file_read(path, &text, &err));
+    buf_puts(&text, "");
+    assert_non_null(strstr(text.data, "every slot was dropped, there is nothing to train on"));
+    assert_non_null(strstr(text.data, "harm: ")); /* and whose fault it was */
+    assert_int_equal(run_steps_done(&run), 0);
+    snprintf(path, sizeof path, "%s/final", run.dir);
+    assert_false(file_exists(path));
+    buf_release(&text);
+}
+
 static void run_that_was_interrupted_goes_on(void **state)
 {
     (void)state;
@@ -490,6 +624,9 @@ int main(void)
         cmocka_unit_test(run_survives_a_killed_learner),
         cmocka_unit_test(run_survives_a_killed_coordinator),
         cmocka_unit_test(run_keeps_the_shapers_statistics_through_a_kill),
+        cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
+        cmocka_unit_test(run_with_costs_takes_every_controller_and_estimator),
+        cmocka_unit_test(run_without_any_cost_trains_nothing),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),
         cmocka_unit_test(run_refuses_a_broken_model_with_one_sentence),

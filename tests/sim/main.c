@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 14
+#define SIM_BUGS 16
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -30,6 +30,8 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "shaping does not wait for the references",
     "references of dropped slots are not waited for",
     "the shaper's statistics are not restored from the ledger",
+    "the multiplier is not restored from the ledger",
+    "the costs of dropped slots are counted",
 };
 
 struct sim_totals {

@@ -2,12 +2,12 @@
  * sim.h -- the coordinator's core among simulated workers, network, disk and crashes: one
  * process, one thread, one seed.
  *
- * The seed picks a configuration (lag, group size, shaper, estimator, checkpoints), the number
- * of workers and the rates of faults.  While faults last, messages are dropped, doubled,
- * delayed and overtaken; workers hang, fall silent, are killed and started again; the
- * coordinator is killed or stopped, its disk keeps what was durable and some of the rest, and it
- * is rebuilt by core_replay; checkpoints come late or never; workers send what they should not.  Then the faults stop, and the
- * run must finish.
+ * The seed picks a configuration (lag, group size, shaper, estimator, multiplier, checkpoints),
+ * the number of workers and the rates of faults.  While faults last, messages are dropped,
+ * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; a
+ * monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
+ * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
+ * never; workers send what they should not.  Then the faults stop, and the run must finish.
  *
  * What must hold (a failure prints the seed, the time and the sentence):
  *     core_check after each event;
@@ -16,6 +16,7 @@
  *     a score lease names rollouts that are durable, a train lease is equal to durable records
  *     and comes from version max(0, step - lag);
  *     what a worker is told to forget is durable or not wanted;
+ *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
  *     a step trained twice gives the same weights;
  *     the final weights are those of the run without any fault.
  *
@@ -36,7 +37,9 @@
 #define SIM_PROMPTS   7
 #define SIM_M_MAX     3
 #define SIM_TOKENS    5 /* max_new_tokens */
-#define SIM_SCORERS   2
+#define SIM_SCORERS   4 /* reward, reward, reward or cost, monitor */
+#define SIM_COST      2
+#define SIM_MONITOR   3
 #define SIM_WORKERS   8
 #define SIM_OUTBOX    12
 #define SIM_INBOX     12
@@ -167,8 +170,8 @@ struct sim_rollout {
 };
 void sim_content_rollout(struct sim_rollout *out, uint64_t version, enum wire_work work,
                          uint64_t a, uint32_t b);
-/* False: this item can never be scored. */
-bool sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
+/* The scorer that never has a score of this item; SIM_SCORERS: all have. */
+uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
                        const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
                        uint32_t b);
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease);

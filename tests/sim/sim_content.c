@@ -24,12 +24,12 @@ void sim_content_rollout(struct sim_rollout *out, uint64_t version, enum wire_wo
     }
 }
 
-bool sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
-                       const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
-                       uint32_t b)
+uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
+                           const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
+                           uint32_t b)
 {
     uint64_t bits = sim_content_bits(hash_xxh3(rollout, sizeof *rollout), (uint64_t)work, a, b);
-    const bool never = bits % 40 == 0;
+    const uint32_t never = bits % 40 == 0 ? 0 : bits % 40 == 1 ? SIM_COST : SIM_SCORERS;
     for (uint32_t s = 0; s < SIM_SCORERS; s++) {
         bits = sim_mix(bits);
         score[s] = ((double)(bits % 2001) - 1000.0) / 500.0;
@@ -38,12 +38,12 @@ bool sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
         bits = sim_mix(bits);
         ref[t] = -(float)(bits >> 20 & 1023) / 512.0f;
     }
-    return !never;
+    return never;
 }
 
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease)
 {
-    uint64_t sums[8] = {0};
+    uint64_t sums[10] = {0};
     sums[0] = hash_xxh3(from, sizeof *from);
     sums[1] = lease->step * 1000 + lease->behaviour_version;
     memcpy(&sums[2], &lease->kl_coef, sizeof sums[2]);
@@ -54,7 +54,8 @@ void sim_content_train(struct hash *out, const struct hash *from, const struct m
             (uint64_t)item->finish, item->group};
         sums[3] = sim_mix(sums[3] ^ hash_xxh3(words, sizeof words));
     }
-    for (uint32_t f = 0; f < 4; f++)
+    memcpy(&sums[9], &lease->multiplier, sizeof sums[9]);
+    for (uint32_t f = 0; f < lease->frames_n && f < 5; f++)
         sums[4 + f] = hash_xxh3(lease->frame[f].data, lease->frame[f].size);
     uint64_t words[4];
     words[0] = hash_xxh3(sums, sizeof sums);
@@ -101,6 +102,20 @@ void sim_content_config(struct run_config *config, uint32_t number)
                  (unsigned)s);
         config->scorer[s].weight = s == 0 ? 1.0 : 0.25;
     }
+    config->scorer[SIM_MONITOR].role = RUN_ROLE_MONITOR;
+    config->scorer[SIM_COST].role = number % 8 == 3 ? RUN_ROLE_REWARD : RUN_ROLE_COST;
+    if (config->scorer[SIM_COST].role == RUN_ROLE_COST)
+        config->safety_controller = (enum run_safety_controller)(3 - number / 2 % 4);
+    config->safety_cost = (enum run_safety_cost)(number % 2);
+    config->safety_limit = 0.1;
+    config->safety_lambda = 0.5;
+    config->safety_lambda_max = 2.0;
+    config->safety_lr = 0.5;
+    config->safety_kp = 0.5;
+    config->safety_ki = 0.2;
+    config->safety_kd = 0.3;
+    config->safety_window_steps = 1 + number % 3;
+    config->safety_delay_steps = number % 3;
     config->heartbeat_ms = 100;
     config->dead_ms = 600;
     config->lease_ms = 800;

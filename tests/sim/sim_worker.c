@@ -109,6 +109,20 @@ static void sim_worker_queue(struct sim *sim, struct sim_worker *w, struct messa
 
 /* --- what comes --------------------------------------------------------------------------- */
 
+/* Has the item all the scores it is to have: costs are of slots alone, monitors of none. */
+static bool sim_worker_is_scored(const struct sim *sim, const struct wire_item *item,
+                                 const unsigned char states[SIM_SCORERS])
+{
+    for (uint32_t s = 0; s < SIM_SCORERS; s++) {
+        const enum run_role role = sim->config->scorer[s].role;
+        const bool idle = role == RUN_ROLE_MONITOR ||
+                          (role == RUN_ROLE_COST && item->kind == WIRE_WORK_REFERENCE);
+        if (!idle && states[s] != WIRE_SCORE_OK)
+            return false;
+    }
+    return true;
+}
+
 /* May this result be forgotten? */
 static void sim_worker_check_ack(struct sim *sim, const struct sim_worker *w,
                                  const struct message *result)
@@ -122,7 +136,7 @@ static void sim_worker_check_ack(struct sim *sim, const struct sim_worker *w,
     for (uint32_t i = 0; i < result->items_n; i++) {
         const struct wire_item *item = &result->items[i];
         const unsigned char *states = result->frame[1].data;
-        if (scores && states[i * SIM_SCORERS] != WIRE_SCORE_OK)
+        if (scores && !sim_worker_is_scored(sim, item, states + i * SIM_SCORERS))
             continue;
         const enum record_kind kind = scores ? RECORD_SCORE : RECORD_ROLLOUT;
         if (!sim_durable(sim, kind, item->kind, item->a, item->b) &&
@@ -301,11 +315,18 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
                  (unsigned long long)item->a, (unsigned)item->b);
     double score[SIM_SCORERS];
     float ref[SIM_TOKENS] = {0};
-    unsigned char states[SIM_SCORERS] = {WIRE_SCORE_OK, WIRE_SCORE_OK};
-    if (!sim_content_score(score, ref, &rollout, item->kind, item->a, item->b))
-        states[0] = WIRE_SCORE_FAILED;
+    unsigned char states[SIM_SCORERS];
+    memset(states, WIRE_SCORE_OK, sizeof states);
+    const uint32_t never =
+        sim_content_score(score, ref, &rollout, item->kind, item->a, item->b);
+    if (never < SIM_SCORERS)
+        states[never] = WIRE_SCORE_FAILED;
     else if (sim_worker_score_fault(sim, item))
-        states[0] = WIRE_SCORE_TIMEOUT;
+        states[sim_random(sim, SIM_COST + 1)] = WIRE_SCORE_TIMEOUT;
+    if (sim_faulty(sim) && sim_chance(sim, 10 * sim->rates.hostile)) {
+        states[SIM_MONITOR] = WIRE_SCORE_FAILED; /* what it says then must not matter */
+        score[SIM_MONITOR] = (double)sim_random(sim, 1000);
+    }
     const size_t ref_bytes = item->kind == WIRE_WORK_ROLLOUT ? rollout.tokens * sizeof *ref : 0;
     struct message result = {
         .type = MESSAGE_SCORE_RESULT,
@@ -317,7 +338,7 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
         .frame = {{score, sizeof score}, {states, sizeof states}, {ref, ref_bytes}},
     };
     snprintf(result.text, sizeof result.text, "%s",
-             states[0] == WIRE_SCORE_OK ? "" : "simulated");
+             sim_worker_is_scored(sim, item, states) ? "" : "simulated");
     w->at++;
     sim_worker_queue(sim, w, &result);
 }

@@ -1,4 +1,5 @@
 /* sim_world.c -- chance, the network, the disk, the coordinator's life, one run. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,8 +200,30 @@ static void sim_record_copy(struct sim_record *out, const struct record *record)
     }
 }
 
+/* By the definition of safety.cost, from what was recorded before. */
+static void sim_check_cost(struct sim *sim, const struct record_step *step)
+{
+    const struct run_config *config = sim->config;
+    double sum = 0.0, n = 0.0;
+    for (uint32_t b = 0; b < config->batch; b++) {
+        const size_t at = *sim_index(sim, RECORD_SCORE, WIRE_WORK_ROLLOUT, step->step, b);
+        if (at == 0 || *sim_index(sim, RECORD_DROP, WIRE_WORK_ROLLOUT, step->step, b) != 0)
+            continue;
+        const double raw =
+            config->scorer[SIM_COST].weight * sim->records[at - 1].record.scores[SIM_COST];
+        sum += config->safety_cost == RUN_SAFETY_COST_SCORE ? raw : 1.0 / (1.0 + exp(-raw));
+        n += 1.0;
+    }
+    const bool costs = config->scorer[SIM_COST].role == RUN_ROLE_COST;
+    if (costs ? !(fabs(step->cost_raw_mean - sum / n) < 1e-12) : !isnan(step->cost_raw_mean))
+        sim_fail(sim, "step %llu has a mean cost of %g, its slots cost %g in the mean",
+                 (unsigned long long)step->step, step->cost_raw_mean, sum / n);
+}
+
 static void sim_check_record(struct sim *sim, const struct record *record)
 {
+    if (record->kind == RECORD_STEP)
+        sim_check_cost(sim, record->step);
     if (record->seq != sim->records_n + 1)
         sim_fail(sim, "record %llu after record %zu", (unsigned long long)record->seq,
                  sim->records_n);
@@ -272,6 +295,10 @@ static void sim_check_train_lease(struct sim *sim, const struct message *lease)
 {
     const int32_t *ids = lease->frame[0].data;
     size_t at = 0;
+    const bool costs = sim->config->safety_controller != RUN_SAFETY_CONTROLLER_NONE;
+    if (lease->frames_n != (costs ? 5 : 4) || (!costs && lease->multiplier != 0.0))
+        sim_fail(sim, "the train lease of step %llu has %u frames, multiplier %g",
+                 (unsigned long long)lease->step, (unsigned)lease->frames_n, lease->multiplier);
     const uint64_t lag = sim->config->lag;
     const uint64_t version = lease->step > lag ? lease->step - lag : 0;
     for (uint32_t i = 0; i < lease->items_n; i++) {

@@ -24,7 +24,7 @@ struct bench_sent {
     uint64_t peer;
     struct message message;
     struct wire_item items[8];
-    double frame[4][32]; /* room, and the alignment of a double */
+    double frame[5][32]; /* room, and the alignment of a double */
 };
 
 struct bench_record {

@@ -106,48 +106,60 @@ struct bench {
     struct wire_item items[BENCH_ROWS];
     struct message lease;
     int32_t *ids;
-    float *logp, *reward, *logref;
+    float *logp, *reward, *logref, *cost;
     uint32_t tokens;
 };
 
-static inline void bench_write_critic(const struct bench *b)
+static inline void bench_write_critic(const struct bench *b, const char *name,
+                                      const char *head_key)
 {
     char path[FILE_PATH_MAX];
     struct err why = {0};
     struct model *critic = model_load_with_score_head(GOLDEN_DIR "models/llama", 1, &why);
     if (!critic)
         fail_msg("%s", why.text);
-    float *head = golden_floats(b->golden, "head");
+    float *head = golden_floats(b->golden, head_key);
     const struct model_tensor *score = model_find(critic, "score.weight");
     memcpy(critic->w + score->at, head, score->cols * sizeof *head);
-    snprintf(path, sizeof path, "%s/critic", b->dir);
+    snprintf(path, sizeof path, "%s/%s", b->dir, name);
     check_ok(file_make_dir(path, &err));
     check_ok(model_save(critic, path, &err));
     free(head);
     model_free(critic);
 }
 
-static const char bench_yaml[] =
-    "run: {dir: run, steps: 100, seed: 11}\n"
-    "model: {policy: " GOLDEN_DIR "models/llama, critic: path, critic_path: critic}\n"
-    "data: {prompts: prompts.jsonl, prompt_tokens_max: 16}\n"
-    "pipeline: {lag: 1, batch: 6}\n"
-    "sampling: {temperature: 0.7, max_new_tokens: 8}\n"
-    "reward:\n"
-    "  scorers:\n"
-    "    - {name: r, kind: regex, pattern: a}\n"
-    "  truncation: bootstrap\n"
-    "kl: {estimator: k3, place: loss}\n"
-    "ppo: {gamma: 0.98, lambda: 0.9, epochs: 2, minibatches: 2, clip_low: 0.1,\n"
-    "  clip_high: 0.2, value_clip: 0.05, value_coef: 0.5, entropy_coef: 0.02,\n"
-    "  micro_tokens: 16}\n"
-    "optimizer: {lr: 1.0e-3, critic_lr: 4.0e-3, beta1: 0.9, beta2: 0.95, eps: 1.0e-3,\n"
-    "  weight_decay: 0.1, grad_clip: 0.05, warmup_steps: 8}\n"
-    "checkpoint: {every: 2, keep: 2}\n";
+/* `scorers` and `more` are of a run whose costs train, or empty. */
+// clang-format off
+#define BENCH_YAML(scorers, more)                                                          \
+    "run: {dir: run, steps: 100, seed: 11}\n"                                              \
+    "model: {policy: " GOLDEN_DIR "models/llama, critic: path, critic_path: critic,\n"      \
+    "  cost_critic: path, cost_critic_path: cost}\n"                                       \
+    "data: {prompts: prompts.jsonl, prompt_tokens_max: 16}\n"                              \
+    "pipeline: {lag: 1, batch: 6}\n"                                                       \
+    "sampling: {temperature: 0.7, max_new_tokens: 8}\n"                                    \
+    "reward:\n"                                                                            \
+    "  scorers:\n"                                                                         \
+    "    - {name: r, kind: regex, pattern: a}\n"                                           \
+    scorers                                                                                \
+    "  truncation: bootstrap\n"                                                            \
+    "kl: {estimator: k3, place: loss}\n"                                                   \
+    "ppo: {gamma: 0.98, lambda: 0.9, epochs: 2, minibatches: 2, clip_low: 0.1,\n"          \
+    "  clip_high: 0.2, value_clip: 0.05, value_coef: 0.5, entropy_coef: 0.02,\n"           \
+    "  micro_tokens: 16}\n"                                                                \
+    "optimizer: {lr: 1.0e-3, critic_lr: 4.0e-3, beta1: 0.9, beta2: 0.95, eps: 1.0e-3,\n"   \
+    "  weight_decay: 0.1, grad_clip: 0.05, warmup_steps: 8}\n"                             \
+    "checkpoint: {every: 2, keep: 2}\n"                                                    \
+    more
+// clang-format on
+
+static const char bench_yaml[] = BENCH_YAML("", "");
+static const char bench_cost_yaml[] =
+    BENCH_YAML("    - {name: harm, kind: regex, pattern: b, role: cost}\n",
+               "safety: {controller: fixed, limit: 0.5}\n");
 
 static inline void bench_lease(struct bench *b)
 {
-    float *const *frames[] = {&b->logp, &b->reward, &b->logref};
+    float *const *frames[] = {&b->logp, &b->reward, &b->logref, &b->cost};
     int32_t *prompt = golden_integers(b->golden, "prompt");
     int32_t *response = golden_integers(b->golden, "response");
     int32_t *cut = golden_integers(b->golden, "cut");
@@ -155,6 +167,7 @@ static inline void bench_lease(struct bench *b)
     b->logp = golden_floats(b->golden, "logp_old");
     b->reward = golden_floats(b->golden, "reward");
     b->logref = golden_floats(b->golden, "logref");
+    b->cost = golden_floats(b->golden, "cost");
     b->tokens = (uint32_t)golden_size(b->golden, "logp_old");
     for (uint32_t i = 0; i < BENCH_ROWS; i++)
         b->items[i] = (struct wire_item){
@@ -185,7 +198,8 @@ static inline void bench_open(struct bench *b)
     char path[FILE_PATH_MAX];
     *b = (struct bench){.golden = golden_open(GOLDEN_DIR "train_step.json")};
     golden_scratch(b->dir);
-    bench_write_critic(b);
+    bench_write_critic(b, "critic", "head");
+    bench_write_critic(b, "cost", "cost_head");
     snprintf(path, sizeof path, "%s/run.yaml", b->dir);
     check_ok(file_write(path, bench_yaml, strlen(bench_yaml), &err));
     snprintf(path, sizeof path, "%s/run", b->dir);
@@ -193,6 +207,16 @@ static inline void bench_open(struct bench *b)
     check_ok(wire_context_new(&b->context, &err));
     bench_lease(b);
     bench_sent_n = bench_queue_at = bench_queue_n = 0;
+}
+
+/* From now on costs train: the golden's, with its multiplier. */
+static inline void bench_take_costs(struct bench *b)
+{
+    char path[FILE_PATH_MAX];
+    snprintf(path, sizeof path, "%s/run.yaml", b->dir);
+    check_ok(file_write(path, bench_cost_yaml, strlen(bench_cost_yaml), &err));
+    b->lease.frames_n = 5;
+    b->lease.multiplier = json_number_value(json_object_get(b->golden, "multiplier"));
 }
 
 static inline void bench_close(struct bench *b)
@@ -203,6 +227,7 @@ static inline void bench_close(struct bench *b)
     free(b->logp);
     free(b->reward);
     free(b->logref);
+    free(b->cost);
     golden_scratch_remove(b->dir);
 }
 
@@ -247,6 +272,32 @@ static inline enum err_code bench_compute(struct learner *learner, const struct 
     bench_queue_at = bench_sent_n = 0;
     bench_queue_n = n;
     return learner_compute(NULL, learner, err);
+}
+
+/* Every tensor of the model moved from `before` as PyTorch's did: the golden's probes. */
+static inline void bench_check_moved(const struct model *model, const float *before,
+                                     const json_t *want)
+{
+    const char *name;
+    json_t *moves;
+    size_t tensors = 0;
+    json_object_foreach((json_t *)want, name, moves)
+    {
+        const struct model_tensor *tensor = model_find(model, name);
+        if (!tensor)
+            fail_msg("the model has no %s", name);
+        const size_t n = json_array_size(moves), size = (size_t)tensor->rows * tensor->cols;
+        for (size_t i = 0; i < n; i++) {
+            const size_t at = tensor->at + i * size / n;
+            const double move = json_number_value(json_array_get(moves, i));
+            const double got = (double)model->w[at] - (double)before[at];
+            if (!(fabs(got - move) <= 5e-7 + 2e-4 * fabs(move)))
+                fail_msg("%s[%zu] moved by %.9g, PyTorch's by %.9g", name, i * size / n, got,
+                         move);
+        }
+        tensors++;
+    }
+    assert_int_equal(tensors, model->tensors_n);
 }
 
 #endif

@@ -11,12 +11,12 @@
 
 #define ABC   "bddd813c634239723171ef3fee98579b94964e3bb1cb3e427262c8c068d52319"
 #define EMPTY "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8"
-#define STATE "83ef1f7c3a7d3c08f4d95610bab2a9079b4813288cb8ddd1207d9e4cd15a691d"
+#define STATE "8932eeba2e657141e20c009c7c1fcc0eff984e91ba83a50097f93ea0e048b2d1"
 
 #define FILE_ROW(name, bytes, hex) \
     "{\"name\": \"" name "\", \"bytes\": " bytes ", \"blake2b\": \"" hex "\"}"
 #define MANIFEST(rows) "{\"format\": 1, \"files\": [" rows "]}\n"
-#define STATE_ROW      FILE_ROW("STATE.json", "89", STATE)
+#define STATE_ROW      FILE_ROW("STATE.json", "115", STATE)
 #define ALL_ROWS \
     STATE_ROW "," FILE_ROW("policy/abc", "3", ABC) "," FILE_ROW("policy/empty", "0", EMPTY)
 
@@ -38,8 +38,9 @@ static int make_checkpoint(void **state)
         return -1;
     check_ok(file_join(path, dir, "policy", &err));
     check_ok(file_make_dir(path, &err));
-    write_text("STATE.json", "{\"version\": 7, \"config\": \"00\", \"policy_updates\": 14, "
-                             "\"critic_updates\": 0, \"history\": []}\n");
+    write_text("STATE.json",
+               "{\"version\": 7, \"config\": \"00\", \"policy_updates\": 14, "
+               "\"critic_updates\": 0, \"cost_critic_updates\": 0, \"history\": []}\n");
     write_text("policy/abc", "abc");
     write_text("policy/empty", "");
     write_text("MANIFEST.json", MANIFEST(ALL_ROWS));
@@ -93,7 +94,7 @@ static void each_file_that_differs_is_named(void **state)
     check_inspect("", 65, "policy/empty: it has 1 bytes\n", "2 of 3 files");
     remove_file("policy/abc");
     check_inspect("", 65, "policy/abc: it is not there\n",
-                  "  ok                89  STATE.json\n");
+                  "  ok               115  STATE.json\n");
     write_text("policy/more", "1");
     check_inspect("", 65, "policy/more: the manifest does not name it\n", "3 of 4 files");
     check_inspect(" --json", 65, "\"whole\": false", "\"wrong\": \"it is not there\"");

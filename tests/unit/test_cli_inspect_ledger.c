@@ -60,6 +60,10 @@ static void write_run(bool steps)
         .kl_mean = 1.5,
         .kl_coef_before = 0.02,
         .kl_coef_after = 0.04,
+        .cost_raw_mean = 0.25,
+        .cost_limit = 0.125,
+        .multiplier_before = 1.0,
+        .multiplier_after = 1.5,
         .controller_n = 1,
         .duration_ms = 2500,
     };
@@ -149,6 +153,7 @@ static void a_run_is_counted(void **state)
     check_count(last, "step", 0);
     check_count(last, "at_ms", 10000);
     assert_true(json_number_value(json_object_get(last, "kl_coef_after")) == 0.04);
+    assert_true(json_number_value(json_object_get(last, "multiplier_after")) == 1.5);
     json_decref(root);
 }
 
@@ -167,6 +172,7 @@ static void a_run_is_explained_to_people(void **state)
         "dropped       1 slots: score_failed\n",
         "dropped       1 slots: score_timeout\n",
         "last step     0 at 1970-01-01T00:00:10Z: reward raw 0.5",
+        "cost          0.25, limit 0.125, lambda 1 then 1.5\n",
         "events        2; the last: MISMATCH: a\\x1b[2Jb\n"};
     for (size_t i = 0; i < COUNT(words); i++)
         if (!strstr(said, words[i]))

@@ -98,7 +98,9 @@ static const char status_body[] =
     "\"items_done\":88}],"
     "\"last\":{\"step\":9,\"reward_raw_mean\":1.25,\"reward_shaped_mean\":0.5,\"kl_mean\":3.5,"
     "\"kl_coef\":0.02,\"kl_coef_after\":0.03,\"entropy\":1.5,\"duration_ms\":812,"
-    "\"response_tokens\":512}}\n";
+    "\"response_tokens\":512,\"cost_raw_mean\":0.25,\"cost_limit\":0.125,"
+    "\"multiplier_before\":1,\"multiplier_after\":1.5,\"score.style\":2.5},"
+    "\"monitors\":{\"style\":{\"missing\":3}}}\n";
 
 static void check_said(const char *words)
 {
@@ -124,6 +126,8 @@ static void a_run_that_answers_is_shown(void **state)
     check_said("raw 1.25, shaped 0.5\n");
     check_said("3.5 nats a sequence at beta 0.02; then beta 0.03\n");
     check_said("entropy 1.5 nats, clipped share -,"); /* not told */
+    check_said("cost      0.25, limit 0.125, lambda 1 then 1.5\n");
+    check_said("monitor   style mean 2.5; without a score so far: 3 trained slots\n");
     check_said("77 records, durable up to 75; start 2; newest checkpoint: version 9\n");
     check_said("noted       1 results that differ");
     assert_null(strstr(said, "equal to the bit"));

@@ -91,7 +91,7 @@ static struct ledger *open_ledger(void)
 
 static const int32_t ids[3] = {7, -1, 2000000000};
 static const float logprobs[3] = {-0.1f, -1e-30f, -12.5f}, reference[3] = {-0.2f, -0.0f, -3.0f};
-static const double scores[2] = {0.1, -1.0 / 3.0};
+static const double scores[2] = {NAN, -1.0 / 3.0};
 static const struct wire_stat stats[2] = {{"loss", 0.125}, {"logp_diff_max", 0.0}};
 
 static const struct record_step a_step = {
@@ -107,12 +107,17 @@ static const struct record_step a_step = {
     .reward_raw_mean = 0.1 + 0.2,
     .reward_raw_std = 1e-300,
     .reward_shaped_mean = -1.0 / 7.0,
-    .score_mean = {0.1, 2.0 / 3.0},
+    .score_mean = {0.1, NAN, 2.0 / 3.0},
+    .score_missing = {0, 3, 1},
     .kl_mean = 1.5,
     .kl_coef_before = 0.02,
     .kl_coef_after = 0.02 * 1.0001,
-    .controller_n = 3,
-    .controller = {0.02 * 1.0001, 1.5, 1.0},
+    .cost_raw_mean = 1.0 / 3.0,
+    .cost_limit = NAN,
+    .multiplier_before = 1.0 / 3.0,
+    .multiplier_after = 0.33333333333333337,
+    .controller_n = RECORD_CONTROLLER_MAX,
+    .controller = {0.02 * 1.0001, 1.5, 1.0, [RECORD_CONTROLLER_MAX - 1] = 1.0 / 7.0},
     .duration_ms = 1234,
     .stats = stats,
     .stats_n = 2,
@@ -228,6 +233,11 @@ static void check_step(const struct record_step *got, const struct record_step *
                 a.truncated == b.truncated && a.prompt_tokens == b.prompt_tokens &&
                 a.response_tokens == b.response_tokens && a.controller_n == b.controller_n &&
                 a.duration_ms == b.duration_ms);
+    assert_memory_equal(a.score_missing, b.score_missing, sizeof a.score_missing);
+    assert_memory_equal(&a.cost_raw_mean, &b.cost_raw_mean, sizeof(double)); /* a NaN too */
+    assert_memory_equal(&a.cost_limit, &b.cost_limit, sizeof(double));
+    assert_true(a.multiplier_before == b.multiplier_before &&
+                a.multiplier_after == b.multiplier_after);
     assert_true(a.reward_raw_mean == b.reward_raw_mean &&
                 a.reward_raw_std == b.reward_raw_std &&
                 a.reward_shaped_mean == b.reward_shaped_mean && a.kl_mean == b.kl_mean &&
@@ -382,7 +392,7 @@ static void another_schema_is_refused(void **state)
     close(fd);
     struct ledger *ledger;
     check_fails(ledger_open(&ledger, dir, &config_hash, &err), ERR_USAGE,
-                "has schema 77: this program reads and writes 1");
+                "has schema 77: this program reads and writes 2");
 }
 
 static void a_file_that_is_no_ledger_is_refused(void **state)

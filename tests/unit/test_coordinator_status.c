@@ -57,6 +57,26 @@ static int teardown(void **state)
     return 0;
 }
 
+/* The same run with a cost and a monitor. */
+static void with_costs(void)
+{
+    config.scorers = 3;
+    config.scorer[1].role = RUN_ROLE_COST;
+    config.scorer[2].role = RUN_ROLE_MONITOR;
+    snprintf(config.scorer[1].name, sizeof config.scorer[1].name, "harm");
+    snprintf(config.scorer[2].name, sizeof config.scorer[2].name, "style");
+    config.safety_controller = RUN_SAFETY_CONTROLLER_LAGRANGIAN;
+    stats.multiplier = 1.5;
+    stats.score_missing[2] = 7;
+    stats.last.score_mean[1] = 0.75;
+    stats.last.score_mean[2] = NAN;
+    stats.last.score_missing[2] = 4;
+    stats.last.cost_raw_mean = 0.125;
+    stats.last.cost_limit = 0.0625;
+    stats.last.multiplier_before = 1.25;
+    stats.last.multiplier_after = 1.5;
+}
+
 static double number(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
@@ -147,6 +167,53 @@ static void metrics_add_up_and_counters_do_not_go_back(void **state)
     buf_release(&text);
 }
 
+static void costs_and_monitors_are_shown(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    with_costs();
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_step_cost_mean 0.125\n");
+    check_has(&text, "rlhfd_cost_limit 0.0625\n");
+    check_has(&text, "rlhfd_multiplier 1.5\n");
+    check_has(&text, "rlhfd_step_score_mean{scorer=\"style\"} NaN\n");
+    check_has(&text, "rlhfd_step_score_mean{scorer=\"harm\"} 0.75\n");
+    check_has(&text, "rlhfd_monitor_failures_total{scorer=\"style\"} 7\n");
+    assert_null(strstr(text.data, "rlhfd_monitor_failures_total{scorer=\"polite\"}"));
+
+    buf_clear(&text);
+    status_json(*state, &stats, &text);
+    json_t *object = parse(&text);
+    const json_t *last = json_object_get(object, "last");
+    check_near(number(object, "multiplier"), 1.5, 0);
+    check_near(number(last, "cost_raw_mean"), 0.125, 0);
+    check_near(number(last, "multiplier_before"), 1.25, 0);
+    check_near(number(last, "missing.style"), 4, 0);
+    assert_true(json_is_null(json_object_get(last, "score.style")));
+    const json_t *monitors = json_object_get(object, "monitors");
+    assert_int_equal(json_object_size(monitors), 1);
+    check_near(number(json_object_get(monitors, "style"), "missing"), 7, 0);
+    json_decref(object);
+
+    buf_clear(&text);
+    status_progress(*state, &stats.last, &text);
+    json_t *line = parse(&text);
+    check_near(number(line, "cost_limit"), 0.0625, 0);
+    json_decref(line);
+    buf_release(&text);
+}
+
+static void without_cost_scorers_no_cost_is_shown(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_metrics(*state, &stats, &text);
+    status_json(*state, &stats, &text);
+    assert_null(strstr(text.data, "cost"));
+    assert_null(strstr(text.data, "monitor_failures"));
+    buf_release(&text);
+}
+
 /* The number of a metric without labels. */
 static double metric_of(const struct buf *text, const char *name)
 {
@@ -191,6 +258,7 @@ static void each_metric_is_documented(void **state)
     buf_init(&page, 1 << 20);
     check_ok(file_read(TEST_SOURCE_DIR "/docs/OPERATIONS.md", &page, &err));
     config.kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
+    with_costs();
     static const char *const known[] = {"clip_fraction",
                                         "value_clip_fraction",
                                         "approx_kl",
@@ -204,6 +272,13 @@ static void each_metric_is_documented(void **state)
                                         "updates",
                                         "explained_variance",
                                         "entropy",
+                                        "advantage_mean",
+                                        "reward_advantage_mean",
+                                        "cost_advantage_mean",
+                                        "cost_value_loss",
+                                        "cost_value_clip_fraction",
+                                        "cost_explained_variance",
+                                        "cost_critic_grad_norm",
                                         "unheard of",
                                         "logp_diff_max"};
     struct wire_stat all[COUNT(known)] = {{.value = 1}};
@@ -219,7 +294,7 @@ static void each_metric_is_documented(void **state)
         if (!strstr(page.data, name))
             fail_msg("docs/OPERATIONS.md does not explain %s", name);
     }
-    assert_true(families > 60);
+    assert_true(families > 70);
     buf_release(&text);
     buf_release(&page);
 }
@@ -292,6 +367,8 @@ int main(void)
         status_test(status_is_json_with_all_of_the_run),
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
+        status_test(costs_and_monitors_are_shown),
+        status_test(without_cost_scorers_no_cost_is_shown),
         status_test(metrics_tell_of_the_process),
         status_test(each_metric_is_documented),
         status_test(health_is_lost_where_records_wait_and_none_gets_to_the_disk),

@@ -646,7 +646,7 @@ static void a_run_that_cannot_be_is_refused_at_once(void **state)
     check_no_core(bench, &bench_prompts, ERR_VALUE, "pipeline.batch is 4097");
     bench->config.batch = 4096;
     bench->config.max_new_tokens = 65536;
-    check_no_core(bench, &bench_prompts, ERR_VALUE, "does not fit a frame");
+    check_no_core(bench, &bench_prompts, ERR_VALUE, "does not fit frames");
     bench->config.scorers = 0;
     check_no_core(bench, &bench_prompts, ERR_VALUE, "reward.scorers: 0 of them");
     bench->config.samples_per_prompt = 3;

@@ -47,30 +47,6 @@ static double told(const struct learner *learner, const char *name)
 
 /* --- against PyTorch ------------------------------------------------------------------ */
 
-static void check_moved(const struct model *model, const float *before, const json_t *want)
-{
-    const char *name;
-    json_t *moves;
-    size_t tensors = 0;
-    json_object_foreach((json_t *)want, name, moves)
-    {
-        const struct model_tensor *tensor = model_find(model, name);
-        if (!tensor)
-            fail_msg("the model has no %s", name);
-        const size_t n = json_array_size(moves), size = (size_t)tensor->rows * tensor->cols;
-        for (size_t i = 0; i < n; i++) {
-            const size_t at = tensor->at + i * size / n;
-            const double move = json_number_value(json_array_get(moves, i));
-            const double got = (double)model->w[at] - (double)before[at];
-            if (!(fabs(got - move) <= 5e-7 + 2e-4 * fabs(move)))
-                fail_msg("%s[%zu] moved by %.9g, PyTorch's by %.9g", name, i * size / n, got,
-                         move);
-        }
-        tensors++;
-    }
-    assert_int_equal(tensors, model->tensors_n);
-}
-
 static void check_golden_step(const char *aggregation)
 {
     char override[64];
@@ -85,8 +61,8 @@ static void check_golden_step(const char *aggregation)
 
     train(learner);
     const json_t *want = json_object_get(bench.golden, aggregation);
-    check_moved(policy, before, json_object_get(want, "policy"));
-    check_moved(critic, critic_before, json_object_get(want, "critic"));
+    bench_check_moved(policy, before, json_object_get(want, "policy"));
+    bench_check_moved(critic, critic_before, json_object_get(want, "critic"));
     static const char *const names[] = {"grad_norm", "critic_grad_norm", "approx_kl"};
     for (size_t i = 0; i < COUNT(names); i++) {
         const double number = json_number_value(json_object_get(want, names[i]));

@@ -165,8 +165,108 @@ static void config_checks_what_keys_say_together(void **state)
     refuses_override("ppo.dual_clip=0.5", "must be 0 (off) or above 1");
     refuses_override("kl.place=loss", "k1 has no useful gradient");
     refuses_override("reward.scorers.0.kind=http", "needs `url`");
-    refuses_override("model.critic=reward", "no scorer is of kind model");
+    refuses_override("model.critic=reward", "no reward scorer is of kind model");
     refuses_override("timeouts.dead_ms=60", "at least twice");
+}
+
+/* The scorer of the file, a cost scorer beside it, and one override more. */
+static void refuses_with_cost(const char *override, const char *want)
+{
+    const char *const overrides[] = {"reward.scorers.1.name=harm",
+                                     "reward.scorers.1.kind=length",
+                                     "reward.scorers.1.role=cost", override};
+    struct run_config config;
+    put(GOOD);
+    check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err), ERR_USAGE,
+                want);
+}
+
+static void config_refuses_costs_that_cannot_be_meant(void **state)
+{
+    (void)state;
+    refuses_override("reward.scorers.0.role=cost", "has the role reward");
+    refuses_override("safety.controller=fixed",
+                     "no scorer of reward.scorers has the role cost");
+    refuses_override("model.cost_critic=path", "model.cost_critic_path is missing");
+    refuses_override("model.cost_critic=cost", "no cost scorer is of kind model");
+    refuses_override("safety.window_steps=17", "1 .. 16");
+    refuses_with_cost("reward.scorers.1.weight=0", "it must be above 0");
+    refuses_with_cost("reward.scorers.1.weight=-1", "cost scorer \"harm\" has weight -1");
+    const char *const monitor[] = {"reward.scorers.1.name=m", "reward.scorers.1.kind=length",
+                                   "reward.scorers.1.role=monitor",
+                                   "reward.scorers.1.weight=2"};
+    struct run_config config;
+    put(GOOD);
+    check_fails(run_config_load(&config, file, monitor, COUNT(monitor), &err), ERR_USAGE,
+                "monitor \"m\" has weight 2, but a monitor is in no sum");
+    check_ok(run_config_load(&config, file, monitor, 3, &err));
+    assert_true(run_config_has_role(&config, RUN_ROLE_MONITOR));
+    assert_false(run_config_has_role(&config, RUN_ROLE_COST));
+}
+
+static void config_refuses_a_multiplier_that_could_not_work(void **state)
+{
+    (void)state;
+    const char *const good[] = {"reward.scorers.1.name=harm", "reward.scorers.1.kind=length",
+                                "reward.scorers.1.role=cost", "safety.controller=lagrangian",
+                                "safety.cost=score",          "safety.limit=-2"};
+    const char *const bad[][2] = {
+        {"safety.lambda=0", "never moves from safety.lambda 0"},
+        {"safety.lr=0", "safety.lr 0"},
+        {"safety.lambda_max=0.5", "safety.lambda 1 is above safety.lambda_max 0.5"},
+        {"safety.cost=probability", "safety.limit -2 is no rate"},
+    };
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, good, COUNT(good), &err));
+    assert_true(run_config_has_cost(&config));
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        const char *overrides[COUNT(good) + 1];
+        memcpy(overrides, good, sizeof good);
+        overrides[COUNT(good)] = bad[i][0];
+        check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err),
+                    ERR_USAGE, bad[i][1]);
+    }
+}
+
+static void config_takes_a_probability_for_a_limit_between_0_and_1_alone(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *override;
+        bool good;
+    } limits[] = {{"safety.limit=0", false},
+                  {"safety.limit=0.001", true},
+                  {"safety.limit=0.999", true},
+                  {"safety.limit=1", false}};
+    for (size_t i = 0; i < COUNT(limits); i++) {
+        const char *const overrides[] = {
+            "reward.scorers.1.name=harm", "reward.scorers.1.kind=length",
+            "reward.scorers.1.role=cost", "safety.controller=fixed", limits[i].override};
+        struct run_config config;
+        put(GOOD);
+        if (limits[i].good)
+            check_ok(run_config_load(&config, file, overrides, COUNT(overrides), &err));
+        else
+            check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err),
+                        ERR_USAGE, "is no rate of harmful responses");
+    }
+}
+
+/* The first reward scorer is a model; `model.cost_critic: cost` asks for one of the costs. */
+static void config_looks_for_a_model_of_the_right_role(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"reward.scorers.1.name=m", "reward.scorers.1.kind=model",
+                                     "reward.scorers.1.path=m", "reward.scorers.1.role=cost",
+                                     "model.cost_critic=cost",  "model.critic=reward"};
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, overrides, 5, &err));
+    assert_ptr_equal(run_config_model_scorer(&config, RUN_ROLE_COST), &config.scorer[1]);
+    assert_null(run_config_model_scorer(&config, RUN_ROLE_REWARD));
+    check_fails(run_config_load(&config, file, overrides, 6, &err), ERR_USAGE,
+                "no reward scorer is of kind model");
 }
 
 static void config_overrides_come_after_the_file(void **state)
@@ -258,6 +358,10 @@ int main(void)
         cmocka_unit_test(config_refuses_what_is_not_exactly_the_type),
         cmocka_unit_test(config_refuses_yaml_that_hides_something),
         cmocka_unit_test(config_checks_what_keys_say_together),
+        cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
+        cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
+        cmocka_unit_test(config_takes_a_probability_for_a_limit_between_0_and_1_alone),
+        cmocka_unit_test(config_looks_for_a_model_of_the_right_role),
         cmocka_unit_test(config_overrides_come_after_the_file),
         cmocka_unit_test(config_written_and_read_again_is_the_same),
         cmocka_unit_test(config_hash_changes_with_what_decides_the_bits_alone),

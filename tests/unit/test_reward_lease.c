@@ -466,6 +466,68 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
     check_fails(reward_new(&reward, &config, &err), ERR_IO, "nothing.jsonl");
 }
 
+/* The oracle: the same scorers, all of the role reward. */
+static void costs_and_monitors_are_asked_about_rollouts_alone(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    double want[ITEMS * 3];
+    unsigned char want_state[ITEMS * 3];
+    struct reward *reward = reward_of(&w.config);
+    score(reward, &lease, &result);
+    memcpy(want, result.frame[0].data, sizeof want);
+    memcpy(want_state, result.frame[1].data, sizeof want_state);
+    reward_free(reward);
+
+    struct run_config config = w.config;
+    config.scorer[0].role = RUN_ROLE_MONITOR;
+    config.scorer[1].role = RUN_ROLE_COST;
+    reward = reward_of(&config);
+    score(reward, &lease, &result);
+    const double *scores = result.frame[0].data;
+    const unsigned char *states = result.frame[1].data;
+    for (size_t i = 0; i < ITEMS; i++)
+        for (size_t s = 0; s < 3; s++) {
+            const bool asked = s == 2 || items[i].kind == WIRE_WORK_ROLLOUT;
+            assert_int_equal(states[3 * i + s],
+                             asked ? want_state[3 * i + s] : WIRE_SCORE_FAILED);
+            assert_true(!asked || scores[3 * i + s] == want[3 * i + s]);
+        }
+    assert_memory_equal(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp);
+    reward_free(reward);
+}
+
+/* Nobody answers for either: the cost, which drops items, is to be named. */
+static void what_fails_a_lease_is_named_before_a_monitor(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    struct run_config config = w.config;
+    config.scorers = 3;
+    for (int s = 0; s < 3; s++)
+        config.scorer[s] = (struct run_scorer){.kind = RUN_SCORER_HTTP, .timeout_ms = 200};
+    static const char *const names[] = {"watch", "harm", "good"};
+    for (int s = 0; s < 3; s++) {
+        snprintf(config.scorer[s].name, sizeof config.scorer[s].name, "%s", names[s]);
+        snprintf(config.scorer[s].url, sizeof config.scorer[s].url, "http://127.0.0.1:1/");
+        config.scorer[s].batch = ITEMS;
+    }
+    config.scorer[0].role = RUN_ROLE_MONITOR;
+    config.scorer[1].role = RUN_ROLE_COST;
+    config.scorer[2] = w.config.scorer[0];
+    struct reward *reward = reward_of(&config);
+    score(reward, &lease, &result);
+    if (strncmp(result.text, "harm: ", 6) != 0)
+        fail_msg("the result says \"%s\"", result.text);
+    reward_free(reward);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -476,6 +538,8 @@ int main(void)
         cmocka_unit_test(a_sample_too_long_for_a_reward_model_fails_there_only),
         cmocka_unit_test(a_lease_is_given_up_when_stopping),
         cmocka_unit_test(what_does_not_fit_the_policy_is_refused_at_the_start),
+        cmocka_unit_test(costs_and_monitors_are_asked_about_rollouts_alone),
+        cmocka_unit_test(what_fails_a_lease_is_named_before_a_monitor),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -365,6 +365,35 @@ static void break_kl_negative(struct message *m)
 {
     m->kl_coef = -0.5;
 }
+static void break_multiplier(struct message *m)
+{
+    m->multiplier = INFINITY;
+}
+static void break_multiplier_negative(struct message *m)
+{
+    m->multiplier = -0.5;
+}
+static void break_costs_missing(struct message *m)
+{
+    m->multiplier = 0.5;
+    m->frames_n = 4;
+}
+static void break_costs_short(struct message *m)
+{
+    m->frames_n = 5;
+    m->frame[4] = (struct wire_bytes){m->frame[3].data, m->frame[3].size - 4};
+}
+static void break_cost(struct message *m)
+{
+    m->frames_n = 5;
+    m->frame[4] = (struct wire_bytes){made.costs, m->frame[2].size};
+    set_float(m, 4, NAN);
+}
+static void break_frame_too_many(struct message *m)
+{
+    m->frames_n = 6;
+    m->frame[4] = m->frame[5] = m->frame[3];
+}
 static void break_role(struct message *m)
 {
     m->role = WIRE_ROLE_NONE;
@@ -498,6 +527,14 @@ static void message_says_which_bound_is_broken(void **state)
         {MESSAGE_SCORE_RESULT, break_scorers_other, "SCORE_RESULT: the scores have"},
         {MESSAGE_TRAIN_LEASE, break_kl, "TRAIN_LEASE: kl_coef is nan"},
         {MESSAGE_TRAIN_LEASE, break_kl_negative, "TRAIN_LEASE: kl_coef is -0.5"},
+        {MESSAGE_TRAIN_LEASE, break_multiplier, "TRAIN_LEASE: multiplier is inf"},
+        {MESSAGE_TRAIN_LEASE, break_multiplier_negative, "TRAIN_LEASE: multiplier is -0.5"},
+        {MESSAGE_TRAIN_LEASE, break_costs_missing,
+         "TRAIN_LEASE: multiplier is 0.5, but there are no token costs"},
+        {MESSAGE_TRAIN_LEASE, break_costs_short, "TRAIN_LEASE: the token costs have"},
+        {MESSAGE_TRAIN_LEASE, break_cost, "TRAIN_LEASE: token costs[0] is nan"},
+        {MESSAGE_TRAIN_LEASE, break_frame_too_many,
+         "TRAIN_LEASE: 6 payload frames, not 4 or one more"},
         {MESSAGE_HELLO, break_role, "HELLO: role is 0, not in 1..3"},
         {MESSAGE_HELLO, break_role_high, "HELLO: role is 4, not in 1..3"},
         {MESSAGE_HELLO, break_name_empty, "HELLO: name is empty"},

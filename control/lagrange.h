@@ -1,0 +1,106 @@
+/*
+ * lagrange.h -- the multiplier that weighs cost against reward, and what moves it.
+ *
+ * Training is to raise the reward while the mean cost J stays at or below a limit d.  The
+ * multiplier lambda >= 0 goes into A = (A_r - lambda A_c) / (1 + lambda) (advantage.h), and
+ * once a step moves after the costs that were seen (ALGORITHMS, sections 2 and 4):
+ *
+ *     none        lambda 0: costs are watched, and train nothing
+ *     fixed       lambda stays
+ *     lagrangian  l += lr * lambda * (J - d);  l <= log(multiplier_max);  lambda = exp(l)
+ *                 (PPO-Lagrangian: Dai et al., arXiv:2310.12773; safe-rlhf)
+ *     pid         I = max(0, I + ki (J - d));  E = 0.95 E + 0.05 (J - d);
+ *                 S = 0.95 S + 0.05 J;  D = max(0, S - S 10 steps ago);
+ *                 lambda = clip(kp E + I + kd D, 0, multiplier_max)
+ *                 (Stooke et al., arXiv:2007.03964, in the form of OmniSafe; E and S begin at
+ *                 0, I at the first multiplier, and S was 0 before the first step)
+ *
+ * J is the mean over all responses of the last `window` steps, this one among them.  Sums of
+ * squares are kept beside the sums, so that a bound on the mean can be had as well.
+ *
+ * Pure arithmetic in double, libm's exp and log among it: the coordinator alone computes
+ * lambda and records it, so no two machines have to agree on the last bit.
+ */
+#ifndef CONTROL_LAGRANGE_H
+#define CONTROL_LAGRANGE_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define LAGRANGE_WINDOW_MAX 16 /* steps */
+#define LAGRANGE_PAST       10 /* smoothed costs that the derivative of pid looks back */
+
+#define LAGRANGE_CONTROLLER_MAP(X) \
+    X(NONE, "none") X(FIXED, "fixed") X(LAGRANGIAN, "lagrangian") X(PID, "pid")
+
+enum lagrange_controller {
+#define X(name, word) LAGRANGE_##name,
+    LAGRANGE_CONTROLLER_MAP(X)
+#undef X
+};
+
+struct lagrange_params {
+    enum lagrange_controller controller;
+    double limit;          /* d, in the unit of the costs */
+    double multiplier;     /* lambda at the start, >= 0; LAGRANGIAN: > 0 */
+    double multiplier_max; /* >= multiplier; 0: no bound */
+    double lr;             /* LAGRANGIAN: > 0 */
+    double kp, ki, kd;     /* PID: >= 0, one of them above */
+    uint32_t window;       /* steps, 1..LAGRANGE_WINDOW_MAX */
+    uint64_t delay;        /* steps before the first move; the window fills meanwhile */
+};
+
+/* The costs of a step's responses; all zero: none. */
+struct lagrange_sums {
+    double n, sum, squares;
+};
+
+/* Doubles alone, so that it can be written down as it is. */
+struct lagrange_state {
+    double steps;                 /* how often lagrange_step has run */
+    double multiplier;            /* lambda */
+    double log_multiplier;        /* LAGRANGIAN: l */
+    double integral, error, cost; /* PID: I, E, S */
+    double past[LAGRANGE_PAST];   /* PID: S of the last steps, newest first */
+    struct lagrange_sums window[LAGRANGE_WINDOW_MAX]; /* newest first */
+};
+#define LAGRANGE_STATE_MAX (6 + LAGRANGE_PAST + 3 * LAGRANGE_WINDOW_MAX) /* doubles */
+
+/* "lagrangian"; "?" for a number that is none.  A constant string. */
+const char *lagrange_controller_name(enum lagrange_controller controller);
+
+/* ERR_USAGE, naming the setting, where the ranges above do not hold.  The functions below
+ * assert what this checks. */
+enum err_code lagrange_params_check(const struct lagrange_params *params, struct err *err);
+
+void lagrange_init(const struct lagrange_params *params, struct lagrange_state *state);
+
+/* Count one response's cost into its step, in the order of slots. */
+void lagrange_add(struct lagrange_sums *step, double cost);
+
+/* J: the mean cost over the window; 0 where nothing was seen. */
+double lagrange_cost(const struct lagrange_state *state);
+
+/*
+ * Advance by one step whose responses cost `step`.  ERR_VALUE where there was none, or lambda
+ * left what is finite and above 0 (LAGRANGIAN cannot come back from either); *state is then
+ * untouched.  NONE counts the step and does nothing else.
+ */
+enum err_code lagrange_step(const struct lagrange_params *params, struct lagrange_state *state,
+                            const struct lagrange_sums *step, struct err *err);
+
+/* A state that was read back: ERR_VALUE where it cannot have come from lagrange_init and
+ * lagrange_step. */
+enum err_code lagrange_check(const struct lagrange_params *params,
+                             const struct lagrange_state *state, struct err *err);
+
+/* The state as lagrange_state_n doubles, and back: the same bits.  0 of them for NONE, else as
+ * many as the window asks for, at most LAGRANGE_STATE_MAX. */
+uint32_t lagrange_state_n(const struct lagrange_params *params);
+void lagrange_state_write(const struct lagrange_params *params,
+                          const struct lagrange_state *state, double *out);
+void lagrange_state_read(const struct lagrange_params *params, struct lagrange_state *state,
+                         const double *in);
+
+#endif

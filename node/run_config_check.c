@@ -1,0 +1,171 @@
+/* run_config_check.c -- what no single key can say about itself: see run_config.h. */
+#include <string.h>
+
+#include "node/run_config_internal.h"
+
+static enum err_code run_config_check_scorer(const struct run_scorer *scorer, const char *path,
+                                             struct err *err)
+{
+    const char *missing = NULL;
+    if (scorer->kind == RUN_SCORER_MODEL && scorer->path[0] == '\0')
+        missing = "path";
+    if (scorer->kind == RUN_SCORER_REGEX && scorer->pattern[0] == '\0')
+        missing = "pattern";
+    if (scorer->kind == RUN_SCORER_WORDS && scorer->words[0] == '\0')
+        missing = "words";
+    if (scorer->kind == RUN_SCORER_HTTP && scorer->url[0] == '\0')
+        missing = "url";
+    if (missing)
+        return err_set(err, ERR_USAGE, "%s: scorer \"%s\" is of kind %s and needs `%s`", path,
+                       scorer->name, run_config_scorer_kinds[scorer->kind], missing);
+    if (scorer->kind == RUN_SCORER_LENGTH && scorer->min_tokens > scorer->max_tokens)
+        return err_set(err, ERR_USAGE,
+                       "%s: scorer \"%s\": min_tokens %u is above max_tokens %u", path,
+                       scorer->name, scorer->min_tokens, scorer->max_tokens);
+    if (scorer->kind == RUN_SCORER_HTTP && strncmp(scorer->url, "http://", 7) != 0 &&
+        strncmp(scorer->url, "https://", 8) != 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: scorer \"%s\": url must begin with http:// or "
+                       "https://",
+                       path, scorer->name);
+    if (scorer->role == RUN_ROLE_COST && scorer->weight <= 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: cost scorer \"%s\" has weight %g: more cost is worse, so it must "
+                       "be above 0",
+                       path, scorer->name, scorer->weight);
+    if (scorer->role == RUN_ROLE_MONITOR && scorer->weight != 1)
+        return err_set(err, ERR_USAGE,
+                       "%s: monitor \"%s\" has weight %g, but a monitor is in no sum", path,
+                       scorer->name, scorer->weight);
+    return ERR_OK;
+}
+
+static enum err_code run_config_check_scorers(const struct run_config *c, const char *path,
+                                              struct err *err)
+{
+    if (c->scorers == 0)
+        return err_set(err, ERR_USAGE, "%s: reward.scorers is empty: nothing would be rewarded",
+                       path);
+    if (!run_config_has_role(c, RUN_ROLE_REWARD))
+        return err_set(err, ERR_USAGE,
+                       "%s: no scorer of reward.scorers has the role reward: nothing would be "
+                       "rewarded",
+                       path);
+    for (uint32_t i = 0; i < c->scorers; i++) {
+        enum err_code rc = run_config_check_scorer(&c->scorer[i], path, err);
+        if (rc)
+            return rc;
+        for (uint32_t j = 0; j < i; j++)
+            if (strcmp(c->scorer[i].name, c->scorer[j].name) == 0)
+                return err_set(err, ERR_USAGE, "%s: two scorers are named \"%s\"", path,
+                               c->scorer[i].name);
+    }
+    if (c->critic == RUN_CRITIC_REWARD && !run_config_model_scorer(c, RUN_ROLE_REWARD))
+        return err_set(err, ERR_USAGE,
+                       "%s: model.critic is reward, but no reward scorer is of kind "
+                       "model",
+                       path);
+    if (c->cost_critic == RUN_COST_CRITIC_COST && !run_config_model_scorer(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: model.cost_critic is cost, but no cost scorer is of kind model",
+                       path);
+    return ERR_OK;
+}
+
+static enum err_code run_config_check_safety(const struct run_config *c, const char *path,
+                                             struct err *err)
+{
+    const bool probability = c->safety_cost == RUN_SAFETY_COST_PROBABILITY;
+    if (c->cost_critic == RUN_COST_CRITIC_PATH && c->cost_critic_path[0] == '\0')
+        return err_set(err, ERR_USAGE,
+                       "%s: model.cost_critic is path: model.cost_critic_path is missing",
+                       path);
+    if (c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
+        return ERR_OK;
+    const char *controller = run_config_controllers[c->safety_controller];
+    if (!run_config_has_role(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: safety.controller is %s, but no scorer of reward.scorers has the "
+                       "role cost",
+                       path, controller);
+    if (probability && !(c->safety_limit > 0 && c->safety_limit < 1))
+        return err_set(err, ERR_USAGE,
+                       "%s: safety.limit %g is no rate of harmful responses: it must be within "
+                       "0 and 1, or safety.cost be score",
+                       path, c->safety_limit);
+    if (c->safety_lambda_max > 0 && c->safety_lambda > c->safety_lambda_max)
+        return err_set(err, ERR_USAGE, "%s: safety.lambda %g is above safety.lambda_max %g",
+                       path, c->safety_lambda, c->safety_lambda_max);
+    if (c->safety_controller == RUN_SAFETY_CONTROLLER_LAGRANGIAN &&
+        (c->safety_lambda == 0 || c->safety_lr == 0))
+        return err_set(
+            err, ERR_USAGE,
+            "%s: safety.controller lagrangian never moves from safety.lambda %g with "
+            "safety.lr %g: both must be above 0",
+            path, c->safety_lambda, c->safety_lr);
+    return ERR_OK;
+}
+
+bool run_config_has_role(const struct run_config *config, enum run_role role)
+{
+    for (uint32_t i = 0; i < config->scorers; i++)
+        if (config->scorer[i].role == role)
+            return true;
+    return false;
+}
+
+const struct run_scorer *run_config_model_scorer(const struct run_config *config,
+                                                 enum run_role role)
+{
+    for (uint32_t i = 0; i < config->scorers; i++)
+        if (config->scorer[i].role == role && config->scorer[i].kind == RUN_SCORER_MODEL)
+            return &config->scorer[i];
+    return NULL;
+}
+
+/* What no single key can say about itself. */
+enum err_code run_config_check(const struct run_config *c, const char *path, struct err *err)
+{
+    if (c->batch % c->samples_per_prompt != 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: pipeline.samples_per_prompt %u does not divide "
+                       "pipeline.batch %u",
+                       path, c->samples_per_prompt, c->batch);
+    if (c->estimator != RUN_ESTIMATOR_GAE && c->estimator != RUN_ESTIMATOR_REINFORCE_PP &&
+        c->samples_per_prompt < 2)
+        return err_set(err, ERR_USAGE,
+                       "%s: ppo.estimator %s compares samples of one prompt: "
+                       "pipeline.samples_per_prompt must be at least 2",
+                       path, run_config_estimators[c->estimator]);
+    if (c->minibatches > c->batch)
+        return err_set(err, ERR_USAGE, "%s: ppo.minibatches %u is more than pipeline.batch %u",
+                       path, c->minibatches, c->batch);
+    if (c->dual_clip > 0 && c->dual_clip <= 1)
+        return err_set(err, ERR_USAGE, "%s: ppo.dual_clip %g must be 0 (off) or above 1", path,
+                       c->dual_clip);
+    if (c->critic == RUN_CRITIC_PATH && c->critic_path[0] == '\0')
+        return err_set(err, ERR_USAGE, "%s: model.critic is path: model.critic_path is missing",
+                       path);
+    if (c->truncation == RUN_TRUNCATION_BOOTSTRAP && c->estimator != RUN_ESTIMATOR_GAE)
+        return err_set(err, ERR_USAGE,
+                       "%s: reward.truncation bootstrap needs a critic: "
+                       "ppo.estimator gae",
+                       path);
+    if (c->shaper == RUN_SHAPER_LSC && c->references < 2)
+        return err_set(err, ERR_USAGE,
+                       "%s: reward.shaper lsc measures how far references lie apart: "
+                       "reward.references must be at least 2",
+                       path);
+    if (c->kl_place == RUN_KL_PLACE_LOSS && c->kl_estimator == RUN_KL_K1)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.estimator k1 has no useful gradient in the loss: "
+                       "take k2 or k3, or kl.place reward",
+                       path);
+    if (c->dead_ms < 2 * c->heartbeat_ms)
+        return err_set(err, ERR_USAGE,
+                       "%s: timeouts.dead_ms %u must be at least twice "
+                       "timeouts.heartbeat_ms %u",
+                       path, c->dead_ms, c->heartbeat_ms);
+    const enum err_code rc = run_config_check_scorers(c, path, err);
+    return rc ? rc : run_config_check_safety(c, path, err);
+}

@@ -1,0 +1,18 @@
+/* run_config_internal.h -- what the files of run_config.h share; nobody else includes it. */
+#ifndef NODE_RUN_CONFIG_INTERNAL_H
+#define NODE_RUN_CONFIG_INTERNAL_H
+
+#include "node/run_config.h"
+
+/* The words of ppo.estimator, safety.controller and reward.scorers[].kind, in the order of their
+ * enums; the last is NULL. */
+extern const char *const run_config_estimators[];
+extern const char *const run_config_controllers[];
+extern const char *const run_config_scorer_kinds[];
+
+/* ERR_USAGE, naming the keys, where values that are each allowed cannot be meant together.
+ * `path`: of the file, for the sentence. */
+enum err_code run_config_check(const struct run_config *config, const char *path,
+                               struct err *err);
+
+#endif
