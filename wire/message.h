@@ -102,6 +102,12 @@ struct wire_stat {
     double value;
 };
 
+/* A learner of a group that trains a step together. */
+struct wire_rank {
+    char name[WIRE_NAME_MAX];
+    char endpoint[WIRE_TEXT_MAX];
+};
+
 /* A piece of an exchange between learners: learner/exchange.h. */
 struct wire_gradient {
     uint64_t run, attempt, shape, first;
@@ -132,6 +138,10 @@ struct message {
     double multiplier;          /* TRAIN_LEASE: lambda, of the token costs; 0 without them */
     bool checkpoint, last;      /* TRAIN_LEASE */
     uint64_t checkpoint_version; /* TRAIN_RESULT */
+    uint64_t attempt;            /* TRAIN_LEASE */
+    uint32_t rank;               /* TRAIN_*: of the learner in its group */
+    uint32_t ranks_n;            /* TRAIN_LEASE: 0 where it trains alone */
+    struct wire_rank *ranks;     /* TRAIN_LEASE; owned by a decoded message */
     uint32_t scorers;            /* SCORE_RESULT */
     struct wire_stat *stats;     /* TRAIN_RESULT; owned by a decoded message */
     uint32_t stats_n;
@@ -158,7 +168,7 @@ struct message {
     uint32_t chunk_bytes, chunk_index;
     struct wire_gradient gradient; /* GRADIENT_* */
 
-    void *owned; /* memory behind items, stats and copied frames; message_release frees it */
+    void *owned; /* memory behind items, stats, ranks and copied frames; message_release frees */
 };
 
 /*

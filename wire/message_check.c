@@ -342,6 +342,26 @@ static enum err_code message_check_gradient(const struct message_refusal *r)
     return rc;
 }
 
+static enum err_code message_check_group(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    const uint32_t most = m->ranks_n ? m->ranks_n - 1 : 0;
+    enum err_code rc =
+        m->ranks_n == 1 || m->ranks_n > WIRE_RANKS_MAX
+            ? REFUSE(r, "%u ranks, not none or 2..%u", m->ranks_n, WIRE_RANKS_MAX)
+            : message_check_range(r, "rank", m->rank, 0, most);
+    for (uint32_t i = 0; i < m->ranks_n && !rc; i++) {
+        const struct wire_rank *rank = &m->ranks[i];
+        rc = message_check_text(r, "a rank's name", rank->name, sizeof rank->name);
+        if (!rc)
+            rc = message_check_text(r, "a rank's endpoint", rank->endpoint,
+                                    sizeof rank->endpoint);
+        if (!rc && (!rank->name[0] || !rank->endpoint[0]))
+            rc = REFUSE(r, "ranks[%u] has no name or no endpoint", i);
+    }
+    return rc;
+}
+
 /* The fields that belong to one type. */
 static enum err_code message_check_body(const struct message_refusal *r)
 {
@@ -364,7 +384,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
             return REFUSE(r, "multiplier is %g", m->multiplier);
         if (m->multiplier > 0.0 && m->frames_n < 5)
             return REFUSE(r, "multiplier is %g, but there are no token costs", m->multiplier);
-        return ERR_OK;
+        return message_check_group(r);
     case MESSAGE_TRAIN_RESULT: return message_check_train_result(r);
     case MESSAGE_WEIGHTS_MANIFEST:
         if (m->bytes == 0)

@@ -31,6 +31,7 @@ struct message_encoding {
     } body;
     Rlhf__WorkItem *item, **items; /* items_n of each; NULL: none */
     Rlhf__Stat *stat, **stats;     /* stats_n of each; NULL: none */
+    Rlhf__Rank rank[WIRE_RANKS_MAX], *ranks[WIRE_RANKS_MAX];
 };
 
 /* protobuf-c's structs have no const; packing only reads. */
@@ -90,6 +91,16 @@ static enum err_code message_encode_stats(const struct message *m, struct messag
         to->value = m->stats[i].value;
     }
     return ERR_OK;
+}
+
+static void message_encode_ranks(const struct message *m, struct message_encoding *e)
+{
+    for (uint32_t i = 0; i < m->ranks_n; i++) {
+        Rlhf__Rank *to = e->ranks[i] = &e->rank[i];
+        rlhf__rank__init(to);
+        to->name = message_encode_text(m->ranks[i].name);
+        to->bulk_endpoint = message_encode_text(m->ranks[i].endpoint);
+    }
 }
 
 /* BODY(reset, RESET) makes body.reset the header's and names it b for the lines below. */
@@ -180,6 +191,10 @@ static void message_encode_lease(const struct message *m, struct message_encodin
         b->multiplier = m->multiplier;
         b->checkpoint = m->checkpoint;
         b->last = m->last;
+        b->attempt = m->attempt;
+        b->rank = m->rank;
+        b->ranks = e->ranks;
+        b->n_ranks = m->ranks_n;
         break;
     }
     default: assert(false); /* not a lease */
@@ -213,6 +228,7 @@ static void message_encode_result(const struct message *m, struct message_encodi
         b->version = m->version;
         b->weights_hash = message_encode_hash(m);
         b->checkpoint = m->checkpoint_version;
+        b->rank = m->rank;
         b->stats = e->stats;
         b->n_stats = m->stats_n;
         break;
@@ -340,6 +356,7 @@ enum err_code message_encode(const struct message *message, unsigned char **head
         rc = message_encode_stats(message, &e, err);
     if (rc)
         goto out;
+    message_encode_ranks(message, &e);
     e.header.wire = WIRE_VERSION;
     e.header.epoch = message->epoch;
     e.header.session = message->session;

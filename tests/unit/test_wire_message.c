@@ -472,6 +472,33 @@ static void break_chunk_empty(struct message *m)
 {
     m->frame[0].size = 0;
 }
+static void break_ranks(struct message *m, uint32_t n, uint32_t rank)
+{
+    m->ranks = n ? made.ranks : NULL;
+    m->ranks_n = n;
+    m->rank = rank;
+    for (uint32_t i = 0; i < n; i++) {
+        strcpy(made.ranks[i].name, "learner");
+        strcpy(made.ranks[i].endpoint, "ipc:///run/bulk");
+    }
+}
+static void break_one_rank(struct message *m)
+{
+    break_ranks(m, 1, 0);
+}
+static void break_rank_high(struct message *m)
+{
+    break_ranks(m, 2, 2);
+}
+static void break_rank_alone(struct message *m)
+{
+    break_ranks(m, 0, 1);
+}
+static void break_rank_name(struct message *m)
+{
+    break_ranks(m, 2, 0);
+    made.ranks[1].name[0] = '\0';
+}
 static void break_rank(struct message *m)
 {
     m->gradient.rank = WIRE_RANKS_MAX;
@@ -560,6 +587,10 @@ static void message_says_which_bound_is_broken(void **state)
          "GRADIENT_CHUNK: the chunk's size is 0, not in 1..1048576"},
         {MESSAGE_GRADIENT_CHUNK, break_one_frame_more,
          "GRADIENT_CHUNK: 2 payload frames, not 1"},
+        {MESSAGE_TRAIN_LEASE, break_one_rank, "TRAIN_LEASE: 1 ranks, not none or 2..16"},
+        {MESSAGE_TRAIN_LEASE, break_rank_high, "TRAIN_LEASE: rank is 2, not in 0..1"},
+        {MESSAGE_TRAIN_LEASE, break_rank_alone, "TRAIN_LEASE: rank is 1, not in 0..0"},
+        {MESSAGE_TRAIN_LEASE, break_rank_name, "ranks[1] has no name or no endpoint"},
         {MESSAGE_GRADIENT_ASK, break_rank, "GRADIENT_ASK: rank is 16, not in 0..15"},
         {MESSAGE_GRADIENT_WAIT, break_part, "GRADIENT_WAIT: part is 66, not in 0..65"},
         {MESSAGE_GRADIENT_ASK, break_no_bytes, "GRADIENT_ASK: bytes is 0, not in 1..1048576"},
