@@ -121,27 +121,32 @@ static bool core_group_dispatch_behind(struct core *core)
     return behind;
 }
 
-/* May the next step begin with the learners that are here?  At the start those that are to come
- * are given time; one that is silent, or has just failed, is waited for. */
-static bool core_group_is_ready(const struct core *core)
+/* At the start those that are to come are given time, once. */
+static bool core_group_has_gathered(struct core *core)
 {
     uint32_t here = 0;
-    for (size_t i = 0; i < core->peers_n; i++) {
-        const struct core_peer *peer = &core->peers[i];
-        if (!core_group_is_learner(peer))
-            continue;
-        if (!core_group_is_idle(core, peer))
+    for (size_t i = 0; i < core->peers_n; i++)
+        here += core_group_is_learner(&core->peers[i]);
+    if (here >= core->config->learners ||
+        core->now_ms - core->started_ms >= core->config->dead_ms)
+        core->gathered = true;
+    return here > 0 && core->gathered;
+}
+
+/* One that is silent, or has just failed, is waited for. */
+static bool core_group_is_idle_all(const struct core *core)
+{
+    for (size_t i = 0; i < core->peers_n; i++)
+        if (core_group_is_learner(&core->peers[i]) &&
+            !core_group_is_idle(core, &core->peers[i]))
             return false;
-        here++;
-    }
-    const bool early = core->now_ms - core->started_ms < core->config->dead_ms;
-    return here > 0 && (here >= core->config->learners || !early);
+    return true;
 }
 
 void core_group_dispatch(struct core *core)
 {
-    if (core_group_dispatch_behind(core) || core_group_is_training(core) ||
-        !core_group_is_ready(core))
+    if (!core_group_has_gathered(core) || core_group_dispatch_behind(core) ||
+        core_group_is_training(core) || !core_group_is_idle_all(core))
         return;
     struct core_peer *newest = core_peer_learner(core);
     if (newest->version > core->trained) {

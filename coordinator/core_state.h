@@ -200,6 +200,7 @@ struct core {
     uint32_t group_fails; /* attempts of groups that came to nothing, in a row */
     uint64_t attempt;     /* the last one */
     uint64_t started_ms;
+    bool gathered; /* all learners were here, or had time enough to come */
     uint64_t step_ms; /* when the last step was committed */
     bool has_start;
     struct core_batch *steps;         /* [ring] */

@@ -254,8 +254,11 @@ static enum err_code learner_write(struct learner *l, const struct message *leas
 static enum err_code learner_fail(struct learner *l, const struct message *lease,
                                   struct worker *worker, const struct err *why, struct err *err)
 {
-    log_error("TRAIN-FAILED", "step %llu: %s", (unsigned long long)lease->step, why->text);
     const bool restored = group_end(l, why->text);
+    if (restored) /* mostly because another is gone, or the coordinator has decided anew */
+        log_warn("ATTEMPT-FAILED", "step %llu: %s", (unsigned long long)lease->step, why->text);
+    else
+        log_error("TRAIN-FAILED", "step %llu: %s", (unsigned long long)lease->step, why->text);
     const enum err_code rc = worker_send_failed(worker, lease, why->text, err);
     if (rc || restored || !l->dirty)
         return rc;
