@@ -14,12 +14,12 @@ static const unsigned char exchange_byte = 0; /* of EXCHANGE_PART_DONE */
 static enum err_code exchange_open_memory(struct exchange *x, struct err *err)
 {
     const size_t bytes =
-        SUMMATION_LEVELS * (EXCHANGE_CHUNK_BYTES + ARENA_ALIGN) + sizeof *x->tree + ARENA_ALIGN;
+        SUMMATION_LEVELS * (EXCHANGE_BLOCK_BYTES + ARENA_ALIGN) + sizeof *x->tree + ARENA_ALIGN;
     const enum err_code rc = arena_init(&x->arena, bytes, "an exchange of gradients", err);
     if (rc)
         return rc;
     for (uint32_t i = 0; i < SUMMATION_LEVELS; i++)
-        x->scratch[i] = arena_alloc(&x->arena, EXCHANGE_CHUNK_BYTES);
+        x->scratch[i] = arena_alloc(&x->arena, EXCHANGE_BLOCK_BYTES);
     x->tree = arena_alloc(&x->arena, sizeof *x->tree);
     assert(x->tree); /* the arena was sized for it */
     return ERR_OK;

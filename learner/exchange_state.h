@@ -20,6 +20,9 @@
 #define EXCHANGE_PART_SUM  (WIRE_PARTS_MAX - 2u) /* the finished shard */
 #define EXCHANGE_PART_DONE (WIRE_PARTS_MAX - 1u) /* a byte: needs nothing more in this round */
 
+/* Walked along the tree at once: what is between stays in the second-level cache. */
+#define EXCHANGE_BLOCK_BYTES (64u * 1024u)
+
 #define EXCHANGE_ASKS_MAX    (2u * EXCHANGE_WINDOW + 1u) /* of one rank under way */
 #define EXCHANGE_PARKED_MAX  (EXCHANGE_RANKS_MAX * EXCHANGE_ASKS_MAX)
 #define EXCHANGE_STREAMS_MAX (2u * EXCHANGE_RANKS_MAX)
@@ -90,7 +93,7 @@ struct exchange {
     struct exchange_group group;
     struct wire_socket *socket[EXCHANGE_RANKS_MAX]; /* to each other rank */
     struct arena arena;
-    float *scratch[SUMMATION_LEVELS]; /* a chunk each */
+    float *scratch[SUMMATION_LEVELS]; /* a block each */
     struct exchange_tree *tree;
     struct exchange_stream stream[EXCHANGE_STREAMS_MAX];
     uint32_t streams;

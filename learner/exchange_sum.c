@@ -6,6 +6,7 @@
 #include "learner/exchange_state.h"
 
 #define EXCHANGE_CHUNK_FLOATS (EXCHANGE_CHUNK_BYTES / sizeof(float))
+#define EXCHANGE_BLOCK_FLOATS (EXCHANGE_BLOCK_BYTES / sizeof(float))
 
 uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
                         uint32_t level[EXCHANGE_NODES_MAX])
@@ -73,8 +74,10 @@ static void exchange_add(float *out, const float *from, const float *into, size_
         out[j] = from[j] + into[j];
 }
 
-/* One chunk along the tree.  Nodes are read where they are; the last addition writes the sum. */
-static void exchange_tree_walk(struct exchange *x, uint64_t chunk, float *out, size_t n)
+/* Floats at .. at+n-1 of a chunk along the tree.  Nodes are read where they are; the last
+ * addition writes the sum. */
+static void exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at, float *out,
+                               size_t n)
 {
     const struct exchange_tree *tree = x->tree;
     const float *buffer[SUMMATION_LEVELS];
@@ -82,7 +85,7 @@ static void exchange_tree_walk(struct exchange *x, uint64_t chunk, float *out, s
     struct summation sum;
     summation_init(&sum, tree->leaves);
     for (uint32_t i = 0; i < tree->nodes; i++) {
-        buffer[summation_work(&sum)] = exchange_tree_data(x, i, chunk);
+        buffer[summation_work(&sum)] = exchange_tree_data(x, i, chunk) + at;
         const uint32_t count = summation_commit(&sum, tree->level[i], merges);
         for (uint32_t k = 0; k < count; k++) {
             const struct summation_merge m = merges[k];
@@ -113,7 +116,11 @@ void exchange_tree_advance(struct exchange *x)
         const size_t at = (size_t)tree->done * EXCHANGE_CHUNK_FLOATS;
         const size_t rest = tree->shard_size - at;
         const size_t n = rest < EXCHANGE_CHUNK_FLOATS ? rest : EXCHANGE_CHUNK_FLOATS;
-        exchange_tree_walk(x, tree->done, tree->sum + tree->shard + at, n);
+        float *out = tree->sum + tree->shard + at;
+        for (size_t block = 0; block < n; block += EXCHANGE_BLOCK_FLOATS)
+            exchange_tree_walk(x, tree->done, block, out + block,
+                               n - block < EXCHANGE_BLOCK_FLOATS ? n - block
+                                                                 : EXCHANGE_BLOCK_FLOATS);
         exchange_tree_drop(tree, tree->done);
         exchange_ready(x, EXCHANGE_PART_SUM, (at + n) * sizeof(float));
     }
