@@ -473,8 +473,9 @@ static void exchange_goes_on_without_a_rank_that_was_killed(void **state)
 
 /* --- peers of plain libzmq --------------------------------------------------------------- */
 
-/* Rank 1 of 2 with a leaf each and FAKE_P numbers, played by the test.  It never asks. */
-enum { FAKE_P = 10, FAKE_SHARD = FAKE_P / 2 };
+/* Rank 1 of 2 with a leaf each, played by the test.  A shard is a chunk and some.  It never
+ * asks. */
+enum { FAKE_SHARD = EXCHANGE_CHUNK_BYTES / 4 + 10, FAKE_P = 2 * FAKE_SHARD };
 
 struct fake {
     pthread_t thread;
@@ -483,56 +484,83 @@ struct fake {
     int corrupt; /* so many chunks first, with a byte changed on the way */
     int old;     /* then so many of an earlier round */
     int cut;     /* then so many that are too short */
-    int twice;   /* so many answered twice */
+    int twice;   /* so many answered twice, with other bits */
+    int swap;    /* so many answered after the next one, which is answered twice */
+    bool kept;   /* the one that waits for the next */
+    struct message ask;
+    unsigned char payload[EXCHANGE_CHUNK_BYTES];
 };
 
 static size_t fake_bytes(const struct wire_gradient *ask, unsigned char *out)
 {
-    float all[FAKE_P];
     const bool is_sum = ask->part == EXCHANGE_PART_SUM;
-    for (size_t j = 0; j < FAKE_P; j++)
-        all[j] = is_sum ? tree_value(0, 0, 2, j) : leaf_value(0, 1, j);
-    memcpy(out, (unsigned char *)(is_sum ? all + FAKE_SHARD : all) + ask->first, ask->bytes);
+    const size_t first = ask->first / sizeof(float) + (is_sum ? FAKE_SHARD : 0);
+    for (size_t i = 0; i < ask->bytes / sizeof(float); i++) {
+        const float x = is_sum ? tree_value(0, 0, 2, first + i) : leaf_value(0, 1, first + i);
+        memcpy(out + i * sizeof x, &x, sizeof x);
+    }
     return ask->bytes;
 }
 
 static void fake_send(struct fake *fake, zmq_msg_t *id, const struct message *answer,
                       bool corrupt)
 {
-    unsigned char *head = NULL, payload[64];
+    unsigned char *head = NULL;
     size_t size = 0;
     check_ok(message_encode(answer, &head, &size, &err));
-    memcpy(payload, answer->frame[0].data, answer->frame[0].size);
-    payload[0] ^= corrupt;
+    fake->payload[0] ^= corrupt;
     zmq_send(fake->router, zmq_msg_data(id), zmq_msg_size(id), ZMQ_SNDMORE);
     zmq_send(fake->router, head, size, ZMQ_SNDMORE);
-    zmq_send(fake->router, payload, answer->frame[0].size, 0);
+    zmq_send(fake->router, fake->payload, answer->frame[0].size, 0);
     free(head);
 }
 
-static void fake_answer(struct fake *fake, zmq_msg_t *id, const struct message *ask)
+/* The chunk asked for, in fake->payload. */
+static struct message fake_chunk(struct fake *fake, const struct message *ask)
 {
-    unsigned char bytes[64] = {0};
     struct message answer = {.type = MESSAGE_GRADIENT_CHUNK, .step = ask->step};
     const bool is_done = ask->gradient.part == EXCHANGE_PART_DONE;
+    fake->payload[0] = 0;
     answer.gradient = ask->gradient;
     answer.gradient.rank = 1;
     answer.gradient.bytes = 0;
     answer.frames_n = 1;
-    answer.frame[0].data = bytes;
-    answer.frame[0].size = is_done ? 1 : fake_bytes(&ask->gradient, bytes);
-    if (fake->corrupt-- > 0) {
-        fake_send(fake, id, &answer, true);
+    answer.frame[0].data = fake->payload;
+    answer.frame[0].size = is_done ? 1 : fake_bytes(&ask->gradient, fake->payload);
+    return answer;
+}
+
+static void fake_answer_twice(struct fake *fake, zmq_msg_t *id, const struct message *answer)
+{
+    fake_send(fake, id, answer, false);
+    memset(fake->payload, 0x3f, answer->frame[0].size); /* the second must not count */
+    fake_send(fake, id, answer, false);
+}
+
+static void fake_answer(struct fake *fake, zmq_msg_t *id, const struct message *ask)
+{
+    if (fake->swap > 0 && !fake->kept) {
+        fake->kept = true;
+        fake->ask = *ask;
         return;
     }
-    if (fake->old-- > 0) {
+    struct message answer = fake_chunk(fake, ask);
+    if (fake->kept) {
+        fake_answer_twice(fake, id, &answer);
+        answer = fake_chunk(fake, &fake->ask);
+        fake->kept = false;
+        fake->swap--;
+    } else if (fake->corrupt-- > 0) {
+        fake_send(fake, id, &answer, true);
+        return;
+    } else if (fake->old-- > 0) {
         answer.gradient.round--;
-        memset(bytes, 0x3f, sizeof bytes);
+        memset(fake->payload, 0x3f, answer.frame[0].size);
     } else if (fake->cut-- > 0) {
         answer.frame[0].size = 1;
     } else if (fake->twice-- > 0) {
-        fake_send(fake, id, &answer, false);
-        memset(bytes, 0x3f, sizeof bytes); /* the second has other bits: it must not count */
+        fake_answer_twice(fake, id, &answer);
+        return;
     }
     fake_send(fake, id, &answer, false);
 }
@@ -633,6 +661,14 @@ static void exchange_takes_a_chunk_once(void **state)
     struct rank r;
     check_fake_helps(&(struct fake){.twice = 2}, &r);
     assert_true(r.counts.repeated >= 1); /* the last may come after the round */
+}
+
+static void exchange_takes_chunks_in_any_order(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.swap = 2}, &r);
+    assert_true(r.counts.repeated >= 1);
 }
 
 static void send_ask(void *dealer, const struct message *ask)
@@ -737,6 +773,7 @@ int main(void)
         TEST(exchange_takes_no_chunk_of_an_earlier_round),
         TEST(exchange_takes_no_chunk_of_another_size),
         TEST(exchange_takes_a_chunk_once),
+        TEST(exchange_takes_chunks_in_any_order),
         TEST(exchange_answers_only_what_belongs_to_its_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
