@@ -172,7 +172,8 @@ static void group_trains_the_same_bits_however_rows_are_packed(void **state)
 static void group_trains_the_same_bits_without_a_critic(void **state)
 {
     (void)state;
-    check_group(3, (const char *const[4]){FOUR, "ppo.estimator=reinforce++", "reward.truncation=none"});
+    check_group(
+        3, (const char *const[4]){FOUR, "ppo.estimator=reinforce++", "reward.truncation=none"});
 }
 
 static void group_trains_the_same_bits_with_costs(void **state)
