@@ -37,7 +37,8 @@ struct bench {
     X(score, "log-probs of whole sequences against their products, tokens/s")               \
     X(prefill, "prompts into a key/value cache against their products, tokens/s")           \
     X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
-    X(startup, "a small model: from its files to the end of the first step, seconds")
+    X(startup, "a small model: from its files to the end of the first step, seconds")      \
+    X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s")
 
 #define X(name, help) void bench_##name(const struct bench *bench);
 BENCH_MAP(X)

@@ -30,7 +30,7 @@ struct run {
     char config_path[RUN_PATH_MAX]; /* RUN/config.yaml */
     char bin[RUN_PATH_MAX];         /* where the daemons are */
     char sockets[64];               /* private directory; "": endpoints come from the config */
-    char control[RUN_TEXT_MAX], bulk[RUN_TEXT_MAX];
+    char control[RUN_TEXT_MAX], bulk[RUN_TEXT_MAX]; /* bulk: of learner-0 */
     int log_fd;
     size_t log_start; /* bytes of run.log that are from before */
     uv_loop_t loop;
@@ -215,15 +215,41 @@ static void run_on_child(void *arg, const struct supervisor_event *event)
         run_stop(run, EX_OK);
 }
 
+/* Learner n serves at the n-th port after the first's, or at a path ending in -n. */
+static enum err_code run_bulk(const struct run *run, uint32_t number, char *bulk, size_t size,
+                              struct err *err)
+{
+    const char *colon = strrchr(run->bulk, ':');
+    char *end = NULL;
+    const bool is_tcp = strncmp(run->bulk, "tcp://", 6) == 0;
+    const unsigned long port = is_tcp ? strtoul(colon + 1, &end, 10) : 0;
+    if (number == 0 || (is_tcp && strcmp(colon, ":*") == 0)) {
+        snprintf(bulk, size, "%s", run->bulk);
+    } else if (!is_tcp) {
+        snprintf(bulk, size, "%s-%u", run->bulk, number);
+    } else {
+        if (end == colon + 1 || *end || port + number > 65535)
+            return err_set(err, ERR_USAGE,
+                           "endpoints.bulk %s has no port that learner %u's could follow",
+                           run->bulk, number);
+        snprintf(bulk, size, "%.*s:%lu", (int)(colon - run->bulk), run->bulk, port + number);
+    }
+    return ERR_OK;
+}
+
 static enum err_code run_start(struct run *run, const char *role, uint32_t number,
                                size_t *child, struct err *err)
 {
-    char program[RUN_PATH_MAX + 32], name[64];
+    char program[RUN_PATH_MAX + 32], name[64], bulk[RUN_TEXT_MAX + 16];
+    const bool learns = strcmp(role, "learner") == 0;
+    const enum err_code rc = run_bulk(run, learns ? number : 0, bulk, sizeof bulk, err);
+    if (rc)
+        return rc;
     snprintf(program, sizeof program, "%s/rlhf-%s", run->bin, role);
     snprintf(name, sizeof name, "%s-%u", role, number);
     const char *const argv[] = {
         program,      "--config", run->config_path, "--name",       name, "--control",
-        run->control, "--bulk",   run->bulk,        "--supervised", NULL};
+        run->control, "--bulk",   bulk,             "--supervised", NULL};
     if (access(program, X_OK) != 0)
         return err_errno(err, "%s is not there", program);
     return supervisor_start(run->supervisor, name, argv, run->log_fd, child, err);
@@ -233,8 +259,8 @@ static enum err_code run_start_all(struct run *run, struct err *err)
 {
     size_t child;
     enum err_code rc = run_start(run, "coordinator", 0, &run->coordinator, err);
-    if (rc == ERR_OK)
-        rc = run_start(run, "learner", 0, &child, err);
+    for (uint32_t i = 0; i < run->config.learners && rc == ERR_OK; i++)
+        rc = run_start(run, "learner", i, &child, err);
     for (uint32_t i = 0; i < run->config.rewards && rc == ERR_OK; i++)
         rc = run_start(run, "reward", i, &child, err);
     for (uint32_t i = 0; i < run->config.actors && rc == ERR_OK; i++)
@@ -351,7 +377,7 @@ int cmd_run(int argc, char **argv)
         .words = "run",
         .synopsis = "FILE [KEY=VALUE ...]",
         .about =
-            "Run RLHF as the YAML file says: start coordinator, learner, reward processes and\n"
+            "Run RLHF as the YAML file says: start coordinator, learners, reward processes and\n"
             "actors on this machine, start again what dies, show each step, and stop them.\n"
             "KEY=VALUE overrides a key of the file.  Where run.dir holds an unfinished run of\n"
             "the same config it is continued.  Exit status 75: interrupted, can be "

@@ -341,6 +341,7 @@ static void core_durable_now(struct core *core, uint64_t seq)
         core->durable_seq = seq;
     if (!core->started && core->epoch_seq != 0 && core->epoch_seq <= core->durable_seq) {
         core->started = true;
+        core->started_ms = core->now_ms;
         core_log(core, LOG_LEVEL_INFO, "EPOCH", "epoch %llu: %llu of %llu steps are trained",
                  (unsigned long long)core->epoch, (unsigned long long)core->trained,
                  (unsigned long long)core->config->steps);

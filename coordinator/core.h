@@ -41,6 +41,15 @@
  * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
  * version 0 where the shaper uses references.
  *
+ * Learners.  Up to workers.learners of them, each with the whole state.  A step is leased to all
+ * that are here, as one attempt with ranks by name, where all hold its version and are idle;
+ * TRAIN_RESULT of rank 0, which writes checkpoints, commits it, and the others' must agree with
+ * it to the bit.  With the first that fails or is gone the attempt is over and the next is
+ * leased to those that remain; who had finished then tells so by its version.  A learner that
+ * is behind trains recorded steps, with others at the same version where there are some, while
+ * the run waits for it.  Attempts that fail CORE_GROUP_FAILS_MAX times in a row are followed by
+ * one of a learner alone.
+ *
  * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
  * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,
  * a newer HELLO ends the older, and what was leased to it is leased again.  Silence for
@@ -69,6 +78,7 @@
 #define CORE_SCORE_TRIES_MAX 3    /* scorings of one item before it is dropped */
 #define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED for one item before it is dropped */
 #define CORE_TRAIN_FAILS_MAX 3    /* LEASE_FAILED for one step before the run halts */
+#define CORE_GROUP_FAILS_MAX 3    /* attempts of groups before one learner tries alone */
 #define CORE_BAD_MAX         3    /* bad messages of one connection before it is cut */
 #define CORE_ENDS_MAX        8    /* token ids that end a sequence */
 

@@ -190,10 +190,13 @@ static void core_item_open_step(struct core *core, uint64_t step)
 
 void core_item_open_steps(struct core *core)
 {
-    /* Steps below the newest checkpoint are never sent again, so their place is free. */
+    /* Steps below the newest checkpoint are sent to nobody but a learner that is here and
+     * behind: else their place is free. */
+    const uint64_t oldest = core_group_oldest(core);
+    const uint64_t kept = oldest < core->checkpoint_version ? oldest : core->checkpoint_version;
     while (core->opened < core->config->steps &&
            plan_ready(core->opened, core->trained, core->config->lag) &&
-           core->opened < core->checkpoint_version + core->ring)
+           core->opened < kept + core->ring)
         core_item_open_step(core, core->opened++);
 }
 

@@ -36,10 +36,28 @@ struct core_peer *core_peer_named(struct core *core, const char *name)
 
 struct core_peer *core_peer_learner(struct core *core)
 {
+    struct core_peer *best = NULL;
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state == CORE_PEER_GONE || peer->role != WIRE_ROLE_LEARNER)
+            continue;
+        const bool better = !best || peer->version > best->version ||
+                            (peer->version == best->version &&
+                             (peer->state != best->state ? peer->state == CORE_PEER_LIVE
+                                                         : strcmp(peer->name, best->name) < 0));
+        best = better ? peer : best;
+    }
+    return best;
+}
+
+/* Learners that are here under other names. */
+static uint32_t core_peer_learners(const struct core *core, const char *but)
+{
+    uint32_t n = 0;
     for (size_t i = 0; i < core->peers_n; i++)
-        if (core->peers[i].state != CORE_PEER_GONE && core->peers[i].role == WIRE_ROLE_LEARNER)
-            return &core->peers[i];
-    return NULL;
+        n += core->peers[i].state != CORE_PEER_GONE &&
+             core->peers[i].role == WIRE_ROLE_LEARNER && strcmp(core->peers[i].name, but) != 0;
+    return n;
 }
 
 static void core_peer_emit(struct core *core, uint64_t address, struct message *message)
@@ -165,9 +183,10 @@ static const char *core_peer_refuse(struct core *core, const struct message *hel
         return "its configuration differs from the coordinator's";
     if (hello->role != WIRE_ROLE_LEARNER)
         return NULL;
-    const struct core_peer *learner = core_peer_learner(core);
-    if (learner && strcmp(learner->name, hello->name) != 0) {
-        snprintf(text, size, "learner %s is connected, and a run has one", learner->name);
+    const uint32_t most = core->config->learners ? core->config->learners : 1;
+    if (core_peer_learners(core, hello->name) >= most) {
+        snprintf(text, size, "as many learners are connected as workers.learners says: %u",
+                 (unsigned)most);
         return text;
     }
     return core_train_greet(core, hello, text, size);

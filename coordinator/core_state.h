@@ -8,7 +8,8 @@
  *     core_result.c   what actors and reward workers send
  *     core_shape.c    from scores to token rewards; the KL controller
  *     core_cost.c     from scores to token costs; the multiplier
- *     core_train.c    the learner's lease and result; the commit of a step
+ *     core_group.c    which learners train a step together, and when
+ *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
  *     core_stats.c    numbers for people; core_check
  *
@@ -151,7 +152,9 @@ struct core_lease {
     uint32_t items; /* still out */
     uint64_t issued_ms, deadline_ms;
     uint64_t version; /* GENERATE */
-    uint64_t step;    /* TRAIN */
+    uint64_t step;    /* TRAIN, as the next three */
+    uint64_t attempt; /* the same on all leases of a group: the first one's id */
+    uint32_t ranks, rank;
 };
 
 struct core_offender {
@@ -193,7 +196,11 @@ struct core {
     struct kl_state kl_state;
     struct lagrange_state lagrange_state;
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
-    uint32_t train_fails;
+    uint32_t train_fails; /* LEASE_FAILED of a learner alone, in a row */
+    uint32_t group_fails; /* attempts of groups that came to nothing, in a row */
+    uint64_t attempt;     /* the last one */
+    uint64_t started_ms;
+    bool gathered; /* all learners were here, or had time enough to come */
     uint64_t step_ms; /* when the last step was committed */
     bool has_start;
     struct core_batch *steps;         /* [ring] */
@@ -226,6 +233,7 @@ struct core {
     struct message out;
     struct core_item **picked;              /* [B] */
     struct wire_item *out_items;            /* [WIRE_ITEMS_MAX] */
+    struct wire_rank out_ranks[WIRE_RANKS_MAX];
     int32_t *out_ids;                       /* [WIRE_ITEMS_MAX items' prompt + response] */
     float *out_logp, *out_reward, *out_ref; /* [B * max_new] */
     float *out_cost;                        /* [B * max_new]; NULL where no costs train */
@@ -269,7 +277,9 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why);
 /* The entry of this name, made if need be; NULL where all are taken by live peers. */
 struct core_peer *core_peer_named(struct core *core, const char *name);
 uint16_t core_peer_index(const struct core *core, const struct core_peer *peer);
-struct core_peer *core_peer_learner(struct core *core); /* live; or NULL */
+/* The learner that serves weights: of those that are here the one that holds the newest, and of
+ * several the first by name; or NULL. */
+struct core_peer *core_peer_learner(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 
@@ -353,8 +363,30 @@ enum err_code core_cost_step(struct core *core, struct core_batch *batch, uint32
 enum err_code core_cost_tokens(struct core *core, const struct core_batch *batch,
                                const struct core_item *item, float *out, struct err *err);
 
+/* --- core_group.c
+ *
+ * An attempt at a step is a lease to each learner of a group.  It ends when all have answered,
+ * or with the first that fails or is gone: then nobody is waited for any more, and those that
+ * had not finished are as they were before the step. */
+/* Give out what learners can do now. */
+void core_group_dispatch(struct core *core);
+/* Is a step being trained? */
+bool core_group_is_training(const struct core *core);
+/* One of the attempt will not answer: take back the leases of all. */
+void core_group_abandon(struct core *core, uint64_t attempt);
+/* The oldest version that a learner who is here holds, or UINT64_MAX. */
+uint64_t core_group_oldest(const struct core *core);
+/* Does what this learner made of a step agree with what others hold?  False: the run halts. */
+bool core_group_agrees(struct core *core, const struct core_peer *peer,
+                       const struct message *result);
+
 /* --- core_train.c */
 void core_train_advance(struct core *core);
+/* Say it, write it down, end the run. */
+void core_train_halt(struct core *core, const char *text);
+/* Lease the step to these learners, in the order of ranks. */
+void core_train_send(struct core *core, struct core_peer *const *group, uint32_t ranks,
+                     const struct core_batch *batch);
 void core_train_result(struct core *core, struct core_peer *peer,
                        const struct message *message);
 void core_train_lease_failed(struct core *core, struct core_peer *peer,

@@ -39,6 +39,8 @@ static const char *core_stats_waits_for(const struct core *core)
         return "the learner to finish a checkpoint: too many steps are kept for it";
     if (core->commit_seq != 0)
         return "the ledger: a trained step is not durable yet";
+    if (core_group_oldest(core) < core->trained)
+        return "a learner that came back, which trains recorded steps again";
     if (batch->shaped)
         return "the learner, which trains";
     const uint64_t ungenerated =
@@ -197,6 +199,31 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
     return ERR_OK;
 }
 
+/* A train lease against the others: one attempt at the next step, one rank each. */
+static enum err_code core_check_attempt(const struct core *core, const struct core_lease *lease,
+                                        struct err *err)
+{
+    if (lease->attempt == 0 || lease->attempt > core->attempt || lease->rank >= lease->ranks)
+        return err_set(err, ERR_STATE, "rank %u of %u in attempt %llu, the last is %llu",
+                       (unsigned)lease->rank, (unsigned)lease->ranks,
+                       (unsigned long long)lease->attempt, (unsigned long long)core->attempt);
+    for (size_t i = 0; i < CORE_LEASES_MAX; i++) {
+        const struct core_lease *other = &core->leases[i];
+        if (other == lease || other->id == 0 || other->kind != CORE_LEASE_TRAIN)
+            continue;
+        const bool same = other->attempt == lease->attempt;
+        if (same && (other->step != lease->step || other->ranks != lease->ranks ||
+                     other->rank == lease->rank || other->peer == lease->peer))
+            return err_set(err, ERR_STATE, "attempt %llu has two leases that do not fit",
+                           (unsigned long long)lease->attempt);
+        if (!same && lease->step == core->trained && other->step == core->trained)
+            return err_set(err, ERR_STATE, "step %llu is out in attempts %llu and %llu",
+                           (unsigned long long)lease->step, (unsigned long long)lease->attempt,
+                           (unsigned long long)other->attempt);
+    }
+    return ERR_OK;
+}
+
 static enum err_code core_check_leases(const struct core *core, const struct core_count *count,
                                        struct err *err)
 {
@@ -217,6 +244,9 @@ static enum err_code core_check_leases(const struct core *core, const struct cor
             return err_set(err, ERR_STATE, "%s is gone and still has a lease",
                            core->peers[lease->peer].name);
         in_flight[lease->peer] += lease->items;
+        const enum err_code rc = trains ? core_check_attempt(core, lease, err) : ERR_OK;
+        if (rc != ERR_OK)
+            return rc;
     }
     for (size_t i = 0; i < core->peers_n; i++) {
         const struct core_peer *peer = &core->peers[i];

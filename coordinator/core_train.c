@@ -17,8 +17,7 @@ static bool core_train_same_hash(const struct hash *a, const struct hash *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-/* Say it, write it down, end the run. */
-static void core_train_halt(struct core *core, const char *text)
+void core_train_halt(struct core *core, const char *text)
 {
     core_event(core, LOG_LEVEL_ERROR, "HALT", "%s", text);
     core_finish(core, CORE_EXIT_HALT, text);
@@ -71,7 +70,10 @@ const char *core_train_greet(struct core *core, const struct message *hello, cha
                  (unsigned long long)version, (unsigned long long)core->trained);
         return text;
     }
-    if (version < core->checkpoint_version) {
+    /* Others may have written a checkpoint while it started from the one before. */
+    const bool kept = core->config->learners > 1 && version >= core->replay_from &&
+                      version + core->ring >= core->opened;
+    if (version < core->checkpoint_version && !kept) {
         snprintf(text, size,
                  "it holds version %llu, but steps are kept from checkpoint %llu on: start it "
                  "from that",
@@ -111,8 +113,7 @@ static enum err_code core_train_payload(struct core *core, const struct core_bat
         memcpy(core->out_ids + ids + prompt, item->ids, item->tokens * sizeof(int32_t));
         memcpy(core->out_logp + tokens, item->logp, item->tokens * sizeof(float));
         memcpy(core->out_ref + tokens, item->ref, item->tokens * sizeof(float));
-        enum err_code rc =
-            core_shape_tokens(core, batch, item, core->out_reward + tokens, err);
+        enum err_code rc = core_shape_tokens(core, batch, item, core->out_reward + tokens, err);
         if (rc == ERR_OK && core->out_cost)
             rc = core_cost_tokens(core, batch, item, core->out_cost + tokens, err);
         if (rc != ERR_OK)
@@ -133,39 +134,77 @@ static enum err_code core_train_payload(struct core *core, const struct core_bat
     return ERR_OK;
 }
 
-static void core_train_send(struct core *core, struct core_peer *learner,
-                            const struct core_batch *batch)
+/* A lease to each; NULL, and none, where there is no room for them all. */
+static bool core_train_issue(struct core *core, struct core_peer *const *group, uint32_t ranks,
+                             uint64_t step, struct core_lease *lease[WIRE_RANKS_MAX])
+{
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        lease[rank] = core_lease_issue(core, CORE_LEASE_TRAIN, group[rank]);
+        if (!lease[rank]) {
+            if (rank > 0)
+                core_group_abandon(core, lease[0]->attempt);
+            return false;
+        }
+        lease[rank]->items = 1;
+        lease[rank]->step = step;
+        lease[rank]->attempt = lease[0]->id;
+        lease[rank]->ranks = ranks;
+        lease[rank]->rank = rank;
+        group[rank]->in_flight++;
+    }
+    core->attempt = lease[0]->id;
+    return true;
+}
+
+static void core_train_name_ranks(struct core *core, struct core_peer *const *group,
+                                  uint32_t ranks)
+{
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        struct wire_rank *out = &core->out_ranks[rank];
+        memcpy(out->name, group[rank]->name, sizeof out->name);
+        memcpy(out->endpoint, group[rank]->endpoint, sizeof out->endpoint);
+    }
+}
+
+void core_train_send(struct core *core, struct core_peer *const *group, uint32_t ranks,
+                     const struct core_batch *batch)
 {
     const uint64_t step = batch->step;
     const bool in_loss = core->config->kl_place == RUN_KL_PLACE_LOSS;
     const bool last = step + 1 == core->config->steps;
-    core->out = (struct message){
+    const bool checkpoint = last || (step + 1) % core->config->checkpoint_every == 0 ||
+                            (core->draining && step == core->trained) ||
+                            core->opened == core->trained;
+    struct message message = {
         .type = MESSAGE_TRAIN_LEASE,
         .step = step,
         .behaviour_version = plan_policy_version(step, core->config->lag),
         .lease_ms = core->config->lease_ms,
         .kl_coef = in_loss ? batch->kl_before.coef : 0.0,
         .multiplier = batch->result.multiplier_after,
-        .checkpoint = last || (step + 1) % core->config->checkpoint_every == 0 ||
-                      (core->draining && step == core->trained) ||
-                      core->opened == core->trained,
-        .last = last,
     };
     struct err err;
-    if (core_train_payload(core, batch, &core->out, &err) != ERR_OK) {
+    if (core_train_payload(core, batch, &message, &err) != ERR_OK) {
         char text[WIRE_TEXT_MAX];
         snprintf(text, sizeof text, "step %llu: %.200s", (unsigned long long)step, err.text);
         core_train_halt(core, text);
         return;
     }
-    struct core_lease *lease = core_lease_issue(core, CORE_LEASE_TRAIN, learner);
-    if (!lease)
+    struct core_lease *lease[WIRE_RANKS_MAX] = {0};
+    if (!core_train_issue(core, group, ranks, step, lease))
         return;
-    lease->items = 1;
-    lease->step = step;
-    learner->in_flight++;
-    core->out.lease = lease->id;
-    core_peer_send(core, learner, &core->out);
+    core_train_name_ranks(core, group, ranks);
+    message.attempt = core->attempt;
+    message.ranks_n = ranks > 1 ? ranks : 0;
+    message.ranks = ranks > 1 ? core->out_ranks : NULL;
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        core->out = message;
+        core->out.lease = lease[rank]->id;
+        core->out.rank = rank;
+        core->out.checkpoint = rank == 0 && checkpoint; /* one writes for all */
+        core->out.last = rank == 0 && last;
+        core_peer_send(core, group[rank], &core->out);
+    }
 }
 
 /* Shape the next step as soon as it can be. */
@@ -190,25 +229,12 @@ void core_train_advance(struct core *core)
     if (core->finished || !core_working(core))
         return;
 
-    struct core_peer *learner = core_peer_learner(core);
-    const bool idle = learner && learner->state == CORE_PEER_LIVE && learner->in_flight == 0;
     if (core->draining && core->checkpoint_version == core->trained &&
-        (!learner || learner->in_flight == 0)) {
+        !core_group_is_training(core)) {
         core_finish(core, CORE_EXIT_STOPPED, "drained: the run can be continued");
         return;
     }
-    if (!idle || core->now_ms < learner->backoff_ms)
-        return;
-    uint64_t step = learner->version < core->trained ? learner->version : core->trained;
-    if (core->opened == core->trained && step == core->trained) {
-        /* No place for another step before there is a checkpoint: the last step's result, sent
-         * again, will tell of one that became durable after it. */
-        step--;
-        learner->backoff_ms = core->now_ms + core->config->heartbeat_ms;
-    }
-    const struct core_batch *batch = core_item_batch(core, step);
-    if (batch && batch->shaped)
-        core_train_send(core, learner, batch);
+    core_group_dispatch(core);
 }
 
 /* --- the result ----------------------------------------------------------------------- */
@@ -222,10 +248,11 @@ static void core_train_note_stats(struct core *core, const struct message *messa
             !(stat->value <= core->counters.logp_diff_max))
             core->counters.logp_diff_max = stat->value;
         if (strcmp(stat->name, "logp_diff_max") == 0 && !(stat->value <= 0))
-            core_event(core, LOG_LEVEL_ERROR, "LOGP-DIFFERS",
-                       "step %llu: log-probs of actor and learner are %g nats apart, which must "
-                       "be 0: their weights, files or machines are not the same",
-                       (unsigned long long)message->step, stat->value);
+            core_event(
+                core, LOG_LEVEL_ERROR, "LOGP-DIFFERS",
+                "step %llu: log-probs of actor and learner are %g nats apart, which must "
+                "be 0: their weights, files or machines are not the same",
+                (unsigned long long)message->step, stat->value);
     }
 }
 
@@ -263,7 +290,7 @@ void core_train_commit(struct core *core, struct core_batch *batch)
     for (uint32_t s = 0; s < core->config->scorers; s++)
         core->score_missing[s] += batch->result.score_missing[s];
     core->commit_seq = 0;
-    core->train_fails = 0;
+    core->train_fails = core->group_fails = 0;
     core->trained++;
     core->step_ms = core->now_ms;
     *core_train_hash(core, core->trained) = batch->result.weights;
@@ -296,6 +323,8 @@ static void core_train_compare(struct core *core, const struct core_peer *peer,
         core_train_not_reproducible(core, peer, message->step, recorded, &message->hash);
         return;
     }
+    if (leased && message->version < core->trained)
+        core->group_fails = 0;
     if (leased)
         core->counters.retrained++;
     else
@@ -349,7 +378,9 @@ void core_train_result(struct core *core, struct core_peer *peer, const struct m
     }
     if (message->step < core->trained || core->commit_seq != 0)
         core_train_compare(core, peer, message, leased);
-    else
+    else if (core_group_agrees(core, peer, message) &&
+             (message->rank == 0 || core_bug(core, 17)))
+        /* The others have trained too; what the lease asked for besides is rank 0's. */
         core_train_append(core, batch, &message->hash, message->checkpoint_version,
                           message->stats, message->stats_n);
 }
@@ -358,17 +389,20 @@ void core_train_lease_failed(struct core *core, struct core_peer *peer,
                              struct core_lease *lease, const char *reason)
 {
     const uint64_t step = lease->step;
-    core_lease_return(core, lease);
+    const bool grouped = lease->ranks > 1;
+    core_group_abandon(core, lease->attempt);
     struct core_batch *batch = core_item_batch(core, core->trained);
     const bool done_before = step == core->trained && core->commit_seq == 0 && batch &&
                              batch->shaped && peer->version == step + 1;
-    if (done_before) {
+    if (done_before && !grouped) {
         /* It trained this step in an earlier life and no longer has the numbers: what its
          * HELLO said of the weights stands.  What it trained on was durable then. */
         core_train_append(core, batch, &peer->hash, 0, NULL, 0);
         return;
     }
-    if (!reason || ++core->train_fails < CORE_TRAIN_FAILS_MAX)
+    if (grouped) /* whose fault it is shows when each is alone */
+        core->group_fails++;
+    if (grouped || !reason || ++core->train_fails < CORE_TRAIN_FAILS_MAX)
         return;
     char text[WIRE_TEXT_MAX];
     snprintf(text, sizeof text, "%s cannot train step %llu: %.160s", peer->name,

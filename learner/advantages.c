@@ -2,6 +2,7 @@
 #include "learner/advantages.h"
 
 #include "control/advantage.h"
+#include "learner/group.h"
 
 /* What computing them needs for the length of a call. */
 struct advantages_work {
@@ -39,43 +40,83 @@ enum err_code advantages_open(struct advantages *a, struct learner *l, uint32_t 
                 : ERR_OK;
 }
 
+/* A critic's values of rows first .. end-1, which are a micro-batch. */
+static enum err_code advantages_values_micro(const struct advantages_work *w,
+                                             const struct advantages_stream *stream,
+                                             uint32_t first, uint32_t end, struct err *err)
+{
+    struct learner *l = w->learner;
+    const bool boot = l->config->truncation == RUN_TRUNCATION_BOOTSTRAP;
+    struct experience_micro micro;
+    const size_t mark = arena_mark(&l->step);
+    enum err_code rc = experience_pack(w->x, w->order, first, end, &l->step, &micro, err);
+    float *out = rc ? NULL : advantages_array(l, micro.tokens);
+    float *last = rc ? NULL : advantages_array(l, micro.rows);
+    if (rc == ERR_OK && (!out || !last))
+        rc = err_set(err, ERR_NOMEM, "no room for the values of %u tokens", micro.tokens);
+    if (rc == ERR_OK)
+        rc = pass_forward(stream->critic->pass, &micro.batch, err);
+    if (rc == ERR_OK) {
+        pass_scores(stream->critic->pass, micro.tokens, micro.at, out);
+        pass_scores(stream->critic->pass, micro.rows, micro.last_at, last);
+        for (uint32_t i = 0; i < micro.tokens; i++)
+            stream->value[micro.entry[i]] = out[i];
+        for (uint32_t i = 0; i < micro.rows; i++) {
+            const uint32_t row = micro.row[i];
+            const bool cut = w->x->items[row].finish == WIRE_FINISH_LENGTH;
+            w->bootstrap[row] = boot && cut ? last[i] : 0.0f;
+        }
+    }
+    arena_reset(&l->step, mark);
+    worker_progress(w->worker);
+    return rc;
+}
+
+/* Rows and their response tokens of each rank follow one another: fetch the others'. */
+static enum err_code advantages_values_gather(const struct advantages_work *w,
+                                              const struct advantages_stream *stream,
+                                              const uint32_t *row, struct err *err)
+{
+    const struct learner *l = w->learner;
+    struct exchange *exchange = group_exchange(l);
+    size_t rows[EXCHANGE_RANKS_MAX], tokens[EXCHANGE_RANKS_MAX];
+    if (!exchange)
+        return ERR_OK;
+    for (uint32_t rank = 0; rank < l->group.ranks; rank++) {
+        const uint32_t first = row[rank], end = row[rank + 1];
+        rows[rank] = (end - first) * sizeof(float);
+        tokens[rank] = (w->x->offset[end] - w->x->offset[first]) * sizeof(float);
+    }
+    const enum err_code rc = exchange_gather(exchange, tokens, stream->value, err);
+    return rc ? rc : exchange_gather(exchange, rows, w->bootstrap, err);
+}
+
 /*
  * A critic's value before each response token, and after the last one where the response was
- * cut and is to be bootstrapped (else 0).
+ * cut and is to be bootstrapped (else 0).  Each rank of a group computes those of its
+ * micro-batches.
  */
 static enum err_code advantages_values(const struct advantages_work *w,
                                        const struct advantages_stream *stream, struct err *err)
 {
-    struct learner *l = w->learner;
+    const struct learner *l = w->learner;
     const struct experience *x = w->x;
-    const bool boot = l->config->truncation == RUN_TRUNCATION_BOOTSTRAP;
-    enum err_code rc = ERR_OK;
-    for (uint32_t first = 0, end; first < x->rows && rc == ERR_OK; first = end) {
-        struct experience_micro micro;
-        const size_t mark = arena_mark(&l->step);
-        end = experience_cut(x, w->order, x->rows, first, l->config->micro_tokens);
-        rc = experience_pack(x, w->order, first, end, &l->step, &micro, err);
-        float *out = rc ? NULL : advantages_array(l, micro.tokens);
-        float *last = rc ? NULL : advantages_array(l, micro.rows);
-        if (rc == ERR_OK && (!out || !last))
-            rc = err_set(err, ERR_NOMEM, "no room for the values of %u tokens", micro.tokens);
-        if (rc == ERR_OK)
-            rc = pass_forward(stream->critic->pass, &micro.batch, err);
-        if (rc == ERR_OK) {
-            pass_scores(stream->critic->pass, micro.tokens, micro.at, out);
-            pass_scores(stream->critic->pass, micro.rows, micro.last_at, last);
-            for (uint32_t i = 0; i < micro.tokens; i++)
-                stream->value[micro.entry[i]] = out[i];
-            for (uint32_t i = 0; i < micro.rows; i++) {
-                const uint32_t row = micro.row[i];
-                const bool cut = x->items[row].finish == WIRE_FINISH_LENGTH;
-                w->bootstrap[row] = boot && cut ? last[i] : 0.0f;
-            }
-        }
-        arena_reset(&l->step, mark);
-        worker_progress(w->worker);
+    const uint32_t micro_tokens = l->config->micro_tokens;
+    const uint32_t micros = experience_micros(x, w->order, x->rows, micro_tokens);
+    uint32_t row[EXCHANGE_RANKS_MAX + 1] = {0}, rank = 0, i = 0;
+    for (uint32_t first = 0, end; first < x->rows; first = end, i++) {
+        end = experience_cut(x, w->order, x->rows, first, micro_tokens);
+        while (i == summation_first(micros, l->group.ranks, rank + 1))
+            row[++rank] = first;
+        const enum err_code rc = rank == l->group.rank
+                                     ? advantages_values_micro(w, stream, first, end, err)
+                                     : ERR_OK;
+        if (rc)
+            return rc;
     }
-    return rc;
+    while (rank < l->group.ranks)
+        row[++rank] = x->rows;
+    return advantages_values_gather(w, stream, row, err);
 }
 
 static struct advantage_params advantages_params(const struct run_config *c)

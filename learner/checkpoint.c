@@ -17,6 +17,7 @@
 #define CHECKPOINT_JSON_MAX (1024u * 1024u)
 #define CHECKPOINT_FILE_MAX ((size_t)64 << 30)
 #define CHECKPOINT_LIST_MAX 4096
+#define CHECKPOINT_TRIES    5
 
 /* What makes a directory usable beside the weights; copied where model.policy has it. */
 static const char *const checkpoint_tokenizer_files[] = {
@@ -287,12 +288,21 @@ static enum err_code checkpoint_prune(const struct learner *l, const char *root,
     return rc;
 }
 
+/* A place of this learner's own to write in: others may be writing, or starting, beside it. */
+static enum err_code checkpoint_tmp(const struct learner *l, const char *dir,
+                                    char tmp[FILE_PATH_MAX], struct err *err)
+{
+    char name[WIRE_NAME_MAX + 8];
+    snprintf(name, sizeof name, ".tmp-%s", l->name);
+    return file_join(tmp, dir, name, err);
+}
+
 enum err_code checkpoint_write(struct learner *l, struct err *err)
 {
     char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX], path[FILE_PATH_MAX];
     enum err_code rc;
     if ((rc = checkpoint_root(l, root, err)) || (rc = file_make_dir(root, err)) ||
-        (rc = file_join(tmp, root, ".tmp", err)) || (rc = file_remove_tree(tmp, err)) ||
+        (rc = checkpoint_tmp(l, root, tmp, err)) || (rc = file_remove_tree(tmp, err)) ||
         (rc = file_make_dir(tmp, err)) || (rc = checkpoint_path(root, l->version, path, err)))
         return rc;
     rc = checkpoint_fill(l, tmp, err);
@@ -310,7 +320,7 @@ enum err_code checkpoint_write_final(struct learner *l, struct err *err)
 {
     char tmp[FILE_PATH_MAX], path[FILE_PATH_MAX];
     enum err_code rc;
-    if ((rc = file_join(tmp, l->config->dir, ".tmp-final", err)) ||
+    if ((rc = checkpoint_tmp(l, l->config->dir, tmp, err)) ||
         (rc = file_remove_tree(tmp, err)) ||
         (rc = checkpoint_write_model(l, l->policy.model, tmp, true, err)) ||
         (rc = file_join(path, l->config->dir, "final", err)))
@@ -451,16 +461,22 @@ out:
     return rc;
 }
 
-enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err *err)
+uint64_t checkpoint_newest(const struct run_config *config)
 {
     static uint64_t versions[CHECKPOINT_LIST_MAX];
-    char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
-    *found = false;
-    enum err_code rc;
-    if ((rc = checkpoint_root(l, root, err)) || (rc = file_join(tmp, root, ".tmp", err)) ||
-        (rc = file_remove_tree(tmp, err)))
-        return rc;
-    const size_t n = checkpoint_list(root, versions);
+    char root[FILE_PATH_MAX];
+    return file_join(root, config->dir, "checkpoints", NULL) == ERR_OK &&
+                   checkpoint_list(root, versions) > 0
+               ? versions[0]
+               : 0;
+}
+
+/* The newest of those listed that is whole. */
+static enum err_code checkpoint_read_listed(struct learner *l, const char *root,
+                                            const uint64_t *versions, size_t n, bool *found,
+                                            struct err *err)
+{
+    enum err_code rc = ERR_OK;
     for (size_t i = 0; i < n; i++) {
         char path[FILE_PATH_MAX];
         struct err why = {0};
@@ -479,4 +495,23 @@ enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err 
     if (n > 0)
         return err_set(err, ERR_FORMAT, "none of the %zu checkpoints in %s is whole", n, root);
     return ERR_OK;
+}
+
+enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err *err)
+{
+    static uint64_t versions[CHECKPOINT_LIST_MAX];
+    char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
+    *found = false;
+    enum err_code rc;
+    if ((rc = checkpoint_root(l, root, err)) || (rc = checkpoint_tmp(l, root, tmp, err)) ||
+        (rc = file_remove_tree(tmp, err)))
+        return rc;
+    for (int tries = 0; tries < CHECKPOINT_TRIES; tries++) {
+        const size_t n = checkpoint_list(root, versions);
+        rc = checkpoint_read_listed(l, root, versions, n, found, err);
+        if (rc != ERR_FORMAT || checkpoint_newest(l->config) == versions[0])
+            return rc;
+        /* Another learner has put a newer one in the place of what was being read. */
+    }
+    return rc;
 }

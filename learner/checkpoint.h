@@ -9,8 +9,8 @@
  *         STATE.json              version, updates done, the config's hash
  *         MANIFEST.json           size and BLAKE2b-256 of each file; written last
  *
- * Written under a name beginning with .tmp-, synced, then renamed.  A reader trusts nothing
- * without a MANIFEST that fits.  At start the newest that fits is taken, remains are removed.
+ * Written under .tmp-LEARNER, synced, then renamed.  A reader trusts nothing without a MANIFEST
+ * that fits.  At start the newest that fits is taken, this learner's remains are removed.
  */
 #ifndef LEARNER_CHECKPOINT_H
 #define LEARNER_CHECKPOINT_H
@@ -24,6 +24,9 @@ enum err_code checkpoint_write(struct learner *learner, struct err *err);
 /* Fill the learner (models already laid out) from the newest checkpoint that is whole; *found
  * says whether there was one.  Each one passed over is logged with the reason. */
 enum err_code checkpoint_read_newest(struct learner *learner, bool *found, struct err *err);
+
+/* The version of the newest checkpoint below run.dir, whole or not; 0: there is none. */
+uint64_t checkpoint_newest(const struct run_config *config);
 
 /* Publish the policy alone, with its tokenizer, as RUN/final. */
 enum err_code checkpoint_write_final(struct learner *learner, struct err *err);

@@ -9,16 +9,25 @@
 #include "base/log.h"
 #include "learner/checkpoint.h"
 #include "learner/experience.h"
+#include "learner/group.h"
 
 static enum err_code learner_code(const struct err *err)
 {
     return err && err->code ? err->code : ERR_NOMEM;
 }
 
-static struct adamw_params learner_adamw(const struct run_config *c)
+static struct trainable_setup learner_setup(const struct learner *l, size_t tokens_max)
 {
-    return (struct adamw_params){(float)c->beta1, (float)c->beta2, (float)c->adam_eps,
-                                 (float)c->weight_decay};
+    const struct run_config *c = l->config;
+    return (struct trainable_setup){
+        .pool = l->pool,
+        .tokens_max = tokens_max,
+        .micros_max = c->batch,
+        .grouped = c->learners > 1,
+        .params = {(float)c->beta1, (float)c->beta2, (float)c->adam_eps,
+                   (float)c->weight_decay},
+        .grad_clip = c->grad_clip,
+    };
 }
 
 static struct ppo_params learner_ppo(const struct run_config *c)
@@ -75,7 +84,6 @@ static struct model *learner_load_cost_critic(const struct run_config *c, struct
 static enum err_code learner_open_models(struct learner *l, struct err *err)
 {
     const struct run_config *c = l->config;
-    const struct adamw_params adamw = learner_adamw(c);
     struct model *policy = model_load(c->policy, err);
     if (!policy)
         return learner_code(err);
@@ -83,18 +91,16 @@ static enum err_code learner_open_models(struct learner *l, struct err *err)
     l->tokens_max = longest < policy->config.T ? longest : policy->config.T;
     const size_t pass_tokens =
         l->tokens_max > c->micro_tokens ? l->tokens_max : c->micro_tokens;
-    enum err_code rc = trainable_init(&l->policy, "policy", policy, l->pool, pass_tokens,
-                                      c->batch, &adamw, c->grad_clip, err);
+    const struct trainable_setup setup = learner_setup(l, pass_tokens);
+    enum err_code rc = trainable_init(&l->policy, "policy", policy, &setup, err);
     if (rc == ERR_OK && l->has_critic) {
         struct model *critic = learner_load_critic(c, err);
-        rc = critic ? trainable_init(&l->critic, "critic", critic, l->pool, pass_tokens,
-                                     c->batch, &adamw, c->grad_clip, err)
+        rc = critic ? trainable_init(&l->critic, "critic", critic, &setup, err)
                     : learner_code(err);
     }
     if (rc == ERR_OK && l->has_cost_critic) {
         struct model *critic = learner_load_cost_critic(c, err);
-        rc = critic ? trainable_init(&l->cost_critic, "cost critic", critic, l->pool,
-                                     pass_tokens, c->batch, &adamw, c->grad_clip, err)
+        rc = critic ? trainable_init(&l->cost_critic, "cost critic", critic, &setup, err)
                     : learner_code(err);
     }
     if (rc)
@@ -108,7 +114,8 @@ static enum err_code learner_open_models(struct learner *l, struct err *err)
     const size_t tokens = (size_t)c->batch * longest;
     const size_t bytes = experience_bytes(c->batch, tokens) + tokens * 10 * sizeof(float) +
                          experience_bytes(c->batch, pass_tokens) +
-                         pass_tokens * 20 * sizeof(float) + (size_t)c->batch * 64 + 65536;
+                         pass_tokens * 20 * sizeof(float) +
+                         (size_t)c->batch * (64 + sizeof(struct train_stats)) + 65536;
     return arena_init(&l->step, bytes, "a training step", err);
 }
 
@@ -141,13 +148,16 @@ static enum err_code learner_serve(struct learner *l, struct err *err)
 }
 
 enum err_code learner_new(struct learner **out, const struct run_config *config,
-                          struct wire_context *context, const char *bulk, struct err *err)
+                          const char *name, struct wire_context *context, const char *bulk,
+                          struct err *err)
 {
     struct learner *l = calloc(1, sizeof *l);
     if (!l)
         return err_set(err, ERR_NOMEM, "out of memory for the learner");
+    snprintf(l->name, sizeof l->name, "%s", name);
     l->config = config;
     l->context = context;
+    l->group.ranks = 1;
     l->has_critic = config->estimator == RUN_ESTIMATOR_GAE;
     l->has_cost = run_config_has_cost(config);
     l->has_cost_critic = l->has_critic && l->has_cost;
@@ -160,7 +170,7 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
         (rc = learner_open_history(l, err)) || (rc = checkpoint_read_newest(l, &found, err)) ||
         (rc = weights_server_open(&l->server, context, bulk, config->lag + 2, err)) ||
-        (rc = learner_serve(l, err))) {
+        (rc = learner_serve(l, err)) || (rc = group_open(l, err))) {
         learner_free(l);
         return rc;
     }
@@ -170,11 +180,20 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     return ERR_OK;
 }
 
+void learner_disconnect(struct learner *l)
+{
+    if (!l)
+        return;
+    group_close(l);
+    weights_server_close(l->server);
+    l->server = NULL;
+}
+
 void learner_free(struct learner *l)
 {
     if (!l)
         return;
-    weights_server_close(l->server);
+    learner_disconnect(l);
     pass_free(l->checker_pass);
     model_free(l->checker);
     trainable_release(&l->policy);
@@ -217,6 +236,7 @@ static enum err_code learner_send_result(struct learner *l, const struct message
         .lease = lease->lease,
         .step = lease->step,
         .version = l->version,
+        .rank = lease->rank,
         .has_hash = true,
         .hash = l->weights_hash,
         .checkpoint_version = l->checkpoint,
@@ -226,27 +246,58 @@ static enum err_code learner_send_result(struct learner *l, const struct message
     return worker_send(worker, &result, err);
 }
 
+/* What a lease asks for besides, of the version it leads to.  Where it was done before: not
+ * again. */
+static enum err_code learner_write(struct learner *l, const struct message *lease,
+                                   struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    if ((lease->checkpoint || lease->last) && l->checkpoint != l->version)
+        rc = checkpoint_write(l, err);
+    if (rc == ERR_OK && lease->last)
+        rc = checkpoint_write_final(l, err);
+    return rc;
+}
+
+/* LEASE_FAILED; an error where what this learner holds is no version any more. */
+static enum err_code learner_fail(struct learner *l, const struct message *lease,
+                                  struct worker *worker, const struct err *why, struct err *err)
+{
+    const bool restored = group_end(l, why->text);
+    if (restored) /* mostly because another is gone, or the coordinator has decided anew */
+        log_warn("ATTEMPT-FAILED", "step %llu: %s", (unsigned long long)lease->step, why->text);
+    else
+        log_error("TRAIN-FAILED", "step %llu: %s", (unsigned long long)lease->step, why->text);
+    const enum err_code rc = worker_send_failed(worker, lease, why->text, err);
+    if (rc || restored || !l->dirty)
+        return rc;
+    return err_set(err, why->code, "step %llu: %s", (unsigned long long)lease->step, why->text);
+}
+
 /* Train, publish, keep, tell. */
 static enum err_code learner_step(struct learner *l, const struct message *lease,
                                   struct worker *worker, struct err *err)
 {
     struct err why = {0};
-    enum err_code rc = learner_train(l, lease, worker, &why);
-    if (rc) {
-        log_error("TRAIN-FAILED", "step %llu: %s", (unsigned long long)lease->step, why.text);
-        const enum err_code sent = worker_send_failed(worker, lease, why.text, err);
-        if (sent || !l->dirty)
-            return sent;
-        return err_set(err, rc, "step %llu: %s", (unsigned long long)lease->step, why.text);
-    }
-    if ((rc = learner_advance(l, err)))
-        return rc;
-    if ((lease->checkpoint || lease->last) && (rc = checkpoint_write(l, err)))
-        return rc;
-    if (lease->last && (rc = checkpoint_write_final(l, err)))
+    enum err_code rc = group_begin(l, lease, worker, &why);
+    if (rc == ERR_OK)
+        rc = learner_train(l, lease, worker, &why);
+    if (rc)
+        return learner_fail(l, lease, worker, &why, err);
+    group_end(l, NULL);
+    if ((rc = learner_advance(l, err)) || (rc = learner_write(l, lease, err)))
         return rc;
     worker_set_weights(worker, l->version, &l->weights_hash);
     return learner_send_result(l, lease, worker, err);
+}
+
+/* The step is behind this learner: the result again, with numbers if it still has them. */
+static enum err_code learner_repeat(struct learner *l, const struct message *lease,
+                                    struct worker *worker, struct err *err)
+{
+    group_decline(l, lease, "it has trained this step already");
+    const enum err_code rc = learner_write(l, lease, err);
+    return rc ? rc : learner_send_result(l, lease, worker, err);
 }
 
 static enum err_code learner_on_lease(struct learner *l, const struct message *lease,
@@ -254,11 +305,12 @@ static enum err_code learner_on_lease(struct learner *l, const struct message *l
 {
     if (lease->step == l->version)
         return learner_step(l, lease, worker, err);
-    if (lease->step + 1 == l->version && l->stats_n > 0)
-        return learner_send_result(l, lease, worker, err);
+    if (lease->step + 1 == l->version)
+        return learner_repeat(l, lease, worker, err);
     char why[128];
     snprintf(why, sizeof why, "step %llu cannot follow version %llu, which this learner holds",
              (unsigned long long)lease->step, (unsigned long long)l->version);
+    group_decline(l, lease, why);
     return worker_send_failed(worker, lease, why, err);
 }
 

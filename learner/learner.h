@@ -9,11 +9,15 @@
  *
  *  lease for step s, learner at version v
  *      s == v      train
- *      s == v - 1  the result of before is sent again
+ *      s == v - 1  the result of before is sent again, after what the lease asks for besides
  *      other       LEASE_FAILED: the coordinator follows the version in HELLO
+ *
+ * Several learners may be told to train a step together (learner/group.h): each makes all of
+ * it its own, and any of them can go on alone.  Rank 0 writes the checkpoints.
  *
  * A loss or a gradient that is not finite is never applied: LEASE_FAILED, and the process ends
  * when an update of the same step was already made (a restart begins at the last checkpoint).
+ * In a group it goes back to before the step instead.
  */
 #ifndef LEARNER_LEARNER_H
 #define LEARNER_LEARNER_H
@@ -24,6 +28,7 @@
 #include "base/err.h"
 #include "control/ppo.h"
 #include "engine/pool.h"
+#include "learner/exchange.h"
 #include "learner/trainable.h"
 #include "node/run_config.h"
 #include "node/weights.h"
@@ -33,13 +38,26 @@
 #define LEARNER_HISTORY_MAX 16 /* versions kept: lag + 1 */
 #define LEARNER_VERIFY_ROWS 8  /* rollouts a step whose log-probs are computed again */
 
+/* Of a micro-batch: of policy and critic together, and of the cost critic. */
+struct train_stats {
+    struct ppo_stats ppo, cost;
+};
+
 /* A past version of the policy: actors may still ask for it. */
 struct learner_version {
     uint64_t version;
     float *w; /* (params) */
 };
 
+/* The group of the step under way: learner/group.h. */
+struct learner_group {
+    struct exchange *exchange; /* NULL: this learner is the run's only one */
+    uint32_t ranks, rank;      /* 1 and 0: it trains alone */
+    struct worker *worker;     /* borrowed for the step */
+};
+
 struct learner {
+    char name[WIRE_NAME_MAX];
     const struct run_config *config; /* borrowed */
     struct wire_context *context;    /* borrowed */
     struct pool *pool;
@@ -53,6 +71,7 @@ struct learner {
     struct model *checker; /* past weights, to compute a rollout's log-probs again */
     struct pass *checker_pass;
     struct weights_server *server;
+    struct learner_group group;
     struct ppo_params ppo;
     struct arena step;   /* of one step; reset after it */
     size_t tokens_max;   /* of a pass */
@@ -63,10 +82,15 @@ struct learner {
 };
 
 /* Load the newest whole checkpoint below run.dir, or model.policy and the critic; bind the
- * weights server at `bulk`.  The caller frees it with learner_free.  config and context are
- * borrowed. */
+ * weights server at `bulk`.  `name` is unique in the run.  The caller frees it with
+ * learner_free.  config and context are borrowed. */
 enum err_code learner_new(struct learner **learner, const struct run_config *config,
-                          struct wire_context *context, const char *bulk, struct err *err);
+                          const char *name, struct wire_context *context, const char *bulk,
+                          struct err *err);
+
+/* Close its sockets: then the context can be freed, and after it the learner, whose memory may
+ * be on its way to another until then.  learner_free does it where it was not done. */
+void learner_disconnect(struct learner *learner);
 void learner_free(struct learner *learner);
 
 /* A worker_compute; ctx is the struct learner. */

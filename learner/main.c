@@ -1,5 +1,6 @@
 /* main.c -- rlhf-learner: load the newest checkpoint, then train until told to stop. */
 #include "base/log.h"
+#include "learner/checkpoint.h"
 #include "learner/learner.h"
 #include "node/daemon.h"
 
@@ -19,7 +20,7 @@ int main(int argc, char **argv)
         rc = err_set(&err, ERR_USAGE, "no bulk endpoint: give --bulk, or endpoints.bulk in %s",
                      options.config_path);
     if (rc == ERR_OK)
-        rc = learner_new(&learner, &config, context, options.bulk, &err);
+        rc = learner_new(&learner, &config, options.name, context, options.bulk, &err);
     if (rc == ERR_OK) {
         struct worker_options worker = {
             .role = WIRE_ROLE_LEARNER,
@@ -33,8 +34,12 @@ int main(int argc, char **argv)
         };
         run_config_hash(&config, &worker.config_hash);
         rc = worker_run(context, &worker, learner_compute, learner, &err);
+        /* Others went on while this one started: what they wrote since is the remedy. */
+        if (rc == ERR_USAGE && checkpoint_newest(&config) > learner->version)
+            rc = err.code = ERR_UNAVAILABLE;
     }
-    learner_free(learner);
+    learner_disconnect(learner);
     wire_context_free(context);
+    learner_free(learner);
     return daemon_end(rc, &err);
 }

@@ -7,12 +7,8 @@
 #include "base/rng.h"
 #include "learner/advantages.h"
 #include "learner/experience.h"
+#include "learner/group.h"
 #include "learner/learner.h"
-
-/* Of policy and critic together, and of the cost critic. */
-struct train_stats {
-    struct ppo_stats ppo, cost;
-};
 
 /* What a step computes once and its epochs use: arrays over the N response tokens. */
 struct train {
@@ -170,6 +166,18 @@ static double train_lr(const struct train *t, double peak)
                        t->lease->step);
 }
 
+static enum err_code train_sum(struct train *t, struct err *err)
+{
+    struct learner *l = t->learner;
+    struct exchange *exchange = group_exchange(l);
+    enum err_code rc = trainable_sum(&l->policy, exchange, err);
+    if (rc == ERR_OK && l->has_critic)
+        rc = trainable_sum(&l->critic, exchange, err);
+    if (rc == ERR_OK && l->has_cost_critic)
+        rc = trainable_sum(&l->cost_critic, exchange, err);
+    return rc;
+}
+
 /* The gradients of an update are there: clip and apply them, the policy's first. */
 static enum err_code train_apply(struct train *t, struct err *err)
 {
@@ -191,30 +199,57 @@ static enum err_code train_apply(struct train *t, struct err *err)
     return rc;
 }
 
+static void train_begin(struct train *t, uint32_t micros)
+{
+    struct learner *l = t->learner;
+    const uint32_t ranks = l->group.ranks, rank = l->group.rank;
+    trainable_begin(&l->policy, micros, ranks, rank);
+    if (l->has_critic)
+        trainable_begin(&l->critic, micros, ranks, rank);
+    if (l->has_cost_critic)
+        trainable_begin(&l->cost_critic, micros, ranks, rank);
+}
+
+/* This rank's micro-batches of an update; then the statistics of all, in their order. */
+static enum err_code train_micros(struct train *t, uint32_t first, uint32_t end,
+                                  uint32_t micros, struct train_stats *leaf, struct err *err)
+{
+    struct learner *l = t->learner;
+    uint32_t own, own_end, i = 0;
+    group_span(l, micros, &own, &own_end);
+    for (uint32_t at = first, next; at < end; at = next, i++) {
+        next = experience_cut(&t->x, t->order, end, at, l->config->micro_tokens);
+        const enum err_code rc =
+            i >= own && i < own_end ? train_micro(t, at, next, &leaf[i], err) : ERR_OK;
+        if (rc)
+            return rc;
+    }
+    return group_gather(l, micros, sizeof *leaf, leaf, err);
+}
+
 /* One optimizer update over the rows order[first..end-1]. */
 static enum err_code train_update(struct train *t, uint32_t first, uint32_t end,
                                   struct train_stats *epoch, struct err *err)
 {
     struct learner *l = t->learner;
-    const uint32_t micro_tokens = l->config->micro_tokens;
+    const size_t mark = arena_mark(&l->step);
     const uint32_t micros =
-        experience_micros(&t->x, t->order + first, end - first, micro_tokens);
+        experience_micros(&t->x, t->order + first, end - first, l->config->micro_tokens);
+    struct train_stats *leaf = arena_array(&l->step, micros, sizeof *leaf);
+    if (!leaf)
+        return err_set(err, ERR_NOMEM, "no room for %u micro-batches", micros);
+    memset(leaf, 0, micros * sizeof *leaf);
     enum err_code rc = train_weights(t, first, end, err);
     if (rc)
         return rc;
-    trainable_begin(&l->policy, micros);
-    if (l->has_critic)
-        trainable_begin(&l->critic, micros);
-    if (l->has_cost_critic)
-        trainable_begin(&l->cost_critic, micros);
-    for (uint32_t at = first, next; at < end; at = next) {
-        struct train_stats part = {0};
-        next = experience_cut(&t->x, t->order, end, at, micro_tokens);
-        if ((rc = train_micro(t, at, next, &part, err)))
-            return rc;
-        ppo_stats_merge(&epoch->ppo, &part.ppo);
-        ppo_stats_merge(&epoch->cost, &part.cost);
+    train_begin(t, micros);
+    if ((rc = train_micros(t, first, end, micros, leaf, err)) || (rc = train_sum(t, err)))
+        return rc;
+    for (uint32_t i = 0; i < micros; i++) {
+        ppo_stats_merge(&epoch->ppo, &leaf[i].ppo);
+        ppo_stats_merge(&epoch->cost, &leaf[i].cost);
     }
+    arena_reset(&l->step, mark);
     return train_apply(t, err);
 }
 
@@ -273,7 +308,7 @@ static enum err_code train_verify(struct train *t, double *diff, struct err *err
     const struct experience *x = &t->x;
     const float *w = train_past_weights(l, t->lease->behaviour_version);
     *diff = NAN;
-    if (!w)
+    if (!w || l->group.rank > 0) /* rank 0 tells */
         return ERR_OK;
     memcpy(l->checker->w, w, model_bytes(l->checker));
     l->checker->generation += 1;

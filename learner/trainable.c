@@ -5,28 +5,47 @@
 #include <math.h>
 #include <string.h>
 
-enum err_code trainable_init(struct trainable *t, const char *what, struct model *model,
-                             struct pool *pool, size_t tokens_max, uint32_t micros_max,
-                             const struct adamw_params *params, double grad_clip,
-                             struct err *err)
+/* Buffers for one tree; in a group for nodes held beside it, and the sum. */
+static uint32_t trainable_buffers(const struct trainable_setup *setup)
 {
-    *t = (struct trainable){
-        .what = what, .model = model, .pool = pool, .params = *params, .grad_clip = grad_clip};
+    const uint32_t tree = summation_buffers(setup->micros_max);
+    return setup->grouped ? 3 * tree + 1 : tree;
+}
+
+/* Pages cost memory when first touched: a buffer that is never needed costs none. */
+static enum err_code trainable_init_memory(struct trainable *t, struct err *err)
+{
+    t->grads = trainable_buffers(&t->setup);
+    const uint32_t kept = t->setup.grouped ? 3 : 0;
+    const size_t bytes = model_bytes(t->model);
+    const enum err_code rc =
+        arena_init(&t->arena, (t->grads + kept) * (bytes + ARENA_ALIGN), "gradients", err);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < t->grads; i++)
+        t->grad[i] = arena_alloc(&t->arena, bytes);
+    if (kept) {
+        t->kept_w = arena_alloc(&t->arena, bytes);
+        t->kept_m = arena_alloc(&t->arena, bytes);
+        t->kept_v = arena_alloc(&t->arena, bytes);
+        assert(t->kept_v); /* the arena was sized for them */
+    }
+    return ERR_OK;
+}
+
+enum err_code trainable_init(struct trainable *t, const char *what, struct model *model,
+                             const struct trainable_setup *setup, struct err *err)
+{
+    *t = (struct trainable){.what = what, .model = model, .setup = *setup};
     enum err_code rc = adamw_init(&t->adamw, model, err);
     if (rc)
         goto out;
-    t->pass = pass_new(model, pool, tokens_max, true, err);
+    t->pass = pass_new(model, setup->pool, setup->tokens_max, true, err);
     if (!t->pass) {
         rc = err ? err->code : ERR_NOMEM;
         goto out;
     }
-    t->grads = summation_buffers(micros_max);
-    const size_t each = model_bytes(model) + ARENA_ALIGN;
-    rc = arena_init(&t->arena, t->grads * each, "gradients", err);
-    for (uint32_t i = 0; i < t->grads && rc == ERR_OK; i++) {
-        t->grad[i] = arena_alloc(&t->arena, model_bytes(model));
-        assert(t->grad[i]); /* the arena was sized for them */
-    }
+    rc = trainable_init_memory(t, err);
 out:
     if (rc)
         trainable_release(t);
@@ -42,17 +61,72 @@ void trainable_release(struct trainable *t)
     *t = (struct trainable){0};
 }
 
-void trainable_begin(struct trainable *t, uint32_t micros)
+static float *trainable_take(struct trainable *t)
 {
-    assert(summation_buffers(micros) <= t->grads);
-    summation_init(&t->sum, micros);
+    uint32_t i = 0;
+    while (i < t->grads && t->taken[i])
+        i++;
+    assert(i < t->grads);
+    t->taken[i] = true;
+    return t->grad[i];
+}
+
+static void trainable_give_back(struct trainable *t, const float *buffer)
+{
+    for (uint32_t i = 0; i < t->grads; i++)
+        if (t->grad[i] == buffer)
+            t->taken[i] = false;
+}
+
+static void trainable_begin_node(struct trainable *t)
+{
+    memset(t->buffer, 0, sizeof t->buffer);
+    if (t->done < t->nodes)
+        summation_init(&t->sum, t->size[t->done]);
+}
+
+void trainable_begin(struct trainable *t, uint32_t micros, uint32_t ranks, uint32_t rank)
+{
+    assert(micros <= t->setup.micros_max && (ranks == 1 || t->setup.grouped));
+    memset(t->taken, 0, sizeof t->taken);
+    t->micros = micros;
+    t->done = 0;
+    t->whole = NULL;
+    t->nodes = 1;
+    t->size[0] = micros; /* alone, the whole tree is one node */
+    if (ranks > 1) {
+        t->nodes = exchange_nodes(micros, ranks, rank, t->size);
+        for (uint32_t i = 0; i < t->nodes; i++)
+            t->size[i] = (uint32_t)1 << t->size[i];
+    }
+    trainable_begin_node(t);
+}
+
+static float *trainable_work(struct trainable *t)
+{
+    float **buffer = &t->buffer[summation_work(&t->sum)];
+    if (!*buffer)
+        *buffer = trainable_take(t);
+    return *buffer;
 }
 
 float *trainable_leaf(struct trainable *t)
 {
-    float *grad = t->grad[summation_work(&t->sum)];
+    assert(t->done < t->nodes);
+    float *grad = trainable_work(t);
     memset(grad, 0, model_bytes(t->model));
     return grad;
+}
+
+/* The node is summed: of its buffers only the result is held. */
+static void trainable_node_done(struct trainable *t)
+{
+    const float *result = t->buffer[summation_result(&t->sum)];
+    for (uint32_t i = 0; i < SUMMATION_LEVELS; i++)
+        if (t->buffer[i] && t->buffer[i] != result)
+            trainable_give_back(t, t->buffer[i]);
+    t->node[t->done++] = result;
+    trainable_begin_node(t);
 }
 
 void trainable_leaf_done(struct trainable *t)
@@ -60,16 +134,50 @@ void trainable_leaf_done(struct trainable *t)
     struct summation_merge merges[SUMMATION_LEVELS];
     const uint32_t n = summation_commit(&t->sum, 0, merges);
     for (uint32_t i = 0; i < n; i++)
-        summation_add(t->grad[merges[i].into], t->grad[merges[i].from], t->model->params);
+        summation_add(t->buffer[merges[i].into], t->buffer[merges[i].from], t->model->params);
+    if (t->sum.done == t->sum.leaves)
+        trainable_node_done(t);
+}
+
+enum err_code trainable_sum(struct trainable *t, struct exchange *exchange, struct err *err)
+{
+    assert(t->done == t->nodes);
+    if (!exchange) {
+        t->whole = t->node[0];
+        return ERR_OK;
+    }
+    float *whole = trainable_take(t);
+    t->whole = whole;
+    return exchange_sum(exchange, t->micros, t->node, t->model->params, whole, err);
 }
 
 enum err_code trainable_update(struct trainable *t, double lr, double *norm, struct err *err)
 {
-    const float *grad = t->grad[summation_result(&t->sum)];
-    *norm = adamw_grad_norm(t->pool, grad, t->model->params);
+    const double clip = t->setup.grad_clip;
+    *norm = adamw_grad_norm(t->setup.pool, t->whole, t->model->params);
     if (!isfinite(*norm))
         return err_set(err, ERR_VALUE, "the gradient of the %s is not finite", t->what);
-    const double scale = t->grad_clip > 0 && *norm > t->grad_clip ? t->grad_clip / *norm : 1.0;
-    adamw_update(&t->adamw, &t->params, t->model, t->pool, grad, (float)scale, (float)lr);
+    const double scale = clip > 0 && *norm > clip ? clip / *norm : 1.0;
+    adamw_update(&t->adamw, &t->setup.params, t->model, t->setup.pool, t->whole, (float)scale,
+                 (float)lr);
     return ERR_OK;
+}
+
+void trainable_keep(struct trainable *t)
+{
+    const size_t bytes = model_bytes(t->model);
+    memcpy(t->kept_w, t->model->w, bytes);
+    memcpy(t->kept_m, t->adamw.m, bytes);
+    memcpy(t->kept_v, t->adamw.v, bytes);
+    t->kept_steps = t->adamw.steps;
+}
+
+void trainable_restore(struct trainable *t)
+{
+    const size_t bytes = model_bytes(t->model);
+    memcpy(t->model->w, t->kept_w, bytes);
+    memcpy(t->adamw.m, t->kept_m, bytes);
+    memcpy(t->adamw.v, t->kept_v, bytes);
+    t->adamw.steps = t->kept_steps;
+    t->model->generation += 1;
 }

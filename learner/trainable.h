@@ -1,15 +1,23 @@
 /*
  * trainable.h -- a model that learns: weights, a training pass, gradients, AdamW.
  *
- * The learner has the policy, with GAE a critic, and where costs train a cost critic.  The gradient of an optimizer update is the sum over
- * micro-batches along the tree of control/summation.h:
+ * The learner has the policy, with GAE a critic, and where costs train a cost critic.  The
+ * gradient of an optimizer update is the sum over micro-batches along the tree of
+ * control/summation.h, by one learner or by the ranks of a group:
  *
- *     trainable_begin(t, micros)
- *     for each micro-batch in order:
+ *     trainable_begin(t, micros, ranks, rank)
+ *     for each micro-batch of this rank, in order:
  *         float *grad = trainable_leaf(t)        zeroed
  *         ... pass_forward, pass_backward_begin(t->pass, grad), ..., pass_backward_end
  *         trainable_leaf_done(t)
+ *     trainable_sum(t, exchange)                 alone: nothing to do
  *     trainable_update(t, lr, &norm)
+ *
+ * A group's step may fail after some of its updates: trainable_keep before it,
+ * trainable_restore after it.
+ *
+ * Memory: 4 x 4P bytes of weights, moments and a gradient, and one gradient more a level of the
+ * tree; of a group, one more for each node held, and 3 x 4P for what is kept.
  *
  * Allocates nothing after trainable_init.
  */
@@ -22,35 +30,65 @@
 #include "engine/model.h"
 #include "engine/pass.h"
 #include "engine/pool.h"
+#include "learner/exchange.h"
+
+#define TRAINABLE_GRADS_MAX (3u * SUMMATION_LEVELS + 1u) /* nodes held, a tree, the sum */
+
+/* What the trainables of a learner have in common. */
+struct trainable_setup {
+    struct pool *pool;   /* borrowed */
+    size_t tokens_max;   /* of a pass */
+    uint32_t micros_max; /* the most micro-batches of an update */
+    bool grouped;        /* it may be one of several ranks */
+    struct adamw_params params;
+    double grad_clip; /* 0: off */
+};
 
 struct trainable {
     const char *what;    /* "policy", "cost critic": for errors */
     struct model *model; /* owned */
     struct pass *pass;   /* owned */
     struct adamw adamw;
-    struct adamw_params params;
-    double grad_clip;   /* 0: off */
-    struct pool *pool;  /* borrowed */
-    struct arena arena; /* the gradient buffers */
-    float *grad[SUMMATION_LEVELS];
+    struct trainable_setup setup;
+    struct arena arena; /* the gradient buffers, and what is kept */
+    float *grad[TRAINABLE_GRADS_MAX];
     uint32_t grads;
-    struct summation sum;
+    float *kept_w, *kept_m, *kept_v; /* (P); NULL where never grouped */
+    uint64_t kept_steps;
+
+    /* of the update under way */
+    uint32_t micros, nodes;
+    uint32_t size[EXCHANGE_NODES_MAX];     /* leaves of each node of this rank */
+    const float *node[EXCHANGE_NODES_MAX]; /* those that are summed */
+    uint32_t done;                         /* of them */
+    struct summation sum;                  /* of the next */
+    float *buffer[SUMMATION_LEVELS];       /* its buffers, as they are needed */
+    const float *whole;                    /* the gradient, after trainable_sum */
+    bool taken[TRAINABLE_GRADS_MAX];
 };
 
-/* Takes ownership of `model`, also on failure.  micros_max: the most micro-batches of an
- * update. The caller releases it with trainable_release. */
+/* Takes ownership of `model`, also on failure.  The caller releases it with
+ * trainable_release. */
 enum err_code trainable_init(struct trainable *t, const char *what, struct model *model,
-                             struct pool *pool, size_t tokens_max, uint32_t micros_max,
-                             const struct adamw_params *params, double grad_clip,
-                             struct err *err);
+                             const struct trainable_setup *setup, struct err *err);
 void trainable_release(struct trainable *t);
 
-void trainable_begin(struct trainable *t, uint32_t micros);
+/* An update of `micros` micro-batches, of which rank `rank` of `ranks` has those from
+ * summation_first(micros, ranks, rank) on, perhaps none. */
+void trainable_begin(struct trainable *t, uint32_t micros, uint32_t ranks, uint32_t rank);
 float *trainable_leaf(struct trainable *t);
 void trainable_leaf_done(struct trainable *t);
+
+/* The whole gradient, from this rank's nodes and the others'.  `exchange` NULL: there are no
+ * others.  Blocks; errors of exchange_sum. */
+enum err_code trainable_sum(struct trainable *t, struct exchange *exchange, struct err *err);
 
 /* Clip to the global norm, update the weights.  ERR_VALUE where the norm is not finite: nothing
  * has changed then. */
 enum err_code trainable_update(struct trainable *t, double lr, double *norm, struct err *err);
+
+/* Remember weights and optimizer, and go back to them; for one that may be grouped. */
+void trainable_keep(struct trainable *t);
+void trainable_restore(struct trainable *t);
 
 #endif

@@ -93,6 +93,14 @@ void mailbox_drop_leases(struct mailbox *mailbox)
     pthread_mutex_unlock(&mailbox->mutex);
 }
 
+bool mailbox_has_lease(struct mailbox *mailbox)
+{
+    pthread_mutex_lock(&mailbox->mutex);
+    const bool has = mailbox->inbox_n > 0;
+    pthread_mutex_unlock(&mailbox->mutex);
+    return has;
+}
+
 bool mailbox_take_lease(struct mailbox *mailbox, struct message *lease, int64_t timeout_ms)
 {
     const int64_t until_ms = timeout_ms < 0 ? -1 : (int64_t)clock_mono_ms() + timeout_ms;

@@ -55,6 +55,8 @@ void mailbox_drop_leases(struct mailbox *mailbox);
  * on timeout and when stopping. */
 bool mailbox_take_lease(struct mailbox *mailbox, struct message *lease, int64_t timeout_ms);
 
+bool mailbox_has_lease(struct mailbox *mailbox);
+
 /* Takes ownership of the packet, also on failure.  Blocks while the outbox is full;
  * ERR_UNAVAILABLE where it stayed full for WORKER_FLUSH_MS after mailbox_stop, or aborted. */
 enum err_code mailbox_put_result(struct mailbox *mailbox, struct wire_packet *packet,

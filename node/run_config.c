@@ -276,6 +276,9 @@ static const struct config_key run_keys[] = {
          "How often; the last step always."),
     U32_("checkpoint.keep", checkpoint_keep, 1, 1000, "2", "", "Checkpoints kept."),
 
+    U32_("workers.learners", learners, 1, 4, "1", "processes",
+         "That `rlhf run` starts; they train each step together, with the same weights to the "
+         "bit."),
     U32_("workers.actors", actors, 0, 64, "1", "processes", "That `rlhf run` starts."),
     U32_("workers.rewards", rewards, 0, 64, "1", "processes", "That `rlhf run` starts."),
     U32_("workers.actor_threads", actor_threads, 1, 64, "1", "threads",
@@ -290,7 +293,8 @@ static const struct config_key run_keys[] = {
     TEXT_("endpoints.control", control_endpoint, "",
          "Where the coordinator listens; empty: ipc in a private directory."),
     TEXT_("endpoints.bulk", bulk_endpoint, "",
-         "Where the learner serves weights; empty: ipc in a private directory."),
+         "Where the learner serves weights; empty: ipc in a private directory.  Learner n takes "
+         "the n-th port after it, or a path ending in -n."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
          "Metrics, health and status; port 0: any free one, printed at start."),
 

@@ -203,7 +203,7 @@ struct run_config {
     uint32_t checkpoint_keep;
 
     /* workers: */
-    uint32_t actors, rewards;     /* processes `rlhf run` starts; the learner is one */
+    uint32_t learners, actors, rewards; /* processes `rlhf run` starts */
     uint32_t actor_threads, reward_threads, learner_threads;
     uint32_t actor_rows;          /* sequences an actor grows at once */
 

@@ -53,6 +53,24 @@ enum err_code weights_server_publish(struct weights_server *server, uint64_t ver
                                      const void *bytes, size_t size, struct hash *hash,
                                      struct err *err);
 
+/*
+ * What else the bulk endpoint serves, in the server's thread: messages that are not about
+ * weights, and a look round after weights_server_wake.  Both may send with wire_socket_send
+ * and must not block for long, nor call this server.
+ */
+struct weights_guest {
+    void (*on_message)(void *ctx, struct wire_socket *socket, struct wire_peer peer,
+                       const struct message *message);
+    void (*on_wake)(void *ctx, struct wire_socket *socket);
+    void *ctx;
+};
+
+/* From any thread; NULL: none any more.  The former's callbacks have returned then. */
+void weights_server_attach(struct weights_server *server, const struct weights_guest *guest);
+
+/* Have the guest's on_wake called soon; several calls may become one.  From any thread. */
+void weights_server_wake(struct weights_server *server);
+
 /* Stop serving `version`; not held is fine. */
 void weights_server_drop(struct weights_server *server, uint64_t version);
 

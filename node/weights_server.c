@@ -24,12 +24,13 @@ struct weights_server {
 
     /* the server thread's */
     uv_loop_t loop;
-    uv_async_t stop;
+    uv_async_t stop, wake;
     struct loop_socket *socket;
 
     pthread_mutex_t mutex; /* of what follows */
     struct weights_version held[WEIGHTS_VERSIONS_MAX];
     uint32_t held_n;
+    struct weights_guest guest; /* all NULL: none */
 };
 
 /* With the mutex held. */
@@ -92,6 +93,8 @@ static void weights_server_on_message(void *ctx, struct wire_peer peer, struct m
         weights_server_manifest(server, peer, m->version);
     else if (m->type == MESSAGE_CHUNK_ASK)
         weights_server_chunk(server, peer, m->version, m->chunk_index);
+    else if (server->guest.on_message)
+        server->guest.on_message(server->guest.ctx, loop_socket_wire(server->socket), peer, m);
     else
         log_warn("WEIGHTS-PROTOCOL", "%s: somebody sent %s", server->endpoint,
                  message_type_name(m->type));
@@ -109,7 +112,29 @@ static void weights_server_on_stop(uv_async_t *stop)
 {
     struct weights_server *server = stop->data;
     loop_socket_close(server->socket, 0);
+    uv_close((uv_handle_t *)&server->wake, NULL);
     uv_close((uv_handle_t *)stop, NULL);
+}
+
+static void weights_server_on_wake(uv_async_t *wake)
+{
+    struct weights_server *server = wake->data;
+    pthread_mutex_lock(&server->mutex);
+    if (server->guest.on_wake)
+        server->guest.on_wake(server->guest.ctx, loop_socket_wire(server->socket));
+    pthread_mutex_unlock(&server->mutex);
+}
+
+void weights_server_attach(struct weights_server *server, const struct weights_guest *guest)
+{
+    pthread_mutex_lock(&server->mutex);
+    server->guest = guest ? *guest : (struct weights_guest){0};
+    pthread_mutex_unlock(&server->mutex);
+}
+
+void weights_server_wake(struct weights_server *server)
+{
+    uv_async_send(&server->wake);
 }
 
 static void *weights_server_thread(void *ctx)
@@ -162,16 +187,19 @@ enum err_code weights_server_open(struct weights_server **out, struct wire_conte
     rc = loop_socket_open(&server->socket, &server->loop, wire, &ops, server, err);
     if (rc)
         goto fail;
-    int status = uv_async_init(&server->loop, &server->stop, weights_server_on_stop);
-    server->stop.data = server;
-    if (status == 0) {
-        status = weights_server_start_thread(server);
-        if (status == 0) {
-            *out = server;
-            return ERR_OK;
-        }
-        uv_close((uv_handle_t *)&server->stop, NULL);
+    server->stop.data = server->wake.data = server;
+    const bool stops =
+        uv_async_init(&server->loop, &server->stop, weights_server_on_stop) == 0;
+    const bool wakes =
+        uv_async_init(&server->loop, &server->wake, weights_server_on_wake) == 0;
+    if (stops && wakes && weights_server_start_thread(server) == 0) {
+        *out = server;
+        return ERR_OK;
     }
+    if (stops)
+        uv_close((uv_handle_t *)&server->stop, NULL);
+    if (wakes)
+        uv_close((uv_handle_t *)&server->wake, NULL);
     rc = err_set(err, ERR_IO, "cannot start the weights server at %s", endpoint);
     loop_socket_close(server->socket, 0);
 

@@ -575,6 +575,11 @@ bool worker_poll_lease(struct worker *worker, struct message *lease)
     return mailbox_take_lease(&worker->mailbox, lease, 0);
 }
 
+bool worker_has_lease(struct worker *w)
+{
+    return mailbox_has_lease(&w->mailbox);
+}
+
 enum err_code worker_send(struct worker *worker, const struct message *result, struct err *err)
 {
     assert(result->type == MESSAGE_GENERATE_RESULT || result->type == MESSAGE_SCORE_RESULT ||

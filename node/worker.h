@@ -112,6 +112,9 @@ bool worker_wait_lease(struct worker *worker, struct message *lease, int64_t tim
 /* The same without waiting: between two decode turns.  Costs a mutex. */
 bool worker_poll_lease(struct worker *worker, struct message *lease);
 
+/* Does a lease wait to be taken? */
+bool worker_has_lease(struct worker *worker);
+
 /*
  * Queue a result or LEASE_FAILED; epoch, session and seq are filled in by the worker.
  * Everything is copied, so *result and its frames are the caller's again on return.  Blocks

@@ -40,6 +40,7 @@ struct wire_test {
     struct message m;
     struct wire_item items[WIRE_TEST_ITEMS];
     struct wire_stat stats[WIRE_STATS_MAX];
+    struct wire_rank ranks[WIRE_RANKS_MAX];
     int32_t ids[2 * WIRE_TEST_TOKENS];
     float logprobs[WIRE_TEST_TOKENS], rewards[WIRE_TEST_TOKENS], reference[WIRE_TEST_TOKENS];
     float costs[WIRE_TEST_TOKENS];
@@ -122,6 +123,21 @@ static inline void wire_test_hello(struct wire_test *t, uint64_t *seed)
         wire_test_hash(seed, &m->hash);
 }
 
+static inline void wire_test_ranks(struct wire_test *t, uint64_t *seed)
+{
+    struct message *m = &t->m;
+    m->attempt = wire_test_next(seed);
+    if (wire_test_below(seed, 2))
+        return;
+    m->ranks = t->ranks;
+    m->ranks_n = 2 + wire_test_below(seed, WIRE_RANKS_MAX - 1);
+    m->rank = wire_test_below(seed, m->ranks_n);
+    for (uint32_t i = 0; i < m->ranks_n; i++) {
+        wire_test_text(seed, t->ranks[i].name, sizeof t->ranks[i].name);
+        wire_test_text(seed, t->ranks[i].endpoint, sizeof t->ranks[i].endpoint);
+    }
+}
+
 static inline void wire_test_result(struct wire_test *t, uint64_t *seed)
 {
     struct message *m = &t->m;
@@ -160,6 +176,7 @@ static inline void wire_test_result(struct wire_test *t, uint64_t *seed)
         m->kl_coef = wire_test_below(seed, 1000) / 999.0;
         m->checkpoint = wire_test_below(seed, 2);
         m->last = wire_test_below(seed, 2);
+        wire_test_ranks(t, seed);
         wire_test_frame(t, t->ids, both * 4);
         wire_test_frame(t, t->logprobs, tokens * 4);
         wire_test_frame(t, t->rewards, tokens * 4);
@@ -178,6 +195,7 @@ static inline void wire_test_train_result(struct wire_test *t, uint64_t *seed)
     m->lease = wire_test_next(seed);
     m->step = wire_test_next(seed);
     m->version = m->step + 1;
+    m->rank = (uint32_t)wire_test_next(seed);
     m->checkpoint_version = wire_test_next(seed);
     m->has_hash = true;
     wire_test_hash(seed, &m->hash);
@@ -189,6 +207,27 @@ static inline void wire_test_train_result(struct wire_test *t, uint64_t *seed)
         wire_test_text(seed, t->stats[i].name, sizeof t->stats[i].name);
         t->stats[i].value = wire_test_below(seed, 1000) / 3.0 - 100.0;
     }
+}
+
+static inline void wire_test_gradient(struct wire_test *t, uint64_t *seed)
+{
+    struct message *m = &t->m;
+    const bool asks = m->type == MESSAGE_GRADIENT_ASK;
+    m->step = wire_test_next(seed);
+    m->gradient = (struct wire_gradient){
+        .run = wire_test_next(seed),
+        .attempt = wire_test_next(seed) >> wire_test_below(seed, 64),
+        .shape = wire_test_next(seed),
+        .first = wire_test_next(seed) >> wire_test_below(seed, 64),
+        .round = (uint32_t)wire_test_next(seed),
+        .rank = wire_test_below(seed, WIRE_RANKS_MAX),
+        .part = wire_test_below(seed, WIRE_PARTS_MAX),
+        .bytes = asks ? 1 + wire_test_below(seed, WIRE_CHUNK_BYTES) : 0,
+    };
+    if (m->type == MESSAGE_GRADIENT_CHUNK)
+        wire_test_frame(t, t->chunk, 1 + wire_test_below(seed, 4096));
+    if (m->type == MESSAGE_GRADIENT_REFUSED)
+        wire_test_text(seed, m->text, sizeof m->text);
 }
 
 /* Fill *t with a valid random message of `type`. */
@@ -231,6 +270,10 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
         wire_test_hash(&seed, &m->hash);
         m->version = wire_test_next(&seed);
         break;
+    case MESSAGE_GRADIENT_ASK:
+    case MESSAGE_GRADIENT_CHUNK:
+    case MESSAGE_GRADIENT_WAIT:
+    case MESSAGE_GRADIENT_REFUSED: wire_test_gradient(t, &seed); break;
     case MESSAGE_CHUNK:
         wire_test_frame(t, t->chunk, 1 + wire_test_below(&seed, 4096));
         /* fall through */
@@ -251,6 +294,11 @@ static inline void wire_test_check_same(const struct message *got, const struct 
         assert_string_equal(a.stats[i].name, b.stats[i].name);
         assert_memory_equal(&a.stats[i].value, &b.stats[i].value, sizeof(double));
     }
+    assert_int_equal(a.ranks_n, b.ranks_n);
+    for (uint32_t i = 0; i < a.ranks_n; i++) {
+        assert_string_equal(a.ranks[i].name, b.ranks[i].name);
+        assert_string_equal(a.ranks[i].endpoint, b.ranks[i].endpoint);
+    }
     assert_int_equal(a.frames_n, b.frames_n);
     for (uint32_t i = 0; i < a.frames_n; i++) {
         assert_int_equal(a.frame[i].size, b.frame[i].size);
@@ -266,6 +314,7 @@ static inline void wire_test_check_same(const struct message *got, const struct 
     memset(b.name, 0, sizeof b.name);
     a.items = b.items = NULL;
     a.stats = b.stats = NULL;
+    a.ranks = b.ranks = NULL;
     a.owned = b.owned = NULL;
     assert_memory_equal(&a, &b, sizeof a); /* both began as zeroes, padding too */
 }

@@ -25,6 +25,10 @@
  *  WEIGHTS_MANIFEST learner -> worker       -                       ignored
  *  CHUNK_ASK        worker -> learner       -                       answered again
  *  CHUNK            learner -> worker       bytes                   ignored
+ *  GRADIENT_ASK     learner -> learner      -                       refused, counted
+ *  GRADIENT_CHUNK   learner -> learner      bytes                   ignored, counted
+ *  GRADIENT_WAIT    learner -> learner      -                       ignored
+ *  GRADIENT_REFUSED learner -> learner      -                       ignored
  *
  *  [1] ids, behaviour log-probs, token rewards, reference log-probs; where costs train a fifth:
  *      token costs.
@@ -54,6 +58,8 @@
 #define WIRE_TEXT_MAX        256u /* bytes with the NUL: reasons, endpoints */
 #define WIRE_NONCE_BYTES     16u
 #define WIRE_CHUNK_BYTES     (1024u * 1024u)
+#define WIRE_RANKS_MAX       16u /* learners that train a step together */
+#define WIRE_PARTS_MAX       66u /* arrays of a rank in one round */
 
 #define WIRE_ROLE_MAP(X) X(NONE, "none") X(ACTOR, "actor") X(REWARD, "reward") X(LEARNER, "learner")
 enum wire_role {
@@ -66,12 +72,14 @@ const char *wire_role_name(enum wire_role role);
 #define MESSAGE_MAP(X)                                                                    \
     X(NONE) X(HELLO) X(WELCOME) X(RESET) X(HEARTBEAT) X(BYE) X(ACK) X(GENERATE_LEASE)     \
     X(GENERATE_RESULT) X(SCORE_LEASE) X(SCORE_RESULT) X(TRAIN_LEASE) X(TRAIN_RESULT)      \
-    X(LEASE_FAILED) X(WEIGHTS_ASK) X(WEIGHTS_MANIFEST) X(CHUNK_ASK) X(CHUNK)
+    X(LEASE_FAILED) X(WEIGHTS_ASK) X(WEIGHTS_MANIFEST) X(CHUNK_ASK) X(CHUNK)              \
+    X(GRADIENT_ASK) X(GRADIENT_CHUNK) X(GRADIENT_WAIT) X(GRADIENT_REFUSED)
 enum message_type {
 #define X(name) MESSAGE_##name,
     MESSAGE_MAP(X)
 #undef X
 };
+#define MESSAGE_LAST MESSAGE_GRADIENT_REFUSED
 const char *message_type_name(enum message_type type);
 
 enum wire_work { WIRE_WORK_NONE, WIRE_WORK_ROLLOUT, WIRE_WORK_REFERENCE };
@@ -94,6 +102,18 @@ struct wire_stat {
     double value;
 };
 
+/* A learner of a group that trains a step together. */
+struct wire_rank {
+    char name[WIRE_NAME_MAX];
+    char endpoint[WIRE_TEXT_MAX];
+};
+
+/* A piece of an exchange between learners: learner/exchange.h. */
+struct wire_gradient {
+    uint64_t run, attempt, shape, first;
+    uint32_t round, rank, part, bytes;
+};
+
 /* A payload frame, borrowed: from the received frames, or from whoever encodes. */
 struct wire_bytes {
     const void *data; /* 8-byte aligned when decoded (copied where ZeroMQ's is not) */
@@ -112,18 +132,22 @@ struct message {
     uint64_t lease;    /* leases, results, LEASE_FAILED */
     uint32_t lease_ms; /* leases */
     uint64_t version;  /* HELLO, GENERATE_*, TRAIN_RESULT, WEIGHTS_*, CHUNK* */
-    uint64_t step;     /* TRAIN_* */
+    uint64_t step;     /* TRAIN_*, GRADIENT_* */
     uint64_t behaviour_version; /* TRAIN_LEASE */
     double kl_coef;             /* TRAIN_LEASE */
     double multiplier;          /* TRAIN_LEASE: lambda, of the token costs; 0 without them */
     bool checkpoint, last;      /* TRAIN_LEASE */
     uint64_t checkpoint_version; /* TRAIN_RESULT */
+    uint64_t attempt;            /* TRAIN_LEASE */
+    uint32_t rank;               /* TRAIN_*: of the learner in its group */
+    uint32_t ranks_n;            /* TRAIN_LEASE: 0 where it trains alone */
+    struct wire_rank *ranks;     /* TRAIN_LEASE; owned by a decoded message */
     uint32_t scorers;            /* SCORE_RESULT */
     struct wire_stat *stats;     /* TRAIN_RESULT; owned by a decoded message */
     uint32_t stats_n;
     struct hash hash; /* HELLO: weights; TRAIN_RESULT: weights; WEIGHTS_MANIFEST: the whole */
     bool has_hash;
-    char text[WIRE_TEXT_MAX]; /* RESET, BYE, LEASE_FAILED, SCORE_RESULT: why;
+    char text[WIRE_TEXT_MAX]; /* RESET, BYE, LEASE_FAILED, SCORE_RESULT, GRADIENT_REFUSED: why;
                                  HELLO, GENERATE_LEASE: the weights endpoint */
     /* HELLO */
     enum wire_role role;
@@ -142,8 +166,9 @@ struct message {
     /* WEIGHTS_MANIFEST, CHUNK* */
     uint64_t bytes;
     uint32_t chunk_bytes, chunk_index;
+    struct wire_gradient gradient; /* GRADIENT_* */
 
-    void *owned; /* memory behind items, stats and copied frames; message_release frees it */
+    void *owned; /* memory behind items, stats, ranks and copied frames; message_release frees */
 };
 
 /*

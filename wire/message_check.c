@@ -277,7 +277,8 @@ static enum err_code message_check_frames(const struct message_refusal *r)
         least += own && !message_frame_rules[i].optional;
         most += own;
     }
-    if (r->m->type == MESSAGE_CHUNK)
+    const bool is_chunk = r->m->type == MESSAGE_CHUNK || r->m->type == MESSAGE_GRADIENT_CHUNK;
+    if (is_chunk)
         least = most = 1;
     if (r->m->frames_n < least || r->m->frames_n > most)
         return REFUSE(r, "%u payload frames, not %u%s", r->m->frames_n, least,
@@ -294,7 +295,7 @@ static enum err_code message_check_frames(const struct message_refusal *r)
     }
     if (r->m->type == MESSAGE_SCORE_RESULT)
         return message_check_scores(r);
-    if (r->m->type == MESSAGE_CHUNK)
+    if (is_chunk)
         return message_check_range(r, "the chunk's size", r->m->frame[0].size, 1,
                                    WIRE_CHUNK_BYTES);
     return ERR_OK;
@@ -329,6 +330,38 @@ static enum err_code message_check_train_result(const struct message_refusal *r)
     return ERR_OK;
 }
 
+static enum err_code message_check_gradient(const struct message_refusal *r)
+{
+    const struct wire_gradient *g = &r->m->gradient;
+    const bool asks = r->m->type == MESSAGE_GRADIENT_ASK;
+    enum err_code rc = message_check_range(r, "rank", g->rank, 0, WIRE_RANKS_MAX - 1);
+    if (!rc)
+        rc = message_check_range(r, "part", g->part, 0, WIRE_PARTS_MAX - 1);
+    if (!rc)
+        rc = message_check_range(r, "bytes", g->bytes, asks ? 1 : 0, WIRE_CHUNK_BYTES);
+    return rc;
+}
+
+static enum err_code message_check_group(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    const uint32_t most = m->ranks_n ? m->ranks_n - 1 : 0;
+    enum err_code rc =
+        m->ranks_n == 1 || m->ranks_n > WIRE_RANKS_MAX
+            ? REFUSE(r, "%u ranks, not none or 2..%u", m->ranks_n, WIRE_RANKS_MAX)
+            : message_check_range(r, "rank", m->rank, 0, most);
+    for (uint32_t i = 0; i < m->ranks_n && !rc; i++) {
+        const struct wire_rank *rank = &m->ranks[i];
+        rc = message_check_text(r, "a rank's name", rank->name, sizeof rank->name);
+        if (!rc)
+            rc = message_check_text(r, "a rank's endpoint", rank->endpoint,
+                                    sizeof rank->endpoint);
+        if (!rc && (!rank->name[0] || !rank->endpoint[0]))
+            rc = REFUSE(r, "ranks[%u] has no name or no endpoint", i);
+    }
+    return rc;
+}
+
 /* The fields that belong to one type. */
 static enum err_code message_check_body(const struct message_refusal *r)
 {
@@ -351,7 +384,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
             return REFUSE(r, "multiplier is %g", m->multiplier);
         if (m->multiplier > 0.0 && m->frames_n < 5)
             return REFUSE(r, "multiplier is %g, but there are no token costs", m->multiplier);
-        return ERR_OK;
+        return message_check_group(r);
     case MESSAGE_TRAIN_RESULT: return message_check_train_result(r);
     case MESSAGE_WEIGHTS_MANIFEST:
         if (m->bytes == 0)
@@ -359,6 +392,10 @@ static enum err_code message_check_body(const struct message_refusal *r)
         if (!m->has_hash)
             return REFUSE(r, "%s is missing", "blake2b");
         return message_check_range(r, "chunk_bytes", m->chunk_bytes, 1, WIRE_CHUNK_BYTES);
+    case MESSAGE_GRADIENT_ASK:
+    case MESSAGE_GRADIENT_CHUNK:
+    case MESSAGE_GRADIENT_WAIT:
+    case MESSAGE_GRADIENT_REFUSED: return message_check_gradient(r);
     case MESSAGE_NONE:
     case MESSAGE_RESET:
     case MESSAGE_HEARTBEAT:
@@ -378,7 +415,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
 enum err_code message_check(const struct message *message, enum err_code code, struct err *err)
 {
     const struct message_refusal r = {message, message_type_name(message->type), code, err};
-    if (message->type <= MESSAGE_NONE || message->type > MESSAGE_CHUNK)
+    if (message->type <= MESSAGE_NONE || message->type > MESSAGE_LAST)
         return err_set(err, code, "a message of type %d: there is none", (int)message->type);
 
     const bool has_items =

@@ -22,29 +22,37 @@ struct message_lists {
     size_t items_n;
     Rlhf__Stat **stats;
     size_t stats_n;
+    Rlhf__Rank **ranks;
+    size_t ranks_n;
 };
 
 static struct message_lists message_decode_lists(const Rlhf__Header *h)
 {
     switch (h->body_case) {
-#define ITEMS(field)                                                 \
-    (struct message_lists)                                           \
-    {                                                                \
-        &h->field->base, h->field->items, h->field->n_items, NULL, 0 \
+#define ITEMS(field)                                                                    \
+    (struct message_lists)                                                              \
+    {                                                                                   \
+        .body = &h->field->base, .items = h->field->items, .items_n = h->field->n_items \
     }
-#define PLAIN(field)                      \
-    (struct message_lists)                \
-    {                                     \
-        &h->field->base, NULL, 0, NULL, 0 \
+#define PLAIN(field)            \
+    (struct message_lists)      \
+    {                           \
+        .body = &h->field->base \
     }
     case RLHF__HEADER__BODY_GENERATE_LEASE: return ITEMS(generate_lease);
     case RLHF__HEADER__BODY_GENERATE_RESULT: return ITEMS(generate_result);
     case RLHF__HEADER__BODY_SCORE_LEASE: return ITEMS(score_lease);
     case RLHF__HEADER__BODY_SCORE_RESULT: return ITEMS(score_result);
-    case RLHF__HEADER__BODY_TRAIN_LEASE: return ITEMS(train_lease);
+    case RLHF__HEADER__BODY_TRAIN_LEASE:
+        return (struct message_lists){.body = &h->train_lease->base,
+                                      .items = h->train_lease->items,
+                                      .items_n = h->train_lease->n_items,
+                                      .ranks = h->train_lease->ranks,
+                                      .ranks_n = h->train_lease->n_ranks};
     case RLHF__HEADER__BODY_TRAIN_RESULT:
-        return (struct message_lists){&h->train_result->base, NULL, 0, h->train_result->stats,
-                                      h->train_result->n_stats};
+        return (struct message_lists){.body = &h->train_result->base,
+                                      .stats = h->train_result->stats,
+                                      .stats_n = h->train_result->n_stats};
     case RLHF__HEADER__BODY_HELLO: return PLAIN(hello);
     case RLHF__HEADER__BODY_WELCOME: return PLAIN(welcome);
     case RLHF__HEADER__BODY_RESET: return PLAIN(reset);
@@ -56,6 +64,10 @@ static struct message_lists message_decode_lists(const Rlhf__Header *h)
     case RLHF__HEADER__BODY_WEIGHTS_MANIFEST: return PLAIN(weights_manifest);
     case RLHF__HEADER__BODY_CHUNK_ASK: return PLAIN(chunk_ask);
     case RLHF__HEADER__BODY_CHUNK: return PLAIN(chunk);
+    case RLHF__HEADER__BODY_GRADIENT_ASK: return PLAIN(gradient_ask);
+    case RLHF__HEADER__BODY_GRADIENT_CHUNK: return PLAIN(gradient_chunk);
+    case RLHF__HEADER__BODY_GRADIENT_WAIT: return PLAIN(gradient_wait);
+    case RLHF__HEADER__BODY_GRADIENT_REFUSED: return PLAIN(gradient_refused);
     case RLHF__HEADER__BODY__NOT_SET:
     default: return (struct message_lists){0};
 #undef ITEMS
@@ -75,11 +87,16 @@ static enum err_code message_decode_check_lists(const Rlhf__Header *h,
     if (lists->stats_n > WIRE_STATS_MAX)
         return err_set(err, ERR_FORMAT, "a message of %zu stats, at most %u are allowed",
                        lists->stats_n, WIRE_STATS_MAX);
+    if (lists->ranks_n > WIRE_RANKS_MAX)
+        return err_set(err, ERR_FORMAT, "a message of %zu ranks, at most %u are allowed",
+                       lists->ranks_n, WIRE_RANKS_MAX);
     size_t unknown = (size_t)h->base.n_unknown_fields + lists->body->n_unknown_fields;
     for (size_t i = 0; i < lists->items_n; i++)
         unknown += lists->items[i]->base.n_unknown_fields;
     for (size_t i = 0; i < lists->stats_n; i++)
         unknown += lists->stats[i]->base.n_unknown_fields;
+    for (size_t i = 0; i < lists->ranks_n; i++)
+        unknown += lists->ranks[i]->base.n_unknown_fields;
     if (unknown > MESSAGE_UNKNOWN_MAX)
         return err_set(err, ERR_FORMAT,
                        "a message with %zu unknown fields, at most %u are allowed", unknown,
@@ -218,6 +235,8 @@ static enum err_code message_decode_lease(struct message *m, const Rlhf__Header 
         m->multiplier = h->train_lease->multiplier;
         m->checkpoint = h->train_lease->checkpoint;
         m->last = h->train_lease->last;
+        m->attempt = h->train_lease->attempt;
+        m->rank = h->train_lease->rank;
         return ERR_OK;
     }
 }
@@ -243,6 +262,7 @@ static enum err_code message_decode_result(struct message *m, const Rlhf__Header
         m->step = h->train_result->step;
         m->version = h->train_result->version;
         m->checkpoint_version = h->train_result->checkpoint;
+        m->rank = h->train_result->rank;
         return message_decode_hash("TRAIN_RESULT: weights_hash", m,
                                    h->train_result->weights_hash, err);
     default: /* RLHF__HEADER__BODY_LEASE_FAILED */
@@ -281,6 +301,24 @@ static enum err_code message_decode_weights(struct message *m, const Rlhf__Heade
     }
 }
 
+static enum err_code message_decode_gradient(struct message *m, enum message_type type,
+                                             const Rlhf__Gradient *b, struct err *err)
+{
+    m->type = type;
+    m->step = b->step;
+    m->gradient = (struct wire_gradient){
+        .run = b->run,
+        .attempt = b->attempt,
+        .shape = b->shape,
+        .first = b->first,
+        .round = b->round,
+        .rank = b->rank,
+        .part = b->part,
+        .bytes = b->bytes,
+    };
+    return message_decode_text("GRADIENT: reason", m->text, sizeof m->text, b->reason, err);
+}
+
 /* The body is known (message_decode_check_lists). */
 static enum err_code message_decode_body(struct message *m, const Rlhf__Header *h,
                                          struct err *err)
@@ -297,6 +335,14 @@ static enum err_code message_decode_body(struct message *m, const Rlhf__Header *
     case RLHF__HEADER__BODY_WEIGHTS_MANIFEST:
     case RLHF__HEADER__BODY_CHUNK_ASK:
     case RLHF__HEADER__BODY_CHUNK: return message_decode_weights(m, h, err);
+    case RLHF__HEADER__BODY_GRADIENT_ASK:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_ASK, h->gradient_ask, err);
+    case RLHF__HEADER__BODY_GRADIENT_CHUNK:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_CHUNK, h->gradient_chunk, err);
+    case RLHF__HEADER__BODY_GRADIENT_WAIT:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_WAIT, h->gradient_wait, err);
+    case RLHF__HEADER__BODY_GRADIENT_REFUSED:
+        return message_decode_gradient(m, MESSAGE_GRADIENT_REFUSED, h->gradient_refused, err);
     default: return message_decode_session(m, h, err);
     }
 }
@@ -343,7 +389,23 @@ message_decode_copy_stats(struct message *m, const struct message_lists *lists, 
     return ERR_OK;
 }
 
-/* One block behind message->owned: items, stats, and the frames that are not aligned. */
+static enum err_code
+message_decode_copy_ranks(struct message *m, const struct message_lists *lists, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; i < lists->ranks_n && !rc; i++) {
+        const Rlhf__Rank *from = lists->ranks[i];
+        struct wire_rank *to = &m->ranks[i];
+        rc = message_decode_text("TRAIN_LEASE: a rank's name", to->name, sizeof to->name,
+                                 from->name, err);
+        if (!rc)
+            rc = message_decode_text("TRAIN_LEASE: a rank's bulk_endpoint", to->endpoint,
+                                     sizeof to->endpoint, from->bulk_endpoint, err);
+    }
+    return rc;
+}
+
+/* One block behind message->owned: items, stats, ranks, and frames that are not aligned. */
 static enum err_code message_decode_own(struct message *m, const struct message_lists *lists,
                                         const struct wire_bytes *frames, size_t frames_n,
                                         struct err *err)
@@ -351,21 +413,24 @@ static enum err_code message_decode_own(struct message *m, const struct message_
     const size_t head = message_decode_round_up(sizeof(struct message_memory));
     const size_t items = message_decode_round_up(lists->items_n * sizeof *m->items);
     const size_t stats = message_decode_round_up(lists->stats_n * sizeof *m->stats);
-    size_t bytes = head + items + stats;
+    const size_t ranks = message_decode_round_up(lists->ranks_n * sizeof *m->ranks);
+    size_t bytes = head + items + stats + ranks;
     for (size_t i = 0; i < frames_n; i++)
         bytes +=
             message_decode_is_aligned(&frames[i]) ? 0 : message_decode_round_up(frames[i].size);
     unsigned char *at = malloc(bytes);
     if (!at)
         return err_set(err, ERR_NOMEM, "no memory for a message of %zu bytes", bytes);
-    memset(at, 0, head + items + stats);
+    memset(at, 0, head + items + stats + ranks);
     m->owned = at;
     at += head;
     m->items = lists->items_n ? (void *)at : NULL;
     m->items_n = (uint32_t)lists->items_n;
     m->stats = lists->stats_n ? (void *)(at + items) : NULL;
     m->stats_n = (uint32_t)lists->stats_n;
-    at += items + stats;
+    m->ranks = lists->ranks_n ? (void *)(at + items + stats) : NULL;
+    m->ranks_n = (uint32_t)lists->ranks_n;
+    at += items + stats + ranks;
 
     m->frames_n = (uint32_t)frames_n;
     for (size_t i = 0; i < frames_n; i++) {
@@ -396,6 +461,8 @@ static enum err_code message_decode_unpacked(struct message *m, const Rlhf__Head
     m->seq = h->seq;
     message_decode_copy_items(m, &lists);
     rc = message_decode_copy_stats(m, &lists, err);
+    if (!rc)
+        rc = message_decode_copy_ranks(m, &lists, err);
     if (!rc)
         rc = message_decode_body(m, h, err);
     if (!rc)

@@ -27,9 +27,11 @@ struct message_encoding {
         Rlhf__WeightsManifest weights_manifest;
         Rlhf__ChunkAsk chunk_ask;
         Rlhf__Chunk chunk;
+        Rlhf__Gradient gradient;
     } body;
     Rlhf__WorkItem *item, **items; /* items_n of each; NULL: none */
     Rlhf__Stat *stat, **stats;     /* stats_n of each; NULL: none */
+    Rlhf__Rank rank[WIRE_RANKS_MAX], *ranks[WIRE_RANKS_MAX];
 };
 
 /* protobuf-c's structs have no const; packing only reads. */
@@ -89,6 +91,16 @@ static enum err_code message_encode_stats(const struct message *m, struct messag
         to->value = m->stats[i].value;
     }
     return ERR_OK;
+}
+
+static void message_encode_ranks(const struct message *m, struct message_encoding *e)
+{
+    for (uint32_t i = 0; i < m->ranks_n; i++) {
+        Rlhf__Rank *to = e->ranks[i] = &e->rank[i];
+        rlhf__rank__init(to);
+        to->name = message_encode_text(m->ranks[i].name);
+        to->bulk_endpoint = message_encode_text(m->ranks[i].endpoint);
+    }
 }
 
 /* BODY(reset, RESET) makes body.reset the header's and names it b for the lines below. */
@@ -179,6 +191,10 @@ static void message_encode_lease(const struct message *m, struct message_encodin
         b->multiplier = m->multiplier;
         b->checkpoint = m->checkpoint;
         b->last = m->last;
+        b->attempt = m->attempt;
+        b->rank = m->rank;
+        b->ranks = e->ranks;
+        b->n_ranks = m->ranks_n;
         break;
     }
     default: assert(false); /* not a lease */
@@ -212,6 +228,7 @@ static void message_encode_result(const struct message *m, struct message_encodi
         b->version = m->version;
         b->weights_hash = message_encode_hash(m);
         b->checkpoint = m->checkpoint_version;
+        b->rank = m->rank;
         b->stats = e->stats;
         b->n_stats = m->stats_n;
         break;
@@ -258,6 +275,32 @@ static void message_encode_weights(const struct message *m, struct message_encod
     }
 }
 
+static void message_encode_gradient(const struct message *m, struct message_encoding *e)
+{
+    Rlhf__Gradient *b = &e->body.gradient;
+    rlhf__gradient__init(b);
+    b->run = m->gradient.run;
+    b->step = m->step;
+    b->attempt = m->gradient.attempt;
+    b->round = m->gradient.round;
+    b->rank = m->gradient.rank;
+    b->shape = m->gradient.shape;
+    b->part = m->gradient.part;
+    b->first = m->gradient.first;
+    b->bytes = m->gradient.bytes;
+    b->reason = message_encode_text(m->text);
+    e->header.gradient_ask = b; /* of the union; all four bodies are a Gradient */
+    switch (m->type) {
+    case MESSAGE_GRADIENT_ASK: e->header.body_case = RLHF__HEADER__BODY_GRADIENT_ASK; break;
+    case MESSAGE_GRADIENT_CHUNK: e->header.body_case = RLHF__HEADER__BODY_GRADIENT_CHUNK; break;
+    case MESSAGE_GRADIENT_WAIT: e->header.body_case = RLHF__HEADER__BODY_GRADIENT_WAIT; break;
+    case MESSAGE_GRADIENT_REFUSED:
+        e->header.body_case = RLHF__HEADER__BODY_GRADIENT_REFUSED;
+        break;
+    default: assert(false); /* not a message of an exchange */
+    }
+}
+
 static void message_encode_body(const struct message *m, struct message_encoding *e)
 {
     switch (m->type) {
@@ -279,6 +322,10 @@ static void message_encode_body(const struct message *m, struct message_encoding
     case MESSAGE_WEIGHTS_MANIFEST:
     case MESSAGE_CHUNK_ASK:
     case MESSAGE_CHUNK: message_encode_weights(m, e); break;
+    case MESSAGE_GRADIENT_ASK:
+    case MESSAGE_GRADIENT_CHUNK:
+    case MESSAGE_GRADIENT_WAIT:
+    case MESSAGE_GRADIENT_REFUSED: message_encode_gradient(m, e); break;
     }
 }
 
@@ -309,6 +356,7 @@ enum err_code message_encode(const struct message *message, unsigned char **head
         rc = message_encode_stats(message, &e, err);
     if (rc)
         goto out;
+    message_encode_ranks(message, &e);
     e.header.wire = WIRE_VERSION;
     e.header.epoch = message->epoch;
     e.header.session = message->session;

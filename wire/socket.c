@@ -234,6 +234,18 @@ bool wire_socket_wait(struct wire_socket *socket, int timeout_ms)
     return zmq_poll(&item, 1, timeout_ms) > 0 && (item.revents & ZMQ_POLLIN);
 }
 
+bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms)
+{
+    assert(n <= WIRE_RANKS_MAX);
+    zmq_pollitem_t items[WIRE_RANKS_MAX];
+    int count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (sockets[i])
+            items[count++] =
+                (zmq_pollitem_t){.socket = sockets[i]->zmq, .events = ZMQ_POLLIN};
+    return zmq_poll(items, count, timeout_ms) > 0;
+}
+
 static void socket_frames_free(void *ctx)
 {
     struct socket_frames *frames = ctx;
@@ -386,8 +398,22 @@ bool wire_socket_kick(struct wire_socket *socket, struct wire_peer peer)
     return shutdown(fd, SHUT_RDWR) == 0;
 }
 
-enum err_code wire_packet_new(struct wire_packet **out, const struct message *message,
-                              struct err *err)
+/* A frame with a copy of the bytes, or around them. */
+static enum err_code socket_frame_init(zmq_msg_t *msg, struct wire_bytes bytes, bool in_place,
+                                       struct err *err)
+{
+    void *data = (void *)(uintptr_t)bytes.data; /* sending only reads */
+    const int rc = in_place ? zmq_msg_init_data(msg, data, bytes.size, NULL, NULL)
+                            : zmq_msg_init_size(msg, bytes.size);
+    if (rc != 0)
+        return err_set(err, ERR_NOMEM, "no memory for a payload of %zu bytes", bytes.size);
+    if (!in_place && bytes.size)
+        memcpy(zmq_msg_data(msg), bytes.data, bytes.size);
+    return ERR_OK;
+}
+
+static enum err_code socket_packet_new(struct wire_packet **out, const struct message *message,
+                                       bool in_place, struct err *err)
 {
     struct message plain = *message;
     plain.epoch = plain.session = plain.seq = 0; /* not encoded: zero is absent */
@@ -407,16 +433,11 @@ enum err_code wire_packet_new(struct wire_packet **out, const struct message *me
         packet->frames->n = 0;
     }
     for (uint32_t i = 0; i < plain.frames_n; i++) {
-        zmq_msg_t *msg = &packet->frames->msg[i];
-        if (zmq_msg_init_size(msg, plain.frame[i].size) != 0) {
-            rc = err_set(err, ERR_NOMEM, "no memory for a payload of %zu bytes",
-                         plain.frame[i].size);
+        rc = socket_frame_init(&packet->frames->msg[i], plain.frame[i], in_place, err);
+        if (rc)
             goto out;
-        }
         packet->frames->n++;
         packet->payload_bytes += plain.frame[i].size;
-        if (plain.frame[i].size)
-            memcpy(zmq_msg_data(msg), plain.frame[i].data, plain.frame[i].size);
     }
     *out = packet;
     packet = NULL;
@@ -424,6 +445,12 @@ enum err_code wire_packet_new(struct wire_packet **out, const struct message *me
 out:
     wire_packet_free(packet);
     return rc;
+}
+
+enum err_code wire_packet_new(struct wire_packet **out, const struct message *message,
+                              struct err *err)
+{
+    return socket_packet_new(out, message, false, err);
 }
 
 void wire_packet_free(struct wire_packet *packet)
@@ -538,14 +565,27 @@ enum wire_send wire_socket_send_packet(struct wire_socket *socket, struct wire_p
     return WIRE_SEND_OK;
 }
 
-enum wire_send wire_socket_send(struct wire_socket *socket, struct wire_peer peer,
-                                const struct message *message, struct err *err)
+static enum wire_send socket_send_message(struct wire_socket *socket, struct wire_peer peer,
+                                          const struct message *message, bool in_place,
+                                          struct err *err)
 {
     struct wire_packet *packet = NULL;
-    if (wire_packet_new(&packet, message, err))
+    if (socket_packet_new(&packet, message, in_place, err))
         return WIRE_SEND_BAD;
     const enum wire_send sent = wire_socket_send_packet(socket, peer, packet, message->epoch,
                                                         message->session, message->seq, err);
     wire_packet_free(packet);
     return sent;
+}
+
+enum wire_send wire_socket_send(struct wire_socket *socket, struct wire_peer peer,
+                                const struct message *message, struct err *err)
+{
+    return socket_send_message(socket, peer, message, false, err);
+}
+
+enum wire_send wire_socket_send_in_place(struct wire_socket *socket, struct wire_peer peer,
+                                         const struct message *message, struct err *err)
+{
+    return socket_send_message(socket, peer, message, true, err);
 }

@@ -14,7 +14,7 @@
  * peer is to be answered with RESET.
  *
  * A socket belongs to one thread, from creation to close.  The context may be used from all.
- * Nothing blocks but wire_socket_wait and wire_context_free.
+ * Nothing blocks but wire_socket_wait, wire_socket_wait_any and wire_context_free.
  */
 #ifndef WIRE_SOCKET_H
 #define WIRE_SOCKET_H
@@ -52,7 +52,7 @@ struct wire_limits {
 
 /* Control: a train lease carries megabytes a frame. */
 #define WIRE_LIMITS_CONTROL ((struct wire_limits){.frame_bytes_max = WIRE_FRAME_MAX, .hwm = 256})
-/* Weights: chunks, a window of 8 of them. */
+/* Weights and gradients: chunks, windows of 8 of them. */
 #define WIRE_LIMITS_BULK \
     ((struct wire_limits){.frame_bytes_max = WIRE_CHUNK_BYTES + 4096u, .hwm = 64})
 
@@ -81,6 +81,9 @@ bool wire_socket_readable(struct wire_socket *socket);
 
 /* Block until a message can be received, or timeout_ms passed (or a signal came): false. */
 bool wire_socket_wait(struct wire_socket *socket, int timeout_ms);
+
+/* The same for any of n sockets, at most WIRE_RANKS_MAX; NULL among them is passed over. */
+bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms);
 
 enum wire_recv {
     WIRE_RECV_NOTHING, /* no message waits */
@@ -117,6 +120,14 @@ const char *wire_send_name(enum wire_send sent);
  */
 enum wire_send wire_socket_send(struct wire_socket *socket, struct wire_peer peer,
                                 const struct message *message, struct err *err);
+
+/*
+ * The same without a copy: the payload is sent from where it lies, some time before the socket
+ * is closed; until then it must stay readable.  Where it changes before it is on its way, it
+ * arrives with a checksum that does not fit, and is refused there.
+ */
+enum wire_send wire_socket_send_in_place(struct wire_socket *socket, struct wire_peer peer,
+                                         const struct message *message, struct err *err);
 
 /*
  * A message encoded once, in any thread, and sent as often as needed, each time under its own

@@ -98,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 static size_t fuzz_message_fresh(uint8_t *data, size_t max_size, unsigned seed)
 {
     static struct wire_test made;
-    wire_test_make(&made, (enum message_type)(1 + seed % MESSAGE_CHUNK), seed);
+    wire_test_make(&made, (enum message_type)(1 + seed % MESSAGE_LAST), seed);
     unsigned char *head = NULL;
     size_t head_size = 0, size = 0;
     assert(message_encode(&made.m, &head, &head_size, NULL) == ERR_OK);

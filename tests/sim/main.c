@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 16
+#define SIM_BUGS 18
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -32,10 +32,12 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the shaper's statistics are not restored from the ledger",
     "the multiplier is not restored from the ledger",
     "the costs of dropped slots are counted",
+    "a step is committed by any rank's result, whatever rank 0 has still to do",
+    "a learner that is behind is given the next step too",
 };
 
 struct sim_totals {
-    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops;
+    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
     uint64_t duplicates, mismatches, late, refused, expired, retrained, resets;
 };
 
@@ -60,6 +62,7 @@ static bool sim_expect(uint32_t config)
     sim.rng = 1;
     sim.config = &sim_configs[config];
     sim.workers_n = 3;
+    sim.learners_n = 1; /* however many there are in the runs held against it */
     const bool ok = sim_run(&sim);
     if (!ok)
         sim_print_failure(&sim);
@@ -78,7 +81,8 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
     sim->bug = bug;
     sim->verbose = verbose;
     sim->config = &sim_configs[config];
-    sim->workers_n = 3 + (int)sim_random(sim, SIM_WORKERS - 2);
+    sim->learners_n = sim->config->learners;
+    sim->workers_n = 3 + (int)sim_random(sim, 6) + (int)sim->learners_n - 1;
     sim->faults_until_ms = 2000 + sim_random(sim, 15000);
     /* Each kind of fault is absent from some runs, so that it does not hide the others. */
     const uint32_t on = (uint32_t)sim_random(sim, 256);
@@ -101,6 +105,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->worker_crashes += sim->worker_crashes;
     t->coordinator_crashes += sim->coordinator_crashes;
     t->stops += sim->stops;
+    t->groups += sim->groups;
     t->duplicates += sim->stats.duplicates;
     t->mismatches += sim->stats.mismatches;
     t->late += sim->stats.late;
@@ -139,16 +144,16 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
             return false;
     printf(
         "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator "
-        "crashes, %llu stops\n"
+        "crashes, %llu stops; %llu attempts of several learners\n"
         "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
         "%llu leases expired, %llu steps trained again, %llu resets\n",
         (unsigned long long)seeds, (unsigned long long)t.events,
         (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
         (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
-        (unsigned long long)t.duplicates, (unsigned long long)t.mismatches,
-        (unsigned long long)t.late, (unsigned long long)t.refused,
-        (unsigned long long)t.expired, (unsigned long long)t.retrained,
-        (unsigned long long)t.resets);
+        (unsigned long long)t.groups, (unsigned long long)t.duplicates,
+        (unsigned long long)t.mismatches, (unsigned long long)t.late,
+        (unsigned long long)t.refused, (unsigned long long)t.expired,
+        (unsigned long long)t.retrained, (unsigned long long)t.resets);
     return true;
 }
 

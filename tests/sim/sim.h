@@ -3,7 +3,7 @@
  * process, one thread, one seed.
  *
  * The seed picks a configuration (lag, group size, shaper, estimator, multiplier, checkpoints),
- * the number of workers and the rates of faults.  While faults last, messages are dropped,
+ * the number of workers, of learners among them, and the rates of faults.  While faults last, messages are dropped,
  * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; a
  * monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
  * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
@@ -18,10 +18,12 @@
  *     what a worker is told to forget is durable or not wanted;
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
  *     a step trained twice gives the same weights;
+ *     attempts at steps only grow, and a rank's lease is for the version it holds;
  *     the final weights are those of the run without any fault.
  *
  * The learner's "weights" are a hash chain over all that its leases say, so any difference in
- * content or order shows.
+ * content or order shows.  A group's members finish an attempt one by one, once all have begun
+ * it: one may have finished when another dies, or is told to begin the next.
  */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -40,7 +42,7 @@
 #define SIM_SCORERS   4 /* reward, reward, reward or cost, monitor */
 #define SIM_COST      2
 #define SIM_MONITOR   3
-#define SIM_WORKERS   8
+#define SIM_WORKERS   10 /* at most 7 actors and reward workers, and 3 learners */
 #define SIM_OUTBOX    12
 #define SIM_INBOX     12
 #define SIM_TICK_MS   25
@@ -69,6 +71,8 @@ struct sim_worker {
     uint64_t version;
     struct hash hash;
     struct sim_message *last; /* its last result */
+    uint64_t attempt, began_ms; /* the last it took part in */
+    bool declined;              /* has given it up */
 };
 
 struct sim_record {
@@ -123,12 +127,16 @@ struct sim {
 
     struct sim_worker workers[SIM_WORKERS];
     int workers_n;
+    uint32_t learners_n; /* of them */
+    uint64_t attempt;    /* the last that was leased */
+    uint64_t groups;     /* attempts of several learners */
     uint64_t addresses;
     struct hash trained[SIM_STEPS_MAX + 1]; /* of version v, as first trained */
     uint64_t trained_n;
     struct hash checkpoint[SIM_STEPS_MAX + 1];
     uint64_t checkpoint_version; /* newest durable one */
     uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
+    int checkpoint_writer;
     uint64_t stops;
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;

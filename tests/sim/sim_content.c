@@ -72,6 +72,7 @@ void sim_content_config(struct run_config *config, uint32_t number)
         RUN_SHAPER_LSC,  RUN_SHAPER_MINMAX,   RUN_SHAPER_SGFC, RUN_SHAPER_CLIP};
     memset(config, 0, sizeof *config);
     config->seed = 1000 + number;
+    config->learners = 1 + number / 2 % 3;
     config->steps = 6 + number % 5;
     config->lag = lags[number % 6];
     config->shaper = shapers[number / 6 % 8];

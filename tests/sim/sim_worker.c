@@ -41,6 +41,7 @@ void sim_worker_start(struct sim *sim, int worker)
     w->hang_until_ms = w->silent_until_ms = 0;
     w->version = sim->checkpoint_version;
     w->hash = sim->checkpoint[w->version];
+    w->attempt = 0;
     sim_worker_connect(sim, w);
 }
 
@@ -72,7 +73,7 @@ void sim_worker_crash(struct sim *sim, int worker)
     w->outbox_n = 0;
     free(w->last);
     w->last = NULL;
-    if (w->role == WIRE_ROLE_LEARNER)
+    if (w->role == WIRE_ROLE_LEARNER && sim->checkpoint_writer == worker)
         sim->checkpoint_next = 0; /* what was half written is lost */
     w->alive = w->ready = false;
     w->restart_ms = sim->now_ms + 50 + sim_random(sim, 1500);
@@ -127,7 +128,9 @@ static bool sim_worker_is_scored(const struct sim *sim, const struct wire_item *
 static void sim_worker_check_ack(struct sim *sim, const struct sim_worker *w,
                                  const struct message *result)
 {
-    if (result->type == MESSAGE_TRAIN_RESULT && !sim_step_durable(sim, result->step))
+    /* The result of another rank than 0 says no more than its next HELLO would. */
+    if (result->type == MESSAGE_TRAIN_RESULT && result->rank == 0 &&
+        !sim_step_durable(sim, result->step))
         sim_fail(sim, "%s was told to forget step %llu, which is not durable", w->name,
                  (unsigned long long)result->step);
     if (result->type != MESSAGE_GENERATE_RESULT && result->type != MESSAGE_SCORE_RESULT)
@@ -195,6 +198,11 @@ static void sim_worker_welcome(struct sim *sim, struct sim_worker *w,
 static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
                              const struct message *message)
 {
+    if (message->refused && w->role == WIRE_ROLE_LEARNER &&
+        sim->checkpoint_version > w->version) {
+        sim_worker_crash(sim, sim_worker_index(sim, w)); /* started again from that */
+        return;
+    }
     if (message->refused) {
         w->dismissed = true;
         sim_fail(sim, "%s was refused: %s", w->name, message->text);
@@ -351,22 +359,88 @@ static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const c
     w->at = w->inbox[0]->message.items_n;
 }
 
-static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct message *lease)
+/* --- groups ------------------------------------------------------------------------------- */
+
+static struct sim_worker *sim_worker_named(struct sim *sim, const char *name)
 {
-    w->at = lease->items_n;
-    if (lease->step + 1 == w->version && w->last && w->last->message.step == lease->step) {
-        w->last->message.checkpoint_version =
-            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version;
-        sim_worker_queue(sim, w, &w->last->message);
-        return;
+    for (int i = 0; i < sim->workers_n; i++)
+        if (strcmp(sim->workers[i].name, name) == 0)
+            return &sim->workers[i];
+    return NULL;
+}
+
+enum sim_group { SIM_GROUP_WAITS, SIM_GROUP_GOES, SIM_GROUP_FAILS };
+
+/* Can this member finish the attempt?  Once all have begun it, though some may have finished;
+ * not where one gave it up, or is long gone. */
+static enum sim_group sim_worker_group(struct sim *sim, const struct sim_worker *w,
+                                       const struct message *lease)
+{
+    for (uint32_t i = 0; i < lease->ranks_n; i++) {
+        const struct sim_worker *other = sim_worker_named(sim, lease->ranks[i].name);
+        if (other->alive && other->attempt == lease->attempt && !other->declined)
+            continue;
+        const bool past = other->alive && other->attempt >= lease->attempt;
+        const bool silent = sim->now_ms - w->began_ms >= 3 * sim->config->dead_ms;
+        return past || silent ? SIM_GROUP_FAILS : SIM_GROUP_WAITS;
     }
-    if (lease->step != w->version) {
-        if (lease->step > w->version)
-            sim_fail(sim, "%s holds version %llu and is to train step %llu", w->name,
-                     (unsigned long long)w->version, (unsigned long long)lease->step);
+    return SIM_GROUP_GOES;
+}
+
+/* Take part, or let the others know that it does not.  A lease may come twice, or late. */
+static void sim_worker_begin(const struct sim *sim, struct sim_worker *w,
+                             const struct message *lease, bool declined)
+{
+    if (lease->attempt <= w->attempt)
+        return;
+    w->attempt = lease->attempt;
+    w->began_ms = sim->now_ms;
+    w->declined = declined;
+}
+
+static void sim_worker_give_up(struct sim *sim, struct sim_worker *w, const char *reason)
+{
+    w->declined = true;
+    sim_worker_fail_lease(sim, w, reason);
+}
+
+/* --- training ----------------------------------------------------------------------------- */
+
+/* What rank 0 is asked for besides. */
+static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
+                                  const struct message *lease)
+{
+    if (!lease->checkpoint || w->version <= sim->checkpoint_version)
+        return;
+    sim->checkpoint[w->version] = w->hash;
+    sim->checkpoint_next = w->version;
+    sim->checkpoint_writer = sim_worker_index(sim, w);
+    sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
+    if (lease->last || sim->checkpoint_ms == sim->now_ms)
+        sim->checkpoint_version = w->version;
+}
+
+/* It holds what the lease leads to: its result again, if it still has it. */
+static void sim_worker_repeat(struct sim *sim, struct sim_worker *w,
+                              const struct message *lease)
+{
+    sim_worker_begin(sim, w, lease, true);
+    if (!w->last || w->last->message.step != lease->step) {
         sim_worker_fail_lease(sim, w, "trained in an earlier life");
         return;
     }
+    sim_worker_checkpoint(sim, w, lease);
+    w->last->message.lease = lease->lease;
+    w->last->message.rank = lease->rank;
+    w->last->message.checkpoint_version =
+        sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version;
+    sim_worker_queue(sim, w, &w->last->message);
+    w->at = lease->items_n;
+}
+
+static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
+                               const struct message *lease)
+{
     struct hash next;
     sim_content_train(&next, &w->hash, lease);
     w->version++;
@@ -378,25 +452,52 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
         sim_fail(sim, "step %llu trained again gives other weights",
                  (unsigned long long)lease->step);
     }
-    if (lease->checkpoint && w->version > sim->checkpoint_version) {
-        sim->checkpoint[w->version] = next;
-        sim->checkpoint_next = w->version;
-        sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
-        if (lease->last || sim->checkpoint_ms == sim->now_ms)
-            sim->checkpoint_version = w->version;
-    }
+    sim_worker_checkpoint(sim, w, lease);
     struct message result = {
         .type = MESSAGE_TRAIN_RESULT,
         .lease = lease->lease,
         .step = lease->step,
         .version = w->version,
+        .rank = lease->rank,
         .hash = next,
         .has_hash = true,
-        .checkpoint_version = sim->checkpoint_version,
+        .checkpoint_version =
+            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version,
     };
     free(w->last);
     w->last = sim_message_copy(&result);
     sim_worker_queue(sim, w, &result);
+    w->at = lease->items_n;
+}
+
+static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct message *lease)
+{
+    if (lease->step + 1 == w->version) {
+        sim_worker_repeat(sim, w, lease);
+        return;
+    }
+    if (lease->step != w->version) {
+        if (lease->step > w->version)
+            sim_fail(sim, "%s holds version %llu and is to train step %llu", w->name,
+                     (unsigned long long)w->version, (unsigned long long)lease->step);
+        sim_worker_begin(sim, w, lease, true);
+        sim_worker_fail_lease(sim, w, "trained in an earlier life");
+        return;
+    }
+    sim_worker_begin(sim, w, lease, false);
+    if (lease->attempt < w->attempt) {
+        sim_worker_fail_lease(sim, w, "a later attempt has begun");
+        return;
+    }
+    if (w->declined || (lease->ranks_n > 0 && w->inbox_n > 1)) {
+        sim_worker_give_up(sim, w, "a newer lease came");
+        return;
+    }
+    switch (sim_worker_group(sim, w, lease)) {
+    case SIM_GROUP_WAITS: return;
+    case SIM_GROUP_FAILS: sim_worker_give_up(sim, w, "a rank gave up"); return;
+    case SIM_GROUP_GOES: sim_worker_trained(sim, w, lease); return;
+    }
 }
 
 static void sim_worker_work(struct sim *sim, struct sim_worker *w)

@@ -52,7 +52,8 @@ void sim_fail(struct sim *sim, const char *format, ...)
 struct sim_message *sim_message_copy(const struct message *message)
 {
     size_t bytes = sizeof(struct sim_message) + message->items_n * sizeof(struct wire_item) +
-                   message->stats_n * sizeof(struct wire_stat);
+                   message->stats_n * sizeof(struct wire_stat) +
+                   message->ranks_n * sizeof(struct wire_rank);
     for (uint32_t f = 0; f < message->frames_n; f++)
         bytes += (message->frame[f].size + 7) / 8 * 8;
     struct sim_message *copy = malloc(bytes);
@@ -73,6 +74,10 @@ struct sim_message *sim_message_copy(const struct message *message)
     copy->message.stats = (struct wire_stat *)at;
     if (message->stats_n > 0)
         memcpy(at, message->stats, message->stats_n * sizeof(struct wire_stat));
+    at += message->stats_n * sizeof(struct wire_stat);
+    copy->message.ranks = (struct wire_rank *)at;
+    if (message->ranks_n > 0)
+        memcpy(at, message->ranks, message->ranks_n * sizeof(struct wire_rank));
     return copy;
 }
 
@@ -324,8 +329,14 @@ static void sim_check_train_lease(struct sim *sim, const struct message *lease)
 
 static void sim_check_sent(struct sim *sim, const struct message *message)
 {
-    if (message->type == MESSAGE_TRAIN_LEASE)
+    if (message->type == MESSAGE_TRAIN_LEASE) {
         sim_check_train_lease(sim, message);
+        if (message->attempt < sim->attempt)
+            sim_fail(sim, "attempt %llu comes after attempt %llu",
+                     (unsigned long long)message->attempt, (unsigned long long)sim->attempt);
+        sim->attempt = message->attempt;
+        sim->groups += message->ranks_n > 0 && message->rank == 0;
+    }
     if (message->type != MESSAGE_SCORE_LEASE)
         return;
     for (uint32_t i = 0; i < message->items_n; i++) {
@@ -571,16 +582,18 @@ static void sim_tick(struct sim *sim)
 
 static void sim_begin(struct sim *sim)
 {
-    static const enum wire_role roles[SIM_WORKERS] = {
+    static const enum wire_role roles[] = {
         WIRE_ROLE_LEARNER, WIRE_ROLE_ACTOR, WIRE_ROLE_REWARD, WIRE_ROLE_ACTOR,
         WIRE_ROLE_REWARD,  WIRE_ROLE_ACTOR, WIRE_ROLE_ACTOR,  WIRE_ROLE_REWARD};
     sim->prompts = sim_content_prompts();
     sim->trained[0].bytes[0] = 7; /* what the run starts from */
     sim->checkpoint[0] = sim->trained[0];
     for (int w = 0; w < sim->workers_n; w++) {
-        sim->workers[w].role = roles[w];
+        /* The last are the learners but the first. */
+        const bool more = w > sim->workers_n - (int)sim->learners_n;
+        sim->workers[w].role = more ? WIRE_ROLE_LEARNER : roles[w];
         snprintf(sim->workers[w].name, sizeof sim->workers[w].name, "%s-%d",
-                 wire_role_name(roles[w]), w);
+                 wire_role_name(sim->workers[w].role), w);
         sim_worker_start(sim, w);
     }
 }
@@ -594,6 +607,8 @@ static void sim_check_end(struct sim *sim)
                  (unsigned long long)sim->stats.trained, sim->finish_text);
         return;
     }
+    if (sim->checkpoint_version != sim->config->steps)
+        sim_fail(sim, "the run is complete, and its last step was never written");
     core_free(sim->core);
     sim->core = NULL;
     sim->durable_n = sim->records_n; /* a clean end closes the ledger */

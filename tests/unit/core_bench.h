@@ -25,6 +25,7 @@ struct bench_sent {
     struct message message;
     struct wire_item items[8];
     double frame[5][32]; /* room, and the alignment of a double */
+    struct wire_rank ranks[4];
 };
 
 struct bench_record {
@@ -73,6 +74,10 @@ static inline void bench_keep_message(struct bench *bench, uint64_t peer,
     for (uint32_t i = 0; i < message->items_n; i++)
         sent->items[i] = message->items[i];
     sent->message.items = sent->items;
+    assert_true(message->ranks_n <= COUNT(sent->ranks));
+    for (uint32_t i = 0; i < message->ranks_n; i++)
+        sent->ranks[i] = message->ranks[i];
+    sent->message.ranks = sent->ranks;
     for (uint32_t f = 0; f < message->frames_n; f++) {
         assert_true(message->frame[f].size <= sizeof sent->frame[f]);
         memcpy(sent->frame[f], message->frame[f].data, message->frame[f].size);

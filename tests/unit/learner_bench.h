@@ -56,6 +56,15 @@ bool worker_stopping(struct worker *worker)
     return false;
 }
 
+/* A lease comes at the n-th question of this thread; 0: never. */
+static _Thread_local int bench_patience;
+
+bool worker_has_lease(struct worker *worker)
+{
+    (void)worker;
+    return bench_patience > 0 && --bench_patience == 0;
+}
+
 bool worker_wait_lease(struct worker *worker, struct message *lease, int64_t timeout_ms)
 {
     (void)worker;
@@ -231,18 +240,27 @@ static inline void bench_close(struct bench *b)
     golden_scratch_remove(b->dir);
 }
 
-/* Read run.yaml with up to four overrides (NULL: none) and try to make a learner of it. */
-static inline enum err_code bench_try(struct bench *b, const char *const overrides[4],
-                                      struct learner **learner, struct err *why)
+/* Read run.yaml with up to four overrides (NULL: none) and try to make a learner of it: the
+ * one of that number. */
+static inline enum err_code bench_try_number(struct bench *b, uint32_t number,
+                                             const char *const overrides[4],
+                                             struct learner **learner, struct err *why)
 {
-    char path[FILE_PATH_MAX], bulk[128];
+    char path[FILE_PATH_MAX], bulk[128], name[32];
     size_t n = 0;
     while (n < 4 && overrides[n])
         n++;
     snprintf(path, sizeof path, "%s/run.yaml", b->dir);
     check_ok(run_config_load(&b->config, path, overrides, n, &err));
-    snprintf(bulk, sizeof bulk, "ipc://%s/bulk", b->dir);
-    return learner_new(learner, &b->config, b->context, bulk, why);
+    snprintf(bulk, sizeof bulk, "ipc://%s/bulk-%u", b->dir, number);
+    snprintf(name, sizeof name, "learner-%u", number);
+    return learner_new(learner, &b->config, name, b->context, bulk, why);
+}
+
+static inline enum err_code bench_try(struct bench *b, const char *const overrides[4],
+                                      struct learner **learner, struct err *why)
+{
+    return bench_try_number(b, 0, overrides, learner, why);
 }
 
 #define BENCH_LEARNER(b, ...) bench_learner(b, (const char *const[4]){__VA_ARGS__})

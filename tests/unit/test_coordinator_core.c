@@ -99,7 +99,7 @@ static void core_refuses_workers_that_do_not_belong_to_the_run(void **state)
     struct bench_worker learner;
     bench_join(bench, &learner, 1, bench_hello(WIRE_ROLE_LEARNER, "learner-0"));
     check_refused(bench, bench_hello(WIRE_ROLE_LEARNER, "learner-1"),
-                  "learner learner-0 is connected, and a run has one");
+                  "as many learners are connected as workers.learners says: 1");
     hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
     hello.hash.bytes[0] = 101;
     check_refused(bench, hello, "its weights of version 0 are 6500000000000000...");
@@ -612,7 +612,7 @@ static void send_anything(struct bench *bench, struct bench_worker *worker, uint
                                       .response_tokens = (uint32_t)core_any(r, 6),
                                       .finish = (enum wire_finish)core_any(r, 4)};
     bench_send(bench, worker,
-               (struct message){.type = (enum message_type)core_any(r, MESSAGE_CHUNK + 1),
+               (struct message){.type = (enum message_type)core_any(r, MESSAGE_LAST + 1),
                                 .lease = core_any(r, 4),
                                 .version = core_any(r, 4),
                                 .step = core_any(r, 4),

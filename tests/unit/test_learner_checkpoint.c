@@ -177,13 +177,13 @@ static void old_checkpoints_go_and_remains_too(void **state)
     assert_false(file_exists(run_path("checkpoints/v00000004")));
     assert_true(file_exists(run_path("checkpoints/v00000006/MANIFEST.json")));
     assert_true(file_exists(run_path("checkpoints/v00000008/MANIFEST.json")));
-    assert_false(file_exists(run_path("checkpoints/.tmp")));
+    assert_false(file_exists(run_path("checkpoints/.tmp-learner-0")));
 
-    check_ok(file_make_dir(run_path("checkpoints/.tmp"), &err));
-    check_ok(file_write(run_path("checkpoints/.tmp/half"), "x", 1, &err));
+    check_ok(file_make_dir(run_path("checkpoints/.tmp-learner-0"), &err));
+    check_ok(file_write(run_path("checkpoints/.tmp-learner-0/half"), "x", 1, &err));
     learner = BENCH_LEARNER(&bench, NULL);
     assert_int_equal(learner->version, 8);
-    assert_false(file_exists(run_path("checkpoints/.tmp")));
+    assert_false(file_exists(run_path("checkpoints/.tmp-learner-0")));
     learner_free(learner);
 }
 

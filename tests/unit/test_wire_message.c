@@ -121,7 +121,7 @@ static struct wire_test made; /* too large for the stack */
 static void message_comes_back_as_it_was(void **state)
 {
     (void)state;
-    for (int type = MESSAGE_HELLO; type <= MESSAGE_CHUNK; type++) {
+    for (int type = MESSAGE_HELLO; type <= MESSAGE_LAST; type++) {
         for (uint64_t seed = 0; seed < 200; seed++) {
             wire_test_make(&made, (enum message_type)type, seed * 31 + (uint64_t)type);
             unsigned char *bytes = NULL;
@@ -165,7 +165,7 @@ static void message_aligns_frames_that_came_unaligned(void **state)
 static void message_refuses_every_truncation(void **state)
 {
     (void)state;
-    for (int type = MESSAGE_HELLO; type <= MESSAGE_CHUNK; type++) {
+    for (int type = MESSAGE_HELLO; type <= MESSAGE_LAST; type++) {
         wire_test_make(&made, (enum message_type)type, 77);
         unsigned char *bytes = NULL;
         size_t size = 0;
@@ -200,7 +200,7 @@ static void message_survives_ten_thousand_bit_flips(void **state)
     unsigned accepted = 0;
     uint64_t seed = 2024;
     for (unsigned flip = 0; flip < 10000; flip++) {
-        const int type = MESSAGE_HELLO + (int)(flip % MESSAGE_CHUNK);
+        const int type = MESSAGE_HELLO + (int)(flip % MESSAGE_LAST);
         wire_test_make(&made, (enum message_type)type, seed);
         unsigned char *bytes = NULL;
         size_t size = 0;
@@ -472,6 +472,45 @@ static void break_chunk_empty(struct message *m)
 {
     m->frame[0].size = 0;
 }
+static void break_ranks(struct message *m, uint32_t n, uint32_t rank)
+{
+    m->ranks = n ? made.ranks : NULL;
+    m->ranks_n = n;
+    m->rank = rank;
+    for (uint32_t i = 0; i < n; i++) {
+        strcpy(made.ranks[i].name, "learner");
+        strcpy(made.ranks[i].endpoint, "ipc:///run/bulk");
+    }
+}
+static void break_one_rank(struct message *m)
+{
+    break_ranks(m, 1, 0);
+}
+static void break_rank_high(struct message *m)
+{
+    break_ranks(m, 2, 2);
+}
+static void break_rank_alone(struct message *m)
+{
+    break_ranks(m, 0, 1);
+}
+static void break_rank_name(struct message *m)
+{
+    break_ranks(m, 2, 0);
+    made.ranks[1].name[0] = '\0';
+}
+static void break_rank(struct message *m)
+{
+    m->gradient.rank = WIRE_RANKS_MAX;
+}
+static void break_part(struct message *m)
+{
+    m->gradient.part = WIRE_PARTS_MAX;
+}
+static void break_no_bytes(struct message *m)
+{
+    m->gradient.bytes = 0;
+}
 
 static void message_says_which_bound_is_broken(void **state)
 {
@@ -544,6 +583,18 @@ static void message_says_which_bound_is_broken(void **state)
         {MESSAGE_WEIGHTS_MANIFEST, break_chunk_bytes,
          "chunk_bytes is 1048577, not in 1..1048576"},
         {MESSAGE_CHUNK, break_chunk_empty, "CHUNK: the chunk's size is 0, not in 1..1048576"},
+        {MESSAGE_GRADIENT_CHUNK, break_chunk_empty,
+         "GRADIENT_CHUNK: the chunk's size is 0, not in 1..1048576"},
+        {MESSAGE_GRADIENT_CHUNK, break_one_frame_more,
+         "GRADIENT_CHUNK: 2 payload frames, not 1"},
+        {MESSAGE_TRAIN_LEASE, break_one_rank, "TRAIN_LEASE: 1 ranks, not none or 2..16"},
+        {MESSAGE_TRAIN_LEASE, break_rank_high, "TRAIN_LEASE: rank is 2, not in 0..1"},
+        {MESSAGE_TRAIN_LEASE, break_rank_alone, "TRAIN_LEASE: rank is 1, not in 0..0"},
+        {MESSAGE_TRAIN_LEASE, break_rank_name, "ranks[1] has no name or no endpoint"},
+        {MESSAGE_GRADIENT_ASK, break_rank, "GRADIENT_ASK: rank is 16, not in 0..15"},
+        {MESSAGE_GRADIENT_WAIT, break_part, "GRADIENT_WAIT: part is 66, not in 0..65"},
+        {MESSAGE_GRADIENT_ASK, break_no_bytes, "GRADIENT_ASK: bytes is 0, not in 1..1048576"},
+        {MESSAGE_GRADIENT_REFUSED, break_text_utf8, "GRADIENT_REFUSED: a text is not UTF-8"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         uint64_t seed = 1;

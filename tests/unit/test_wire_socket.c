@@ -86,7 +86,7 @@ static void check_every_type_there_and_back(const char *endpoint)
     check_ok(wire_socket_bind(&router, context, endpoint, WIRE_LIMITS_CONTROL, &err));
     check_ok(wire_socket_connect(&dealer, context, wire_socket_endpoint(router),
                                  WIRE_LIMITS_CONTROL, &err));
-    for (int type = MESSAGE_HELLO; type <= MESSAGE_CHUNK; type++) {
+    for (int type = MESSAGE_HELLO; type <= MESSAGE_LAST; type++) {
         wire_test_make(&made, (enum message_type)type, (uint64_t)type);
         send_when_connected(dealer, &made.m);
         struct message there, back;

@@ -1,0 +1,153 @@
+/*
+ * exchange.h -- what the ranks of a group of learners send each other while they train a step.
+ *
+ * Each rank owns consecutive micro-batches, the leaves of control/summation.h, and has added
+ * their gradients up to its aligned nodes.  exchange_sum finishes the tree: afterwards every
+ * rank has the same P numbers, to the bit, that one rank alone would have.
+ *
+ *     6 leaves on 3 ranks:  ((0 1) (2 3)) (4 5)        a node of two leaves on each rank
+ *
+ *     rank 0   |  shard 0  |  shard 1  |  shard 2  |   of P numbers
+ *     rank 1   |           |           |           |
+ *     rank 2   |           |           |           |
+ *
+ *     reduce-scatter   rank r fetches shard r of the others' nodes and adds along the tree
+ *     all-gather       and fetches the finished shards of the others, while they are finished
+ *
+ * Which nodes are added in which order is fixed by the tree; what has arrived first only waits.
+ * exchange_gather gives every rank the blocks of all, in the order of ranks: losses, values and
+ * statistics of micro-batches, which each rank then merges in leaf order by itself.
+ *
+ * The wire.  Whoever needs something asks; nothing is sent unasked.
+ *
+ *     GRADIENT_ASK  run, step, attempt, round, part, bytes       at most EXCHANGE_WINDOW of an
+ *                                                                array's chunks under way
+ *     GRADIENT_CHUNK    the bytes, with their XXH3               as soon as they are there
+ *     GRADIENT_WAIT     alive, not there yet                     to an ask that was repeated
+ *     GRADIENT_REFUSED  the attempt or round is over here, or was given up, and why
+ *
+ * Asks are answered by the thread of node/weights.h, at the learner's one bulk endpoint, also
+ * while this rank computes.  Ranks count their calls of exchange_sum and exchange_gather in an
+ * attempt: the round.  An ask for a later round waits for it; one for an earlier round or
+ * attempt is refused and counted.  A call returns when this rank has everything and every
+ * other rank has what it needs from this one, so that the arrays are the caller's to fill again.
+ * They are sent from where they lie: their memory must stay until the server is closed.
+ *
+ * What may fail.  A rank that answers nothing for silent_ms, or answers but has nothing for
+ * late_ms, is named; so is one that refuses, or sends what is no message.  After a failure the
+ * attempt is over for this rank: it refuses the others' asks with its reason, so that they fail
+ * at once too, and the caller applies nothing.  A new attempt begins with exchange_join.
+ * Between two ranks the last answer can be lost: one may have finished a round that another
+ * gives up.  What follows from that is for whoever applies the result; see learner.h.
+ *
+ * Cost of exchange_sum on rank r, with k[q] nodes on rank q of R (1 each where R and the leaves
+ * are powers of two; at most 2 log2 of a rank's leaves):
+ *     memory      4P (k[r] + 1) bytes of nodes and result, the caller's; and here
+ *                 EXCHANGE_AHEAD chunks of each other rank's nodes, and 32 more
+ *     received    4P/R (sum of k[q], q != r)  +  4P (R-1)/R        bytes
+ *     sent        4P (R-1)/R k[r]             +  4P (R-1)/R
+ * Every rank then holds the whole gradient and makes the same update, rather than a shard of
+ * it: the optimizer's 8P bytes are held R times, but the norm needs no further exchange, any
+ * rank can write a checkpoint or serve weights, and any can be lost.
+ *
+ * One thread calls; it is the one that made the exchange.  Allocates nothing after
+ * exchange_open but the sockets of a new group; ZeroMQ allocates each message.
+ */
+#ifndef LEARNER_EXCHANGE_H
+#define LEARNER_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "node/weights.h"
+#include "wire/socket.h"
+
+#define EXCHANGE_RANKS_MAX   WIRE_RANKS_MAX
+#define EXCHANGE_NODES_MAX   (WIRE_PARTS_MAX - 2u) /* of one rank; 62 come to pass */
+#define EXCHANGE_CHUNK_BYTES (256u * 1024u)
+#define EXCHANGE_WINDOW      8u /* asks under way for one array of one rank */
+#define EXCHANGE_AHEAD       8u /* chunks held for the tree of one shard */
+
+struct exchange;
+
+struct exchange_options {
+    struct wire_context *context;  /* borrowed */
+    struct weights_server *server; /* borrowed: answers the others; has no other guest */
+    uint64_t run;                  /* the same number on all ranks of a run */
+    uint32_t silent_ms;            /* without any answer: the rank is gone */
+    uint32_t late_ms;              /* with answers, but nothing of what was asked for */
+    bool (*stop)(void *ctx);       /* may be NULL; asked 20 times a second while waiting */
+    void *ctx;
+};
+
+struct exchange_peer {
+    char name[WIRE_NAME_MAX];         /* for errors */
+    char endpoint[WIRE_ENDPOINT_MAX]; /* its weights server's */
+};
+
+/* Who trains a step together.  Attempts grow through the whole run, whatever the step. */
+struct exchange_group {
+    uint64_t step, attempt;
+    uint32_t ranks, rank; /* rank: this one */
+    struct exchange_peer peer[EXCHANGE_RANKS_MAX];
+};
+
+struct exchange_counts {
+    uint64_t rounds;
+    uint64_t bytes_sent, bytes_received; /* payload */
+    uint64_t stale;    /* asks refused, and answers ignored, of an earlier round or attempt */
+    uint64_t repeated; /* chunks that came twice */
+    uint64_t bad;      /* messages that were none: a checksum, a bound */
+};
+
+/* Attach to the server.  ERR_NOMEM.  The caller closes it with exchange_close, before the
+ * server. */
+enum err_code exchange_open(struct exchange **out, const struct exchange_options *options,
+                            struct err *err);
+void exchange_close(struct exchange *x); /* NULL does nothing */
+
+/*
+ * Begin an attempt; the group is copied, connections to ranks known before are kept.  Blocks on
+ * nobody: a rank that is not there is noticed in the first round.  ERR_STATE for an attempt
+ * that is not later than the one before, ERR_USAGE for an endpoint that is none.
+ */
+enum err_code exchange_join(struct exchange *x, const struct exchange_group *group,
+                            struct err *err);
+
+/* Give the attempt up: the other ranks' asks are refused with `why`.  For what goes wrong
+ * between two rounds; a round that fails has done it already. */
+void exchange_abandon(struct exchange *x, const char *why);
+
+/* The aligned nodes of `rank`: their levels, in leaf order, at most EXCHANGE_NODES_MAX; returns
+ * how many.  The first begins at summation_first(leaves, ranks, rank), each at the end of the
+ * one before. */
+uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
+                        uint32_t level[EXCHANGE_NODES_MAX]);
+
+/*
+ * node[k], P > 0 floats each, is the sum of this rank's k-th node.  `sum` (P), none of them,
+ * becomes the whole sum.  leaves > 0 and P are the same on all ranks; a rank without leaves has
+ * no node and still helps.  Blocks.  Errors, after which `sum` is unspecified:
+ *
+ *   ERR_TIMEOUT      a rank was silent or late: named
+ *   ERR_UNAVAILABLE  a rank refused, or `stop`
+ *   ERR_FORMAT       a rank sent too much that was no message
+ *   ERR_STATE        no attempt is under way
+ */
+enum err_code exchange_sum(struct exchange *x, uint32_t leaves, const float *const *node,
+                           size_t P, float *sum, struct err *err);
+
+/*
+ * `all` is the ranks' blocks one after the other, of bytes[rank] each (may be 0); this rank's
+ * is filled, the others are when it returns.  bytes is the same on all ranks.  Blocks; errors
+ * as above.
+ */
+enum err_code exchange_gather(struct exchange *x, const size_t *bytes, void *all,
+                              struct err *err);
+
+/* From the calling thread, at any time. */
+struct exchange_counts exchange_counts(const struct exchange *x);
+
+#endif

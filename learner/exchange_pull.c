@@ -1,0 +1,317 @@
+/* exchange_pull.c -- what this rank asks for, and its patience: see exchange.h. */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "learner/exchange_state.h"
+
+#define EXCHANGE_WAIT_MS   50  /* between looks at the clock and at stop() */
+#define EXCHANGE_UNSENT_MS 5   /* the same while a connection is being made */
+#define EXCHANGE_RESUME_MS 500 /* without an answer: ask for everything again */
+#define EXCHANGE_BAD_MS    50  /* the same after a message that was none */
+#define EXCHANGE_BAD_MAX   16  /* of one rank in a round */
+#define EXCHANGE_DRAIN     64  /* messages of one rank in a turn */
+
+void exchange_stream_add(struct exchange *x, const struct exchange_stream *stream)
+{
+    assert(x->streams < EXCHANGE_STREAMS_MAX);
+    struct exchange_stream *s = &x->stream[x->streams];
+    *s = *stream;
+    s->total = (s->size + EXCHANGE_CHUNK_BYTES - 1) / EXCHANGE_CHUNK_BYTES * s->parts;
+    if (s->total > 0)
+        x->streams++;
+}
+
+__attribute__((format(printf, 5, 6))) static enum err_code
+exchange_blame(const struct exchange *x, uint32_t rank, enum err_code code, struct err *err,
+               const char *format, ...)
+{
+    char what[WIRE_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    return err_set(err, code, "rank %u (%s at %.80s) %s: round %u of attempt %llu at step %llu",
+                   rank, x->group.peer[rank].name, x->group.peer[rank].endpoint, what, x->round,
+                   (unsigned long long)x->attempt, (unsigned long long)x->step);
+}
+
+/* --- asking ------------------------------------------------------------------------------ */
+
+static struct wire_gradient exchange_piece(const struct exchange *x,
+                                           const struct exchange_stream *s, uint64_t i)
+{
+    const uint64_t at = i / s->parts * EXCHANGE_CHUNK_BYTES;
+    const uint64_t rest = s->size - at;
+    return (struct wire_gradient){
+        .run = x->options.run,
+        .attempt = x->attempt,
+        .shape = x->shape,
+        .round = x->round,
+        .rank = x->group.rank,
+        .part = s->part + (uint32_t)(i % s->parts),
+        .first = s->first + at,
+        .bytes = rest < EXCHANGE_CHUNK_BYTES ? (uint32_t)rest : EXCHANGE_CHUNK_BYTES,
+    };
+}
+
+/* Chunks of the tree wait for the slowest rank's: no more than there is room for. */
+static bool exchange_has_room(const struct exchange *x, const struct exchange_stream *s,
+                              uint64_t i)
+{
+    return s->to || i / s->parts < x->tree->done + EXCHANGE_AHEAD;
+}
+
+static void exchange_ask(struct exchange *x, struct exchange_stream *s)
+{
+    s->unsent = false;
+    for (; s->next < s->total && s->next < s->base + EXCHANGE_WINDOW; s->next++) {
+        if (!exchange_has_room(x, s, s->next))
+            return;
+        if (s->here >> (s->next - s->base) & 1)
+            continue;
+        const struct message ask = {.type = MESSAGE_GRADIENT_ASK,
+                                    .step = x->step,
+                                    .gradient = exchange_piece(x, s, s->next)};
+        if (wire_socket_send(x->socket[s->rank], (struct wire_peer){0}, &ask, NULL) !=
+            WIRE_SEND_OK) {
+            s->unsent = true;
+            return;
+        }
+    }
+}
+
+/* What was asked for may never come: the connection or the rank may be another by now. */
+static void exchange_ask_again(struct exchange *x, uint32_t rank, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < x->streams; i++)
+        if (x->stream[i].rank == rank)
+            x->stream[i].next = x->stream[i].base;
+    x->watch[rank].asked_ms = now_ms;
+}
+
+/* --- receiving --------------------------------------------------------------------------- */
+
+static struct exchange_stream *exchange_stream_of(struct exchange *x, uint32_t rank,
+                                                  uint32_t part)
+{
+    for (uint32_t i = 0; i < x->streams; i++) {
+        struct exchange_stream *s = &x->stream[i];
+        if (s->rank == rank && part >= s->part && part - s->part < s->parts)
+            return s;
+    }
+    return NULL;
+}
+
+/* Where the chunk belongs in its stream; false where it belongs nowhere, or is here. */
+static bool exchange_place(const struct exchange *x, const struct exchange_stream *s,
+                           const struct message *m, uint64_t *i)
+{
+    const struct wire_gradient *got = &m->gradient;
+    if (got->first < s->first)
+        return false;
+    const uint64_t chunk = (got->first - s->first) / EXCHANGE_CHUNK_BYTES;
+    *i = chunk * s->parts + (got->part - s->part);
+    if (*i < s->base || *i >= s->next || (s->here >> (*i - s->base) & 1))
+        return false;
+    const struct wire_gradient want = exchange_piece(x, s, *i);
+    return got->first == want.first && m->frame[0].size == want.bytes;
+}
+
+/* Takes the message's memory where the chunk is held for the tree. */
+static void exchange_keep(struct exchange *x, const struct exchange_stream *s, uint64_t i,
+                          struct message *m)
+{
+    if (s->to) {
+        memcpy(s->to + i * EXCHANGE_CHUNK_BYTES, m->frame[0].data, m->frame[0].size);
+        return;
+    }
+    const uint64_t chunk = i / s->parts;
+    const uint32_t node = x->tree->first[s->rank] + (uint32_t)(i % s->parts);
+    struct exchange_held *held = &x->tree->held[chunk % EXCHANGE_AHEAD][node];
+    assert(!held->owned && chunk < x->tree->done + EXCHANGE_AHEAD);
+    *held = (struct exchange_held){m->owned, m->frame[0].data};
+    *m = (struct message){0};
+}
+
+static void exchange_on_chunk(struct exchange *x, uint32_t rank, struct message *m,
+                              uint64_t now_ms)
+{
+    struct exchange_stream *s = exchange_stream_of(x, rank, m->gradient.part);
+    uint64_t i;
+    if (!s || !exchange_place(x, s, m, &i)) {
+        atomic_fetch_add(&x->repeated, 1);
+        return;
+    }
+    atomic_fetch_add(&x->bytes_received, m->frame[0].size);
+    x->watch[rank].moved_ms = now_ms;
+    exchange_keep(x, s, i, m);
+    s->here |= (uint64_t)1 << (i - s->base);
+    for (; s->here & 1; s->here >>= 1)
+        s->base++;
+    if (s->next < s->base)
+        s->next = s->base;
+    if (!s->to)
+        exchange_tree_advance(x);
+}
+
+static enum err_code exchange_on_message_of(struct exchange *x, uint32_t rank,
+                                            struct message *m, uint64_t now_ms, struct err *err)
+{
+    const struct wire_gradient *g = &m->gradient;
+    if (g->run != x->options.run || g->attempt != x->attempt || g->round != x->round) {
+        atomic_fetch_add(&x->stale, 1);
+        return ERR_OK;
+    }
+    x->watch[rank].heard_ms = now_ms;
+    if (m->type == MESSAGE_GRADIENT_CHUNK)
+        exchange_on_chunk(x, rank, m, now_ms);
+    else if (m->type == MESSAGE_GRADIENT_REFUSED)
+        return exchange_blame(x, rank, ERR_UNAVAILABLE, err, "refuses, \"%s\"", m->text);
+    return ERR_OK;
+}
+
+static enum err_code exchange_on_bad(struct exchange *x, uint32_t rank, const struct err *bad,
+                                     struct err *err)
+{
+    struct exchange_watch *watch = &x->watch[rank];
+    atomic_fetch_add(&x->bad, 1);
+    snprintf(watch->text, sizeof watch->text, "%.*s", (int)sizeof watch->text - 1, bad->text);
+    if (++watch->bad < EXCHANGE_BAD_MAX)
+        return ERR_OK;
+    return exchange_blame(x, rank, ERR_FORMAT, err, "sent %u messages that are none, last %s",
+                          watch->bad, watch->text);
+}
+
+static enum err_code exchange_receive(struct exchange *x, uint32_t rank, uint64_t now_ms,
+                                      struct err *err)
+{
+    for (uint32_t i = 0; i < EXCHANGE_DRAIN; i++) {
+        struct wire_peer peer;
+        struct message m;
+        struct err bad = {0};
+        enum err_code rc = ERR_OK;
+        const enum wire_recv got = wire_socket_recv(x->socket[rank], &peer, &m, &bad);
+        if (got == WIRE_RECV_NOTHING)
+            return ERR_OK;
+        if (got == WIRE_RECV_BAD)
+            rc = exchange_on_bad(x, rank, &bad, err);
+        else
+            rc = exchange_on_message_of(x, rank, &m, now_ms, err);
+        message_release(&m);
+        if (rc)
+            return rc;
+        for (uint32_t k = 0; k < x->streams; k++) /* one more for each that came */
+            if (x->stream[k].rank == rank)
+                exchange_ask(x, &x->stream[k]);
+    }
+    return ERR_OK;
+}
+
+/* --- patience ---------------------------------------------------------------------------- */
+
+static bool exchange_awaits(const struct exchange_stream *s)
+{
+    return s->base < s->next || s->unsent;
+}
+
+/* A rank of which nothing is awaited is neither silent nor late. */
+static void exchange_excuse(struct exchange *x, uint64_t now_ms)
+{
+    bool awaited[EXCHANGE_RANKS_MAX] = {false};
+    for (uint32_t i = 0; i < x->streams; i++)
+        awaited[x->stream[i].rank] |= exchange_awaits(&x->stream[i]);
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++)
+        if (!awaited[rank])
+            x->watch[rank].heard_ms = x->watch[rank].moved_ms = now_ms;
+}
+
+static enum err_code exchange_watch_rank(struct exchange *x, uint32_t rank, uint64_t now_ms,
+                                         struct err *err)
+{
+    struct exchange_watch *watch = &x->watch[rank];
+    const char *bad = watch->bad ? "; what came was none: " : "";
+    if (now_ms - watch->heard_ms >= x->options.silent_ms)
+        return exchange_blame(x, rank, ERR_TIMEOUT, err, "has not answered for %llu ms%s%s",
+                              (unsigned long long)(now_ms - watch->heard_ms), bad, watch->text);
+    if (now_ms - watch->moved_ms >= x->options.late_ms)
+        return exchange_blame(x, rank, ERR_TIMEOUT, err,
+                              "lives, and has sent nothing for %llu ms%s%s",
+                              (unsigned long long)(now_ms - watch->moved_ms), bad, watch->text);
+    const bool is_silent = now_ms - watch->heard_ms >= EXCHANGE_RESUME_MS &&
+                           now_ms - watch->asked_ms >= EXCHANGE_RESUME_MS;
+    const bool is_bad =
+        watch->bad > watch->bad_seen && now_ms - watch->asked_ms >= EXCHANGE_BAD_MS;
+    if (is_silent || is_bad) {
+        watch->bad_seen = watch->bad;
+        exchange_ask_again(x, rank, now_ms);
+    }
+    return ERR_OK;
+}
+
+/* In the order of streams: those of nodes first.  A rank that cannot finish its shard because
+ * a third is late is not the one to be named. */
+static enum err_code exchange_watch_all(struct exchange *x, uint64_t now_ms, struct err *err)
+{
+    if (x->options.stop && x->options.stop(x->options.ctx))
+        return err_set(err, ERR_UNAVAILABLE, "told to stop in round %u of step %llu", x->round,
+                       (unsigned long long)x->step);
+    exchange_excuse(x, now_ms);
+    for (uint32_t i = 0; i < x->streams; i++) {
+        const enum err_code rc = exchange_awaits(&x->stream[i])
+                                     ? exchange_watch_rank(x, x->stream[i].rank, now_ms, err)
+                                     : ERR_OK;
+        if (rc)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+/* --- until all is here ------------------------------------------------------------------- */
+
+static bool exchange_is_complete(const struct exchange *x)
+{
+    for (uint32_t i = 0; i < x->streams; i++)
+        if (x->stream[i].base < x->stream[i].total)
+            return false;
+    return true;
+}
+
+static void exchange_watch_begin(struct exchange *x)
+{
+    const uint64_t now_ms = clock_mono_ms();
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++)
+        x->watch[rank] =
+            (struct exchange_watch){.heard_ms = now_ms, .moved_ms = now_ms, .asked_ms = now_ms};
+}
+
+static enum err_code exchange_turn(struct exchange *x, struct err *err)
+{
+    bool unsent = false;
+    for (uint32_t i = 0; i < x->streams; i++) {
+        exchange_ask(x, &x->stream[i]);
+        unsent |= x->stream[i].unsent;
+    }
+    wire_socket_wait_any(x->socket, x->group.ranks,
+                         unsent ? EXCHANGE_UNSENT_MS : EXCHANGE_WAIT_MS);
+    const uint64_t now_ms = clock_mono_ms();
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
+        const enum err_code rc =
+            x->socket[rank] ? exchange_receive(x, rank, now_ms, err) : ERR_OK;
+        if (rc)
+            return rc;
+    }
+    return exchange_watch_all(x, now_ms, err);
+}
+
+enum err_code exchange_pull(struct exchange *x, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    exchange_watch_begin(x);
+    while (rc == ERR_OK && !exchange_is_complete(x))
+        rc = exchange_turn(x, err);
+    x->streams = 0;
+    return rc;
+}

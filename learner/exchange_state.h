@@ -1,0 +1,153 @@
+/*
+ * exchange_state.h -- what the parts of the exchange share; nobody else includes it.
+ *
+ *     exchange.c        open, close, groups; a round begins, ends, is given up
+ *     exchange_serve.c  the others' asks, in the weights server's thread
+ *     exchange_pull.c   this rank's asks, and waiting
+ *     exchange_sum.c    the two kinds of round
+ */
+#ifndef LEARNER_EXCHANGE_STATE_H
+#define LEARNER_EXCHANGE_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "control/summation.h"
+#include "learner/exchange.h"
+
+/* Parts of a round: node sums or blocks from 0, then these. */
+#define EXCHANGE_PART_SUM  (WIRE_PARTS_MAX - 2u) /* the finished shard */
+#define EXCHANGE_PART_DONE (WIRE_PARTS_MAX - 1u) /* a byte: needs nothing more in this round */
+
+/* Walked along the tree at once: what is between stays in the second-level cache. */
+#define EXCHANGE_BLOCK_BYTES (64u * 1024u)
+
+#define EXCHANGE_ASKS_MAX    (2u * EXCHANGE_WINDOW + 1u) /* of one rank under way */
+#define EXCHANGE_PARKED_MAX  (EXCHANGE_RANKS_MAX * EXCHANGE_ASKS_MAX)
+#define EXCHANGE_STREAMS_MAX (2u * EXCHANGE_RANKS_MAX)
+#define EXCHANGE_TREE_MAX    (EXCHANGE_RANKS_MAX * EXCHANGE_NODES_MAX)
+
+/* What may be asked for.  Filled from the front; `ready` grows while a round is open. */
+struct exchange_part {
+    const unsigned char *bytes;
+    size_t size; /* 0: there is no such part */
+    atomic_size_t ready;
+};
+
+/* An ask that cannot be answered yet. */
+struct exchange_parked {
+    struct wire_peer peer;
+    uint64_t step;
+    struct wire_gradient ask;
+};
+
+enum exchange_state {
+    EXCHANGE_BETWEEN,  /* the round is over, and the next has not begun */
+    EXCHANGE_OPEN,     /* parts may be asked for */
+    EXCHANGE_ABANDONED /* until the next attempt; `why` says why */
+};
+
+/* Chunks of one array, or of several in turn, that come from one rank. */
+struct exchange_stream {
+    uint32_t rank;
+    uint32_t part, parts; /* chunk i is chunk i / parts of part + i % parts */
+    uint64_t first;       /* byte of the part where the stream begins */
+    size_t size;          /* bytes of each part */
+    unsigned char *to;    /* (size); NULL: chunks are held for the tree */
+    uint64_t total;       /* chunks */
+    uint64_t base;        /* all before it are here */
+    uint64_t next;        /* the next to ask for */
+    uint64_t here;        /* bit j: chunk base + j is here */
+    bool unsent;          /* the last ask could not be sent */
+};
+
+/* A received chunk: its message's memory, and the floats in it. */
+struct exchange_held {
+    void *owned; /* NULL: not here */
+    const float *data;
+};
+
+/* The reduction of one shard. */
+struct exchange_tree {
+    uint32_t leaves, nodes; /* of all ranks, in leaf order */
+    uint32_t level[EXCHANGE_TREE_MAX];
+    uint32_t first[EXCHANGE_RANKS_MAX + 1]; /* of each rank's nodes */
+    const float *const *node;               /* this rank's */
+    float *sum;
+    size_t shard, shard_size; /* where the shard begins, and how many floats it has */
+    uint64_t chunks, done;
+    struct exchange_held held[EXCHANGE_AHEAD][EXCHANGE_TREE_MAX];
+};
+
+/* What is known of a rank in this round. */
+struct exchange_watch {
+    uint64_t heard_ms, moved_ms; /* last message; last chunk */
+    uint64_t asked_ms;           /* last time everything was asked for again */
+    uint32_t bad, bad_seen;      /* messages that were none; when all was asked for again */
+    char text[160];              /* the last of them */
+};
+
+struct exchange {
+    struct exchange_options options;
+    struct exchange_group group;
+    struct wire_socket *socket[EXCHANGE_RANKS_MAX]; /* to each other rank */
+    struct arena arena;
+    float *scratch[SUMMATION_LEVELS]; /* a block each */
+    struct exchange_tree *tree;
+    struct exchange_stream stream[EXCHANGE_STREAMS_MAX];
+    uint32_t streams;
+    struct exchange_watch watch[EXCHANGE_RANKS_MAX];
+
+    pthread_mutex_t mutex; /* of what follows; held while an ask is answered */
+    enum exchange_state state;
+    uint64_t step, attempt, shape;
+    uint32_t round;
+    struct exchange_part part[WIRE_PARTS_MAX];
+    char why[WIRE_TEXT_MAX];
+    struct exchange_parked parked[EXCHANGE_PARKED_MAX];
+    uint32_t parked_n;
+
+    atomic_ullong rounds, bytes_sent, bytes_received, stale, repeated, bad;
+};
+
+/* --- exchange.c ------------------------------------------------------------------------- */
+
+/* ERR_STATE where no attempt is under way. */
+enum err_code exchange_check_joined(const struct exchange *x, struct err *err);
+
+/* Offer a part of the round to come: `ready` of its bytes from the start. */
+void exchange_offer(struct exchange *x, uint32_t part, const void *bytes, size_t size,
+                    size_t ready);
+
+/* More of a part of the open round is ready. */
+void exchange_ready(struct exchange *x, uint32_t part, size_t ready);
+
+/*
+ * A whole round: offered parts and streams were set up before.  Fetch the streams, wait until
+ * the others have what they need, end the round; or give the attempt up.  `shape` is what both
+ * ends of an ask must agree on.
+ */
+enum err_code exchange_round(struct exchange *x, uint64_t shape, struct err *err);
+
+/* --- exchange_serve.c: a weights_guest --------------------------------------------------- */
+
+void exchange_on_message(void *ctx, struct wire_socket *socket, struct wire_peer peer,
+                         const struct message *message);
+void exchange_on_wake(void *ctx, struct wire_socket *socket);
+
+/* --- exchange_pull.c -------------------------------------------------------------------- */
+
+/* A stream of this round; `to` NULL: for the tree. */
+void exchange_stream_add(struct exchange *x, const struct exchange_stream *stream);
+
+/* Until all streams are complete; they are none afterwards. */
+enum err_code exchange_pull(struct exchange *x, struct err *err);
+
+/* --- exchange_sum.c --------------------------------------------------------------------- */
+
+/* Add what is here; tells the others.  Called for each chunk held. */
+void exchange_tree_advance(struct exchange *x);
+void exchange_tree_release(struct exchange_tree *tree); /* what is held */
+
+#endif

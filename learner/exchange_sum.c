@@ -1,0 +1,207 @@
+/* exchange_sum.c -- the two kinds of round, and the tree over a shard: see exchange.h. */
+#include <assert.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "learner/exchange_state.h"
+
+#define EXCHANGE_CHUNK_FLOATS (EXCHANGE_CHUNK_BYTES / sizeof(float))
+#define EXCHANGE_BLOCK_FLOATS (EXCHANGE_BLOCK_BYTES / sizeof(float))
+
+uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
+                        uint32_t level[EXCHANGE_NODES_MAX])
+{
+    const uint32_t end = summation_first(leaves, ranks, rank + 1);
+    uint32_t n = 0;
+    for (uint32_t at = summation_first(leaves, ranks, rank); at < end;) {
+        assert(n < EXCHANGE_NODES_MAX);
+        level[n] = summation_node(at, end);
+        at += (uint32_t)1 << level[n++];
+    }
+    return n;
+}
+
+/* --- the tree ---------------------------------------------------------------------------- */
+
+/* Numbers [*first, *first + *n) are rank's shard of P. */
+static void exchange_shard(size_t P, uint32_t ranks, uint32_t rank, size_t *first, size_t *n)
+{
+    *first = P / ranks * rank + (rank < P % ranks ? rank : P % ranks);
+    *n = P / ranks + (rank < P % ranks ? 1 : 0);
+}
+
+static void exchange_tree_init(struct exchange *x, uint32_t leaves, const float *const *node,
+                               size_t P, float *sum)
+{
+    struct exchange_tree *tree = x->tree;
+    const uint32_t ranks = x->group.ranks;
+    tree->leaves = leaves;
+    tree->nodes = 0;
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        tree->first[rank] = tree->nodes;
+        tree->nodes += exchange_nodes(leaves, ranks, rank, tree->level + tree->nodes);
+    }
+    tree->first[ranks] = tree->nodes;
+    tree->node = node;
+    tree->sum = sum;
+    exchange_shard(P, ranks, x->group.rank, &tree->shard, &tree->shard_size);
+    tree->chunks = (tree->shard_size + EXCHANGE_CHUNK_FLOATS - 1) / EXCHANGE_CHUNK_FLOATS;
+    tree->done = 0;
+}
+
+/* The floats of node i in the chunk that begins `at` floats into the shard; NULL: not here. */
+static const float *exchange_tree_data(const struct exchange *x, uint32_t i, uint64_t chunk)
+{
+    const struct exchange_tree *tree = x->tree;
+    const uint32_t own = tree->first[x->group.rank];
+    if (i >= own && i < tree->first[x->group.rank + 1])
+        return tree->node[i - own] + tree->shard + chunk * EXCHANGE_CHUNK_FLOATS;
+    return tree->held[chunk % EXCHANGE_AHEAD][i].data;
+}
+
+static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
+{
+    for (uint32_t i = 0; i < x->tree->nodes; i++)
+        if (!exchange_tree_data(x, i, chunk))
+            return false;
+    return true;
+}
+
+/* The additions of summation_add, into a third array. */
+static void exchange_add(float *out, const float *from, const float *into, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        out[j] = from[j] + into[j];
+}
+
+/* Floats at .. at+n-1 of a chunk along the tree.  Nodes are read where they are; the last
+ * addition writes the sum. */
+static void exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at, float *out,
+                               size_t n)
+{
+    const struct exchange_tree *tree = x->tree;
+    const float *buffer[SUMMATION_LEVELS];
+    struct summation_merge merges[SUMMATION_LEVELS];
+    struct summation sum;
+    summation_init(&sum, tree->leaves);
+    for (uint32_t i = 0; i < tree->nodes; i++) {
+        buffer[summation_work(&sum)] = exchange_tree_data(x, i, chunk) + at;
+        const uint32_t count = summation_commit(&sum, tree->level[i], merges);
+        for (uint32_t k = 0; k < count; k++) {
+            const struct summation_merge m = merges[k];
+            const bool is_last = i + 1 == tree->nodes && k + 1 == count;
+            float *to = is_last ? out : x->scratch[m.into];
+            exchange_add(to, buffer[m.from], buffer[m.into], n);
+            buffer[m.into] = to;
+        }
+    }
+    if (tree->nodes == 1)
+        memcpy(out, buffer[summation_result(&sum)], n * sizeof *out);
+}
+
+static void exchange_tree_drop(struct exchange_tree *tree, uint64_t chunk)
+{
+    for (uint32_t i = 0; i < tree->nodes; i++) {
+        struct exchange_held *held = &tree->held[chunk % EXCHANGE_AHEAD][i];
+        struct message m = {.owned = held->owned};
+        message_release(&m);
+        *held = (struct exchange_held){0};
+    }
+}
+
+void exchange_tree_advance(struct exchange *x)
+{
+    struct exchange_tree *tree = x->tree;
+    for (; tree->done < tree->chunks && exchange_tree_has(x, tree->done); tree->done++) {
+        const size_t at = (size_t)tree->done * EXCHANGE_CHUNK_FLOATS;
+        const size_t rest = tree->shard_size - at;
+        const size_t n = rest < EXCHANGE_CHUNK_FLOATS ? rest : EXCHANGE_CHUNK_FLOATS;
+        float *out = tree->sum + tree->shard + at;
+        for (size_t block = 0; block < n; block += EXCHANGE_BLOCK_FLOATS)
+            exchange_tree_walk(x, tree->done, block, out + block,
+                               n - block < EXCHANGE_BLOCK_FLOATS ? n - block
+                                                                 : EXCHANGE_BLOCK_FLOATS);
+        exchange_tree_drop(tree, tree->done);
+        exchange_ready(x, EXCHANGE_PART_SUM, (at + n) * sizeof(float));
+    }
+}
+
+void exchange_tree_release(struct exchange_tree *tree)
+{
+    for (uint64_t chunk = 0; chunk < EXCHANGE_AHEAD; chunk++)
+        exchange_tree_drop(tree, chunk);
+}
+
+/* --- rounds ------------------------------------------------------------------------------ */
+
+/* What both ends of an ask have to agree on. */
+static uint64_t exchange_shape(const struct exchange *x, uint64_t kind, uint64_t a, uint64_t b)
+{
+    const uint64_t words[] = {x->step, x->group.ranks, kind, a, b};
+    return hash_xxh3(words, sizeof words);
+}
+
+static void exchange_add_streams(struct exchange *x, size_t P, float *sum)
+{
+    const struct exchange_tree *tree = x->tree;
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++)
+        if (rank != x->group.rank && tree->first[rank + 1] > tree->first[rank])
+            exchange_stream_add(
+                x, &(struct exchange_stream){.rank = rank,
+                                             .parts = tree->first[rank + 1] - tree->first[rank],
+                                             .first = tree->shard * sizeof(float),
+                                             .size = tree->shard_size * sizeof(float)});
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
+        size_t first, n;
+        exchange_shard(P, x->group.ranks, rank, &first, &n);
+        if (rank != x->group.rank)
+            exchange_stream_add(
+                x, &(struct exchange_stream){.rank = rank,
+                                             .part = EXCHANGE_PART_SUM,
+                                             .parts = 1,
+                                             .size = n * sizeof(float),
+                                             .to = (unsigned char *)(sum + first)});
+    }
+}
+
+enum err_code exchange_sum(struct exchange *x, uint32_t leaves, const float *const *node,
+                           size_t P, float *sum, struct err *err)
+{
+    assert(leaves > 0 && P > 0);
+    enum err_code rc = exchange_check_joined(x, err);
+    if (rc)
+        return rc;
+    exchange_tree_init(x, leaves, node, P, sum);
+    const struct exchange_tree *tree = x->tree;
+    const uint32_t own = tree->first[x->group.rank];
+    for (uint32_t i = own; i < tree->first[x->group.rank + 1]; i++)
+        exchange_offer(x, i - own, node[i - own], P * sizeof(float), P * sizeof(float));
+    exchange_offer(x, EXCHANGE_PART_SUM, sum + tree->shard, tree->shard_size * sizeof(float),
+                   0);
+    exchange_add_streams(x, P, sum);
+    exchange_tree_advance(x); /* where no other rank has a node */
+    rc = exchange_round(x, exchange_shape(x, 1, leaves, P), err);
+    exchange_tree_release(x->tree);
+    return rc;
+}
+
+enum err_code exchange_gather(struct exchange *x, const size_t *bytes, void *all,
+                              struct err *err)
+{
+    const enum err_code rc = exchange_check_joined(x, err);
+    if (rc)
+        return rc;
+    unsigned char *at = all;
+    uint64_t digest = 0;
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
+        digest = exchange_shape(x, 2, digest, bytes[rank]);
+        if (rank == x->group.rank)
+            exchange_offer(x, 0, at, bytes[rank], bytes[rank]);
+        else
+            exchange_stream_add(x,
+                                &(struct exchange_stream){
+                                    .rank = rank, .parts = 1, .size = bytes[rank], .to = at});
+        at += bytes[rank];
+    }
+    return exchange_round(x, digest, err);
+}

@@ -1,0 +1,780 @@
+/*
+ * test_learner_exchange.c -- any number of ranks ends with the bits of one.
+ *
+ * The oracle is the tree's definition in control/summation.h, written as a recursion over all
+ * leaves; that the data tells one order from another is checked first.  Ranks are threads with
+ * a context each, or processes where one is to be killed; ranks and peers that break the rules
+ * are played by plain libzmq sockets.  Deadlines are long where a round is to succeed.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "base/clock.h"
+#include "learner/exchange.h"
+#include "learner/exchange_state.h"
+#include "tests/wire_messages.h"
+
+enum { RANKS = 4, LEAVES_MAX = 13, ROUNDS = 3 };
+#define LONG_MS 30000u
+#define RUN     0x5eedu
+
+static char dir[32];
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/exchange-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char path[64];
+    for (int rank = 0; rank < RANKS; rank++) {
+        snprintf(path, sizeof path, "%s/r%d", dir, rank);
+        unlink(path);
+    }
+    return rmdir(dir);
+}
+
+static struct exchange_group group_of(uint64_t attempt, uint32_t ranks, uint32_t rank)
+{
+    struct exchange_group group = {.step = 7, .attempt = attempt, .ranks = ranks, .rank = rank};
+    for (uint32_t i = 0; i < ranks; i++) {
+        snprintf(group.peer[i].name, sizeof group.peer[i].name, "learner-%u", i);
+        snprintf(group.peer[i].endpoint, sizeof group.peer[i].endpoint, "ipc://%s/r%u", dir, i);
+    }
+    return group;
+}
+
+/* --- the oracle -------------------------------------------------------------------------- */
+
+/* Number j of a leaf in a round: of mixed size and sign, so that order shows in the bits. */
+static float leaf_value(uint32_t round, uint32_t leaf, size_t j)
+{
+    uint64_t seed = (uint64_t)round << 56 ^ (uint64_t)leaf << 48 ^ j;
+    const uint64_t r = wire_test_next(&seed);
+    return ldexpf((float)(int32_t)(r >> 20), (int)(r >> 60) - 39);
+}
+
+static float tree_value(uint32_t round, uint32_t a, uint32_t n, size_t j)
+{
+    if (n == 1)
+        return leaf_value(round, a, j);
+    uint32_t p = 1;
+    while (p * 2 < n)
+        p *= 2;
+    return tree_value(round, a, p, j) + tree_value(round, a + p, n - p, j);
+}
+
+static void exchange_data_tells_one_order_from_another(void **state)
+{
+    (void)state;
+    uint32_t differ = 0;
+    for (size_t j = 0; j < 100; j++) {
+        float line = leaf_value(0, 0, j);
+        for (uint32_t i = 1; i < 6; i++)
+            line += leaf_value(0, i, j);
+        const float tree = tree_value(0, 0, 6, j);
+        differ += memcmp(&tree, &line, sizeof tree) != 0;
+    }
+    assert_true(differ > 30);
+}
+
+/* --- ranks as threads -------------------------------------------------------------------- */
+
+struct rank {
+    uint32_t rank, ranks, leaves, delay_ms;
+    uint64_t attempt;
+    size_t P;
+    const char *gives_up; /* after the first round, saying so */
+    uint32_t silent_ms, late_ms;
+    const size_t *bytes; /* gathers these blocks instead */
+    unsigned char *all;
+    pthread_t thread;
+    struct wire_context *context;
+    struct weights_server *server;
+    struct exchange *x;
+    uint32_t nodes;
+    float *node[EXCHANGE_NODES_MAX], *sum; /* kept until the server is closed */
+    enum err_code rc;
+    struct err err;
+    uint32_t wrong; /* rounds with other bits than the oracle's */
+    struct exchange_counts counts;
+};
+
+static void rank_open(struct rank *r)
+{
+    struct exchange_group group = group_of(r->attempt, r->ranks, r->rank);
+    check_ok(wire_context_new(&r->context, &err));
+    check_ok(
+        weights_server_open(&r->server, r->context, group.peer[r->rank].endpoint, 1, &err));
+    const struct exchange_options options = {
+        .context = r->context,
+        .server = r->server,
+        .run = RUN,
+        .silent_ms = r->silent_ms ? r->silent_ms : LONG_MS,
+        .late_ms = r->late_ms ? r->late_ms : LONG_MS,
+    };
+    check_ok(exchange_open(&r->x, &options, &err));
+    check_ok(exchange_join(r->x, &group, &err));
+}
+
+static void rank_close(struct rank *r)
+{
+    r->counts = exchange_counts(r->x);
+    exchange_close(r->x);
+    weights_server_close(r->server);
+    wire_context_free(r->context);
+    for (uint32_t k = 0; k < r->nodes; k++)
+        free(r->node[k]);
+    free(r->sum);
+}
+
+/* The node sums of this rank in a round, by the oracle's recursion. */
+static void rank_fill(const struct rank *r, uint32_t round, const uint32_t *level)
+{
+    uint32_t at = summation_first(r->leaves, r->ranks, r->rank);
+    for (uint32_t k = 0; k < r->nodes; k++) {
+        const uint32_t n = 1u << level[k];
+        for (size_t j = 0; j < r->P; j++)
+            r->node[k][j] = tree_value(round, at, n, j);
+        at += n;
+    }
+}
+
+static bool rank_is_right(const struct rank *r, uint32_t round, const float *sum)
+{
+    for (size_t j = 0; j < r->P; j++) {
+        const float want = tree_value(round, 0, r->leaves, j);
+        if (memcmp(&sum[j], &want, sizeof want) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* As a learner does: fills its nodes, exchanges, and uses all arrays anew at once. */
+static enum err_code rank_rounds(struct rank *r, uint32_t rounds)
+{
+    uint32_t level[EXCHANGE_NODES_MAX];
+    const uint32_t nodes = exchange_nodes(r->leaves, r->ranks, r->rank, level);
+    float *sum = r->sum = r->sum ? r->sum : malloc(r->P * sizeof *sum);
+    for (; r->nodes < nodes; r->nodes++) /* a group of fewer has more, never fewer */
+        r->node[r->nodes] = malloc(r->P * sizeof *sum);
+    enum err_code rc = ERR_OK;
+    for (uint32_t round = 0; round < rounds && rc == ERR_OK; round++) {
+        rank_fill(r, round, level);
+        memset(sum, 0xff, r->P * sizeof *sum);
+        wire_test_sleep_ms(r->delay_ms * (round % 2));
+        rc = exchange_sum(r->x, r->leaves, (const float *const *)r->node, r->P, sum, &r->err);
+        if (rc == ERR_OK)
+            r->wrong += !rank_is_right(r, round, sum);
+        if (round == 0 && r->gives_up) {
+            exchange_abandon(r->x, r->gives_up);
+            break;
+        }
+    }
+    return rc;
+}
+
+static void *rank_thread(void *ctx)
+{
+    struct rank *r = ctx;
+    rank_open(r);
+    r->rc =
+        r->bytes ? exchange_gather(r->x, r->bytes, r->all, &r->err) : rank_rounds(r, ROUNDS);
+    return NULL;
+}
+
+/* All ranks, and no verdict before all have ended: sockets are closed by who made them, but
+ * only when nobody waits for an answer any more. */
+static void run_ranks(struct rank *rank, uint32_t ranks)
+{
+    for (uint32_t i = 0; i < ranks; i++)
+        assert_int_equal(pthread_create(&rank[i].thread, NULL, rank_thread, &rank[i]), 0);
+    for (uint32_t i = 0; i < ranks; i++)
+        pthread_join(rank[i].thread, NULL);
+    for (uint32_t i = 0; i < ranks; i++)
+        rank_close(&rank[i]);
+}
+
+static void check_ranks(uint32_t ranks, uint32_t leaves, size_t P, uint32_t delay_ms)
+{
+    struct rank rank[RANKS] = {0};
+    for (uint32_t i = 0; i < ranks; i++)
+        rank[i] = (struct rank){.rank = i,
+                                .ranks = ranks,
+                                .leaves = leaves,
+                                .P = P,
+                                .attempt = 1,
+                                .delay_ms = i == leaves % ranks ? delay_ms : 0};
+    run_ranks(rank, ranks);
+    for (uint32_t i = 0; i < ranks; i++) {
+        if (rank[i].rc || rank[i].wrong)
+            fail_msg("rank %u of %u, %u leaves of %zu: %u rounds wrong: %s", i, ranks, leaves,
+                     P, rank[i].wrong, rank[i].err.text);
+        assert_int_equal(rank[i].counts.rounds, ROUNDS);
+    }
+}
+
+static void exchange_gives_any_number_of_ranks_the_bits_of_one(void **state)
+{
+    (void)state;
+    static const uint32_t leaves[] = {1, 2, 3, 5, 6, 7, 8, 13};
+    for (uint32_t ranks = 1; ranks <= RANKS; ranks++)
+        for (size_t i = 0; i < COUNT(leaves); i++)
+            check_ranks(ranks, leaves[i], 1021, 0);
+}
+
+static void exchange_gives_the_same_bits_for_any_number_of_parameters(void **state)
+{
+    (void)state;
+    static const size_t P[] = {1, 2, 3, 5, 65535, 65537, 4 * 65536 + 1};
+    for (size_t i = 0; i < COUNT(P); i++)
+        for (uint32_t ranks = 2; ranks <= RANKS; ranks++)
+            check_ranks(ranks, 6, P[i], 0);
+}
+
+/* More chunks than windows and rings hold. */
+static void exchange_gives_the_same_bits_for_many_chunks(void **state)
+{
+    (void)state;
+    check_ranks(2, 3, 2 * 20 * 65536 + 77, 0);
+    check_ranks(3, 13, 3 * 11 * 65536 + 77, 0);
+}
+
+static void exchange_waits_for_a_slow_rank(void **state)
+{
+    (void)state;
+    check_ranks(3, 7, 3001, 900); /* longer than asks take to be repeated */
+}
+
+static void exchange_gathers_blocks_in_the_order_of_ranks(void **state)
+{
+    (void)state;
+    static const size_t bytes[RANKS] = {10, 0, 3 * EXCHANGE_CHUNK_BYTES + 1, 7};
+    enum { ALL = 10 + 3 * EXCHANGE_CHUNK_BYTES + 1 + 7 };
+    unsigned char *want = malloc(ALL);
+    for (size_t j = 0; j < ALL; j++)
+        want[j] = (unsigned char)(j * 7 + j / 251 + 1);
+    struct rank rank[RANKS];
+    size_t at = 0;
+    for (uint32_t i = 0; i < RANKS; i++) {
+        rank[i] = (struct rank){.rank = i, .ranks = RANKS, .attempt = 3, .bytes = bytes};
+        rank[i].all = calloc(ALL, 1);
+        memcpy(rank[i].all + at, want + at, bytes[i]);
+        at += bytes[i];
+    }
+    run_ranks(rank, RANKS);
+    for (uint32_t i = 0; i < RANKS; i++) {
+        assert_string_equal(rank[i].err.text, "");
+        assert_memory_equal(rank[i].all, want, ALL);
+        free(rank[i].all);
+    }
+    free(want);
+}
+
+/* --- what goes wrong --------------------------------------------------------------------- */
+
+static void check_says(const struct rank *r, enum err_code rc, const char *words)
+{
+    if (r->rc != rc || !strstr(r->err.text, words))
+        fail_msg("rank %u: %s \"%s\", not %s with \"%s\"", r->rank, err_name(r->rc),
+                 r->err.text, err_name(rc), words);
+}
+
+static void exchange_tells_the_others_why_a_rank_gave_up(void **state)
+{
+    (void)state;
+    struct rank rank[3] = {0};
+    for (uint32_t i = 0; i < 3; i++)
+        rank[i] = (struct rank){.rank = i, .ranks = 3, .leaves = 3, .P = 50, .attempt = 1};
+    rank[1].gives_up = "no memory for it";
+    run_ranks(rank, 3);
+    assert_int_equal(rank[1].rc, ERR_OK);
+    check_says(&rank[0], ERR_UNAVAILABLE, "no memory for it");
+    check_says(&rank[2], ERR_UNAVAILABLE, "no memory for it");
+}
+
+static void exchange_names_a_rank_that_is_not_there(void **state)
+{
+    (void)state;
+    struct rank rank[2];
+    for (uint32_t i = 0; i < 2; i++)
+        rank[i] = (struct rank){
+            .rank = i * 2, .ranks = 3, .leaves = 3, .P = 50, .attempt = 1, .silent_ms = 1000};
+    const uint64_t before_ms = clock_mono_ms();
+    run_ranks(rank, 2);
+    assert_in_range(clock_mono_ms() - before_ms, 1000, 10000);
+    /* Whichever notices first tells the other. */
+    for (uint32_t i = 0; i < 2; i++)
+        if (!strstr(rank[i].err.text, "rank 1 (learner-1 at ipc://") ||
+            !strstr(rank[i].err.text, "has not answered for 10"))
+            fail_msg("rank %u: %s", rank[i].rank, rank[i].err.text);
+}
+
+/* Rank 1's process answers; its training does not come to the round.  Rank 2 waits for rank 1
+ * too, so nobody gets anything from rank 2 either: it is not the one to be named. */
+static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
+{
+    (void)state;
+    struct rank rank[3];
+    for (uint32_t i = 0; i < 3; i++)
+        rank[i] = (struct rank){.rank = i,
+                                .ranks = 3,
+                                .leaves = 3,
+                                .P = 50,
+                                .attempt = 1,
+                                .silent_ms = 1500,
+                                .late_ms = 2500};
+    rank_open(&rank[1]);
+    for (uint32_t i = 0; i < 3; i += 2)
+        assert_int_equal(pthread_create(&rank[i].thread, NULL, rank_thread, &rank[i]), 0);
+    for (uint32_t i = 0; i < 3; i += 2)
+        pthread_join(rank[i].thread, NULL);
+    for (uint32_t i = 0; i < 3; i++)
+        rank_close(&rank[i]);
+    for (uint32_t i = 0; i < 3; i += 2)
+        if (!strstr(rank[i].err.text, "rank 1 (learner-1 at ipc://") ||
+            !strstr(rank[i].err.text, "lives, and has sent nothing for 25"))
+            fail_msg("rank %u: %s", rank[i].rank, rank[i].err.text);
+}
+
+static void exchange_refuses_a_rank_that_does_something_else(void **state)
+{
+    (void)state;
+    struct rank rank[2];
+    for (uint32_t i = 0; i < 2; i++)
+        rank[i] = (struct rank){.rank = i, .ranks = 2, .leaves = 4, .P = 50 + i, .attempt = 1};
+    run_ranks(rank, 2);
+    check_says(&rank[0], ERR_UNAVAILABLE, "round 1 is about something else here");
+    check_says(&rank[1], ERR_UNAVAILABLE, "round 1");
+}
+
+static void exchange_refuses_an_attempt_that_is_over(void **state)
+{
+    (void)state;
+    struct rank rank[2];
+    for (uint32_t i = 0; i < 2; i++)
+        rank[i] = (struct rank){
+            .rank = i, .ranks = 2, .leaves = 4, .P = 50, .attempt = 1 + i, .late_ms = 2000};
+    run_ranks(rank, 2);
+    check_says(&rank[0], ERR_UNAVAILABLE,
+               "\"round 1 of attempt 1 at step 7 is over: here is round");
+    assert_true(rank[1].counts.stale > 0);
+    check_says(&rank[1], ERR_TIMEOUT, "rank 0 (learner-0");
+}
+
+static void exchange_needs_an_attempt_later_than_the_last(void **state)
+{
+    (void)state;
+    struct rank r = {.ranks = 1, .leaves = 1, .P = 1, .attempt = 5};
+    float node = 1.0f, sum;
+    const float *nodes[] = {&node};
+    rank_open(&r);
+    struct exchange_group group = group_of(5, 1, 0);
+    check_fails(exchange_join(r.x, &group, &err), ERR_STATE,
+                "attempt 5 of step 7 comes after attempt 5");
+    exchange_abandon(r.x, "a test");
+    check_fails(exchange_sum(r.x, 1, nodes, 1, &sum, &err), ERR_STATE,
+                "no attempt at a step is under way: a test");
+    group.attempt = 6;
+    check_ok(exchange_join(r.x, &group, &err));
+    check_ok(exchange_sum(r.x, 1, nodes, 1, &sum, &err));
+    assert_true(sum == 1.0f);
+    rank_close(&r);
+}
+
+static bool stop_now(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+static void exchange_stops_when_told(void **state)
+{
+    (void)state;
+    struct rank r = {.ranks = 2, .leaves = 2, .P = 1, .attempt = 1};
+    float node = 1.0f, sum;
+    const float *nodes[] = {&node};
+    rank_open(&r);
+    r.x->options.stop = stop_now;
+    check_fails(exchange_sum(r.x, 2, nodes, 1, &sum, &err), ERR_UNAVAILABLE, "told to stop");
+    rank_close(&r);
+}
+
+/* --- a process that is killed ------------------------------------------------------------ */
+
+static bool kill_self(void *ctx)
+{
+    if (--*(int *)ctx > 0)
+        return false;
+    kill(getpid(), SIGKILL);
+    return false;
+}
+
+/* What a rank's process ends with. */
+enum { END_RIGHT, END_WRONG, END_OTHER };
+
+/* Rank 2 kills itself while it waits in the first attempt; the others then make a group of two
+ * and do it again, with the arrays they have. */
+static int process(uint32_t i)
+{
+    int waits = 3;
+    struct rank r = {
+        .rank = i, .ranks = 3, .leaves = 7, .P = 200001, .attempt = 1, .silent_ms = 1500};
+    rank_open(&r);
+    if (i == 2) {
+        r.x->options.stop = kill_self;
+        r.x->options.ctx = &waits;
+    }
+    if (i != 2)
+        wire_test_sleep_ms(400); /* so that rank 2 waits */
+    r.rc = rank_rounds(&r, i == 2 ? 1 : 2);
+    /* Or the other one noticed first, and is in the next attempt already. */
+    if (r.rc == ERR_OK || (!strstr(r.err.text, "rank 2 (learner-2 at ipc://") &&
+                           !strstr(r.err.text, "is over: here is round")))
+        return END_OTHER;
+    struct exchange_group group = group_of(2, 2, i);
+    if (exchange_join(r.x, &group, NULL))
+        return END_OTHER;
+    r.ranks = 2;
+    r.rc = rank_rounds(&r, ROUNDS);
+    const int end = r.rc ? END_OTHER : r.wrong ? END_WRONG : END_RIGHT;
+    rank_close(&r);
+    return end;
+}
+
+static void exchange_goes_on_without_a_rank_that_was_killed(void **state)
+{
+    (void)state;
+    pid_t pid[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        pid[i] = fork(); /* before any ZeroMQ context is made in this test */
+        assert_true(pid[i] >= 0);
+        if (pid[i] == 0)
+            _exit(process(i));
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        int status = 0;
+        assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+        if (i == 2)
+            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        else
+            assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : -1, END_RIGHT);
+    }
+}
+
+/* --- peers of plain libzmq --------------------------------------------------------------- */
+
+/* Rank 1 of 2 with a leaf each, played by the test.  A shard is a chunk and some.  It never
+ * asks. */
+enum { FAKE_SHARD = EXCHANGE_CHUNK_BYTES / 4 + 10, FAKE_P = 2 * FAKE_SHARD };
+
+struct fake {
+    pthread_t thread;
+    void *context, *router;
+    atomic_bool stop;
+    int corrupt; /* so many chunks first, with a byte changed on the way */
+    int old;     /* then so many of an earlier round */
+    int cut;     /* then so many that are too short */
+    int twice;   /* so many answered twice, with other bits */
+    int swap;    /* so many answered after the next one, which is answered twice */
+    bool kept;   /* the one that waits for the next */
+    struct message ask;
+    unsigned char payload[EXCHANGE_CHUNK_BYTES];
+};
+
+static size_t fake_bytes(const struct wire_gradient *ask, unsigned char *out)
+{
+    const bool is_sum = ask->part == EXCHANGE_PART_SUM;
+    const size_t first = ask->first / sizeof(float) + (is_sum ? FAKE_SHARD : 0);
+    for (size_t i = 0; i < ask->bytes / sizeof(float); i++) {
+        const float x = is_sum ? tree_value(0, 0, 2, first + i) : leaf_value(0, 1, first + i);
+        memcpy(out + i * sizeof x, &x, sizeof x);
+    }
+    return ask->bytes;
+}
+
+static void fake_send(struct fake *fake, zmq_msg_t *id, const struct message *answer,
+                      bool corrupt)
+{
+    unsigned char *head = NULL;
+    size_t size = 0;
+    check_ok(message_encode(answer, &head, &size, &err));
+    fake->payload[0] ^= corrupt;
+    zmq_send(fake->router, zmq_msg_data(id), zmq_msg_size(id), ZMQ_SNDMORE);
+    zmq_send(fake->router, head, size, ZMQ_SNDMORE);
+    zmq_send(fake->router, fake->payload, answer->frame[0].size, 0);
+    free(head);
+}
+
+/* The chunk asked for, in fake->payload. */
+static struct message fake_chunk(struct fake *fake, const struct message *ask)
+{
+    struct message answer = {.type = MESSAGE_GRADIENT_CHUNK, .step = ask->step};
+    const bool is_done = ask->gradient.part == EXCHANGE_PART_DONE;
+    fake->payload[0] = 0;
+    answer.gradient = ask->gradient;
+    answer.gradient.rank = 1;
+    answer.gradient.bytes = 0;
+    answer.frames_n = 1;
+    answer.frame[0].data = fake->payload;
+    answer.frame[0].size = is_done ? 1 : fake_bytes(&ask->gradient, fake->payload);
+    return answer;
+}
+
+static void fake_answer_twice(struct fake *fake, zmq_msg_t *id, const struct message *answer)
+{
+    fake_send(fake, id, answer, false);
+    memset(fake->payload, 0x3f, answer->frame[0].size); /* the second must not count */
+    fake_send(fake, id, answer, false);
+}
+
+static void fake_answer(struct fake *fake, zmq_msg_t *id, const struct message *ask)
+{
+    if (fake->swap > 0 && !fake->kept) {
+        fake->kept = true;
+        fake->ask = *ask;
+        return;
+    }
+    struct message answer = fake_chunk(fake, ask);
+    if (fake->kept) {
+        fake_answer_twice(fake, id, &answer);
+        answer = fake_chunk(fake, &fake->ask);
+        fake->kept = false;
+        fake->swap--;
+    } else if (fake->corrupt-- > 0) {
+        fake_send(fake, id, &answer, true);
+        return;
+    } else if (fake->old-- > 0) {
+        answer.gradient.round--;
+        memset(fake->payload, 0x3f, answer.frame[0].size);
+    } else if (fake->cut-- > 0) {
+        answer.frame[0].size = 1;
+    } else if (fake->twice-- > 0) {
+        fake_answer_twice(fake, id, &answer);
+        return;
+    }
+    fake_send(fake, id, &answer, false);
+}
+
+static void *fake_thread(void *ctx)
+{
+    struct fake *fake = ctx;
+    while (!atomic_load(&fake->stop)) {
+        zmq_pollitem_t item = {.socket = fake->router, .events = ZMQ_POLLIN};
+        if (zmq_poll(&item, 1, 50) <= 0)
+            continue;
+        zmq_msg_t id, head;
+        struct message ask;
+        zmq_msg_init(&id);
+        zmq_msg_init(&head);
+        zmq_msg_recv(&id, fake->router, 0);
+        zmq_msg_recv(&head, fake->router, 0);
+        check_ok(message_decode(&ask, zmq_msg_data(&head), zmq_msg_size(&head), NULL, 0, &err));
+        fake_answer(fake, &id, &ask);
+        message_release(&ask);
+        zmq_msg_close(&id);
+        zmq_msg_close(&head);
+    }
+    return NULL;
+}
+
+/* Rank 0 exchanges one round with the fake. */
+static void with_fake(struct fake *fake, struct rank *r)
+{
+    const struct exchange_group group = group_of(1, 2, 1);
+    fake->context = zmq_ctx_new();
+    fake->router = zmq_socket(fake->context, ZMQ_ROUTER);
+    assert_int_equal(zmq_bind(fake->router, group.peer[1].endpoint), 0);
+    assert_int_equal(pthread_create(&fake->thread, NULL, fake_thread, fake), 0);
+    *r = (struct rank){
+        .ranks = 2, .leaves = 2, .P = FAKE_P, .attempt = 1, .silent_ms = 3000, .late_ms = 3000};
+    rank_open(r);
+    r->rc = rank_rounds(r, 1);
+    rank_close(r);
+    atomic_store(&fake->stop, true);
+    pthread_join(fake->thread, NULL);
+    zmq_close(fake->router);
+    zmq_ctx_term(fake->context);
+}
+
+static void check_fake_helps(struct fake *fake, struct rank *r)
+{
+    with_fake(fake, r);
+    if (r->rc || r->wrong)
+        fail_msg("%u rounds wrong: %s", r->wrong, r->err.text);
+}
+
+static void exchange_works_with_a_rank_played_by_the_test(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){0}, &r);
+    assert_int_equal(r.counts.bad + r.counts.stale + r.counts.repeated, 0);
+    assert_int_equal(r.counts.bytes_received, 2 * FAKE_SHARD * 4 + 1);
+}
+
+static void exchange_asks_again_for_a_chunk_that_was_bent(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.corrupt = 3}, &r);
+    assert_int_equal(r.counts.bad, 3);
+}
+
+static void exchange_gives_up_a_rank_that_bends_everything(void **state)
+{
+    (void)state;
+    struct rank r;
+    with_fake(&(struct fake){.corrupt = 1000}, &r);
+    check_says(&r, ERR_FORMAT, "rank 1 (learner-1 at ipc://");
+    check_says(&r, ERR_FORMAT, "sent 16 messages that are none, last a payload whose checksum");
+}
+
+static void exchange_takes_no_chunk_of_an_earlier_round(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.old = 2}, &r);
+    assert_int_equal(r.counts.stale, 2);
+}
+
+static void exchange_takes_no_chunk_of_another_size(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.cut = 2}, &r);
+    assert_int_equal(r.counts.repeated, 2);
+}
+
+static void exchange_takes_a_chunk_once(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.twice = 2}, &r);
+    assert_true(r.counts.repeated >= 1); /* the last may come after the round */
+}
+
+static void exchange_takes_chunks_in_any_order(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.swap = 2}, &r);
+    assert_true(r.counts.repeated >= 1);
+}
+
+static void send_ask(void *dealer, const struct message *ask)
+{
+    unsigned char *head = NULL;
+    size_t size = 0;
+    check_ok(message_encode(ask, &head, &size, &err));
+    zmq_send(dealer, head, size, 0);
+    free(head);
+}
+
+/* What a rank's server answers to an ask made by hand, if any, or of itself. */
+static void check_answer(void *dealer, const struct message *ask, enum message_type want,
+                         const char *words)
+{
+    if (ask)
+        send_ask(dealer, ask);
+    zmq_msg_t got;
+    zmq_msg_init(&got);
+    assert_true(zmq_msg_recv(&got, dealer, 0) > 0);
+    struct message m;
+    struct wire_bytes frame;
+    zmq_msg_t payload;
+    zmq_msg_init(&payload);
+    const bool more = zmq_msg_more(&got);
+    if (more) {
+        zmq_msg_recv(&payload, dealer, 0);
+        frame = (struct wire_bytes){zmq_msg_data(&payload), zmq_msg_size(&payload)};
+    }
+    check_ok(message_decode(&m, zmq_msg_data(&got), zmq_msg_size(&got), &frame, more, &err));
+    assert_string_equal(message_type_name(m.type), message_type_name(want));
+    if (!strstr(m.text, words))
+        fail_msg("said \"%s\", without \"%s\"", m.text, words);
+    message_release(&m);
+    zmq_msg_close(&payload);
+    zmq_msg_close(&got);
+}
+
+static void exchange_answers_only_what_belongs_to_its_round(void **state)
+{
+    (void)state;
+    struct rank r = {.ranks = 1, .leaves = 1, .P = 1, .attempt = 4};
+    float node = 1.0f, sum;
+    const float *nodes[] = {&node};
+    rank_open(&r);
+    check_ok(exchange_sum(r.x, 1, nodes, 1, &sum, &err));
+    void *context = zmq_ctx_new(), *dealer = zmq_socket(context, ZMQ_DEALER);
+    const int linger = 0, wait = (int)LONG_MS;
+    zmq_setsockopt(dealer, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(dealer, ZMQ_RCVTIMEO, &wait, sizeof wait);
+    assert_int_equal(zmq_connect(dealer, group_of(1, 1, 0).peer[0].endpoint), 0);
+
+    struct message ask = {.type = MESSAGE_GRADIENT_ASK, .step = 7};
+    ask.gradient =
+        (struct wire_gradient){.run = RUN + 1, .attempt = 4, .round = 1, .rank = 1, .bytes = 4};
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_REFUSED, "it belongs to another run");
+    ask.gradient.run = RUN;
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_REFUSED, "is over: here is round 1 of attempt");
+    ask.gradient.attempt = 3;
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_REFUSED, "round 1 of attempt 3 at step 7 is");
+    assert_int_equal(exchange_counts(r.x).stale, 2);
+    ask.gradient.part = EXCHANGE_PART_DONE;
+    ask.gradient.bytes = 1;
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_CHUNK, "");
+
+    /* An ask ahead of time is kept; told again, the rank says that it lives; an attempt that
+     * passes it by refuses it. */
+    ask.gradient.part = 0;
+    ask.gradient.attempt = 5;
+    send_ask(dealer, &ask);
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_WAIT, "");
+    struct exchange_group group = group_of(6, 1, 0);
+    check_ok(exchange_join(r.x, &group, &err));
+    check_answer(dealer, NULL, MESSAGE_GRADIENT_REFUSED, "round 1 of attempt 5 at step 7 is");
+    zmq_close(dealer);
+    zmq_ctx_term(context);
+    rank_close(&r);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(exchange_goes_on_without_a_rank_that_was_killed), /* forks: first */
+        TEST(exchange_data_tells_one_order_from_another),
+        TEST(exchange_gives_any_number_of_ranks_the_bits_of_one),
+        TEST(exchange_gives_the_same_bits_for_any_number_of_parameters),
+        TEST(exchange_gives_the_same_bits_for_many_chunks),
+        TEST(exchange_waits_for_a_slow_rank),
+        TEST(exchange_gathers_blocks_in_the_order_of_ranks),
+        TEST(exchange_tells_the_others_why_a_rank_gave_up),
+        TEST(exchange_names_a_rank_that_is_not_there),
+        TEST(exchange_names_a_rank_that_lives_and_does_nothing),
+        TEST(exchange_refuses_a_rank_that_does_something_else),
+        TEST(exchange_refuses_an_attempt_that_is_over),
+        TEST(exchange_needs_an_attempt_later_than_the_last),
+        TEST(exchange_stops_when_told),
+        TEST(exchange_works_with_a_rank_played_by_the_test),
+        TEST(exchange_asks_again_for_a_chunk_that_was_bent),
+        TEST(exchange_gives_up_a_rank_that_bends_everything),
+        TEST(exchange_takes_no_chunk_of_an_earlier_round),
+        TEST(exchange_takes_no_chunk_of_another_size),
+        TEST(exchange_takes_a_chunk_once),
+        TEST(exchange_takes_chunks_in_any_order),
+        TEST(exchange_answers_only_what_belongs_to_its_round),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
