@@ -22,10 +22,12 @@
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
     X("status", cmd_status, "what a run is doing now, and who does it")                       \
+    X("experiment", cmd_experiment, "a grid of runs, settings times seeds, and its report")   \
     X("report", cmd_report, "write a run's curves and numbers as one HTML file")              \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \
+    X("evaluate", cmd_evaluate, "a model's answers under a run's scorers; win rates")         \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("data inspect", cmd_data_inspect, "what is in a data set: pairs, lengths, bad lines, leaks") \

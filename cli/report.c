@@ -194,9 +194,11 @@ static void report_verdicts(const struct report_curves *curves, struct buf *out)
 {
     bool any = false;
     for (size_t c = REPORT_SCORE; c < REPORT_COLUMNS; c++) {
-        if (report_is_monitor(curves, c))
-            report_verdict(curves, c, out);
-        any = any || report_is_monitor(curves, c);
+        if (!report_is_monitor(curves, c) ||
+            report_curves_quantity(curves->config, c).sense != REPORT_MORE)
+            continue;
+        report_verdict(curves, c, out);
+        any = true;
     }
     if (any)
         buf_printf(out,

@@ -251,12 +251,8 @@ static void report_compare_table(const struct report_groups *groups, struct buf 
 
 /* --- the page ----------------------------------------------------------------------------- */
 
-static void report_compare_page(struct report_groups *groups, struct buf *out)
+static void report_compare_body(struct report_groups *groups, struct buf *out)
 {
-    char title[64];
-    snprintf(title, sizeof title, "%zu runs in %zu %s", groups->runs, groups->n,
-             groups->n == 1 ? "group" : "groups");
-    report_page_begin(out, title);
     buf_puts(out,
              "<p>Runs of one group differ in their seed alone. Numbers and lines are means "
              "over a group's runs; \xc2\xb1 and bands, one standard error of that "
@@ -268,30 +264,54 @@ static void report_compare_page(struct report_groups *groups, struct buf *out)
     buf_puts(out, "<h2>Configurations</h2>\n");
     for (size_t g = 0; g < groups->n; g++)
         report_page_config(out, groups->group[g].name, report_groups_lead(groups, g)->config);
-    report_page_end(out);
 }
 
-enum err_code report_compare_write(const char *const *run_dirs, size_t n, const char *path,
-                                   struct err *err)
+static void report_compare_page(struct report_groups *groups, bool whole, struct buf *out)
+{
+    char title[64];
+    snprintf(title, sizeof title, "%zu runs in %zu %s", groups->runs, groups->n,
+             groups->n == 1 ? "group" : "groups");
+    if (whole)
+        report_page_begin(out, title);
+    report_compare_body(groups, out);
+    if (whole)
+        report_page_end(out);
+}
+
+static enum err_code report_compare_load(const char *const *run_dirs, size_t n, bool whole,
+                                         struct buf *out, struct err *err)
 {
     assert(n > 0);
     if (n > REPORT_GROUPS_RUNS_MAX)
         return err_set(err, ERR_USAGE, "%zu runs are more than the %d that fit on a page", n,
                        REPORT_GROUPS_RUNS_MAX);
     struct report_groups *groups = calloc(1, sizeof *groups); /* too large for a stack */
-    struct buf page;
-    buf_init(&page, REPORT_PAGE_BYTES_MAX);
     if (!groups)
         return err_set(err, ERR_NOMEM, "no memory for %zu runs", n);
     enum err_code rc = report_groups_load(groups, run_dirs, n, err);
     if (rc == ERR_OK) {
-        report_compare_page(groups, &page);
-        rc = buf_check(&page, "the report", err);
+        report_compare_page(groups, whole, out);
+        rc = buf_check(out, "the report", err);
     }
-    if (rc == ERR_OK)
-        rc = file_write(path, page.data, page.len, err);
     report_groups_release(groups);
     free(groups);
+    return rc;
+}
+
+enum err_code report_compare_append(const char *const *run_dirs, size_t n, struct buf *out,
+                                    struct err *err)
+{
+    return report_compare_load(run_dirs, n, false, out, err);
+}
+
+enum err_code report_compare_write(const char *const *run_dirs, size_t n, const char *path,
+                                   struct err *err)
+{
+    struct buf page;
+    buf_init(&page, REPORT_PAGE_BYTES_MAX);
+    enum err_code rc = report_compare_load(run_dirs, n, true, &page, err);
+    if (rc == ERR_OK)
+        rc = file_write(path, page.data, page.len, err);
     buf_release(&page);
     return rc;
 }

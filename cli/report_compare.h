@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 /*
@@ -19,5 +20,10 @@
  */
 enum err_code report_compare_write(const char *const *run_dirs, size_t n, const char *path,
                                    struct err *err);
+
+/* The same without the page's frame, behind what `out` holds already: for a page that says more
+ * than this.  `out` is unspecified after an error. */
+enum err_code report_compare_append(const char *const *run_dirs, size_t n, struct buf *out,
+                                    struct err *err);
 
 #endif
