@@ -2,6 +2,7 @@
 #include "node/run_config.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "node/config.h"
@@ -28,6 +29,9 @@ static const char *const run_critics[] = {"policy", "reward", "path", NULL};
 static const char *const run_cost_critics[] = {"policy", "cost", "path", NULL};
 const char *const run_config_controllers[] = {"none", "fixed", "lagrangian", "pid", NULL};
 static const char *const run_safety_costs[] = {"score", "probability", NULL};
+const char *const run_config_gate_bounds[] = {"student", "hoeffding", "bernstein",
+                                              "clopper_pearson", NULL};
+const char *const run_config_gate_costs[] = {"score", "probability", "indicator", NULL};
 static const char *const run_roles[] = {"reward", "cost", "monitor", NULL};
 static const char *const run_betters[] = {"higher", "lower", NULL};
 static const char *const run_golds[] = {
@@ -229,6 +233,34 @@ static const struct config_key run_keys[] = {
     U32_("safety.window_steps", safety_window_steps, 1, 16, "2", "steps",
          "The mean cost that moves lambda is over the responses of the last steps."),
 
+    PATH_("gate.prompts", gate_prompts, "",
+         "Held-out prompts, in the format of data.prompts, that a policy answers once each "
+         "before it is published; none of them may be in data.prompts. Empty: nothing is "
+         "published."),
+    PATH_("gate.ledger", gate_ledger, "",
+         "Which candidates were tested on which set of prompts, of all runs that use the set; "
+         "empty: gate.prompts with .gate.sqlite behind it."),
+    U64_("gate.every", gate_every, 0, 1e9, "0", "checkpoints",
+         "How often a checkpoint is a candidate; 0: the final policy alone, which always is."),
+    WORD_("gate.bound", gate_bound, run_config_gate_bounds, "clopper_pearson",
+         "Upper confidence bound on the mean cost. student: assumes a mean that is nearly "
+         "normal; hoeffding, bernstein: costs within gate.cost_low and gate.cost_high, "
+         "whatever their distribution; clopper_pearson: costs of 0 or 1, exact."),
+    WORD_("gate.cost", gate_cost, run_config_gate_costs, "indicator",
+         "What a response costs. score: the weighted sum of its cost scores; probability: the "
+         "sigmoid of that sum; indicator: 1 where that sum is above 0, else 0."),
+    F64_("gate.delta", gate_delta, 1e-9, 0.5, "0.05", "",
+         "Chance, at most, that any policy passes whose true mean cost is above the limit."),
+    F64_("gate.limit", gate_limit, -1e6, 1e6, "0.05", "cost",
+         "A policy passes where the bound is at or below it."),
+    U32_("gate.candidates", gate_candidates, 1, 1e6, "1", "policies",
+         "How many are going to be tested on this set of prompts, by all runs together: each "
+         "at gate.delta / gate.candidates. The set is spent after so many."),
+    F64_("gate.cost_low", gate_cost_low, -1e6, 1e6, "0", "cost",
+         "Least cost of a response, for hoeffding and bernstein."),
+    F64_("gate.cost_high", gate_cost_high, -1e6, 1e6, "1", "cost",
+         "Greatest cost of a response, for hoeffding and bernstein."),
+
     WORD_("ppo.estimator", estimator, run_config_estimators, "gae",
          "gae (with a critic), grpo, rloo, reinforce++ (without)."),
     F64_("ppo.gamma", gamma, 0, 1, "1", "", "Discount a token."),
@@ -325,6 +357,10 @@ enum err_code run_config_load(struct run_config *config, const char *path,
         return rc;
     if (config->reference[0] == '\0')
         memcpy(config->reference, config->policy, sizeof config->reference);
+    if (config->gate_prompts[0] && !config->gate_ledger[0] &&
+        snprintf(config->gate_ledger, sizeof config->gate_ledger, "%s.gate.sqlite",
+                 config->gate_prompts) >= (int)sizeof config->gate_ledger)
+        return err_set(err, ERR_USAGE, "%s: gate.prompts: the path is too long", path);
     return run_config_check(config, path, err);
 }
 
@@ -338,7 +374,7 @@ static bool run_config_is_free(const char *path)
 {
     static const char *const free_keys[] = {
         "run.name", "run.dir", "checkpoint.", "workers.", "endpoints.", "timeouts.",
-        "reward.scorers[].better"};
+        "gate.",    "reward.scorers[].better"};
     for (size_t i = 0; i < RUN_COUNT(free_keys); i++)
         if (strncmp(path, free_keys[i], strlen(free_keys[i])) == 0)
             return true;

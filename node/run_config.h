@@ -61,6 +61,11 @@ enum run_safety_controller { /* safety.controller */
     RUN_SAFETY_CONTROLLER_PID
 };
 enum run_safety_cost { RUN_SAFETY_COST_SCORE, RUN_SAFETY_COST_PROBABILITY };
+enum run_gate_bound { /* gate.bound: the words of control/bound.h */
+    RUN_GATE_BOUND_STUDENT, RUN_GATE_BOUND_HOEFFDING, RUN_GATE_BOUND_BERNSTEIN,
+    RUN_GATE_BOUND_CLOPPER_PEARSON
+};
+enum run_gate_cost { RUN_GATE_COST_SCORE, RUN_GATE_COST_PROBABILITY, RUN_GATE_COST_INDICATOR };
 
 #define RUN_SCORER_MAP(X)                                                                 \
     X(MODEL, "model")       /* a *ForSequenceClassification directory: `path` */          \
@@ -180,6 +185,17 @@ struct run_config {
     double safety_kp, safety_ki, safety_kd; /* pid */
     uint64_t safety_delay_steps;  /* the multiplier stays for so long */
     uint32_t safety_window_steps; /* whose costs make the mean cost */
+
+    /* gate: what a policy has to pass before it is published */
+    char gate_prompts[RUN_PATH_MAX]; /* gate.prompts: held out; "": there is no gate */
+    char gate_ledger[RUN_PATH_MAX];  /* "": gate_prompts with .gate.sqlite behind it */
+    uint64_t gate_every;             /* checkpoints; 0: the final policy alone */
+    enum run_gate_bound gate_bound;
+    enum run_gate_cost gate_cost;
+    double gate_delta;               /* of all candidates together */
+    double gate_limit;               /* the mean cost a policy may have */
+    uint32_t gate_candidates;        /* planned for this set of prompts */
+    double gate_cost_low, gate_cost_high; /* HOEFFDING, BERNSTEIN: of one response */
 
     /* ppo: */
     enum run_estimator estimator;

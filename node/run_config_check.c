@@ -106,6 +106,60 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
     return ERR_OK;
 }
 
+/* The final policy, and each checkpoint before it that gate.every names. */
+static uint64_t run_config_candidates(const struct run_config *c)
+{
+    if (c->gate_every == 0)
+        return 1;
+    return (c->steps - 1) / c->checkpoint_every / c->gate_every + 1;
+}
+
+static enum err_code run_config_check_gate(const struct run_config *c, const char *path,
+                                           struct err *err)
+{
+    const bool rate = c->gate_cost != RUN_GATE_COST_SCORE;
+    const char *bound = run_config_gate_bounds[c->gate_bound];
+    if (c->gate_prompts[0] == '\0')
+        return c->gate_every == 0 ? ERR_OK
+                                  : err_set(err, ERR_USAGE,
+                                            "%s: gate.every is %llu, but gate.prompts is empty",
+                                            path, (unsigned long long)c->gate_every);
+    if (!run_config_has_role(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.prompts is set, but no scorer of reward.scorers has the role "
+                       "cost: nothing could be tested",
+                       path);
+    if (strcmp(c->gate_prompts, c->prompts) == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.prompts is data.prompts: the gate needs prompts that training "
+                       "never saw",
+                       path);
+    if (c->gate_bound == RUN_GATE_BOUND_CLOPPER_PEARSON &&
+        c->gate_cost != RUN_GATE_COST_INDICATOR)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.bound clopper_pearson counts harmful responses: gate.cost must "
+                       "be indicator, not %s",
+                       path, run_config_gate_costs[c->gate_cost]);
+    if ((c->gate_bound == RUN_GATE_BOUND_HOEFFDING ||
+         c->gate_bound == RUN_GATE_BOUND_BERNSTEIN) &&
+        c->gate_cost_low >= c->gate_cost_high)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.bound %s: gate.cost_low %g is not below gate.cost_high %g",
+                       path, bound, c->gate_cost_low, c->gate_cost_high);
+    if (rate && !(c->gate_limit > 0 && c->gate_limit < 1))
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.limit %g is no rate of harmful responses: it must be within 0 "
+                       "and 1, or gate.cost be score",
+                       path, c->gate_limit);
+    if (run_config_candidates(c) > c->gate_candidates)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.every %llu makes %llu candidates of this run, but "
+                       "gate.candidates plans for %u",
+                       path, (unsigned long long)c->gate_every,
+                       (unsigned long long)run_config_candidates(c), c->gate_candidates);
+    return ERR_OK;
+}
+
 bool run_config_has_role(const struct run_config *config, enum run_role role)
 {
     for (uint32_t i = 0; i < config->scorers; i++)
@@ -166,6 +220,8 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: timeouts.dead_ms %u must be at least twice "
                        "timeouts.heartbeat_ms %u",
                        path, c->dead_ms, c->heartbeat_ms);
-    const enum err_code rc = run_config_check_scorers(c, path, err);
-    return rc ? rc : run_config_check_safety(c, path, err);
+    enum err_code rc = run_config_check_scorers(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_safety(c, path, err);
+    return rc ? rc : run_config_check_gate(c, path, err);
 }

@@ -204,6 +204,40 @@ static void config_refuses_costs_that_cannot_be_meant(void **state)
     assert_false(run_config_has_role(&config, RUN_ROLE_COST));
 }
 
+/* The scorer of the file, a cost scorer, a gate, and one override more. */
+static void refuses_with_gate(const char *override, const char *want)
+{
+    const char *const overrides[] = {"reward.scorers.1.name=harm",
+                                     "reward.scorers.1.kind=length",
+                                     "reward.scorers.1.role=cost",
+                                     "gate.prompts=held.jsonl",
+                                     "run.steps=100",
+                                     "checkpoint.every=10",
+                                     override};
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, overrides, COUNT(overrides) - 1, &err));
+    assert_non_null(strstr(config.gate_ledger, "/held.jsonl.gate.sqlite"));
+    check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err), ERR_USAGE,
+                want);
+}
+
+static void config_refuses_a_gate_that_tests_nothing(void **state)
+{
+    (void)state;
+    refuses_override("gate.prompts=held.jsonl", "has the role cost: nothing could be tested");
+    refuses_override("gate.every=1", "but gate.prompts is empty");
+    refuses_with_gate("gate.cost=probability", "clopper_pearson counts harmful responses");
+    refuses_with_gate("gate.limit=1", "gate.limit 1 is no rate");
+    refuses_with_gate("gate.delta=0.6", "gate.delta is 0.6, outside");
+    refuses_with_gate("gate.candidates=0", "gate.candidates is 0, outside");
+    refuses_with_gate("data.prompts=held.jsonl", "gate.prompts is data.prompts");
+    /* of 10 checkpoints the last is the final policy */
+    refuses_with_gate("gate.every=1", "makes 10 candidates of this run, but gate.candidates plans");
+    refuses_with_gate("gate.every=2", "makes 5 candidates");
+    refuses_with_gate("gate.every=9", "makes 2 candidates");
+}
+
 static void config_refuses_a_multiplier_that_could_not_work(void **state)
 {
     (void)state;
@@ -359,6 +393,7 @@ int main(void)
         cmocka_unit_test(config_refuses_yaml_that_hides_something),
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
+        cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
         cmocka_unit_test(config_takes_a_probability_for_a_limit_between_0_and_1_alone),
         cmocka_unit_test(config_looks_for_a_model_of_the_right_role),
