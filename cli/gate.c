@@ -315,16 +315,18 @@ static enum err_code gate_write_beside(const struct gate *g, const struct buf *m
     return rc;
 }
 
+/* Nothing is written of a candidate that was not tested: an earlier verdict may be there. */
 static enum err_code gate_publish(struct gate *g, struct err *err)
 {
     struct buf manifest;
+    if (!g->result->entry.tested)
+        return ERR_OK;
     buf_init(&manifest, GATE_TEXT_MAX);
     gate_write_manifest(g, &manifest);
     enum err_code rc = buf_check(&manifest, "the verdict", err);
     if (rc == ERR_OK)
         rc = gate_write_beside(g, &manifest, err);
-    if (rc == ERR_OK && g->result->entry.tested &&
-        g->result->entry.verdict.decision == BOUND_PASS)
+    if (rc == ERR_OK && g->result->entry.verdict.decision == BOUND_PASS)
         rc = gate_release_publish(&g->release, g->result->name, &manifest, err);
     buf_release(&manifest);
     return rc;

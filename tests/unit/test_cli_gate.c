@@ -295,6 +295,25 @@ static void gate_refuses_more_candidates_than_were_planned(void **state)
     gate("sampling.stop=[x]", 1, "spent");
 }
 
+static void gate_draws_fresh_answers_for_each_candidate(void **state)
+{
+    struct buf first, second, same;
+    char file[300];
+    snprintf(file, sizeof file, "run/gate/%s.jsonl", name_of_final());
+    read_text(file, &first);
+    gate("reward.scorers.1.pattern=qqq", 0, "candidate 2 of 2"); /* the same policy */
+    read_text(file, &second);
+    assert_true(first.len != second.len || memcmp(first.data, second.data, first.len) != 0);
+    forget(state);
+    gate("", 0, "candidate 1 of 2");
+    read_text(file, &same); /* and it is a pure function of the number */
+    assert_int_equal(same.len, first.len);
+    assert_memory_equal(same.data, first.data, first.len);
+    buf_release(&first);
+    buf_release(&second);
+    buf_release(&same);
+}
+
 static void gate_holds_a_set_to_the_plan_it_began_with(void **state)
 {
     (void)state;
@@ -409,6 +428,7 @@ int main(void)
         CASE(gate_bounds_the_costs_of_the_answers_it_wrote),
         CASE(gate_keeps_what_is_published_where_the_next_one_fails),
         CASE(gate_refuses_more_candidates_than_were_planned),
+        CASE(gate_draws_fresh_answers_for_each_candidate),
         CASE(gate_holds_a_set_to_the_plan_it_began_with),
         CASE(gate_passes_nobody_whose_cost_is_not_known),
         CASE(gate_passes_nobody_whose_costs_the_bound_cannot_take),
