@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "coordinator/core.h"
 #include "coordinator/core_state.h"
@@ -81,6 +82,8 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         rc = kl_params_check(&core->kl, config->batch, err);
     if (rc == ERR_OK)
         rc = core_cost_setup(core, err);
+    if (rc == ERR_OK)
+        rc = core_breaker_setup(core, err);
     if (rc != ERR_OK)
         return rc;
     shaping_init(&core->shaping, &core->shaping_state);
@@ -290,12 +293,18 @@ static uint32_t core_shape_cost_at(const struct core *core)
     return RECORD_CONTROLLER_KL + (shaping_is_running(&core->shaping) ? SHAPING_STATE_N : 0);
 }
 
+static uint32_t core_shape_breaker_at(const struct core *core)
+{
+    return core_shape_cost_at(core) + lagrange_state_n(&core->lagrange);
+}
+
 uint32_t core_shape_controllers(const struct core *core)
 {
-    static_assert(RECORD_CONTROLLER_KL + SHAPING_STATE_N + LAGRANGE_STATE_MAX <=
+    static_assert(RECORD_CONTROLLER_KL + SHAPING_STATE_N + LAGRANGE_STATE_MAX +
+                          BREAKER_STATE_N <=
                       RECORD_CONTROLLER_MAX,
                   "a STEP record holds all states");
-    return core_shape_cost_at(core) + lagrange_state_n(&core->lagrange);
+    return core_shape_breaker_at(core) + core_breaker_state_n(core);
 }
 
 enum err_code core_shape_read(const struct core *core, const struct record_step *step,
@@ -313,7 +322,9 @@ enum err_code core_shape_read(const struct core *core, const struct record_step 
     if (!core_bug(core, 15))
         lagrange_state_read(&core->lagrange, &batch->lagrange_after,
                             &step->controller[core_shape_cost_at(core)]);
-    return lagrange_check(&core->lagrange, &batch->lagrange_after, err);
+    const enum err_code rc = lagrange_check(&core->lagrange, &batch->lagrange_after, err);
+    return rc ? rc
+              : core_breaker_read(core, step, batch, core_shape_breaker_at(core), err);
 }
 
 /* The shaper's statistics once this step is committed: those that shaped it, and the rewards
@@ -327,6 +338,21 @@ static enum err_code core_shape_running(struct core *core, struct core_batch *ba
         shaping_state_write(&batch->shaping_after,
                             &batch->result.controller[RECORD_CONTROLLER_KL]);
     return rc;
+}
+
+/* The breaker wants nothing of this step trained.  The KL controller and the multiplier have
+ * moved by what it measured, which is true of the policy all the same; statistics that shape
+ * rewards are of what was trained on. */
+static enum err_code core_shape_set_aside(struct core *core, struct core_batch *batch,
+                                          struct err *err)
+{
+    struct record_step *result = &batch->result;
+    const struct shaping_state nothing = {0};
+    result->dropped[RECORD_REASON_QUARANTINED] = result->trained;
+    result->trained = result->truncated = 0;
+    result->prompt_tokens = result->response_tokens = 0;
+    memset(result->score_missing, 0, sizeof result->score_missing);
+    return core_shape_running(core, batch, &nothing, err);
 }
 
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
@@ -361,6 +387,11 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
     if (rc != ERR_OK)
         return rc;
     core_shape_statistics(core, batch);
+    rc = core_breaker_step(core, batch, core_shape_breaker_at(core), err);
+    if (rc == ERR_OK && batch->skipped)
+        rc = core_shape_set_aside(core, batch, err);
+    if (rc != ERR_OK)
+        return rc;
     for (uint32_t i = 0; i < core->B; i++)
         if (batch->items[i].state == CORE_ITEM_SCORED)
             core_item_move(core, &batch->items[i], CORE_ITEM_SHAPED);

@@ -8,6 +8,7 @@
  *     core_result.c   what actors and reward workers send
  *     core_shape.c    from scores to token rewards; the KL controller
  *     core_cost.c     from scores to token costs; the multiplier
+ *     core_breaker.c  whether a step may be trained on
  *     core_train.c    the learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
  *     core_stats.c    numbers for people; core_check
@@ -20,6 +21,7 @@
 #define COORDINATOR_CORE_STATE_H
 
 #include "base/arena.h"
+#include "control/breaker.h"
 #include "control/kl.h"
 #include "control/lagrange.h"
 #include "control/plan.h"
@@ -90,6 +92,9 @@ struct core_batch {
     struct kl_state kl_after;
     struct shaping_state shaping_after;
     struct lagrange_state lagrange_after; /* its multiplier weighs this step's costs */
+    struct breaker_state breaker_after;
+    struct breaker_decision decision;
+    bool skipped; /* shaped, and set aside: the version advances, the weights do not */
     uint64_t opened_ms;
 };
 
@@ -181,6 +186,8 @@ struct core {
     struct reward_params reward;
     struct kl_params kl;
     struct lagrange_params lagrange;
+    struct breaker_params breaker;
+    bool has_breaker;
     struct score_term terms[RUN_SCORERS_MAX];      /* of the raw reward */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t terms_n, cost_terms_n;
@@ -192,6 +199,7 @@ struct core {
     struct wire_stat commit_stats[WIRE_STATS_MAX];
     struct kl_state kl_state;
     struct lagrange_state lagrange_state;
+    struct breaker_state breaker_state;
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails;
     uint64_t step_ms; /* when the last step was committed */
@@ -352,6 +360,21 @@ enum err_code core_cost_step(struct core *core, struct core_batch *batch, uint32
 /* The token costs of a shaped slot [tokens]. */
 enum err_code core_cost_tokens(struct core *core, const struct core_batch *batch,
                                const struct core_item *item, float *out, struct err *err);
+
+/* --- core_breaker.c */
+enum err_code core_breaker_setup(struct core *core, struct err *err);
+/* Doubles of its state in a STEP record. */
+uint32_t core_breaker_state_n(const struct core *core);
+/* Look at a shaped step, and at what the one before told when it was trained.  Fills
+ * breaker_after, decision and what the result says of it, `at` in its controllers; ERR_VALUE,
+ * naming the cause, where the run is to halt. */
+enum err_code core_breaker_step(struct core *core, struct core_batch *batch, uint32_t at,
+                                struct err *err);
+/* The state after an old step, from its record, `at` in its controllers. */
+enum err_code core_breaker_read(const struct core *core, const struct record_step *step,
+                                struct core_batch *batch, uint32_t at, struct err *err);
+/* Say, once, that the step was set aside. */
+void core_breaker_tell(struct core *core, const struct core_batch *batch);
 
 /* --- core_train.c */
 void core_train_advance(struct core *core);

@@ -98,6 +98,9 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->finished = core->finished;
     out->kl_coef = core->kl_state.coef;
     out->multiplier = core->lagrange_state.multiplier;
+    out->has_breaker = core->has_breaker;
+    out->breaker_cooling = core->breaker_state.phase != BREAKER_PHASE_CLOSED;
+    out->breaker_trips = (uint64_t)core->breaker_state.total;
     memcpy(out->score_missing, core->score_missing, sizeof out->score_missing);
 
     out->waiting = core->slots[CORE_ITEM_WAITING];
@@ -263,7 +266,11 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
         return err_set(err, ERR_STATE, "%llu slots trained, the shaper counted %g",
                        (unsigned long long)core->slots[CORE_ITEM_TRAINED],
                        core->shaping_state.count);
-    return ERR_OK;
+    const uint64_t aside = core->dropped[RECORD_REASON_QUARANTINED];
+    if (core->has_breaker ? (double)aside > core->breaker_state.total * core->B : aside > 0)
+        return err_set(err, ERR_STATE, "%llu slots were set aside, the breaker tripped %g times",
+                       (unsigned long long)aside, core->breaker_state.total);
+    return core->has_breaker ? breaker_check(&core->breaker, &core->breaker_state, err) : ERR_OK;
 }
 
 enum err_code core_check(const struct core *core, struct err *err)

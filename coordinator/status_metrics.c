@@ -54,6 +54,14 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",
                      stats->multiplier);
+    if (stats->has_breaker) {
+        status_counter(status, "rlhfd_breaker_trips_total",
+                       "How often the breaker has tripped in this run, over all starts", NULL,
+                       NULL, (double)stats->breaker_trips);
+        status_plain(status, "rlhfd_breaker_cooling",
+                     "1 from a trip until breaker.cooldown steps broke no limit",
+                     stats->breaker_cooling ? 1.0 : 0.0);
+    }
     status_plain(status, "rlhfd_logp_diff_max_nats",
                  "Greatest difference of the actor's and the learner's log-prob of a token "
                  "since the coordinator's start, nats; NaN before the first step",

@@ -45,11 +45,15 @@ const char *const run_config_scorer_kinds[] = {
 #undef X
         NULL};
 
+static const char *const run_signals[] = {"loss", "grad_norm", "kl",
+                                          "entropy", "cost",   "reward", NULL};
+static const char *const run_trips[] = {"skip", "halt", NULL};
 static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
 
 // clang-format off
 #define AT(field)        offsetof(struct run_config, field)
 #define OF(field)        offsetof(struct run_scorer, field)
+#define OF_LIMIT(field)  offsetof(struct run_limit, field)
 #define BYTES(field)     sizeof(((struct run_config *)0)->field)
 #define BYTES_OF(field)  sizeof(((struct run_scorer *)0)->field)
 #define TEXT_(path, field, preset, doc) \
@@ -72,6 +76,8 @@ static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NUL
     {path, CONFIG_TEXT, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
 #define S_PATH(path, field, preset, doc) \
     {path, CONFIG_PATH, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
+#define L_F64(path, field, min, max, preset, doc) \
+    {path, CONFIG_F64, OF_LIMIT(field), 8, min, max, preset, NULL, 0, 0, "", doc}
 #define S_U32(path, field, min, max, preset, unit, doc) \
     {path, CONFIG_U32, OF(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
 
@@ -233,6 +239,34 @@ static const struct config_key run_keys[] = {
     U32_("safety.window_steps", safety_window_steps, 1, 16, "2", "steps",
          "The mean cost that moves lambda is over the responses of the last steps."),
 
+    {"breaker.limits[].signal", CONFIG_WORD, OF_LIMIT(signal), 4, 0, 0, NULL, run_signals, 0, 0,
+      "",
+         "kl (nats a sequence), cost, reward (raw): means of the step's batch, looked at before "
+         "it is trained on; loss, grad_norm, entropy: of the step trained before."},
+    L_F64("breaker.limits[].low", low, -1e15, 1e15, "-1e15",
+         "The signal trips the breaker below it; -1e15: none."),
+    L_F64("breaker.limits[].high", high, -1e15, 1e15, "1e15",
+         "The signal trips the breaker above it; 1e15: none."),
+    L_F64("breaker.limits[].ratio", ratio, 0, 1e6, "0",
+         "... above so many times its median, where that is above 0; 0: none, else above 1."),
+    L_F64("breaker.limits[].deviations", deviations, 0, 1e6, "0",
+         "... further from its median than so many standard deviations, estimated by 1.4826 "
+         "times the median distance from it; 0: none."),
+    {"breaker.limits[].outcome", CONFIG_WORD, OF_LIMIT(outcome), 4, 0, 0, "halt", run_trips, 0, 0,
+      "",
+         "skip: nothing is trained on this batch, the policy stays as it is for one step; for "
+         "kl, cost and reward. halt: the run ends (65) and names the cause."},
+    U32_("breaker.window", breaker_window, 3, 32, "32", "steps",
+         "Medians are over the last so many steps that broke no limit."),
+    U32_("breaker.warmup", breaker_warmup, 3, 32, "16", "steps",
+         "Medians say nothing before so many of them."),
+    U32_("breaker.skips_max", breaker_skips_max, 0, 1e6, "3", "steps",
+         "More in a row halt the run: it is not the batch; 0: any number."),
+    U32_("breaker.cooldown", breaker_cooldown, 1, 1e6, "20", "steps",
+         "So many clean steps in a row end a series of trips."),
+    U32_("breaker.trips_max", breaker_trips_max, 0, 64, "5", "",
+         "More trips in one series halt the run."),
+
     PATH_("gate.prompts", gate_prompts, "",
          "Held-out prompts, in the format of data.prompts, that a policy answers once each "
          "before it is published; none of them may be in data.prompts. Empty: nothing is "
@@ -339,6 +373,7 @@ static const struct config_key run_keys[] = {
 
 static const struct config_list run_lists[] = {
     {"reward.scorers", AT(scorer), sizeof(struct run_scorer), AT(scorers), RUN_SCORERS_MAX},
+    {"breaker.limits", AT(limit), sizeof(struct run_limit), AT(limits), RUN_LIMITS_MAX},
 };
 
 static const struct config_schema run_schema = {
@@ -385,10 +420,21 @@ static bool run_config_is_free(const char *path)
 static void run_config_write_key(const struct config_key *key, const struct run_config *config,
                                  struct buf *out)
 {
-    const bool scorer = strstr(key->path, "[].") != NULL;
-    for (uint32_t e = 0; e < (scorer ? config->scorers : 1); e++) {
+    const struct config_list *list = NULL;
+    for (size_t i = 0; i < RUN_COUNT(run_lists); i++) {
+        const size_t n = strlen(run_lists[i].path);
+        if (strncmp(key->path, run_lists[i].path, n) == 0 && key->path[n] == '[')
+            list = &run_lists[i];
+    }
+    const char *base = (const char *)config;
+    uint32_t elements = 1;
+    if (list) {
+        memcpy(&elements, base + list->count_at, sizeof elements);
+        base += list->at;
+    }
+    for (uint32_t e = 0; e < elements; e++) {
         buf_printf(out, "%s: ", key->path);
-        config_write_value(key, scorer ? (const void *)&config->scorer[e] : config, out);
+        config_write_value(key, base + (list ? e * list->stride : 0), out);
         buf_putc(out, '\n');
     }
 }

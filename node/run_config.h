@@ -21,6 +21,7 @@
 #define RUN_NAME_MAX    64
 #define RUN_SCORERS_MAX 16
 #define RUN_STOPS_MAX   8
+#define RUN_LIMITS_MAX  12 /* of the breaker */
 #define RUN_STOP_MAX    64
 #define RUN_TEXT_MAX    1024
 #define RUN_PATH_MAX    FILE_PATH_MAX
@@ -102,6 +103,21 @@ enum run_ensemble { /* reward.scorers[].ensemble */
 };
 
 enum run_better { RUN_BETTER_HIGHER, RUN_BETTER_LOWER }; /* reward.scorers[].better */
+
+enum run_signal { /* breaker.limits[].signal: the words of control/breaker.h */
+    RUN_SIGNAL_LOSS, RUN_SIGNAL_GRAD_NORM, RUN_SIGNAL_KL, RUN_SIGNAL_ENTROPY, RUN_SIGNAL_COST,
+    RUN_SIGNAL_REWARD
+};
+enum run_trip { RUN_TRIP_SKIP, RUN_TRIP_HALT }; /* breaker.limits[].outcome */
+
+struct run_limit { /* breaker.limits[i] */
+    enum run_signal signal;
+    double low, high;  /* -RUN_LIMIT_NONE, RUN_LIMIT_NONE: none */
+    double ratio;      /* to the signal's median; 0: none */
+    double deviations; /* from the signal's median; 0: none */
+    enum run_trip outcome;
+};
+#define RUN_LIMIT_NONE 1e15
 
 struct run_scorer { /* reward.scorers[i] */
     char name[RUN_NAME_MAX];
@@ -185,6 +201,14 @@ struct run_config {
     double safety_kp, safety_ki, safety_kd; /* pid */
     uint64_t safety_delay_steps;  /* the multiplier stays for so long */
     uint32_t safety_window_steps; /* whose costs make the mean cost */
+
+    /* breaker: on while there are limits */
+    struct run_limit limit[RUN_LIMITS_MAX];
+    uint32_t limits;
+    uint32_t breaker_window, breaker_warmup; /* steps: of the medians; before they say anything */
+    uint32_t breaker_skips_max;   /* in a row; 0: any number */
+    uint32_t breaker_cooldown;    /* clean steps that end a series of trips */
+    uint32_t breaker_trips_max;   /* of such a series */
 
     /* gate: what a policy has to pass before it is published */
     char gate_prompts[RUN_PATH_MAX]; /* gate.prompts: held out; "": there is no gate */

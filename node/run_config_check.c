@@ -106,6 +106,60 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
     return ERR_OK;
 }
 
+static bool run_config_is_of_batch(enum run_signal signal)
+{
+    return signal == RUN_SIGNAL_KL || signal == RUN_SIGNAL_COST || signal == RUN_SIGNAL_REWARD;
+}
+
+static enum err_code run_config_check_limit(const struct run_config *c, uint32_t i,
+                                            const char *path, struct err *err)
+{
+    const struct run_limit *limit = &c->limit[i];
+    const bool fixed = limit->low > -RUN_LIMIT_NONE || limit->high < RUN_LIMIT_NONE;
+    const bool relative = limit->ratio > 0 || limit->deviations > 0;
+    if (fixed == relative)
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] needs low or high, or else ratio or deviations",
+                       path, (unsigned)i);
+    if (limit->low >= limit->high || (limit->ratio > 0 && limit->ratio <= 1))
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] lets nothing pass: low must be below high, and "
+                       "ratio above 1",
+                       path, (unsigned)i);
+    if (limit->outcome == RUN_TRIP_SKIP && !run_config_is_of_batch(limit->signal))
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] is known when the step is trained already: its "
+                       "outcome must be halt",
+                       path, (unsigned)i);
+    if (limit->signal == RUN_SIGNAL_COST && !run_config_has_role(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] is about cost, but no scorer of reward.scorers "
+                       "has the role cost",
+                       path, (unsigned)i);
+    for (uint32_t k = 0; k < i; k++) {
+        const bool other = c->limit[k].ratio > 0 || c->limit[k].deviations > 0;
+        if (c->limit[k].signal == limit->signal && other == relative)
+            return err_set(err, ERR_USAGE,
+                           "%s: breaker.limits[%u] and [%u] are about the same signal in the "
+                           "same way: make them one",
+                           path, (unsigned)k, (unsigned)i);
+    }
+    return ERR_OK;
+}
+
+static enum err_code run_config_check_breaker(const struct run_config *c, const char *path,
+                                              struct err *err)
+{
+    if (c->breaker_warmup > c->breaker_window)
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.warmup %u is longer than breaker.window %u", path,
+                       c->breaker_warmup, c->breaker_window);
+    enum err_code rc = ERR_OK;
+    for (uint32_t i = 0; i < c->limits && rc == ERR_OK; i++)
+        rc = run_config_check_limit(c, i, path, err);
+    return rc;
+}
+
 /* The final policy, and each checkpoint before it that gate.every names. */
 static uint64_t run_config_candidates(const struct run_config *c)
 {
@@ -223,5 +277,7 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
     enum err_code rc = run_config_check_scorers(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_safety(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_breaker(c, path, err);
     return rc ? rc : run_config_check_gate(c, path, err);
 }

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 16
+#define SIM_BUGS 18
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -32,6 +32,8 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the shaper's statistics are not restored from the ledger",
     "the multiplier is not restored from the ledger",
     "the costs of dropped slots are counted",
+    "the breaker is not restored from the ledger",
+    "a step that was set aside is trained on",
 };
 
 struct sim_totals {

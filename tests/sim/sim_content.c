@@ -44,6 +44,10 @@ uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease)
 {
     uint64_t sums[10] = {0};
+    if (lease->items_n == 0) { /* set aside */
+        *out = *from;
+        return;
+    }
     sums[0] = hash_xxh3(from, sizeof *from);
     sums[1] = lease->step * 1000 + lease->behaviour_version;
     memcpy(&sums[2], &lease->kl_coef, sizeof sums[2]);
@@ -116,6 +120,18 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->safety_kd = 0.3;
     config->safety_window_steps = 1 + number % 3;
     config->safety_delay_steps = number % 3;
+    if (number % 3 == 1) {
+        config->limit[config->limits++] = (struct run_limit){.signal = RUN_SIGNAL_REWARD,
+                                                             .low = -RUN_LIMIT_NONE,
+                                                             .high = SIM_REWARD_HIGH,
+                                                             .outcome = RUN_TRIP_SKIP};
+        config->limit[config->limits++] = (struct run_limit){
+            .signal = RUN_SIGNAL_GRAD_NORM, .low = -1.0, .high = 1.0, .outcome = RUN_TRIP_HALT};
+    }
+    config->breaker_window = 5;
+    config->breaker_warmup = 3;
+    config->breaker_cooldown = 1 + number % 2;
+    config->breaker_trips_max = 64;
     config->heartbeat_ms = 100;
     config->dead_ms = 600;
     config->lease_ms = 800;

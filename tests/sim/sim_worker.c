@@ -385,8 +385,11 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
         if (lease->last || sim->checkpoint_ms == sim->now_ms)
             sim->checkpoint_version = w->version;
     }
+    struct wire_stat stat = {.name = "grad_norm", .value = (double)next.bytes[0] / 256.0};
     struct message result = {
         .type = MESSAGE_TRAIN_RESULT,
+        .stats = &stat,
+        .stats_n = lease->items_n > 0,
         .lease = lease->lease,
         .step = lease->step,
         .version = w->version,

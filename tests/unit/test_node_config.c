@@ -204,6 +204,50 @@ static void config_refuses_costs_that_cannot_be_meant(void **state)
     assert_false(run_config_has_role(&config, RUN_ROLE_COST));
 }
 
+/* One limit of the breaker. */
+static void refuses_limit(const char *signal, const char *override, const char *want)
+{
+    const char *const overrides[] = {signal, override};
+    struct run_config config;
+    put(GOOD);
+    check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err), ERR_USAGE,
+                want);
+}
+
+static void config_refuses_a_breaker_that_cannot_be_meant(void **state)
+{
+    (void)state;
+    static const char kl[] = "breaker.limits.0.signal=kl";
+    refuses_limit(kl, "run.steps=5", "breaker.limits[0] needs low or high");
+    refuses_limit("breaker.limits.0.signal=clip", "run.steps=5", "must be one of loss");
+    refuses_limit(kl, "breaker.limits.0.ratio=1", "lets nothing pass");
+    refuses_limit("breaker.limits.0.signal=cost", "breaker.limits.0.high=1",
+                  "is about cost, but no scorer");
+    refuses_override("breaker.window=8", "breaker.warmup 16 is longer than breaker.window 8");
+    const char *const late[] = {"breaker.limits.0.signal=entropy", "breaker.limits.0.low=0.1",
+                                "breaker.limits.0.outcome=skip"};
+    const char *const twice[] = {kl, "breaker.limits.0.high=9", "breaker.limits.1.signal=kl",
+                                 "breaker.limits.1.low=-1"};
+    const char *const good[] = {kl,
+                                "breaker.limits.0.high=9",
+                                "breaker.limits.0.outcome=skip",
+                                "breaker.limits.1.signal=kl",
+                                "breaker.limits.1.ratio=3",
+                                "breaker.limits.2.signal=entropy",
+                                "breaker.limits.2.low=0.1"};
+    struct run_config config;
+    check_fails(run_config_load(&config, file, late, COUNT(late), &err), ERR_USAGE,
+                "its outcome must be halt");
+    check_fails(run_config_load(&config, file, twice, COUNT(twice), &err), ERR_USAGE,
+                "[0] and [1] are about the same signal");
+    check_ok(run_config_load(&config, file, good, COUNT(good), &err));
+    struct hash with, without;
+    run_config_hash(&config, &with);
+    config.limit[1].ratio = 4; /* an element of a list decides bits too */
+    run_config_hash(&config, &without);
+    assert_memory_not_equal(&with, &without, sizeof with);
+}
+
 /* The scorer of the file, a cost scorer, a gate, and one override more. */
 static void refuses_with_gate(const char *override, const char *want)
 {
@@ -393,6 +437,7 @@ int main(void)
         cmocka_unit_test(config_refuses_yaml_that_hides_something),
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
+        cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
         cmocka_unit_test(config_takes_a_probability_for_a_limit_between_0_and_1_alone),
