@@ -210,6 +210,61 @@ static void what_the_learner_told_halts_the_next_step(void **state)
     }
 }
 
+/* The bench's KL is 0.5 nats a sequence, the cost here half of the second score. */
+static void each_signal_is_the_number_of_its_name(void **state)
+{
+    static const struct {
+        enum run_signal signal;
+        double low, high;
+        const char *cause;
+    } cases[] = {{RUN_SIGNAL_KL, 0.6, 9, "kl is 0.5, below 0.6 (low)"},
+                 {RUN_SIGNAL_COST, -1, 0.75, "cost is 1, above 0.75 (high)"},
+                 {RUN_SIGNAL_REWARD, 3.5, 9, "reward is 3, below 3.5 (low)"}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        void *fresh;
+        setup(&fresh);
+        struct bench *bench = fresh;
+        bench->config.scorer[1].role = RUN_ROLE_COST;
+        bench->config.limits = 1;
+        bench->config.limit[0] = (struct run_limit){.signal = cases[i].signal,
+                                                    .low = cases[i].low,
+                                                    .high = cases[i].high,
+                                                    .outcome = RUN_TRIP_HALT};
+        struct bench_crew crew;
+        begun(&fresh, &crew);
+        size_t from = 0;
+        bench_crew_work(bench, &crew, &from, 3.0, 2.0);
+        assert_true(bench->finished);
+        if (!strstr(bench->finish_text, cases[i].cause))
+            fail_msg("it said: %s", bench->finish_text);
+        bench_free(bench);
+    }
+}
+
+static void a_batch_far_from_the_median_is_set_aside(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.limits = 1;
+    bench->config.limit[0] = (struct run_limit){.signal = RUN_SIGNAL_REWARD,
+                                                .low = -RUN_LIMIT_NONE,
+                                                .high = RUN_LIMIT_NONE,
+                                                .ratio = 2,
+                                                .outcome = RUN_TRIP_SKIP};
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    static const double raw[4] = {1.0, 9.0, 1.5, 3.5}; /* the second: before the warm-up */
+    for (uint64_t step = 0; step < 4; step++) {
+        assert_int_equal(lease_of(bench, &crew, &from, step, raw[step])->items_n,
+                         step < 3 ? 2 : 0);
+        bench_train(bench, &crew.learner, step, (unsigned char)(step < 3 ? 101 + step : 103),
+                    0);
+    }
+    const struct record *event = last_record(bench, RECORD_EVENT);
+    assert_non_null(strstr(event->text, "reward is 3.5, above 3 (ratio)"));
+}
+
 /* Five steps, one of them set aside; undisturbed, and killed at places where the first steps are
  * known from their STEP records alone or from all: the same to the last bit. */
 static void the_breaker_survives_its_coordinator(void **state)
@@ -283,6 +338,8 @@ int main(void)
         CASE(the_run_halts_with_its_cause_and_again_after_a_restart),
         CASE(too_many_in_a_row_halt_the_run),
         CASE(what_the_learner_told_halts_the_next_step),
+        CASE(each_signal_is_the_number_of_its_name),
+        CASE(a_batch_far_from_the_median_is_set_aside),
         CASE(the_breaker_survives_its_coordinator),
         CASE(a_step_that_was_set_aside_is_sent_again_without_slots),
     };
