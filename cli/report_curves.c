@@ -174,7 +174,8 @@ struct chart_level report_curves_level(const struct run_config *config, size_t c
 {
     if (column == REPORT_COST && run_config_has_role(config, RUN_ROLE_COST))
         return (struct chart_level){"limit", config->safety_limit};
-    if (column == REPORT_KL && config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
+    if (column == REPORT_KL && config->kl_controller != RUN_KL_CONTROLLER_FIXED &&
+        config->kl_target_token == 0.0) /* the curve is per sequence */
         return (struct chart_level){"target", config->kl_target};
     return (struct chart_level){"", NAN};
 }

@@ -226,6 +226,8 @@ struct core_stats {
     uint64_t seq, durable_seq; /* records */
     bool started, paused, draining, finished;
     double kl_coef;
+    double kl_last;     /* what the KL controller measured last, in the unit of its target */
+    double kl_integral; /* of pid; else 0 */
     double multiplier; /* lambda of the last step trained, or where it begins */
     bool has_breaker;
     bool breaker_cooling; /* it tripped, and there were not enough clean steps since */

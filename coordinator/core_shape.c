@@ -42,6 +42,43 @@ static enum reward_truncation core_shape_truncation(enum run_truncation truncati
     return REWARD_TRUNCATION_NONE;
 }
 
+static enum kl_controller core_shape_controller(enum run_kl_controller controller)
+{
+    switch (controller) {
+    case RUN_KL_CONTROLLER_FIXED: return KL_CONTROLLER_FIXED;
+    case RUN_KL_CONTROLLER_ADAPTIVE: return KL_CONTROLLER_ADAPTIVE;
+    case RUN_KL_CONTROLLER_PID: return KL_CONTROLLER_PID;
+    }
+    assert(0 && "kl.controller: no such value");
+    return KL_CONTROLLER_FIXED;
+}
+
+static void core_shape_setup_kl(struct core *core)
+{
+    const struct run_config *config = core->config;
+    const bool token = config->kl_target_token > 0.0;
+    core->kl = (struct kl_params){
+        .controller = core_shape_controller(config->kl_controller),
+        .unit = token ? KL_UNIT_TOKEN : KL_UNIT_SEQUENCE,
+        .coef = config->kl_coef,
+        .target = token ? config->kl_target_token : config->kl_target,
+        .horizon = config->kl_horizon,
+        .cap = config->kl_cap,
+    };
+    core->kl.pid = (struct pid_params){
+        .kp = config->kl_kp,
+        .ki = config->kl_ki,
+        .kd = config->kl_kd,
+        .target = core->kl.target,
+        .smooth_d = config->kl_smooth,
+        .delay = 1,
+        .hold = true,
+        .low = config->kl_coef_min,
+        .high = config->kl_coef_max,
+        .start = config->kl_coef,
+    };
+}
+
 enum err_code core_shape_setup(struct core *core, struct err *err)
 {
     const struct run_config *config = core->config;
@@ -59,16 +96,7 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         .truncation_penalty = config->truncation_penalty,
         .estimator = core_shape_estimator(config->kl_estimator),
     };
-    core->kl = (struct kl_params){
-        .controller = config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE
-                          ? KL_CONTROLLER_ADAPTIVE
-                          : KL_CONTROLLER_FIXED,
-        .unit = KL_UNIT_SEQUENCE,
-        .coef = config->kl_coef,
-        .target = config->kl_target,
-        .horizon = config->kl_horizon,
-        .cap = config->kl_cap,
-    };
+    core_shape_setup_kl(core);
     for (uint32_t i = 0; i < config->scorers; i++)
         if (config->scorer[i].role == RUN_ROLE_REWARD)
             core->terms[core->terms_n++] = (struct score_term){
@@ -266,7 +294,8 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
         n++;
     }
     struct record_step *result = &batch->result;
-    result->kl_mean = kl_batch_mean(core->kl.unit, core->kl_sum, core->kl_tokens, n);
+    result->kl_mean = kl_batch_mean(KL_UNIT_SEQUENCE, core->kl_sum, core->kl_tokens, n);
+    const double measured = kl_batch_mean(core->kl.unit, core->kl_sum, core->kl_tokens, n);
     if (kl_over_cap(&core->kl, result->kl_mean))
         return err_set(err, ERR_VALUE,
                        "step %llu: the KL of %.6g nats a sequence is past the cap "
@@ -275,22 +304,25 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
     batch->kl_before = batch->kl_after = core->kl_state;
     if (core_bug(core, 10))
         batch->kl_before.coef = core->kl.coef;
-    const enum err_code rc = kl_step(&core->kl, &batch->kl_after, result->kl_mean, n, err);
+    const enum err_code rc = kl_step(&core->kl, &batch->kl_after, measured, n, err);
     if (rc != ERR_OK)
         return rc;
     result->kl_coef_before = batch->kl_before.coef;
     result->kl_coef_after = batch->kl_after.coef;
     result->controller_n = core_shape_controllers(core);
-    result->controller[0] = batch->kl_after.coef;
-    result->controller[1] = batch->kl_after.last;
-    result->controller[2] = batch->kl_after.steps;
+    kl_state_write(&core->kl, &batch->kl_after, result->controller);
     return ERR_OK;
 }
 
-/* Where in the record's controllers the multiplier's state begins. */
+/* Where in the record's controllers the states begin. */
+static uint32_t core_shape_running_at(const struct core *core)
+{
+    return kl_state_n(&core->kl);
+}
+
 static uint32_t core_shape_cost_at(const struct core *core)
 {
-    return RECORD_CONTROLLER_KL + (shaping_is_running(&core->shaping) ? SHAPING_STATE_N : 0);
+    return core_shape_running_at(core) + (shaping_is_running(&core->shaping) ? SHAPING_STATE_N : 0);
 }
 
 static uint32_t core_shape_breaker_at(const struct core *core)
@@ -300,7 +332,7 @@ static uint32_t core_shape_breaker_at(const struct core *core)
 
 uint32_t core_shape_controllers(const struct core *core)
 {
-    static_assert(RECORD_CONTROLLER_KL + SHAPING_STATE_N + LAGRANGE_STATE_MAX +
+    static_assert(KL_STATE_MAX + SHAPING_STATE_N + LAGRANGE_STATE_MAX +
                           BREAKER_STATE_N <=
                       RECORD_CONTROLLER_MAX,
                   "a STEP record holds all states");
@@ -310,19 +342,20 @@ uint32_t core_shape_controllers(const struct core *core)
 enum err_code core_shape_read(const struct core *core, const struct record_step *step,
                               struct core_batch *batch, struct err *err)
 {
-    batch->kl_after = (struct kl_state){
-        .coef = step->controller[0],
-        .last = step->controller[1],
-        .steps = step->controller[2],
-    };
+    kl_state_read(&core->kl, &batch->kl_after, step->controller);
+    if (core_bug(core, 19))
+        batch->kl_after.pid = core->kl_state.pid;
+    enum err_code rc = kl_check(&core->kl, &batch->kl_after, err);
+    if (rc)
+        return rc;
     batch->shaping_after = core->shaping_state;
     if (shaping_is_running(&core->shaping) && !core_bug(core, 14))
-        shaping_state_read(&batch->shaping_after, &step->controller[RECORD_CONTROLLER_KL]);
+        shaping_state_read(&batch->shaping_after, &step->controller[core_shape_running_at(core)]);
     batch->lagrange_after = core->lagrange_state;
     if (!core_bug(core, 15))
         lagrange_state_read(&core->lagrange, &batch->lagrange_after,
                             &step->controller[core_shape_cost_at(core)]);
-    const enum err_code rc = lagrange_check(&core->lagrange, &batch->lagrange_after, err);
+    rc = lagrange_check(&core->lagrange, &batch->lagrange_after, err);
     return rc ? rc
               : core_breaker_read(core, step, batch, core_shape_breaker_at(core), err);
 }
@@ -336,7 +369,7 @@ static enum err_code core_shape_running(struct core *core, struct core_batch *ba
     const enum err_code rc = shaping_update(&core->shaping, &batch->shaping_after, seen, err);
     if (rc == ERR_OK && shaping_is_running(&core->shaping))
         shaping_state_write(&batch->shaping_after,
-                            &batch->result.controller[RECORD_CONTROLLER_KL]);
+                            &batch->result.controller[core_shape_running_at(core)]);
     return rc;
 }
 

@@ -97,6 +97,8 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->draining = core->draining;
     out->finished = core->finished;
     out->kl_coef = core->kl_state.coef;
+    out->kl_last = core->kl_state.last;
+    out->kl_integral = core->kl_state.pid.integral;
     out->multiplier = core->lagrange_state.multiplier;
     out->has_breaker = core->has_breaker;
     out->breaker_cooling = core->breaker_state.phase != BREAKER_PHASE_CLOSED;

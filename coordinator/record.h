@@ -58,12 +58,12 @@ enum record_reason {
 };
 const char *record_reason_name(enum record_reason reason);
 
-/* The controllers' state after a step: the KL controller's coef, last, steps; then, where the
+/* The controllers' state after a step: the KL controller's coef, last, steps, and for pid what
+ * control/pid.h keeps; then, where the
  * shaper carries statistics, its count, mean, m2, min, max; then, where costs train, the
  * multiplier's (control/lagrange.h); then, where it has limits, the breaker's (control/breaker.h).
  * Which of them are there follows from the config. */
-#define RECORD_CONTROLLER_KL  3
-#define RECORD_CONTROLLER_MAX 288
+#define RECORD_CONTROLLER_MAX 320
 
 /* A finished step: what trained, what came out, where the controllers went. */
 struct record_step {

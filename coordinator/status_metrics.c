@@ -26,6 +26,27 @@ static void status_counter(struct status *status, const char *name, const char *
     metric_add(metric, more > 0.0 ? more : 0.0);
 }
 
+static void status_metrics_kl(struct status *status, const struct core_stats *stats)
+{
+    const struct run_config *config = status->config;
+    status_plain(status, "rlhfd_kl_coef",
+                 "KL coefficient beta of the next step, reward per nat", stats->kl_coef);
+    if (config->kl_controller == RUN_KL_CONTROLLER_FIXED)
+        return;
+    if (config->kl_target_token > 0.0) {
+        status_plain(status, "rlhfd_kl_target_nats_per_token",
+                     "What the KL controller steers to, nats a token", config->kl_target_token);
+        status_plain(status, "rlhfd_kl_measured_nats_per_token",
+                     "What the KL controller measured last, nats a token", stats->kl_last);
+    } else {
+        status_plain(status, "rlhfd_kl_target_nats",
+                     "What the KL controller steers to, nats a sequence", config->kl_target);
+    }
+    if (config->kl_controller == RUN_KL_CONTROLLER_PID)
+        status_plain(status, "rlhfd_kl_pid_integral",
+                     "Integral part of the KL coefficient, reward per nat", stats->kl_integral);
+}
+
 static void status_metrics_run(struct status *status, const struct core_stats *stats)
 {
     const struct run_config *config = status->config;
@@ -45,11 +66,7 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
     status_plain(status, "rlhfd_ledger_durable_seq",
                  "Number of the last record that survives a power cut",
                  (double)stats->durable_seq);
-    status_plain(status, "rlhfd_kl_coef",
-                 "KL coefficient beta of the next step, reward per nat", stats->kl_coef);
-    if (config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
-        status_plain(status, "rlhfd_kl_target_nats",
-                     "What the KL controller steers to, nats a sequence", config->kl_target);
+    status_metrics_kl(status, stats);
     if (run_config_has_cost(config))
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",

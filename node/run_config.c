@@ -17,7 +17,7 @@ static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "s
                                                NULL};
 static const char *const run_kl_estimators[] = {"k1", "k2", "k3", NULL};
 static const char *const run_kl_places[] = {"reward", "loss", NULL};
-static const char *const run_kl_controllers[] = {"fixed", "adaptive", NULL};
+static const char *const run_kl_controllers[] = {"fixed", "adaptive", "pid", NULL};
 static const char *const run_shapers[] = {
 #define X(name, word) word,
     RUN_SHAPER_MAP(X)
@@ -206,12 +206,25 @@ static const struct config_key run_keys[] = {
     WORD_("kl.place", kl_place, run_kl_places, "reward",
          "In the token rewards (PPO) or in the loss (GRPO)."),
     WORD_("kl.controller", kl_controller, run_kl_controllers, "adaptive",
-         "fixed, or adaptive (Ziegler et al.) towards kl.target_nats_per_sequence."),
+         "fixed; adaptive (Ziegler et al.) or pid (a PID controller's answer to KL - target) "
+         "towards kl.target_nats_per_sequence, or kl.target_nats_per_token."),
     F64_("kl.coef", kl_coef, 0, 1e6, "0.05", "reward per nat", "beta, or where it starts."),
     F64_("kl.target_nats_per_sequence", kl_target, 1e-6, 1e6, "6", "nats",
          "Mean over sequences of the summed k1."),
+    F64_("kl.target_nats_per_token", kl_target_token, 0, 1e6, "0", "nats",
+         "Mean over sequences of the mean k1 of their tokens, in place of the target per "
+         "sequence; 0: that one counts."),
     F64_("kl.horizon", kl_horizon, 1, 1e9, "1000", "sequences",
          "Time constant of the adaptive controller."),
+    F64_("kl.kp", kl_kp, 0, 1e6, "0.03", "reward per nat^2", "Proportional gain of pid."),
+    F64_("kl.ki", kl_ki, 0, 1e6, "0.002", "reward per nat^2", "Integral gain of pid, a step."),
+    F64_("kl.kd", kl_kd, 0, 1e6, "0.02", "reward per nat^2",
+         "Derivative gain of pid, a step."),
+    F64_("kl.smooth", kl_smooth, 0, 0.999, "0.5", "",
+         "Weight of the past in the KL that pid takes the derivative of; 0: none."),
+    F64_("kl.coef_min", kl_coef_min, 0, 1e6, "0", "reward per nat", "Least beta of pid."),
+    F64_("kl.coef_max", kl_coef_max, 0, 1e6, "10", "reward per nat",
+         "Greatest beta of pid."),
     F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
          "The run halts where the batch mean passes it; 0: no cap."),
 

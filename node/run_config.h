@@ -41,7 +41,9 @@ enum run_aggregation { /* ppo.aggregation */
 };
 enum run_kl_estimator { RUN_KL_K1, RUN_KL_K2, RUN_KL_K3 };
 enum run_kl_place { RUN_KL_PLACE_REWARD, RUN_KL_PLACE_LOSS };
-enum run_kl_controller { RUN_KL_CONTROLLER_FIXED, RUN_KL_CONTROLLER_ADAPTIVE };
+enum run_kl_controller {
+    RUN_KL_CONTROLLER_FIXED, RUN_KL_CONTROLLER_ADAPTIVE, RUN_KL_CONTROLLER_PID
+};
 #define RUN_SHAPER_MAP(X) /* reward.shaper: the words of control/shaping.h */             \
     X(NONE, "none") X(CENTERED, "centered") X(PAR, "par")                                 \
     X(CEILING, "ceiling") X(CLIP, "clip") X(MEANSTD, "meanstd") X(MINMAX, "minmax")       \
@@ -188,7 +190,10 @@ struct run_config {
     enum run_kl_controller kl_controller;
     double kl_coef;               /* kl.coef: initial or fixed beta */
     double kl_target;             /* kl.target_nats_per_sequence */
+    double kl_target_token;       /* kl.target_nats_per_token; 0: the target is kl_target */
     double kl_horizon;            /* kl.horizon: sequences */
+    double kl_kp, kl_ki, kl_kd, kl_smooth; /* pid */
+    double kl_coef_min, kl_coef_max;       /* pid */
     double kl_cap;                /* kl.cap_nats_per_sequence: past it the run halts; 0: off */
 
     /* safety: */

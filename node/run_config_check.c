@@ -269,6 +269,18 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: kl.estimator k1 has no useful gradient in the loss: "
                        "take k2 or k3, or kl.place reward",
                        path);
+    if (c->kl_controller == RUN_KL_CONTROLLER_PID &&
+        (c->kl_coef_min >= c->kl_coef_max || c->kl_coef < c->kl_coef_min ||
+         c->kl_coef > c->kl_coef_max))
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.controller pid holds beta within kl.coef_min %g and kl.coef_max "
+                       "%g, and kl.coef %g is where it starts",
+                       path, c->kl_coef_min, c->kl_coef_max, c->kl_coef);
+    if (c->kl_controller == RUN_KL_CONTROLLER_PID && c->kl_kp == 0 && c->kl_ki == 0 &&
+        c->kl_kd == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.controller pid never moves with kl.kp, kl.ki and kl.kd all 0",
+                       path);
     if (c->dead_ms < 2 * c->heartbeat_ms)
         return err_set(err, ERR_USAGE,
                        "%s: timeouts.dead_ms %u must be at least twice "

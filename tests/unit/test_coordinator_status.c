@@ -274,6 +274,9 @@ static void each_metric_is_documented(void **state)
     buf_init(&page, 1 << 20);
     check_ok(file_read(TEST_SOURCE_DIR "/docs/OPERATIONS.md", &page, &err));
     config.kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
+    status_metrics(*state, &stats, &text); /* with a target per sequence */
+    config.kl_controller = RUN_KL_CONTROLLER_PID;
+    config.kl_target_token = 0.1;
     stats.has_breaker = true;
     with_costs();
     static const char *const known[] = {"clip_fraction",
@@ -304,6 +307,7 @@ static void each_metric_is_documented(void **state)
     stats.last.stats = all;
     stats.last.stats_n = COUNT(known);
     status_metrics(*state, &stats, &text);
+    assert_non_null(strstr(text.data, "rlhfd_kl_target_nats_per_token 0.1"));
     for (const char *at = text.data; (at = strstr(at, "# TYPE ")); families++) {
         char name[96];
         at += strlen("# TYPE ");

@@ -204,6 +204,24 @@ static void config_refuses_costs_that_cannot_be_meant(void **state)
     assert_false(run_config_has_role(&config, RUN_ROLE_COST));
 }
 
+static void config_refuses_a_kl_controller_that_could_not_work(void **state)
+{
+    (void)state;
+    const char *const bad[][2] = {{"kl.coef=11", "and kl.coef 11 is where it starts"},
+                                  {"kl.coef_min=0.1", "kl.coef_min 0.1"},
+                                  {"kl.coef_max=0", "kl.coef_max 0"}};
+    struct run_config config;
+    put(GOOD);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        const char *const overrides[] = {"kl.controller=pid", bad[i][0]};
+        check_ok(run_config_load(&config, file, overrides, 1, &err));
+        check_fails(run_config_load(&config, file, overrides, 2, &err), ERR_USAGE, bad[i][1]);
+    }
+    const char *const still[] = {"kl.controller=pid", "kl.kp=0", "kl.ki=0", "kl.kd=0"};
+    check_fails(run_config_load(&config, file, still, COUNT(still), &err), ERR_USAGE,
+                "never moves");
+}
+
 /* One limit of the breaker. */
 static void refuses_limit(const char *signal, const char *override, const char *want)
 {
@@ -437,6 +455,7 @@ int main(void)
         cmocka_unit_test(config_refuses_yaml_that_hides_something),
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
+        cmocka_unit_test(config_refuses_a_kl_controller_that_could_not_work),
         cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
