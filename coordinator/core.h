@@ -217,6 +217,12 @@ struct core_peer_stats {
     uint64_t leases_expired, leases_failed, mismatches;
 };
 
+/* Statistics that a shaper carries, of what reached it. */
+struct core_shaper_stats {
+    const char *name;
+    double mean, std, min, max;
+};
+
 struct core_stats {
     uint64_t epoch;
     uint64_t steps;   /* the run's length */
@@ -229,6 +235,8 @@ struct core_stats {
     double kl_last;     /* what the KL controller measured last, in the unit of its target */
     double kl_integral; /* of pid; else 0 */
     double multiplier; /* lambda of the last step trained, or where it begins */
+    struct core_shaper_stats shaper[RUN_SHAPERS_MAX]; /* of those that carry any, in order */
+    uint32_t shapers;
     bool has_breaker;
     bool breaker_cooling; /* it tripped, and there were not enough clean steps since */
     uint64_t breaker_trips; /* of the run */

@@ -42,6 +42,31 @@ static enum reward_truncation core_shape_truncation(enum run_truncation truncati
     return REWARD_TRUNCATION_NONE;
 }
 
+static enum shaping_kind core_shape_word(const char *word)
+{
+    for (int kind = SHAPING_NONE; kind <= SHAPING_SGFC; kind++)
+        if (strcmp(word, shaping_name((enum shaping_kind)kind)) == 0)
+            return (enum shaping_kind)kind;
+    assert(0 && "reward.shapers: no such value");
+    return SHAPING_NONE;
+}
+
+static void core_shape_setup_chain(struct core *core)
+{
+    const struct run_config *config = core->config;
+    static_assert(RUN_SHAPERS_MAX <= CHAIN_LINKS_MAX, "a chain holds all shapers");
+    core->chain.links = config->shapers_n > 0 ? config->shapers_n : 1;
+    for (uint32_t i = 0; i < core->chain.links; i++)
+        core->chain.link[i] = (struct shaping_params){
+            .kind = config->shapers_n > 0 ? core_shape_word(config->shapers[i])
+                                          : core_shape_kind(config->shaper),
+            .references = config->references,
+            .slope = config->sigmoid_k,
+            .ceiling = config->ceiling,
+            .shift = config->sgfc_shift,
+        };
+}
+
 static enum kl_controller core_shape_controller(enum run_kl_controller controller)
 {
     switch (controller) {
@@ -82,13 +107,7 @@ static void core_shape_setup_kl(struct core *core)
 enum err_code core_shape_setup(struct core *core, struct err *err)
 {
     const struct run_config *config = core->config;
-    core->shaping = (struct shaping_params){
-        .kind = core_shape_kind(config->shaper),
-        .references = config->references,
-        .slope = config->sigmoid_k,
-        .ceiling = config->ceiling,
-        .shift = config->sgfc_shift,
-    };
+    core_shape_setup_chain(core);
     core->reward = (struct reward_params){
         .length_free_tokens = config->length_free_tokens,
         .length_penalty = config->length_penalty,
@@ -103,7 +122,7 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
                 .name = config->scorer[i].name, .weight = config->scorer[i].weight};
     enum err_code rc = score_check(core->terms, core->terms_n, err);
     if (rc == ERR_OK)
-        rc = shaping_check(&core->shaping, err);
+        rc = chain_check(&core->chain, err);
     if (rc == ERR_OK)
         rc = reward_check(&core->reward, err);
     if (rc == ERR_OK)
@@ -114,7 +133,7 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         rc = core_breaker_setup(core, err);
     if (rc != ERR_OK)
         return rc;
-    shaping_init(&core->shaping, &core->shaping_state);
+    chain_init(&core->chain, &core->chain_state);
     kl_init(&core->kl, &core->kl_state);
     return ERR_OK;
 }
@@ -208,7 +227,7 @@ bool core_shape_ready(struct core *core, struct core_batch *batch)
 }
 
 static enum err_code core_shape_item(struct core *core, struct core_item *item,
-                                     struct shaping_state *seen, struct err *err)
+                                     struct chain_state *seen, struct err *err)
 {
     double reward;
     enum err_code rc =
@@ -217,16 +236,17 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item,
         rc = core_cost_of(core, item->scores, &item->cost, err);
     if (rc != ERR_OK)
         return rc;
-    struct shaping_params shaping = core->shaping;
+    struct chain_params chain = core->chain;
     const uint32_t refs = core->M > 0 ? core_shape_references(core, item->prompt) : 0;
-    if (core->M > 0)
-        shaping.references = refs; /* over those that could be had */
+    for (uint32_t i = 0; i < chain.links; i++)
+        if (shaping_references(&chain.link[i]) > 0)
+            chain.link[i].references = refs; /* over those that could be had */
     double shaped;
-    rc = shaping_apply(&shaping, &core->shaping_state, reward, core->ref_rewards, refs, &shaped,
-                       err);
+    rc = chain_apply(&chain, &core->chain_state, reward, core->ref_rewards, refs, &shaped, err);
+    if (rc == ERR_OK)
+        rc = chain_add(&chain, &core->chain_state, reward, core->ref_rewards, refs, seen, err);
     if (rc != ERR_OK)
         return rc;
-    shaping_add(seen, reward);
     bool bootstrap; /* the learner decides the same from the item's finish */
     item->shaped =
         reward_truncate(&core->reward, shaped, item->finish == WIRE_FINISH_LENGTH, &bootstrap);
@@ -322,7 +342,7 @@ static uint32_t core_shape_running_at(const struct core *core)
 
 static uint32_t core_shape_cost_at(const struct core *core)
 {
-    return core_shape_running_at(core) + (shaping_is_running(&core->shaping) ? SHAPING_STATE_N : 0);
+    return core_shape_running_at(core) + chain_state_n(&core->chain);
 }
 
 static uint32_t core_shape_breaker_at(const struct core *core)
@@ -332,7 +352,7 @@ static uint32_t core_shape_breaker_at(const struct core *core)
 
 uint32_t core_shape_controllers(const struct core *core)
 {
-    static_assert(KL_STATE_MAX + SHAPING_STATE_N + LAGRANGE_STATE_MAX +
+    static_assert(KL_STATE_MAX + CHAIN_STATE_MAX + LAGRANGE_STATE_MAX +
                           BREAKER_STATE_N <=
                       RECORD_CONTROLLER_MAX,
                   "a STEP record holds all states");
@@ -348,9 +368,12 @@ enum err_code core_shape_read(const struct core *core, const struct record_step 
     enum err_code rc = kl_check(&core->kl, &batch->kl_after, err);
     if (rc)
         return rc;
-    batch->shaping_after = core->shaping_state;
-    if (shaping_is_running(&core->shaping) && !core_bug(core, 14))
-        shaping_state_read(&batch->shaping_after, &step->controller[core_shape_running_at(core)]);
+    batch->chain_after = core->chain_state;
+    if (!core_bug(core, 14))
+        rc = chain_read(&core->chain, &step->controller[core_shape_running_at(core)],
+                        chain_state_n(&core->chain), &batch->chain_after, err);
+    if (rc)
+        return rc;
     batch->lagrange_after = core->lagrange_state;
     if (!core_bug(core, 15))
         lagrange_state_read(&core->lagrange, &batch->lagrange_after,
@@ -363,13 +386,13 @@ enum err_code core_shape_read(const struct core *core, const struct record_step 
 /* The shaper's statistics once this step is committed: those that shaped it, and the rewards
  * `seen` in it. */
 static enum err_code core_shape_running(struct core *core, struct core_batch *batch,
-                                        const struct shaping_state *seen, struct err *err)
+                                        const struct chain_state *seen, struct err *err)
 {
-    batch->shaping_after = core->shaping_state;
-    const enum err_code rc = shaping_update(&core->shaping, &batch->shaping_after, seen, err);
-    if (rc == ERR_OK && shaping_is_running(&core->shaping))
-        shaping_state_write(&batch->shaping_after,
-                            &batch->result.controller[core_shape_running_at(core)]);
+    batch->chain_after = core->chain_state;
+    const enum err_code rc = chain_update(&core->chain, &batch->chain_after, seen, err);
+    if (rc == ERR_OK)
+        chain_write(&core->chain, &batch->chain_after,
+                    &batch->result.controller[core_shape_running_at(core)]);
     return rc;
 }
 
@@ -380,7 +403,7 @@ static enum err_code core_shape_set_aside(struct core *core, struct core_batch *
                                           struct err *err)
 {
     struct record_step *result = &batch->result;
-    const struct shaping_state nothing = {0};
+    const struct chain_state nothing = {0};
     result->dropped[RECORD_REASON_QUARANTINED] = result->trained;
     result->trained = result->truncated = 0;
     result->prompt_tokens = result->response_tokens = 0;
@@ -401,7 +424,7 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
         .behaviour_version = plan_policy_version(batch->step, core->config->lag),
         .trained = n,
     };
-    struct shaping_state seen = {0};
+    struct chain_state seen = {0};
     for (uint32_t i = 0; i < core->B; i++) {
         struct core_item *item = &batch->items[i];
         if (item->state == CORE_ITEM_DROPPED)

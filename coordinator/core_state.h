@@ -22,12 +22,12 @@
 
 #include "base/arena.h"
 #include "control/breaker.h"
+#include "control/chain.h"
 #include "control/kl.h"
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
 #include "control/score.h"
-#include "control/shaping.h"
 #include "coordinator/core.h"
 
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
@@ -90,7 +90,7 @@ struct core_batch {
     struct record_step result; /* filled by shaping; the rest by the commit */
     struct kl_state kl_before; /* that shapes it */
     struct kl_state kl_after;
-    struct shaping_state shaping_after;
+    struct chain_state chain_after;
     struct lagrange_state lagrange_after; /* its multiplier weighs this step's costs */
     struct breaker_state breaker_after;
     struct breaker_decision decision;
@@ -181,8 +181,8 @@ struct core {
 
     /* what control/ is asked with */
     struct plan_params plan;
-    struct shaping_params shaping;
-    struct shaping_state shaping_state;
+    struct chain_params chain;
+    struct chain_state chain_state;
     struct reward_params reward;
     struct kl_params kl;
     struct lagrange_params lagrange;

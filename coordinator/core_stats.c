@@ -82,6 +82,22 @@ static void core_stats_peers(const struct core *core, struct core_stats *out)
     }
 }
 
+static void core_stats_shapers(const struct core *core, struct core_stats *out)
+{
+    out->shapers = 0;
+    for (uint32_t i = 0; i < core->chain.links; i++) {
+        const struct shaping_state *state = &core->chain_state.link[i];
+        if (!shaping_is_running(&core->chain.link[i]))
+            continue;
+        out->shaper[out->shapers++] =
+            (struct core_shaper_stats){.name = shaping_name(core->chain.link[i].kind),
+                                       .mean = state->mean,
+                                       .std = shaping_std(state),
+                                       .min = state->min,
+                                       .max = state->max};
+    }
+}
+
 void core_stats(const struct core *core, struct core_stats *out)
 {
     *out = core->counters;
@@ -122,6 +138,7 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->has_last = core->has_last;
     out->last = core->last;
     out->waits_for = core_stats_waits_for(core);
+    core_stats_shapers(core, out);
     core_stats_peers(core, out);
 }
 
@@ -263,11 +280,12 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
         core->lagrange_state.steps != (double)core->trained)
         return err_set(err, ERR_STATE, "%llu steps trained, the multiplier moved after %g",
                        (unsigned long long)core->trained, core->lagrange_state.steps);
-    if (shaping_is_running(&core->shaping) &&
-        core->shaping_state.count != (double)core->slots[CORE_ITEM_TRAINED])
-        return err_set(err, ERR_STATE, "%llu slots trained, the shaper counted %g",
-                       (unsigned long long)core->slots[CORE_ITEM_TRAINED],
-                       core->shaping_state.count);
+    for (uint32_t i = 0; i < core->chain.links; i++)
+        if (shaping_is_running(&core->chain.link[i]) &&
+            core->chain_state.link[i].count != (double)core->slots[CORE_ITEM_TRAINED])
+            return err_set(err, ERR_STATE, "%llu slots trained, shaper %u counted %g",
+                           (unsigned long long)core->slots[CORE_ITEM_TRAINED], (unsigned)i,
+                           core->chain_state.link[i].count);
     const uint64_t aside = core->dropped[RECORD_REASON_QUARANTINED];
     if (core->has_breaker ? (double)aside > core->breaker_state.total * core->B : aside > 0)
         return err_set(err, ERR_STATE, "%llu slots were set aside, the breaker tripped %g times",

@@ -264,7 +264,7 @@ void core_train_commit(struct core *core, struct core_batch *batch)
     }
     if (!core_bug(core, 11) || !core->replaying)
         core->kl_state = batch->kl_after;
-    core->shaping_state = batch->shaping_after;
+    core->chain_state = batch->chain_after;
     core->lagrange_state = batch->lagrange_after;
     core->breaker_state = batch->breaker_after;
     for (uint32_t s = 0; s < core->config->scorers; s++)

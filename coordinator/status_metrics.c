@@ -1,6 +1,7 @@
 /* status_metrics.c -- see status.h: /metrics.  docs/OPERATIONS.md says what each one means and
  * what to do when it moves; a name changed here is to be changed there. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "coordinator/status_state.h"
@@ -47,6 +48,29 @@ static void status_metrics_kl(struct status *status, const struct core_stats *st
                      "Integral part of the KL coefficient, reward per nat", stats->kl_integral);
 }
 
+/* A chain may have two of one kind: the label has the place too. */
+static void status_metrics_shapers(struct status *status, const struct core_stats *stats)
+{
+    for (uint32_t i = 0; i < stats->shapers; i++) {
+        const struct core_shaper_stats *shaper = &stats->shaper[i];
+        const struct {
+            const char *name, *help;
+            double value;
+        } gauges[] = {
+            {"rlhfd_shaper_mean", "Mean of the rewards a shaper has seen", shaper->mean},
+            {"rlhfd_shaper_std", "Standard deviation of the rewards a shaper has seen",
+             shaper->std},
+            {"rlhfd_shaper_min", "Least reward a shaper has seen", shaper->min},
+            {"rlhfd_shaper_max", "Greatest reward a shaper has seen", shaper->max},
+        };
+        char label[64];
+        snprintf(label, sizeof label, "%u %s", (unsigned)i, shaper->name);
+        for (size_t g = 0; g < sizeof gauges / sizeof gauges[0]; g++)
+            status_gauge(status, gauges[g].name, gauges[g].help, "shaper", label,
+                         gauges[g].value);
+    }
+}
+
 static void status_metrics_run(struct status *status, const struct core_stats *stats)
 {
     const struct run_config *config = status->config;
@@ -67,6 +91,7 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
                  "Number of the last record that survives a power cut",
                  (double)stats->durable_seq);
     status_metrics_kl(status, stats);
+    status_metrics_shapers(status, stats);
     if (run_config_has_cost(config))
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",

@@ -183,6 +183,10 @@ static const struct config_key run_keys[] = {
          "polynomial_centered: likewise; lsc: log sigmoid of r less the references' "
          "quantile of 85 %; meanstd, clip, minmax: r normalised by, or clipped to, the "
          "mean, standard deviation, least and greatest of all rewards trained before."),
+    {"reward.shapers", CONFIG_TEXTS, AT(shapers), RUN_WORD_MAX, 0, 0, NULL, NULL, AT(shapers_n),
+      RUN_SHAPERS_MAX, "",
+         "Several of these words, applied one after another, in place of reward.shaper; what one "
+         "makes of a response it makes of the references too before the next one compares."},
     U32_("reward.references", references, 1, 64, "4", "responses",
          "Reference responses a prompt, for the shapers that take references; lsc needs 2."),
     F64_("reward.sigmoid_k", sigmoid_k, 1e-6, 1e6, "1", "",
@@ -410,6 +414,24 @@ enum err_code run_config_load(struct run_config *config, const char *path,
                  config->gate_prompts) >= (int)sizeof config->gate_ledger)
         return err_set(err, ERR_USAGE, "%s: gate.prompts: the path is too long", path);
     return run_config_check(config, path, err);
+}
+
+enum err_code run_config_check_shapers(const struct run_config *config, const char *path,
+                                       struct err *err)
+{
+    for (uint32_t i = 0; i < config->shapers_n; i++) {
+        const char *word = config->shapers[i];
+        size_t k = 0;
+        while (run_shapers[k] && strcmp(word, run_shapers[k]) != 0)
+            k++;
+        if (run_shapers[k])
+            continue;
+        const char *near = config_nearest(word, run_shapers, RUN_COUNT(run_shapers) - 1);
+        return err_set(err, ERR_USAGE, "%s: reward.shapers: there is no shaper \"%s\"%s%s%s",
+                       path, word, near ? "; did you mean \"" : "", near ? near : "",
+                       near ? "\"?" : "");
+    }
+    return ERR_OK;
 }
 
 void run_config_write(const struct run_config *config, struct buf *out)

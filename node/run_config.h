@@ -21,6 +21,8 @@
 #define RUN_NAME_MAX    64
 #define RUN_SCORERS_MAX 16
 #define RUN_STOPS_MAX   8
+#define RUN_SHAPERS_MAX 8
+#define RUN_WORD_MAX    32 /* bytes of a word in a list, with the NUL */
 #define RUN_LIMITS_MAX  12 /* of the breaker */
 #define RUN_STOP_MAX    64
 #define RUN_TEXT_MAX    1024
@@ -175,6 +177,8 @@ struct run_config {
     struct run_scorer scorer[RUN_SCORERS_MAX];
     uint32_t scorers;
     enum run_shaper shaper;       /* reward.shaper */
+    char shapers[RUN_SHAPERS_MAX][RUN_WORD_MAX]; /* reward.shapers: the same words, checked */
+    uint32_t shapers_n;           /* in place of shaper; 0: that one alone */
     uint32_t references;          /* reward.references: M of the shapers that take any */
     double sigmoid_k;             /* reward.sigmoid_k: par, sigmoid, sgfc */
     double ceiling;               /* reward.ceiling */

@@ -231,6 +231,20 @@ const struct run_scorer *run_config_model_scorer(const struct run_config *config
     return NULL;
 }
 
+static enum err_code run_config_check_shaping(const struct run_config *c, const char *path,
+                                              struct err *err)
+{
+    bool lsc = c->shapers_n == 0 && c->shaper == RUN_SHAPER_LSC;
+    for (uint32_t i = 0; i < c->shapers_n; i++)
+        lsc = lsc || strcmp(c->shapers[i], "lsc") == 0;
+    if (lsc && c->references < 2)
+        return err_set(err, ERR_USAGE,
+                       "%s: reward.shaper lsc measures how far references lie apart: "
+                       "reward.references must be at least 2",
+                       path);
+    return run_config_check_shapers(c, path, err);
+}
+
 /* What no single key can say about itself. */
 enum err_code run_config_check(const struct run_config *c, const char *path, struct err *err)
 {
@@ -259,11 +273,6 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: reward.truncation bootstrap needs a critic: "
                        "ppo.estimator gae",
                        path);
-    if (c->shaper == RUN_SHAPER_LSC && c->references < 2)
-        return err_set(err, ERR_USAGE,
-                       "%s: reward.shaper lsc measures how far references lie apart: "
-                       "reward.references must be at least 2",
-                       path);
     if (c->kl_place == RUN_KL_PLACE_LOSS && c->kl_estimator == RUN_KL_K1)
         return err_set(err, ERR_USAGE,
                        "%s: kl.estimator k1 has no useful gradient in the loss: "
@@ -287,6 +296,8 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "timeouts.heartbeat_ms %u",
                        path, c->dead_ms, c->heartbeat_ms);
     enum err_code rc = run_config_check_scorers(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_shaping(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_safety(c, path, err);
     if (rc == ERR_OK)

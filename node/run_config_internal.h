@@ -17,4 +17,8 @@ extern const char *const run_config_scorer_kinds[];
 enum err_code run_config_check(const struct run_config *config, const char *path,
                                struct err *err);
 
+/* ERR_USAGE where a word of reward.shapers is none. */
+enum err_code run_config_check_shapers(const struct run_config *config, const char *path,
+                                       struct err *err);
+
 #endif

@@ -82,6 +82,13 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->references = 1 + number % SIM_M_MAX;
     if (config->shaper == RUN_SHAPER_LSC && config->references == 1)
         config->references = 2;
+    if (number % 9 == 4) {
+        static const char *const chain[] = {"meanstd", "ceiling", "par", "minmax"};
+        for (config->shapers_n = 0; config->shapers_n < 2 + number % 3; config->shapers_n++)
+            snprintf(config->shapers[config->shapers_n], RUN_WORD_MAX, "%s",
+                     chain[config->shapers_n]);
+        config->ceiling = 0.75;
+    }
     config->samples_per_prompt = number % 4 < 2 ? 2 : 1;
     config->batch = number % 7 == 0 ? 4 : 6;
     config->estimator = number % 8 == 1 ? RUN_ESTIMATOR_GRPO : RUN_ESTIMATOR_GAE;

@@ -139,6 +139,72 @@ static void a_pid_survives_its_coordinator(void **state)
     survives(take_pid);
 }
 
+/* --- shapers ---------------------------------------------------------------------------- */
+
+static void take_chain(struct run_config *config)
+{
+    static const char *const words[] = {"meanstd", "ceiling", "minmax"};
+    for (config->shapers_n = 0; config->shapers_n < COUNT(words); config->shapers_n++)
+        snprintf(config->shapers[config->shapers_n], RUN_WORD_MAX, "%s",
+                 words[config->shapers_n]);
+    config->ceiling = 1.25;
+}
+
+/* All slots of a step score the same: x is what reaches each shaper, worked out here. */
+static void shapers_apply_one_after_another(void **state)
+{
+    struct bench *bench = *state;
+    take_chain(&bench->config);
+    bench->config.kl_coef = 0.0;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    static const double raw[3] = {1.0, 3.0, 4.0}; /* good + 0.5 * 0 */
+    /* step 0: nothing was seen: meanstd and minmax give x as it is; 1
+       step 1: mean 1, std 1 for 0: x = 2, ceiling 1.25; minmax of {1}: (1.25 - 1) / 1
+       step 2: mean 2, std 1: x = 2, ceiling 1.25; minmax of {1, 1.25} */
+    static const double want[3] = {1.0, 0.25, 1.0};
+    for (uint64_t step = 0; step < 3; step++) {
+        bench_crew_work(bench, &crew, &from, raw[step], 0.0);
+        const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
+        check_near(((const float *)lease->frame[2].data)[1], want[step], 1e-6);
+        bench_train(bench, &crew.learner, step, (unsigned char)(101 + step), 0);
+        check_near(bench_stats(bench)->last.reward_shaped_mean, want[step], 1e-12);
+    }
+    const struct core_stats *stats = bench_stats(bench);
+    assert_int_equal(stats->shapers, 2);
+    assert_string_equal(stats->shaper[0].name, "meanstd");
+    assert_string_equal(stats->shaper[1].name, "minmax");
+    check_near(stats->shaper[0].mean, 8.0 / 3.0, 1e-12);
+    check_near(stats->shaper[0].max, 4.0, 0.0);
+    check_near(stats->shaper[1].max, 1.25, 1e-12);
+    assert_int_equal(stats->last.controller_n, 3 + 5 + 5);
+}
+
+/* What a shaper makes of the response it makes of the references: both are past the ceiling. */
+static void references_pass_through_the_shapers_before(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.references = 1;
+    bench->config.ceiling = 2.0;
+    bench->config.kl_coef = 0.0;
+    snprintf(bench->config.shapers[0], RUN_WORD_MAX, "ceiling");
+    snprintf(bench->config.shapers[1], RUN_WORD_MAX, "par");
+    bench->config.shapers_n = 2;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 3.0, 0.0);
+    const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
+    check_near(((const float *)lease->frame[2].data)[1], 0.5, 1e-6);
+}
+
+static void a_chain_survives_its_coordinator(void **state)
+{
+    (void)state;
+    survives(take_chain);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -146,6 +212,9 @@ int main(void)
         CASE(the_kl_may_be_held_by_a_pid),
         CASE(the_target_may_be_per_token),
         CASE(a_pid_survives_its_coordinator),
+        CASE(shapers_apply_one_after_another),
+        CASE(references_pass_through_the_shapers_before),
+        CASE(a_chain_survives_its_coordinator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -277,6 +277,8 @@ static void each_metric_is_documented(void **state)
     status_metrics(*state, &stats, &text); /* with a target per sequence */
     config.kl_controller = RUN_KL_CONTROLLER_PID;
     config.kl_target_token = 0.1;
+    stats.shaper[0] = (struct core_shaper_stats){.name = "meanstd", .mean = 0.5};
+    stats.shapers = 1;
     stats.has_breaker = true;
     with_costs();
     static const char *const known[] = {"clip_fraction",
@@ -308,6 +310,7 @@ static void each_metric_is_documented(void **state)
     stats.last.stats_n = COUNT(known);
     status_metrics(*state, &stats, &text);
     assert_non_null(strstr(text.data, "rlhfd_kl_target_nats_per_token 0.1"));
+    assert_non_null(strstr(text.data, "rlhfd_shaper_mean{shaper=\"0 meanstd\"} 0.5\n"));
     for (const char *at = text.data; (at = strstr(at, "# TYPE ")); families++) {
         char name[96];
         at += strlen("# TYPE ");

@@ -222,6 +222,23 @@ static void config_refuses_a_kl_controller_that_could_not_work(void **state)
                 "never moves");
 }
 
+static void config_takes_a_chain_of_shapers(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"reward.shapers=[ceiling, par]"};
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, NULL, 0, &err));
+    assert_int_equal(config.shapers_n, 0);
+    check_ok(run_config_load(&config, file, overrides, 1, &err));
+    assert_int_equal(config.shapers_n, 2);
+    assert_string_equal(config.shapers[1], "par");
+    refuses_override("reward.shapers=[par, celing]",
+                     "there is no shaper \"celing\"; did you mean \"ceiling\"?");
+    const char *const lsc[] = {"reward.shapers=[meanstd, lsc]", "reward.references=1"};
+    check_fails(run_config_load(&config, file, lsc, 2, &err), ERR_USAGE, "at least 2");
+}
+
 /* One limit of the breaker. */
 static void refuses_limit(const char *signal, const char *override, const char *want)
 {
@@ -456,6 +473,7 @@ int main(void)
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_kl_controller_that_could_not_work),
+        cmocka_unit_test(config_takes_a_chain_of_shapers),
         cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
