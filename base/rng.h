@@ -32,6 +32,7 @@ enum rng_stream {
     RNG_STREAM_SFT = 7,       /* a = epoch, b, c free */
     RNG_STREAM_CLI = 8,       /* rlhf generate: a = prompt, b = sample, c = token */
     RNG_STREAM_PREFERENCE = 9, /* training on pairs: a = epoch, b, c free */
+    RNG_STREAM_GATE = 10,     /* a = held-out prompt, b = candidate, c = token */
 };
 
 /* One Philox4x32-10 block. */

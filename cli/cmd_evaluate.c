@@ -78,6 +78,7 @@ static enum err_code evaluate_command_run(struct evaluate_command *c,
         (rc = evaluate_place(config.prompts, c->prompts, err)))
         goto out;
     c->params.samples = (uint32_t)c->samples;
+    c->params.stream = RNG_STREAM_CLI;
     c->params.seed = c->seed;
     c->params.prompts_max = (uint32_t)c->limit;
     c->params.threads = (uint32_t)c->threads;

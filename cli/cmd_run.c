@@ -16,6 +16,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/gate.h"
+#include "cli/gate_watch.h"
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "node/run_config.h"
@@ -24,6 +26,7 @@
 #define RUN_RESTARTS_MAX 20
 #define RUN_GRACE_MS     15000u
 #define RUN_POLL_MS      100u
+#define RUN_EXIT_NSF     1 /* complete, but its policy did not pass the gate */
 
 struct run {
     struct run_config config;
@@ -31,6 +34,8 @@ struct run {
     char bin[RUN_PATH_MAX];         /* where the daemons are */
     char sockets[64];               /* private directory; "": endpoints come from the config */
     char control[RUN_TEXT_MAX], bulk[RUN_TEXT_MAX]; /* bulk: of learner-0 */
+    char rlhf[RUN_PATH_MAX];        /* this program */
+    char gate_log[RUN_PATH_MAX];    /* RUN/gate.log */
     int log_fd;
     size_t log_start; /* bytes of run.log that are from before */
     uv_loop_t loop;
@@ -39,6 +44,7 @@ struct run {
     struct supervisor *supervisor;
     size_t coordinator;
     struct progress progress;
+    struct gate_watch gate;
     bool quiet;
     bool told_http;
     bool stopping, interrupted;
@@ -52,6 +58,7 @@ static enum err_code run_locate(struct run *run, struct err *err)
     if (n < 0)
         return err_errno(err, "find the directory of this program");
     self[n] = '\0';
+    memcpy(run->rlhf, self, sizeof self);
     *strrchr(self, '/') = '\0';
     snprintf(run->bin, sizeof run->bin, "%s", self);
     return ERR_OK;
@@ -99,6 +106,8 @@ static enum err_code run_check_model(const char *dir, struct err *err)
 static enum err_code run_check_files(const struct run_config *config, struct err *err)
 {
     enum err_code rc = run_check_file(config->prompts, err);
+    if (rc == ERR_OK)
+        rc = run_check_file(config->gate_prompts, err);
     const char *const models[] = {config->policy, config->reference, config->critic_path,
                                   config->cost_critic_path};
     for (size_t i = 0; i < sizeof models / sizeof models[0] && rc == ERR_OK; i++)
@@ -122,6 +131,7 @@ static enum err_code run_prepare(struct run *run, struct err *err)
         (rc = file_make_dir(run->config.dir, err)) ||
         (rc = file_join(run->config_path, run->config.dir, "config.yaml", err)) ||
         (rc = file_join(log, run->config.dir, "run.log", err)) ||
+        (rc = file_join(run->gate_log, run->config.dir, "gate.log", err)) ||
         (rc = file_join(http, run->config.dir, "http", err)) || (rc = run_check_same(run, err)))
         goto out;
     unlink(http); /* of a coordinator before this one */
@@ -162,6 +172,8 @@ static void run_stop(struct run *run, int status)
         return;
     run->stopping = true;
     run->status = status;
+    if (status != EX_OK) /* at the end of a run the last checkpoint's test may finish */
+        gate_watch_stop(&run->gate);
     supervisor_stop(run->supervisor, RUN_GRACE_MS);
 }
 
@@ -293,7 +305,8 @@ static void run_on_timer(uv_timer_t *timer)
         run_tell_http(run);
     if (!run->quiet && progress_poll(&run->progress, stdout, &err))
         fprintf(stderr, "rlhf run: %s\n", err.text);
-    if (supervisor_alive(run->supervisor) == 0)
+    gate_watch_poll(&run->gate, run->stopping, run->quiet);
+    if (supervisor_alive(run->supervisor) == 0 && !gate_watch_busy(&run->gate))
         uv_stop(&run->loop);
 }
 
@@ -359,6 +372,43 @@ static void run_summary(const struct run *run)
     printf("log       %s/run.log\n", run->config.dir);
 }
 
+static void run_gate_progress(void *ctx, uint32_t prompts, uint32_t all)
+{
+    (void)ctx;
+    fprintf(stderr, "\rgate      %u/%u prompts%s", prompts, all,
+            prompts == all ? "\r\033[K" : "");
+}
+
+/* The final policy before the gate, where there is one.  The run's status is RUN_EXIT_NSF where
+ * it does not pass. */
+static enum err_code run_gate(struct run *run, struct err *err)
+{
+    if (run->config.gate_prompts[0] == '\0')
+        return ERR_OK;
+    char final[RUN_PATH_MAX];
+    struct gate_result result;
+    struct buf text;
+    buf_init(&text, 4096);
+    const struct gate_params params = {
+        .config = &run->config,
+        .model = final,
+        .threads = run->config.learner_threads,
+        .progress = isatty(STDERR_FILENO) && !run->quiet ? run_gate_progress : NULL,
+    };
+    enum err_code rc = file_join(final, run->config.dir, "final", err);
+    if (rc == ERR_OK)
+        rc = gate_run(&params, &result, err);
+    if (rc == ERR_OK) {
+        gate_explain(&run->config, &result, &text);
+        if (!run->quiet)
+            printf("gate      final: %s", text.data);
+        if (result.entry.verdict.decision != BOUND_PASS)
+            run->status = RUN_EXIT_NSF;
+    }
+    buf_release(&text);
+    return rc;
+}
+
 static void run_release(struct run *run)
 {
     if (run->sockets[0])
@@ -380,8 +430,9 @@ int cmd_run(int argc, char **argv)
             "Run RLHF as the YAML file says: start coordinator, learners, reward processes and\n"
             "actors on this machine, start again what dies, show each step, and stop them.\n"
             "KEY=VALUE overrides a key of the file.  Where run.dir holds an unfinished run of\n"
-            "the same config it is continued.  Exit status 75: interrupted, can be "
-            "continued.\n",
+            "the same config it is continued.  With gate.prompts the policy is tested and, where "
+            "it\npasses, published at the end.  Exit status 75: interrupted, can be continued; 1: "
+            "complete,\nbut the final policy did not pass.\n",
         .options = options,
         .options_n = 1,
         .examples = "  rlhf run ops/demo/run.yaml\n"
@@ -407,10 +458,13 @@ int cmd_run(int argc, char **argv)
         progress_open(&run.progress, progress, true, isatty(STDOUT_FILENO) && !run.quiet);
         if (!run.quiet)
             printf("run       %s in %s\n", run.config.name, run.config.dir);
+        gate_watch_init(&run.gate, &run.config, run.rlhf, run.gate_log);
         rc = run_loop(&run, &err);
     }
-    if (rc == ERR_OK && run.status == EX_OK)
+    if (rc == ERR_OK && run.status == EX_OK) {
         run_summary(&run);
+        rc = run_gate(&run, &err);
+    }
     run_release(&run);
     return rc ? cli_fail(&usage, &err) : run.status;
 }

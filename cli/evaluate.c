@@ -149,9 +149,9 @@ static enum err_code evaluate_ask(struct evaluate *e, uint32_t prompt, uint32_t 
         .max_new_tokens = c->max_new_tokens,
         .sampling = {c->temperature, c->top_k, c->top_p, c->min_p},
         .seed = e->params->seed,
-        .stream = RNG_STREAM_CLI,
+        .stream = e->params->stream,
         .a = prompt,
-        .b = k,
+        .b = e->params->sample_first + k,
         .stop_strings = stops,
         .stop_strings_n = c->stops,
     };
@@ -227,6 +227,18 @@ static enum err_code evaluate_score(struct evaluate *e, size_t n, struct err *er
     return rc;
 }
 
+static void evaluate_tell(const struct evaluate *e)
+{
+    struct score score[RUN_SCORERS_MAX];
+    for (size_t i = 0; e->params->scored && i < (size_t)e->n * e->params->samples; i++) {
+        for (uint32_t s = 0; s < e->config->scorers; s++) {
+            const struct scorer_score *got = &e->side[0].score[s * EVALUATE_CHUNK + i];
+            score[s] = (struct score){e->config->scorer[s].name, got->state, got->value};
+        }
+        e->params->scored(e->params->ctx, e->first + (uint32_t)(i / e->params->samples), score);
+    }
+}
+
 static enum err_code evaluate_all(struct evaluate *e, struct buf *lines, struct err *err)
 {
     const uint32_t most = e->params->prompts_max, a_chunk = EVALUATE_CHUNK / e->params->samples;
@@ -244,6 +256,7 @@ static enum err_code evaluate_all(struct evaluate *e, struct buf *lines, struct 
         }
         evaluate_count(e);
         evaluate_put_lines(e, lines);
+        evaluate_tell(e);
         if (e->params->progress)
             e->params->progress(e->params->ctx, e->first + e->n, all);
     }

@@ -5,8 +5,7 @@
  *     prompt i, sample k ---model----> answer ---scorers---> scores \
  *                        \--against--> answer ---scorers---> scores / win: 1, 1/2 or 0
  *
- * Token t of sample k of prompt i is drawn with Philox(seed; RNG_STREAM_CLI, i, k, t), by both
- * models: what comes out is a pure function of models, config, prompts and seed, whatever the
+ * Token t of sample k of prompt i is drawn with Philox(seed; stream, i, k, t), by both models: what comes out is a pure function of models, config, prompts and seed, whatever the
  * threads and rows.
  *
  * Statistics.  Samples of one prompt are not independent, so a prompt counts once:
@@ -28,6 +27,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/rng.h"
+#include "control/score.h"
 #include "node/run_config.h"
 
 #define EVALUATE_SAMPLES_MAX 256u /* of a prompt */
@@ -44,9 +45,13 @@ struct evaluate_params {
     const char *against;  /* directory of the model to compare with; NULL: none */
     uint32_t prompts_max; /* the first so many; 0: all */
     uint32_t samples;     /* of each prompt, 1 .. EVALUATE_SAMPLES_MAX */
+    uint32_t sample_first; /* their numbers begin here */
+    enum rng_stream stream;
     uint64_t seed;
     uint32_t threads;
     void (*progress)(void *ctx, uint32_t prompts, uint32_t all); /* NULL: not told */
+    /* Each answer of the model's, in order: score [scorers].  NULL: not told. */
+    void (*scored)(void *ctx, uint32_t prompt, const struct score *score);
     void *ctx;
 };
 

@@ -133,19 +133,11 @@ static const char *report_curves_role(enum run_role role)
     return "?";
 }
 
-/* The truth about harm is a monitor of which less is better. */
-static bool report_curves_is_harm(const struct run_scorer *scorer)
-{
-    return scorer->kind == RUN_SCORER_GOLD &&
-           (scorer->measure == RUN_GOLD_cost || scorer->measure == RUN_GOLD_harm);
-}
-
 static struct report_quantity report_curves_score(const struct run_scorer *scorer)
 {
     struct report_quantity q = {.unit = "score", .section = REPORT_REWARD};
     if (scorer->role == RUN_ROLE_MONITOR) {
-        const bool less = scorer->better == RUN_BETTER_LOWER || report_curves_is_harm(scorer);
-        q.sense = less ? REPORT_LESS : REPORT_MORE;
+        q.sense = scorer->better == RUN_BETTER_LOWER ? REPORT_LESS : REPORT_MORE;
         snprintf(q.title, sizeof q.title, "%s (monitor)", scorer->name);
         return q;
     }
@@ -182,7 +174,8 @@ struct chart_level report_curves_level(const struct run_config *config, size_t c
 {
     if (column == REPORT_COST && run_config_has_role(config, RUN_ROLE_COST))
         return (struct chart_level){"limit", config->safety_limit};
-    if (column == REPORT_KL && config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
+    if (column == REPORT_KL && config->kl_controller != RUN_KL_CONTROLLER_FIXED &&
+        config->kl_target_token == 0.0) /* the curve is per sequence */
         return (struct chart_level){"target", config->kl_target};
     return (struct chart_level){"", NAN};
 }

@@ -87,8 +87,8 @@ struct report_quantity {
     enum report_sense sense;
 };
 
-/* What a column holds.  What is better of a monitor's score is as the config says, and less of
- * gold's cost and harm; of rewards and costs by the sign of their weight. */
+/* What a column holds.  What is better of a monitor's score is as the config says; of rewards
+ * and costs by the sign of their weight. */
 struct report_quantity report_curves_quantity(const struct run_config *config, size_t column);
 
 /* What the quantity is held at or below; y is NAN where it is free. */

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #define KL_ERROR_CLIP 0.2 /* Ziegler's bound on the proportional error */
 
@@ -100,6 +101,18 @@ double kl_batch_mean(enum kl_unit unit, const double *sum, const uint32_t *token
     return total / (double)n;
 }
 
+static enum err_code kl_check_pid(const struct kl_params *params, struct err *err)
+{
+    const struct pid_params *pid = &params->pid;
+    if (!isfinite(params->target) || params->target <= 0.0 || pid->target != params->target)
+        return err_set(err, ERR_USAGE, "kl: target is %g %s, must be above 0", params->target,
+                       kl_unit_name(params->unit));
+    if (pid->low < 0.0 || pid->start != params->coef)
+        return err_set(err, ERR_USAGE, "kl: coef is %g and at least %g, must be 0 or more",
+                       params->coef, pid->low);
+    return pid_params_check(pid, err);
+}
+
 enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences,
                               struct err *err)
 {
@@ -109,6 +122,8 @@ enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences
         return err_set(err, ERR_USAGE, "kl: cap is %g, must be 0 (none) or more", params->cap);
     if (params->controller == KL_CONTROLLER_FIXED)
         return ERR_OK;
+    if (params->controller == KL_CONTROLLER_PID)
+        return kl_check_pid(params, err);
     if (params->coef == 0.0)
         return err_set(err, ERR_USAGE, "kl: an adaptive coef cannot leave 0");
     if (!isfinite(params->target) || params->target <= 0.0)
@@ -125,6 +140,8 @@ enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences
 void kl_init(const struct kl_params *params, struct kl_state *state)
 {
     *state = (struct kl_state){.coef = params->coef};
+    if (params->controller == KL_CONTROLLER_PID)
+        pid_init(&params->pid, &state->pid);
 }
 
 enum err_code kl_step(const struct kl_params *params, struct kl_state *state, double kl,
@@ -137,6 +154,12 @@ enum err_code kl_step(const struct kl_params *params, struct kl_state *state, do
         assert(params->target > 0.0 && params->horizon > KL_ERROR_CLIP * sequences);
         const double error = kl_clamp(kl / params->target - 1.0, -KL_ERROR_CLIP, KL_ERROR_CLIP);
         state->coef *= 1.0 + error * sequences / params->horizon;
+    }
+    if (params->controller == KL_CONTROLLER_PID) {
+        const enum err_code rc = pid_step(&params->pid, &state->pid, kl, err);
+        if (rc)
+            return rc;
+        state->coef = state->pid.output;
     }
     state->last = kl;
     state->steps += 1.0;
@@ -154,7 +177,34 @@ enum err_code kl_check(const struct kl_params *params, const struct kl_state *st
     if (!isfinite(state->last) || !isfinite(state->steps) || state->steps < 0.0)
         return err_set(err, ERR_VALUE, "kl: the state's last is %g, its steps %g", state->last,
                        state->steps);
-    return ERR_OK;
+    if (params->controller != KL_CONTROLLER_PID)
+        return ERR_OK;
+    if (state->coef != state->pid.output || state->steps != state->pid.steps)
+        return err_set(err, ERR_VALUE,
+                       "kl: the state's coef is %.17g after %g steps, its pid says %.17g after %g",
+                       state->coef, state->steps, state->pid.output, state->pid.steps);
+    return pid_check(&params->pid, &state->pid, err);
+}
+
+uint32_t kl_state_n(const struct kl_params *params)
+{
+    return params->controller == KL_CONTROLLER_PID ? KL_STATE_MAX : 3;
+}
+
+void kl_state_write(const struct kl_params *params, const struct kl_state *state, double *out)
+{
+    out[0] = state->coef;
+    out[1] = state->last;
+    out[2] = state->steps;
+    if (params->controller == KL_CONTROLLER_PID)
+        memcpy(out + 3, &state->pid, sizeof state->pid);
+}
+
+void kl_state_read(const struct kl_params *params, struct kl_state *state, const double *in)
+{
+    *state = (struct kl_state){.coef = in[0], .last = in[1], .steps = in[2]};
+    if (params->controller == KL_CONTROLLER_PID)
+        memcpy(&state->pid, in + 3, sizeof state->pid);
 }
 
 bool kl_over_cap(const struct kl_params *params, double kl)

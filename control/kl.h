@@ -15,8 +15,10 @@
  *
  *     fixed      beta stays
  *     adaptive   e = clip(kl / target - 1, -0.2, 0.2); beta *= 1 + e * sequences / horizon
+ *                (Ziegler et al., arXiv:1909.08593, section 2.2)
+ *     pid        beta is the output of a controller of pid.h that is given kl
  *
- * (Ziegler et al., arXiv:1909.08593, section 2.2.)  What `kl` and `target` mean is the unit:
+ * What `kl` and `target` mean is the unit:
  *
  *     sequence   mean over responses of the sum of k1 over their tokens    (Ziegler, TRL)
  *     token      mean over responses of the mean of k1 over their tokens   (VERL, OpenRLHF)
@@ -32,12 +34,13 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "control/pid.h"
 
 #define KL_EXPONENT_MAX 20.0 /* |d| inside k3 */
 #define KL_K3_MAX       10.0 /* nats */
 
 #define KL_ESTIMATOR_MAP(X)  X(K1, "k1") X(K2, "k2") X(K3, "k3")
-#define KL_CONTROLLER_MAP(X) X(FIXED, "fixed") X(ADAPTIVE, "adaptive")
+#define KL_CONTROLLER_MAP(X) X(FIXED, "fixed") X(ADAPTIVE, "adaptive") X(PID, "pid")
 #define KL_UNIT_MAP(X)       X(SEQUENCE, "nats per sequence") X(TOKEN, "nats per token")
 
 enum kl_estimator {
@@ -82,9 +85,10 @@ struct kl_params {
     enum kl_controller controller;
     enum kl_unit unit; /* of target, cap and what kl_step is given */
     double coef;       /* beta at the start, >= 0; for ADAPTIVE > 0 */
-    double target;     /* ADAPTIVE: > 0 */
+    double target;     /* ADAPTIVE, PID: > 0 */
     double horizon;    /* ADAPTIVE: sequences, > 0.2 * sequences of a step */
     double cap;        /* hard cap; 0: none */
+    struct pid_params pid; /* PID: its target and start are those above, its low is >= 0 */
 };
 
 /* Doubles alone, so that it can be written down as it is. */
@@ -92,7 +96,9 @@ struct kl_state {
     double coef;  /* beta for the next step */
     double last;  /* the kl of the last kl_step; 0 before the first */
     double steps; /* how often kl_step has run */
+    struct pid_state pid; /* PID; else all zero */
 };
+#define KL_STATE_MAX (3 + sizeof(struct pid_state) / sizeof(double)) /* doubles */
 
 /* ERR_USAGE, naming the setting, where the ranges above do not hold for steps of `sequences`
  * responses.  The functions below assert what this checks. */
@@ -109,6 +115,12 @@ enum err_code kl_step(const struct kl_params *params, struct kl_state *state, do
 /* A state that was read back: ERR_VALUE where it cannot have come from kl_init and kl_step. */
 enum err_code kl_check(const struct kl_params *params, const struct kl_state *state,
                        struct err *err);
+
+/* The state as kl_state_n doubles, and back: the same bits.  3 of them, and for PID those of
+ * pid.h behind them. */
+uint32_t kl_state_n(const struct kl_params *params);
+void kl_state_write(const struct kl_params *params, const struct kl_state *state, double *out);
+void kl_state_read(const struct kl_params *params, struct kl_state *state, const double *in);
 
 /* Is a measured kl past the cap?  One that is not a number is; without a cap only that is. */
 bool kl_over_cap(const struct kl_params *params, double kl);

@@ -153,7 +153,7 @@ static void core_size(struct core *core)
     core->B = config->batch;
     core->K = config->samples_per_prompt ? config->samples_per_prompt : 1;
     core->groups = core->B / core->K;
-    core->M = shaping_references(&core->shaping);
+    core->M = chain_references(&core->chain);
     core->max_new = config->max_new_tokens;
     core->open = config->lag + 1;
     core->group_estimator =

@@ -30,6 +30,9 @@
  * or dropped.  TRAIN_RESULT becomes one STEP record; when that is durable, version s + 1
  * counts as published.
  *
+ * A step that the breaker sets aside (core_breaker.c) goes the same way with no slots in its
+ * lease: version s + 1 has the weights of version s, and its slots are dropped by its STEP record.
+ *
  * Scores.  A slot needs those of all reward and cost scorers, a reference those of the reward
  * scorers: else it is scored again, and in the end dropped.  A monitor's that is missing is NaN.
  *
@@ -224,6 +227,12 @@ struct core_peer_stats {
     uint64_t leases_expired, leases_failed, mismatches;
 };
 
+/* Statistics that a shaper carries, of what reached it. */
+struct core_shaper_stats {
+    const char *name;
+    double mean, std, min, max;
+};
+
 struct core_stats {
     uint64_t epoch;
     uint64_t steps;   /* the run's length */
@@ -233,7 +242,14 @@ struct core_stats {
     uint64_t seq, durable_seq; /* records */
     bool started, paused, draining, finished;
     double kl_coef;
+    double kl_last;     /* what the KL controller measured last, in the unit of its target */
+    double kl_integral; /* of pid; else 0 */
     double multiplier; /* lambda of the last step trained, or where it begins */
+    struct core_shaper_stats shaper[RUN_SHAPERS_MAX]; /* of those that carry any, in order */
+    uint32_t shapers;
+    bool has_breaker;
+    bool breaker_cooling; /* it tripped, and there were not enough clean steps since */
+    uint64_t breaker_trips; /* of the run */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
 
     /* slots of the run so far; planned is their sum */

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "coordinator/core.h"
 #include "coordinator/core_state.h"
@@ -41,16 +42,72 @@ static enum reward_truncation core_shape_truncation(enum run_truncation truncati
     return REWARD_TRUNCATION_NONE;
 }
 
+static enum shaping_kind core_shape_word(const char *word)
+{
+    for (int kind = SHAPING_NONE; kind <= SHAPING_SGFC; kind++)
+        if (strcmp(word, shaping_name((enum shaping_kind)kind)) == 0)
+            return (enum shaping_kind)kind;
+    assert(0 && "reward.shapers: no such value");
+    return SHAPING_NONE;
+}
+
+static void core_shape_setup_chain(struct core *core)
+{
+    const struct run_config *config = core->config;
+    static_assert(RUN_SHAPERS_MAX <= CHAIN_LINKS_MAX, "a chain holds all shapers");
+    core->chain.links = config->shapers_n > 0 ? config->shapers_n : 1;
+    for (uint32_t i = 0; i < core->chain.links; i++)
+        core->chain.link[i] = (struct shaping_params){
+            .kind = config->shapers_n > 0 ? core_shape_word(config->shapers[i])
+                                          : core_shape_kind(config->shaper),
+            .references = config->references,
+            .slope = config->sigmoid_k,
+            .ceiling = config->ceiling,
+            .shift = config->sgfc_shift,
+        };
+}
+
+static enum kl_controller core_shape_controller(enum run_kl_controller controller)
+{
+    switch (controller) {
+    case RUN_KL_CONTROLLER_FIXED: return KL_CONTROLLER_FIXED;
+    case RUN_KL_CONTROLLER_ADAPTIVE: return KL_CONTROLLER_ADAPTIVE;
+    case RUN_KL_CONTROLLER_PID: return KL_CONTROLLER_PID;
+    }
+    assert(0 && "kl.controller: no such value");
+    return KL_CONTROLLER_FIXED;
+}
+
+static void core_shape_setup_kl(struct core *core)
+{
+    const struct run_config *config = core->config;
+    const bool token = config->kl_target_token > 0.0;
+    core->kl = (struct kl_params){
+        .controller = core_shape_controller(config->kl_controller),
+        .unit = token ? KL_UNIT_TOKEN : KL_UNIT_SEQUENCE,
+        .coef = config->kl_coef,
+        .target = token ? config->kl_target_token : config->kl_target,
+        .horizon = config->kl_horizon,
+        .cap = config->kl_cap,
+    };
+    core->kl.pid = (struct pid_params){
+        .kp = config->kl_kp,
+        .ki = config->kl_ki,
+        .kd = config->kl_kd,
+        .target = core->kl.target,
+        .smooth_d = config->kl_smooth,
+        .delay = 1,
+        .hold = true,
+        .low = config->kl_coef_min,
+        .high = config->kl_coef_max,
+        .start = config->kl_coef,
+    };
+}
+
 enum err_code core_shape_setup(struct core *core, struct err *err)
 {
     const struct run_config *config = core->config;
-    core->shaping = (struct shaping_params){
-        .kind = core_shape_kind(config->shaper),
-        .references = config->references,
-        .slope = config->sigmoid_k,
-        .ceiling = config->ceiling,
-        .shift = config->sgfc_shift,
-    };
+    core_shape_setup_chain(core);
     core->reward = (struct reward_params){
         .length_free_tokens = config->length_free_tokens,
         .length_penalty = config->length_penalty,
@@ -58,32 +115,25 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         .truncation_penalty = config->truncation_penalty,
         .estimator = core_shape_estimator(config->kl_estimator),
     };
-    core->kl = (struct kl_params){
-        .controller = config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE
-                          ? KL_CONTROLLER_ADAPTIVE
-                          : KL_CONTROLLER_FIXED,
-        .unit = KL_UNIT_SEQUENCE,
-        .coef = config->kl_coef,
-        .target = config->kl_target,
-        .horizon = config->kl_horizon,
-        .cap = config->kl_cap,
-    };
+    core_shape_setup_kl(core);
     for (uint32_t i = 0; i < config->scorers; i++)
         if (config->scorer[i].role == RUN_ROLE_REWARD)
             core->terms[core->terms_n++] = (struct score_term){
                 .name = config->scorer[i].name, .weight = config->scorer[i].weight};
     enum err_code rc = score_check(core->terms, core->terms_n, err);
     if (rc == ERR_OK)
-        rc = shaping_check(&core->shaping, err);
+        rc = chain_check(&core->chain, err);
     if (rc == ERR_OK)
         rc = reward_check(&core->reward, err);
     if (rc == ERR_OK)
         rc = kl_params_check(&core->kl, config->batch, err);
     if (rc == ERR_OK)
         rc = core_cost_setup(core, err);
+    if (rc == ERR_OK)
+        rc = core_breaker_setup(core, err);
     if (rc != ERR_OK)
         return rc;
-    shaping_init(&core->shaping, &core->shaping_state);
+    chain_init(&core->chain, &core->chain_state);
     kl_init(&core->kl, &core->kl_state);
     return ERR_OK;
 }
@@ -177,7 +227,7 @@ bool core_shape_ready(struct core *core, struct core_batch *batch)
 }
 
 static enum err_code core_shape_item(struct core *core, struct core_item *item,
-                                     struct shaping_state *seen, struct err *err)
+                                     struct chain_state *seen, struct err *err)
 {
     double reward;
     enum err_code rc =
@@ -186,16 +236,17 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item,
         rc = core_cost_of(core, item->scores, &item->cost, err);
     if (rc != ERR_OK)
         return rc;
-    struct shaping_params shaping = core->shaping;
+    struct chain_params chain = core->chain;
     const uint32_t refs = core->M > 0 ? core_shape_references(core, item->prompt) : 0;
-    if (core->M > 0)
-        shaping.references = refs; /* over those that could be had */
+    for (uint32_t i = 0; i < chain.links; i++)
+        if (shaping_references(&chain.link[i]) > 0)
+            chain.link[i].references = refs; /* over those that could be had */
     double shaped;
-    rc = shaping_apply(&shaping, &core->shaping_state, reward, core->ref_rewards, refs, &shaped,
-                       err);
+    rc = chain_apply(&chain, &core->chain_state, reward, core->ref_rewards, refs, &shaped, err);
+    if (rc == ERR_OK)
+        rc = chain_add(&chain, &core->chain_state, reward, core->ref_rewards, refs, seen, err);
     if (rc != ERR_OK)
         return rc;
-    shaping_add(seen, reward);
     bool bootstrap; /* the learner decides the same from the item's finish */
     item->shaped =
         reward_truncate(&core->reward, shaped, item->finish == WIRE_FINISH_LENGTH, &bootstrap);
@@ -263,7 +314,8 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
         n++;
     }
     struct record_step *result = &batch->result;
-    result->kl_mean = kl_batch_mean(core->kl.unit, core->kl_sum, core->kl_tokens, n);
+    result->kl_mean = kl_batch_mean(KL_UNIT_SEQUENCE, core->kl_sum, core->kl_tokens, n);
+    const double measured = kl_batch_mean(core->kl.unit, core->kl_sum, core->kl_tokens, n);
     if (kl_over_cap(&core->kl, result->kl_mean))
         return err_set(err, ERR_VALUE,
                        "step %llu: the KL of %.6g nats a sequence is past the cap "
@@ -272,61 +324,91 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
     batch->kl_before = batch->kl_after = core->kl_state;
     if (core_bug(core, 10))
         batch->kl_before.coef = core->kl.coef;
-    const enum err_code rc = kl_step(&core->kl, &batch->kl_after, result->kl_mean, n, err);
+    const enum err_code rc = kl_step(&core->kl, &batch->kl_after, measured, n, err);
     if (rc != ERR_OK)
         return rc;
     result->kl_coef_before = batch->kl_before.coef;
     result->kl_coef_after = batch->kl_after.coef;
     result->controller_n = core_shape_controllers(core);
-    result->controller[0] = batch->kl_after.coef;
-    result->controller[1] = batch->kl_after.last;
-    result->controller[2] = batch->kl_after.steps;
+    kl_state_write(&core->kl, &batch->kl_after, result->controller);
     return ERR_OK;
 }
 
-/* Where in the record's controllers the multiplier's state begins. */
+/* Where in the record's controllers the states begin. */
+static uint32_t core_shape_running_at(const struct core *core)
+{
+    return kl_state_n(&core->kl);
+}
+
 static uint32_t core_shape_cost_at(const struct core *core)
 {
-    return RECORD_CONTROLLER_KL + (shaping_is_running(&core->shaping) ? SHAPING_STATE_N : 0);
+    return core_shape_running_at(core) + chain_state_n(&core->chain);
+}
+
+static uint32_t core_shape_breaker_at(const struct core *core)
+{
+    return core_shape_cost_at(core) + lagrange_state_n(&core->lagrange);
 }
 
 uint32_t core_shape_controllers(const struct core *core)
 {
-    static_assert(RECORD_CONTROLLER_KL + SHAPING_STATE_N + LAGRANGE_STATE_MAX <=
+    static_assert(KL_STATE_MAX + CHAIN_STATE_MAX + LAGRANGE_STATE_MAX +
+                          BREAKER_STATE_N <=
                       RECORD_CONTROLLER_MAX,
                   "a STEP record holds all states");
-    return core_shape_cost_at(core) + lagrange_state_n(&core->lagrange);
+    return core_shape_breaker_at(core) + core_breaker_state_n(core);
 }
 
 enum err_code core_shape_read(const struct core *core, const struct record_step *step,
                               struct core_batch *batch, struct err *err)
 {
-    batch->kl_after = (struct kl_state){
-        .coef = step->controller[0],
-        .last = step->controller[1],
-        .steps = step->controller[2],
-    };
-    batch->shaping_after = core->shaping_state;
-    if (shaping_is_running(&core->shaping) && !core_bug(core, 14))
-        shaping_state_read(&batch->shaping_after, &step->controller[RECORD_CONTROLLER_KL]);
+    kl_state_read(&core->kl, &batch->kl_after, step->controller);
+    if (core_bug(core, 21))
+        batch->kl_after.pid = core->kl_state.pid;
+    enum err_code rc = kl_check(&core->kl, &batch->kl_after, err);
+    if (rc)
+        return rc;
+    batch->chain_after = core->chain_state;
+    if (!core_bug(core, 14))
+        rc = chain_read(&core->chain, &step->controller[core_shape_running_at(core)],
+                        chain_state_n(&core->chain), &batch->chain_after, err);
+    if (rc)
+        return rc;
     batch->lagrange_after = core->lagrange_state;
     if (!core_bug(core, 15))
         lagrange_state_read(&core->lagrange, &batch->lagrange_after,
                             &step->controller[core_shape_cost_at(core)]);
-    return lagrange_check(&core->lagrange, &batch->lagrange_after, err);
+    rc = lagrange_check(&core->lagrange, &batch->lagrange_after, err);
+    return rc ? rc
+              : core_breaker_read(core, step, batch, core_shape_breaker_at(core), err);
 }
 
 /* The shaper's statistics once this step is committed: those that shaped it, and the rewards
  * `seen` in it. */
 static enum err_code core_shape_running(struct core *core, struct core_batch *batch,
-                                        const struct shaping_state *seen, struct err *err)
+                                        const struct chain_state *seen, struct err *err)
 {
-    batch->shaping_after = core->shaping_state;
-    const enum err_code rc = shaping_update(&core->shaping, &batch->shaping_after, seen, err);
-    if (rc == ERR_OK && shaping_is_running(&core->shaping))
-        shaping_state_write(&batch->shaping_after,
-                            &batch->result.controller[RECORD_CONTROLLER_KL]);
+    batch->chain_after = core->chain_state;
+    const enum err_code rc = chain_update(&core->chain, &batch->chain_after, seen, err);
+    if (rc == ERR_OK)
+        chain_write(&core->chain, &batch->chain_after,
+                    &batch->result.controller[core_shape_running_at(core)]);
     return rc;
+}
+
+/* The breaker wants nothing of this step trained.  The KL controller and the multiplier have
+ * moved by what it measured, which is true of the policy all the same; statistics that shape
+ * rewards are of what was trained on. */
+static enum err_code core_shape_set_aside(struct core *core, struct core_batch *batch,
+                                          struct err *err)
+{
+    struct record_step *result = &batch->result;
+    const struct chain_state nothing = {0};
+    result->dropped[RECORD_REASON_QUARANTINED] = result->trained;
+    result->trained = result->truncated = 0;
+    result->prompt_tokens = result->response_tokens = 0;
+    memset(result->score_missing, 0, sizeof result->score_missing);
+    return core_shape_running(core, batch, &nothing, err);
 }
 
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
@@ -342,7 +424,7 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
         .behaviour_version = plan_policy_version(batch->step, core->config->lag),
         .trained = n,
     };
-    struct shaping_state seen = {0};
+    struct chain_state seen = {0};
     for (uint32_t i = 0; i < core->B; i++) {
         struct core_item *item = &batch->items[i];
         if (item->state == CORE_ITEM_DROPPED)
@@ -361,6 +443,11 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
     if (rc != ERR_OK)
         return rc;
     core_shape_statistics(core, batch);
+    rc = core_breaker_step(core, batch, core_shape_breaker_at(core), err);
+    if (rc == ERR_OK && batch->skipped)
+        rc = core_shape_set_aside(core, batch, err);
+    if (rc != ERR_OK)
+        return rc;
     for (uint32_t i = 0; i < core->B; i++)
         if (batch->items[i].state == CORE_ITEM_SCORED)
             core_item_move(core, &batch->items[i], CORE_ITEM_SHAPED);

@@ -8,6 +8,7 @@
  *     core_result.c   what actors and reward workers send
  *     core_shape.c    from scores to token rewards; the KL controller
  *     core_cost.c     from scores to token costs; the multiplier
+ *     core_breaker.c  whether a step may be trained on
  *     core_group.c    which learners train a step together, and when
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
@@ -21,12 +22,13 @@
 #define COORDINATOR_CORE_STATE_H
 
 #include "base/arena.h"
+#include "control/breaker.h"
+#include "control/chain.h"
 #include "control/kl.h"
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
 #include "control/score.h"
-#include "control/shaping.h"
 #include "coordinator/core.h"
 
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
@@ -89,8 +91,11 @@ struct core_batch {
     struct record_step result; /* filled by shaping; the rest by the commit */
     struct kl_state kl_before; /* that shapes it */
     struct kl_state kl_after;
-    struct shaping_state shaping_after;
+    struct chain_state chain_after;
     struct lagrange_state lagrange_after; /* its multiplier weighs this step's costs */
+    struct breaker_state breaker_after;
+    struct breaker_decision decision;
+    bool skipped; /* shaped, and set aside: the version advances, the weights do not */
     uint64_t opened_ms;
 };
 
@@ -179,11 +184,13 @@ struct core {
 
     /* what control/ is asked with */
     struct plan_params plan;
-    struct shaping_params shaping;
-    struct shaping_state shaping_state;
+    struct chain_params chain;
+    struct chain_state chain_state;
     struct reward_params reward;
     struct kl_params kl;
     struct lagrange_params lagrange;
+    struct breaker_params breaker;
+    bool has_breaker;
     struct score_term terms[RUN_SCORERS_MAX];      /* of the raw reward */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t terms_n, cost_terms_n;
@@ -195,6 +202,7 @@ struct core {
     struct wire_stat commit_stats[WIRE_STATS_MAX];
     struct kl_state kl_state;
     struct lagrange_state lagrange_state;
+    struct breaker_state breaker_state;
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails; /* LEASE_FAILED of a learner alone, in a row */
     uint32_t group_fails; /* attempts of groups that came to nothing, in a row */
@@ -379,6 +387,21 @@ uint64_t core_group_oldest(const struct core *core);
 /* Does what this learner made of a step agree with what others hold?  False: the run halts. */
 bool core_group_agrees(struct core *core, const struct core_peer *peer,
                        const struct message *result);
+
+/* --- core_breaker.c */
+enum err_code core_breaker_setup(struct core *core, struct err *err);
+/* Doubles of its state in a STEP record. */
+uint32_t core_breaker_state_n(const struct core *core);
+/* Look at a shaped step, and at what the one before told when it was trained.  Fills
+ * breaker_after, decision and what the result says of it, `at` in its controllers; ERR_VALUE,
+ * naming the cause, where the run is to halt. */
+enum err_code core_breaker_step(struct core *core, struct core_batch *batch, uint32_t at,
+                                struct err *err);
+/* The state after an old step, from its record, `at` in its controllers. */
+enum err_code core_breaker_read(const struct core *core, const struct record_step *step,
+                                struct core_batch *batch, uint32_t at, struct err *err);
+/* Say, once, that the step was set aside. */
+void core_breaker_tell(struct core *core, const struct core_batch *batch);
 
 /* --- core_train.c */
 void core_train_advance(struct core *core);

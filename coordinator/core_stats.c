@@ -84,6 +84,22 @@ static void core_stats_peers(const struct core *core, struct core_stats *out)
     }
 }
 
+static void core_stats_shapers(const struct core *core, struct core_stats *out)
+{
+    out->shapers = 0;
+    for (uint32_t i = 0; i < core->chain.links; i++) {
+        const struct shaping_state *state = &core->chain_state.link[i];
+        if (!shaping_is_running(&core->chain.link[i]))
+            continue;
+        out->shaper[out->shapers++] =
+            (struct core_shaper_stats){.name = shaping_name(core->chain.link[i].kind),
+                                       .mean = state->mean,
+                                       .std = shaping_std(state),
+                                       .min = state->min,
+                                       .max = state->max};
+    }
+}
+
 void core_stats(const struct core *core, struct core_stats *out)
 {
     *out = core->counters;
@@ -99,7 +115,12 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->draining = core->draining;
     out->finished = core->finished;
     out->kl_coef = core->kl_state.coef;
+    out->kl_last = core->kl_state.last;
+    out->kl_integral = core->kl_state.pid.integral;
     out->multiplier = core->lagrange_state.multiplier;
+    out->has_breaker = core->has_breaker;
+    out->breaker_cooling = core->breaker_state.phase != BREAKER_PHASE_CLOSED;
+    out->breaker_trips = (uint64_t)core->breaker_state.total;
     memcpy(out->score_missing, core->score_missing, sizeof out->score_missing);
 
     out->waiting = core->slots[CORE_ITEM_WAITING];
@@ -119,6 +140,7 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->has_last = core->has_last;
     out->last = core->last;
     out->waits_for = core_stats_waits_for(core);
+    core_stats_shapers(core, out);
     core_stats_peers(core, out);
 }
 
@@ -288,12 +310,17 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
         core->lagrange_state.steps != (double)core->trained)
         return err_set(err, ERR_STATE, "%llu steps trained, the multiplier moved after %g",
                        (unsigned long long)core->trained, core->lagrange_state.steps);
-    if (shaping_is_running(&core->shaping) &&
-        core->shaping_state.count != (double)core->slots[CORE_ITEM_TRAINED])
-        return err_set(err, ERR_STATE, "%llu slots trained, the shaper counted %g",
-                       (unsigned long long)core->slots[CORE_ITEM_TRAINED],
-                       core->shaping_state.count);
-    return ERR_OK;
+    for (uint32_t i = 0; i < core->chain.links; i++)
+        if (shaping_is_running(&core->chain.link[i]) &&
+            core->chain_state.link[i].count != (double)core->slots[CORE_ITEM_TRAINED])
+            return err_set(err, ERR_STATE, "%llu slots trained, shaper %u counted %g",
+                           (unsigned long long)core->slots[CORE_ITEM_TRAINED], (unsigned)i,
+                           core->chain_state.link[i].count);
+    const uint64_t aside = core->dropped[RECORD_REASON_QUARANTINED];
+    if (core->has_breaker ? (double)aside > core->breaker_state.total * core->B : aside > 0)
+        return err_set(err, ERR_STATE, "%llu slots were set aside, the breaker tripped %g times",
+                       (unsigned long long)aside, core->breaker_state.total);
+    return core->has_breaker ? breaker_check(&core->breaker, &core->breaker_state, err) : ERR_OK;
 }
 
 enum err_code core_check(const struct core *core, struct err *err)

@@ -105,7 +105,7 @@ static enum err_code core_train_payload(struct core *core, const struct core_bat
     uint32_t n = 0;
     for (uint32_t i = 0; i < core->B; i++) {
         const struct core_item *item = &batch->items[i];
-        if (item->state == CORE_ITEM_DROPPED)
+        if (item->state == CORE_ITEM_DROPPED || (batch->skipped && !core_bug(core, 20)))
             continue;
         const uint32_t prompt = core_item_prompt_tokens(core, item->prompt);
         memcpy(core->out_ids + ids, core->prompts.ids + core->prompts.offset[item->prompt],
@@ -268,6 +268,8 @@ static void core_train_append(struct core *core, struct core_batch *batch,
     result->duration_ms = core->now_ms - core->step_ms;
     if (stats_n > 0)
         memcpy(core->commit_stats, stats, stats_n * sizeof *stats);
+    if (batch->skipped)
+        core_breaker_tell(core, batch);
     result->stats = core->commit_stats;
     result->stats_n = stats_n;
     core->commit_seq = core_append(core, &(struct record){.kind = RECORD_STEP, .step = result});
@@ -281,12 +283,17 @@ void core_train_commit(struct core *core, struct core_batch *batch)
         if (item->state == CORE_ITEM_DROPPED)
             continue;
         assert(item->state == CORE_ITEM_SHAPED);
-        core_item_move(core, item, CORE_ITEM_TRAINED);
+        core_item_move(core, item, batch->skipped ? CORE_ITEM_DROPPED : CORE_ITEM_TRAINED);
+        if (batch->skipped) {
+            item->reason = RECORD_REASON_QUARANTINED;
+            core->dropped[item->reason]++;
+        }
     }
     if (!core_bug(core, 11) || !core->replaying)
         core->kl_state = batch->kl_after;
-    core->shaping_state = batch->shaping_after;
+    core->chain_state = batch->chain_after;
     core->lagrange_state = batch->lagrange_after;
+    core->breaker_state = batch->breaker_after;
     for (uint32_t s = 0; s < core->config->scorers; s++)
         core->score_missing[s] += batch->result.score_missing[s];
     core->commit_seq = 0;
@@ -378,6 +385,10 @@ void core_train_result(struct core *core, struct core_peer *peer, const struct m
     }
     if (message->step < core->trained || core->commit_seq != 0)
         core_train_compare(core, peer, message, leased);
+    else if (batch->skipped &&
+             !core_train_same_hash(core_train_hash(core, core->trained), &message->hash))
+        core_train_not_reproducible(core, peer, message->step,
+                                    core_train_hash(core, core->trained), &message->hash);
     else if (core_group_agrees(core, peer, message) &&
              (message->rank == 0 || core_bug(core, 17)))
         /* The others have trained too; what the lease asked for besides is rank 0's. */

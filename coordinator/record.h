@@ -47,7 +47,8 @@ const char *record_kind_name(enum record_kind kind);
     X(SCORE_TIMEOUT, "score_timeout")       /* a scorer did not answer in time */          \
     X(GENERATE_FAILED, "generate_failed")   /* actors gave its lease back, again and again */ \
     X(REFERENCE_FAILED, "reference_failed") /* none of its prompt's references has a score */ \
-    X(GROUP_TOO_SMALL, "group_too_small")   /* its group has no second sample to compare with */
+    X(GROUP_TOO_SMALL, "group_too_small")   /* its group has no second sample to compare with */ \
+    X(QUARANTINED, "quarantined")           /* the breaker set its whole step aside */
 // clang-format on
 enum record_reason {
 #define X(name, text) RECORD_REASON_##name,
@@ -57,11 +58,12 @@ enum record_reason {
 };
 const char *record_reason_name(enum record_reason reason);
 
-/* The controllers' state after a step: the KL controller's coef, last, steps; then, where the
- * shaper carries statistics, its count, mean, m2, min, max; then, where costs train, the
- * multiplier's (control/lagrange.h).  Which of them are there follows from the config. */
-#define RECORD_CONTROLLER_KL  3
-#define RECORD_CONTROLLER_MAX 80
+/* The controllers' state after a step: the KL controller's coef, last, steps, and for pid what
+ * control/pid.h keeps; then, for each
+ * shaper that carries statistics, its count, mean, m2, min, max; then, where costs train, the
+ * multiplier's (control/lagrange.h); then, where it has limits, the breaker's (control/breaker.h).
+ * Which of them are there follows from the config. */
+#define RECORD_CONTROLLER_MAX 352
 
 /* A finished step: what trained, what came out, where the controllers went. */
 struct record_step {

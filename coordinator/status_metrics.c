@@ -1,6 +1,7 @@
 /* status_metrics.c -- see status.h: /metrics.  docs/OPERATIONS.md says what each one means and
  * what to do when it moves; a name changed here is to be changed there. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "coordinator/status_state.h"
@@ -26,6 +27,50 @@ static void status_counter(struct status *status, const char *name, const char *
     metric_add(metric, more > 0.0 ? more : 0.0);
 }
 
+static void status_metrics_kl(struct status *status, const struct core_stats *stats)
+{
+    const struct run_config *config = status->config;
+    status_plain(status, "rlhfd_kl_coef",
+                 "KL coefficient beta of the next step, reward per nat", stats->kl_coef);
+    if (config->kl_controller == RUN_KL_CONTROLLER_FIXED)
+        return;
+    if (config->kl_target_token > 0.0) {
+        status_plain(status, "rlhfd_kl_target_nats_per_token",
+                     "What the KL controller steers to, nats a token", config->kl_target_token);
+        status_plain(status, "rlhfd_kl_measured_nats_per_token",
+                     "What the KL controller measured last, nats a token", stats->kl_last);
+    } else {
+        status_plain(status, "rlhfd_kl_target_nats",
+                     "What the KL controller steers to, nats a sequence", config->kl_target);
+    }
+    if (config->kl_controller == RUN_KL_CONTROLLER_PID)
+        status_plain(status, "rlhfd_kl_pid_integral",
+                     "Integral part of the KL coefficient, reward per nat", stats->kl_integral);
+}
+
+/* A chain may have two of one kind: the label has the place too. */
+static void status_metrics_shapers(struct status *status, const struct core_stats *stats)
+{
+    for (uint32_t i = 0; i < stats->shapers; i++) {
+        const struct core_shaper_stats *shaper = &stats->shaper[i];
+        const struct {
+            const char *name, *help;
+            double value;
+        } gauges[] = {
+            {"rlhfd_shaper_mean", "Mean of the rewards a shaper has seen", shaper->mean},
+            {"rlhfd_shaper_std", "Standard deviation of the rewards a shaper has seen",
+             shaper->std},
+            {"rlhfd_shaper_min", "Least reward a shaper has seen", shaper->min},
+            {"rlhfd_shaper_max", "Greatest reward a shaper has seen", shaper->max},
+        };
+        char label[64];
+        snprintf(label, sizeof label, "%u %s", (unsigned)i, shaper->name);
+        for (size_t g = 0; g < sizeof gauges / sizeof gauges[0]; g++)
+            status_gauge(status, gauges[g].name, gauges[g].help, "shaper", label,
+                         gauges[g].value);
+    }
+}
+
 static void status_metrics_run(struct status *status, const struct core_stats *stats)
 {
     const struct run_config *config = status->config;
@@ -45,15 +90,20 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
     status_plain(status, "rlhfd_ledger_durable_seq",
                  "Number of the last record that survives a power cut",
                  (double)stats->durable_seq);
-    status_plain(status, "rlhfd_kl_coef",
-                 "KL coefficient beta of the next step, reward per nat", stats->kl_coef);
-    if (config->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE)
-        status_plain(status, "rlhfd_kl_target_nats",
-                     "What the KL controller steers to, nats a sequence", config->kl_target);
+    status_metrics_kl(status, stats);
+    status_metrics_shapers(status, stats);
     if (run_config_has_cost(config))
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",
                      stats->multiplier);
+    if (stats->has_breaker) {
+        status_counter(status, "rlhfd_breaker_trips_total",
+                       "How often the breaker has tripped in this run, over all starts", NULL,
+                       NULL, (double)stats->breaker_trips);
+        status_plain(status, "rlhfd_breaker_cooling",
+                     "1 from a trip until breaker.cooldown steps broke no limit",
+                     stats->breaker_cooling ? 1.0 : 0.0);
+    }
     status_plain(status, "rlhfd_logp_diff_max_nats",
                  "Greatest difference of the actor's and the learner's log-prob of a token "
                  "since the coordinator's start, nats; NaN before the first step",

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,7 +125,14 @@ static enum err_code checkpoint_write_state(const struct learner *l, const char 
     for (uint32_t i = 1; i < l->history_n; i++)
         buf_printf(&text, "%s%llu", i > 1 ? ", " : "",
                    (unsigned long long)l->history[i].version);
-    buf_puts(&text, "]}\n");
+    buf_puts(&text, "],\n \"stats\": {");
+    for (uint32_t i = 0; i < l->stats_n; i++) {
+        buf_puts(&text, i > 0 ? ", " : "");
+        buf_json_string(&text, l->stats[i].name, strlen(l->stats[i].name));
+        buf_puts(&text, ": ");
+        buf_json_number(&text, l->stats[i].value);
+    }
+    buf_puts(&text, "}}\n");
     enum err_code rc = file_join(path, dir, "STATE.json", err);
     if (rc == ERR_OK)
         rc = file_write(path, text.data, text.len, err);
@@ -408,6 +416,24 @@ static enum err_code checkpoint_load_history(struct learner *l, const char *dir,
     return ERR_OK;
 }
 
+/* What the step that led to this version told: it may be asked for again. */
+static enum err_code checkpoint_load_stats(struct learner *l, json_t *stats, const char *where,
+                                           struct err *err)
+{
+    const char *name;
+    json_t *value;
+    l->stats_n = 0;
+    json_object_foreach(stats, name, value)
+    {
+        if (l->stats_n == WIRE_STATS_MAX || strlen(name) >= sizeof l->stats[0].name ||
+            !(json_is_number(value) || json_is_null(value)))
+            return err_set(err, ERR_FORMAT, "%s: \"stats\" has \"%.40s\", which is no number",
+                           where, name);
+        learner_stat(l, name, json_is_null(value) ? (double)NAN : json_number_value(value));
+    }
+    return ERR_OK;
+}
+
 static enum err_code checkpoint_load_trainable(struct trainable *t, const char *dir,
                                                const char *name, uint64_t updates,
                                                struct err *err)
@@ -454,6 +480,8 @@ static enum err_code checkpoint_load(struct learner *l, const char *dir, struct 
         (l->has_cost_critic &&
          (rc = checkpoint_load_trainable(&l->cost_critic, dir, "cost_critic",
                                          cost_critic_updates, err))))
+        goto out;
+    if ((rc = checkpoint_load_stats(l, json_object_get(state, "stats"), path, err)))
         goto out;
     rc = checkpoint_load_history(l, dir, json_object_get(state, "history"), path, err);
 out:

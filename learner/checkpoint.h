@@ -6,7 +6,7 @@
  *         policy.moments.f32      AdamW's m, then v, little-endian float32, the model's layout
  *         critic.moments.f32  cost_critic.moments.f32
  *         weights-v00000009.f32   older versions that rollouts may still be asked of
- *         STATE.json              version, updates done, the config's hash
+ *         STATE.json              version, updates done, the config's hash, what its step told
  *         MANIFEST.json           size and BLAKE2b-256 of each file; written last
  *
  * Written under .tmp-LEARNER, synced, then renamed.  A reader trusts nothing without a MANIFEST

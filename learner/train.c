@@ -410,6 +410,11 @@ enum err_code learner_train(struct learner *l, const struct message *lease,
     struct train t = {.learner = l, .worker = worker, .lease = lease};
     double logp_diff = NAN;
     l->dirty = false;
+    if (lease->items_n == 0) { /* a step that was set aside: the next version has these weights */
+        l->stats_n = 0;
+        learner_stat(l, "updates", 0.0);
+        return ERR_OK;
+    }
     arena_reset(&l->step, 0);
     enum err_code rc = train_open(&t, err);
     if (rc == ERR_OK)

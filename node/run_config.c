@@ -2,6 +2,7 @@
 #include "node/run_config.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "node/config.h"
@@ -16,7 +17,7 @@ static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "s
                                                NULL};
 static const char *const run_kl_estimators[] = {"k1", "k2", "k3", NULL};
 static const char *const run_kl_places[] = {"reward", "loss", NULL};
-static const char *const run_kl_controllers[] = {"fixed", "adaptive", NULL};
+static const char *const run_kl_controllers[] = {"fixed", "adaptive", "pid", NULL};
 static const char *const run_shapers[] = {
 #define X(name, word) word,
     RUN_SHAPER_MAP(X)
@@ -28,6 +29,9 @@ static const char *const run_critics[] = {"policy", "reward", "path", NULL};
 static const char *const run_cost_critics[] = {"policy", "cost", "path", NULL};
 const char *const run_config_controllers[] = {"none", "fixed", "lagrangian", "pid", NULL};
 static const char *const run_safety_costs[] = {"score", "probability", NULL};
+const char *const run_config_gate_bounds[] = {"student", "hoeffding", "bernstein",
+                                              "clopper_pearson", NULL};
+const char *const run_config_gate_costs[] = {"score", "probability", "indicator", NULL};
 static const char *const run_roles[] = {"reward", "cost", "monitor", NULL};
 static const char *const run_betters[] = {"higher", "lower", NULL};
 static const char *const run_golds[] = {
@@ -41,11 +45,15 @@ const char *const run_config_scorer_kinds[] = {
 #undef X
         NULL};
 
+static const char *const run_signals[] = {"loss", "grad_norm", "kl",
+                                          "entropy", "cost",   "reward", NULL};
+static const char *const run_trips[] = {"skip", "halt", NULL};
 static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
 
 // clang-format off
 #define AT(field)        offsetof(struct run_config, field)
 #define OF(field)        offsetof(struct run_scorer, field)
+#define OF_LIMIT(field)  offsetof(struct run_limit, field)
 #define BYTES(field)     sizeof(((struct run_config *)0)->field)
 #define BYTES_OF(field)  sizeof(((struct run_scorer *)0)->field)
 #define TEXT_(path, field, preset, doc) \
@@ -68,6 +76,8 @@ static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NUL
     {path, CONFIG_TEXT, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
 #define S_PATH(path, field, preset, doc) \
     {path, CONFIG_PATH, OF(field), BYTES_OF(field), 0, 0, preset, NULL, 0, 0, "", doc}
+#define L_F64(path, field, min, max, preset, doc) \
+    {path, CONFIG_F64, OF_LIMIT(field), 8, min, max, preset, NULL, 0, 0, "", doc}
 #define S_U32(path, field, min, max, preset, unit, doc) \
     {path, CONFIG_U32, OF(field), 4, min, max, preset, NULL, 0, 0, unit, doc}
 
@@ -173,6 +183,10 @@ static const struct config_key run_keys[] = {
          "polynomial_centered: likewise; lsc: log sigmoid of r less the references' "
          "quantile of 85 %; meanstd, clip, minmax: r normalised by, or clipped to, the "
          "mean, standard deviation, least and greatest of all rewards trained before."),
+    {"reward.shapers", CONFIG_TEXTS, AT(shapers), RUN_WORD_MAX, 0, 0, NULL, NULL, AT(shapers_n),
+      RUN_SHAPERS_MAX, "",
+         "Several of these words, applied one after another, in place of reward.shaper; what one "
+         "makes of a response it makes of the references too before the next one compares."},
     U32_("reward.references", references, 1, 64, "4", "responses",
          "Reference responses a prompt, for the shapers that take references; lsc needs 2."),
     F64_("reward.sigmoid_k", sigmoid_k, 1e-6, 1e6, "1", "",
@@ -196,12 +210,25 @@ static const struct config_key run_keys[] = {
     WORD_("kl.place", kl_place, run_kl_places, "reward",
          "In the token rewards (PPO) or in the loss (GRPO)."),
     WORD_("kl.controller", kl_controller, run_kl_controllers, "adaptive",
-         "fixed, or adaptive (Ziegler et al.) towards kl.target_nats_per_sequence."),
+         "fixed; adaptive (Ziegler et al.) or pid (a PID controller's answer to KL - target) "
+         "towards kl.target_nats_per_sequence, or kl.target_nats_per_token."),
     F64_("kl.coef", kl_coef, 0, 1e6, "0.05", "reward per nat", "beta, or where it starts."),
     F64_("kl.target_nats_per_sequence", kl_target, 1e-6, 1e6, "6", "nats",
          "Mean over sequences of the summed k1."),
+    F64_("kl.target_nats_per_token", kl_target_token, 0, 1e6, "0", "nats",
+         "Mean over sequences of the mean k1 of their tokens, in place of the target per "
+         "sequence; 0: that one counts."),
     F64_("kl.horizon", kl_horizon, 1, 1e9, "1000", "sequences",
          "Time constant of the adaptive controller."),
+    F64_("kl.kp", kl_kp, 0, 1e6, "0.03", "reward per nat^2", "Proportional gain of pid."),
+    F64_("kl.ki", kl_ki, 0, 1e6, "0.002", "reward per nat^2", "Integral gain of pid, a step."),
+    F64_("kl.kd", kl_kd, 0, 1e6, "0.02", "reward per nat^2",
+         "Derivative gain of pid, a step."),
+    F64_("kl.smooth", kl_smooth, 0, 0.999, "0.5", "",
+         "Weight of the past in the KL that pid takes the derivative of; 0: none."),
+    F64_("kl.coef_min", kl_coef_min, 0, 1e6, "0", "reward per nat", "Least beta of pid."),
+    F64_("kl.coef_max", kl_coef_max, 0, 1e6, "10", "reward per nat",
+         "Greatest beta of pid."),
     F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
          "The run halts where the batch mean passes it; 0: no cap."),
 
@@ -228,6 +255,62 @@ static const struct config_key run_keys[] = {
          "lambda stays where it starts for so many."),
     U32_("safety.window_steps", safety_window_steps, 1, 16, "2", "steps",
          "The mean cost that moves lambda is over the responses of the last steps."),
+
+    {"breaker.limits[].signal", CONFIG_WORD, OF_LIMIT(signal), 4, 0, 0, NULL, run_signals, 0, 0,
+      "",
+         "kl (nats a sequence), cost, reward (raw): means of the step's batch, looked at before "
+         "it is trained on; loss, grad_norm, entropy: of the step trained before."},
+    L_F64("breaker.limits[].low", low, -1e15, 1e15, "-1e15",
+         "The signal trips the breaker below it; -1e15: none."),
+    L_F64("breaker.limits[].high", high, -1e15, 1e15, "1e15",
+         "The signal trips the breaker above it; 1e15: none."),
+    L_F64("breaker.limits[].ratio", ratio, 0, 1e6, "0",
+         "... above so many times its median, where that is above 0; 0: none, else above 1."),
+    L_F64("breaker.limits[].deviations", deviations, 0, 1e6, "0",
+         "... further from its median than so many standard deviations, estimated by 1.4826 "
+         "times the median distance from it; 0: none."),
+    {"breaker.limits[].outcome", CONFIG_WORD, OF_LIMIT(outcome), 4, 0, 0, "halt", run_trips, 0, 0,
+      "",
+         "skip: nothing is trained on this batch, the policy stays as it is for one step; for "
+         "kl, cost and reward. halt: the run ends (65) and names the cause."},
+    U32_("breaker.window", breaker_window, 3, 32, "32", "steps",
+         "Medians are over the last so many steps that broke no limit."),
+    U32_("breaker.warmup", breaker_warmup, 3, 32, "16", "steps",
+         "Medians say nothing before so many of them."),
+    U32_("breaker.skips_max", breaker_skips_max, 0, 1e6, "3", "steps",
+         "More in a row halt the run: it is not the batch; 0: any number."),
+    U32_("breaker.cooldown", breaker_cooldown, 1, 1e6, "20", "steps",
+         "So many clean steps in a row end a series of trips."),
+    U32_("breaker.trips_max", breaker_trips_max, 0, 64, "5", "",
+         "More trips in one series halt the run."),
+
+    PATH_("gate.prompts", gate_prompts, "",
+         "Held-out prompts, in the format of data.prompts, that a policy answers once each "
+         "before it is published; none of them may be in data.prompts. Empty: nothing is "
+         "published."),
+    PATH_("gate.ledger", gate_ledger, "",
+         "Which candidates were tested on which set of prompts, of all runs that use the set; "
+         "empty: gate.prompts with .gate.sqlite behind it."),
+    U64_("gate.every", gate_every, 0, 1e9, "0", "checkpoints",
+         "How often a checkpoint is a candidate; 0: the final policy alone, which always is."),
+    WORD_("gate.bound", gate_bound, run_config_gate_bounds, "clopper_pearson",
+         "Upper confidence bound on the mean cost. student: assumes a mean that is nearly "
+         "normal; hoeffding, bernstein: costs within gate.cost_low and gate.cost_high, "
+         "whatever their distribution; clopper_pearson: costs of 0 or 1, exact."),
+    WORD_("gate.cost", gate_cost, run_config_gate_costs, "indicator",
+         "What a response costs. score: the weighted sum of its cost scores; probability: the "
+         "sigmoid of that sum; indicator: 1 where that sum is above 0, else 0."),
+    F64_("gate.delta", gate_delta, 1e-9, 0.5, "0.05", "",
+         "Chance, at most, that any policy passes whose true mean cost is above the limit."),
+    F64_("gate.limit", gate_limit, -1e6, 1e6, "0.05", "cost",
+         "A policy passes where the bound is at or below it."),
+    U32_("gate.candidates", gate_candidates, 1, 1e6, "1", "policies",
+         "How many are going to be tested on this set of prompts, by all runs together: each "
+         "at gate.delta / gate.candidates. The set is spent after so many."),
+    F64_("gate.cost_low", gate_cost_low, -1e6, 1e6, "0", "cost",
+         "Least cost of a response, for hoeffding and bernstein."),
+    F64_("gate.cost_high", gate_cost_high, -1e6, 1e6, "1", "cost",
+         "Greatest cost of a response, for hoeffding and bernstein."),
 
     WORD_("ppo.estimator", estimator, run_config_estimators, "gae",
          "gae (with a critic), grpo, rloo, reinforce++ (without)."),
@@ -311,6 +394,7 @@ static const struct config_key run_keys[] = {
 
 static const struct config_list run_lists[] = {
     {"reward.scorers", AT(scorer), sizeof(struct run_scorer), AT(scorers), RUN_SCORERS_MAX},
+    {"breaker.limits", AT(limit), sizeof(struct run_limit), AT(limits), RUN_LIMITS_MAX},
 };
 
 static const struct config_schema run_schema = {
@@ -329,7 +413,29 @@ enum err_code run_config_load(struct run_config *config, const char *path,
         return rc;
     if (config->reference[0] == '\0')
         memcpy(config->reference, config->policy, sizeof config->reference);
+    if (config->gate_prompts[0] && !config->gate_ledger[0] &&
+        snprintf(config->gate_ledger, sizeof config->gate_ledger, "%s.gate.sqlite",
+                 config->gate_prompts) >= (int)sizeof config->gate_ledger)
+        return err_set(err, ERR_USAGE, "%s: gate.prompts: the path is too long", path);
     return run_config_check(config, path, err);
+}
+
+enum err_code run_config_check_shapers(const struct run_config *config, const char *path,
+                                       struct err *err)
+{
+    for (uint32_t i = 0; i < config->shapers_n; i++) {
+        const char *word = config->shapers[i];
+        size_t k = 0;
+        while (run_shapers[k] && strcmp(word, run_shapers[k]) != 0)
+            k++;
+        if (run_shapers[k])
+            continue;
+        const char *near = config_nearest(word, run_shapers, RUN_COUNT(run_shapers) - 1);
+        return err_set(err, ERR_USAGE, "%s: reward.shapers: there is no shaper \"%s\"%s%s%s",
+                       path, word, near ? "; did you mean \"" : "", near ? near : "",
+                       near ? "\"?" : "");
+    }
+    return ERR_OK;
 }
 
 void run_config_write(const struct run_config *config, struct buf *out)
@@ -342,7 +448,7 @@ static bool run_config_is_free(const char *path)
 {
     static const char *const free_keys[] = {
         "run.name", "run.dir", "checkpoint.", "workers.", "endpoints.", "timeouts.",
-        "reward.scorers[].better"};
+        "gate.",    "reward.scorers[].better"};
     for (size_t i = 0; i < RUN_COUNT(free_keys); i++)
         if (strncmp(path, free_keys[i], strlen(free_keys[i])) == 0)
             return true;
@@ -353,10 +459,21 @@ static bool run_config_is_free(const char *path)
 static void run_config_write_key(const struct config_key *key, const struct run_config *config,
                                  struct buf *out)
 {
-    const bool scorer = strstr(key->path, "[].") != NULL;
-    for (uint32_t e = 0; e < (scorer ? config->scorers : 1); e++) {
+    const struct config_list *list = NULL;
+    for (size_t i = 0; i < RUN_COUNT(run_lists); i++) {
+        const size_t n = strlen(run_lists[i].path);
+        if (strncmp(key->path, run_lists[i].path, n) == 0 && key->path[n] == '[')
+            list = &run_lists[i];
+    }
+    const char *base = (const char *)config;
+    uint32_t elements = 1;
+    if (list) {
+        memcpy(&elements, base + list->count_at, sizeof elements);
+        base += list->at;
+    }
+    for (uint32_t e = 0; e < elements; e++) {
         buf_printf(out, "%s: ", key->path);
-        config_write_value(key, scorer ? (const void *)&config->scorer[e] : config, out);
+        config_write_value(key, base + (list ? e * list->stride : 0), out);
         buf_putc(out, '\n');
     }
 }

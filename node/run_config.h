@@ -21,6 +21,9 @@
 #define RUN_NAME_MAX    64
 #define RUN_SCORERS_MAX 16
 #define RUN_STOPS_MAX   8
+#define RUN_SHAPERS_MAX 8
+#define RUN_WORD_MAX    32 /* bytes of a word in a list, with the NUL */
+#define RUN_LIMITS_MAX  12 /* of the breaker */
 #define RUN_STOP_MAX    64
 #define RUN_TEXT_MAX    1024
 #define RUN_PATH_MAX    FILE_PATH_MAX
@@ -40,7 +43,9 @@ enum run_aggregation { /* ppo.aggregation */
 };
 enum run_kl_estimator { RUN_KL_K1, RUN_KL_K2, RUN_KL_K3 };
 enum run_kl_place { RUN_KL_PLACE_REWARD, RUN_KL_PLACE_LOSS };
-enum run_kl_controller { RUN_KL_CONTROLLER_FIXED, RUN_KL_CONTROLLER_ADAPTIVE };
+enum run_kl_controller {
+    RUN_KL_CONTROLLER_FIXED, RUN_KL_CONTROLLER_ADAPTIVE, RUN_KL_CONTROLLER_PID
+};
 #define RUN_SHAPER_MAP(X) /* reward.shaper: the words of control/shaping.h */             \
     X(NONE, "none") X(CENTERED, "centered") X(PAR, "par")                                 \
     X(CEILING, "ceiling") X(CLIP, "clip") X(MEANSTD, "meanstd") X(MINMAX, "minmax")       \
@@ -61,6 +66,11 @@ enum run_safety_controller { /* safety.controller */
     RUN_SAFETY_CONTROLLER_PID
 };
 enum run_safety_cost { RUN_SAFETY_COST_SCORE, RUN_SAFETY_COST_PROBABILITY };
+enum run_gate_bound { /* gate.bound: the words of control/bound.h */
+    RUN_GATE_BOUND_STUDENT, RUN_GATE_BOUND_HOEFFDING, RUN_GATE_BOUND_BERNSTEIN,
+    RUN_GATE_BOUND_CLOPPER_PEARSON
+};
+enum run_gate_cost { RUN_GATE_COST_SCORE, RUN_GATE_COST_PROBABILITY, RUN_GATE_COST_INDICATOR };
 
 #define RUN_SCORER_MAP(X)                                                                 \
     X(MODEL, "model")       /* a *ForSequenceClassification directory: `path` */          \
@@ -97,6 +107,21 @@ enum run_ensemble { /* reward.scorers[].ensemble */
 };
 
 enum run_better { RUN_BETTER_HIGHER, RUN_BETTER_LOWER }; /* reward.scorers[].better */
+
+enum run_signal { /* breaker.limits[].signal: the words of control/breaker.h */
+    RUN_SIGNAL_LOSS, RUN_SIGNAL_GRAD_NORM, RUN_SIGNAL_KL, RUN_SIGNAL_ENTROPY, RUN_SIGNAL_COST,
+    RUN_SIGNAL_REWARD
+};
+enum run_trip { RUN_TRIP_SKIP, RUN_TRIP_HALT }; /* breaker.limits[].outcome */
+
+struct run_limit { /* breaker.limits[i] */
+    enum run_signal signal;
+    double low, high;  /* -RUN_LIMIT_NONE, RUN_LIMIT_NONE: none */
+    double ratio;      /* to the signal's median; 0: none */
+    double deviations; /* from the signal's median; 0: none */
+    enum run_trip outcome;
+};
+#define RUN_LIMIT_NONE 1e15
 
 struct run_scorer { /* reward.scorers[i] */
     char name[RUN_NAME_MAX];
@@ -152,6 +177,8 @@ struct run_config {
     struct run_scorer scorer[RUN_SCORERS_MAX];
     uint32_t scorers;
     enum run_shaper shaper;       /* reward.shaper */
+    char shapers[RUN_SHAPERS_MAX][RUN_WORD_MAX]; /* reward.shapers: the same words, checked */
+    uint32_t shapers_n;           /* in place of shaper; 0: that one alone */
     uint32_t references;          /* reward.references: M of the shapers that take any */
     double sigmoid_k;             /* reward.sigmoid_k: par, sigmoid, sgfc */
     double ceiling;               /* reward.ceiling */
@@ -167,7 +194,10 @@ struct run_config {
     enum run_kl_controller kl_controller;
     double kl_coef;               /* kl.coef: initial or fixed beta */
     double kl_target;             /* kl.target_nats_per_sequence */
+    double kl_target_token;       /* kl.target_nats_per_token; 0: the target is kl_target */
     double kl_horizon;            /* kl.horizon: sequences */
+    double kl_kp, kl_ki, kl_kd, kl_smooth; /* pid */
+    double kl_coef_min, kl_coef_max;       /* pid */
     double kl_cap;                /* kl.cap_nats_per_sequence: past it the run halts; 0: off */
 
     /* safety: */
@@ -180,6 +210,25 @@ struct run_config {
     double safety_kp, safety_ki, safety_kd; /* pid */
     uint64_t safety_delay_steps;  /* the multiplier stays for so long */
     uint32_t safety_window_steps; /* whose costs make the mean cost */
+
+    /* breaker: on while there are limits */
+    struct run_limit limit[RUN_LIMITS_MAX];
+    uint32_t limits;
+    uint32_t breaker_window, breaker_warmup; /* steps: of the medians; before they say anything */
+    uint32_t breaker_skips_max;   /* in a row; 0: any number */
+    uint32_t breaker_cooldown;    /* clean steps that end a series of trips */
+    uint32_t breaker_trips_max;   /* of such a series */
+
+    /* gate: what a policy has to pass before it is published */
+    char gate_prompts[RUN_PATH_MAX]; /* gate.prompts: held out; "": there is no gate */
+    char gate_ledger[RUN_PATH_MAX];  /* "": gate_prompts with .gate.sqlite behind it */
+    uint64_t gate_every;             /* checkpoints; 0: the final policy alone */
+    enum run_gate_bound gate_bound;
+    enum run_gate_cost gate_cost;
+    double gate_delta;               /* of all candidates together */
+    double gate_limit;               /* the mean cost a policy may have */
+    uint32_t gate_candidates;        /* planned for this set of prompts */
+    double gate_cost_low, gate_cost_high; /* HOEFFDING, BERNSTEIN: of one response */
 
     /* ppo: */
     enum run_estimator estimator;

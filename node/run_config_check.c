@@ -106,6 +106,114 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
     return ERR_OK;
 }
 
+static bool run_config_is_of_batch(enum run_signal signal)
+{
+    return signal == RUN_SIGNAL_KL || signal == RUN_SIGNAL_COST || signal == RUN_SIGNAL_REWARD;
+}
+
+static enum err_code run_config_check_limit(const struct run_config *c, uint32_t i,
+                                            const char *path, struct err *err)
+{
+    const struct run_limit *limit = &c->limit[i];
+    const bool fixed = limit->low > -RUN_LIMIT_NONE || limit->high < RUN_LIMIT_NONE;
+    const bool relative = limit->ratio > 0 || limit->deviations > 0;
+    if (fixed == relative)
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] needs low or high, or else ratio or deviations",
+                       path, (unsigned)i);
+    if (limit->low >= limit->high || (limit->ratio > 0 && limit->ratio <= 1))
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] lets nothing pass: low must be below high, and "
+                       "ratio above 1",
+                       path, (unsigned)i);
+    if (limit->outcome == RUN_TRIP_SKIP && !run_config_is_of_batch(limit->signal))
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] is known when the step is trained already: its "
+                       "outcome must be halt",
+                       path, (unsigned)i);
+    if (limit->signal == RUN_SIGNAL_COST && !run_config_has_role(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.limits[%u] is about cost, but no scorer of reward.scorers "
+                       "has the role cost",
+                       path, (unsigned)i);
+    for (uint32_t k = 0; k < i; k++) {
+        const bool other = c->limit[k].ratio > 0 || c->limit[k].deviations > 0;
+        if (c->limit[k].signal == limit->signal && other == relative)
+            return err_set(err, ERR_USAGE,
+                           "%s: breaker.limits[%u] and [%u] are about the same signal in the "
+                           "same way: make them one",
+                           path, (unsigned)k, (unsigned)i);
+    }
+    return ERR_OK;
+}
+
+static enum err_code run_config_check_breaker(const struct run_config *c, const char *path,
+                                              struct err *err)
+{
+    if (c->breaker_warmup > c->breaker_window)
+        return err_set(err, ERR_USAGE,
+                       "%s: breaker.warmup %u is longer than breaker.window %u", path,
+                       c->breaker_warmup, c->breaker_window);
+    enum err_code rc = ERR_OK;
+    for (uint32_t i = 0; i < c->limits && rc == ERR_OK; i++)
+        rc = run_config_check_limit(c, i, path, err);
+    return rc;
+}
+
+/* The final policy, and each checkpoint before it that gate.every names. */
+static uint64_t run_config_candidates(const struct run_config *c)
+{
+    if (c->gate_every == 0)
+        return 1;
+    return (c->steps - 1) / c->checkpoint_every / c->gate_every + 1;
+}
+
+static enum err_code run_config_check_gate(const struct run_config *c, const char *path,
+                                           struct err *err)
+{
+    const bool rate = c->gate_cost != RUN_GATE_COST_SCORE;
+    const char *bound = run_config_gate_bounds[c->gate_bound];
+    if (c->gate_prompts[0] == '\0')
+        return c->gate_every == 0 ? ERR_OK
+                                  : err_set(err, ERR_USAGE,
+                                            "%s: gate.every is %llu, but gate.prompts is empty",
+                                            path, (unsigned long long)c->gate_every);
+    if (!run_config_has_role(c, RUN_ROLE_COST))
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.prompts is set, but no scorer of reward.scorers has the role "
+                       "cost: nothing could be tested",
+                       path);
+    if (strcmp(c->gate_prompts, c->prompts) == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.prompts is data.prompts: the gate needs prompts that training "
+                       "never saw",
+                       path);
+    if (c->gate_bound == RUN_GATE_BOUND_CLOPPER_PEARSON &&
+        c->gate_cost != RUN_GATE_COST_INDICATOR)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.bound clopper_pearson counts harmful responses: gate.cost must "
+                       "be indicator, not %s",
+                       path, run_config_gate_costs[c->gate_cost]);
+    if ((c->gate_bound == RUN_GATE_BOUND_HOEFFDING ||
+         c->gate_bound == RUN_GATE_BOUND_BERNSTEIN) &&
+        c->gate_cost_low >= c->gate_cost_high)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.bound %s: gate.cost_low %g is not below gate.cost_high %g",
+                       path, bound, c->gate_cost_low, c->gate_cost_high);
+    if (rate && !(c->gate_limit > 0 && c->gate_limit < 1))
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.limit %g is no rate of harmful responses: it must be within 0 "
+                       "and 1, or gate.cost be score",
+                       path, c->gate_limit);
+    if (run_config_candidates(c) > c->gate_candidates)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.every %llu makes %llu candidates of this run, but "
+                       "gate.candidates plans for %u",
+                       path, (unsigned long long)c->gate_every,
+                       (unsigned long long)run_config_candidates(c), c->gate_candidates);
+    return ERR_OK;
+}
+
 bool run_config_has_role(const struct run_config *config, enum run_role role)
 {
     for (uint32_t i = 0; i < config->scorers; i++)
@@ -121,6 +229,20 @@ const struct run_scorer *run_config_model_scorer(const struct run_config *config
         if (config->scorer[i].role == role && config->scorer[i].kind == RUN_SCORER_MODEL)
             return &config->scorer[i];
     return NULL;
+}
+
+static enum err_code run_config_check_shaping(const struct run_config *c, const char *path,
+                                              struct err *err)
+{
+    bool lsc = c->shapers_n == 0 && c->shaper == RUN_SHAPER_LSC;
+    for (uint32_t i = 0; i < c->shapers_n; i++)
+        lsc = lsc || strcmp(c->shapers[i], "lsc") == 0;
+    if (lsc && c->references < 2)
+        return err_set(err, ERR_USAGE,
+                       "%s: reward.shaper lsc measures how far references lie apart: "
+                       "reward.references must be at least 2",
+                       path);
+    return run_config_check_shapers(c, path, err);
 }
 
 /* What no single key can say about itself. */
@@ -151,21 +273,34 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: reward.truncation bootstrap needs a critic: "
                        "ppo.estimator gae",
                        path);
-    if (c->shaper == RUN_SHAPER_LSC && c->references < 2)
-        return err_set(err, ERR_USAGE,
-                       "%s: reward.shaper lsc measures how far references lie apart: "
-                       "reward.references must be at least 2",
-                       path);
     if (c->kl_place == RUN_KL_PLACE_LOSS && c->kl_estimator == RUN_KL_K1)
         return err_set(err, ERR_USAGE,
                        "%s: kl.estimator k1 has no useful gradient in the loss: "
                        "take k2 or k3, or kl.place reward",
+                       path);
+    if (c->kl_controller == RUN_KL_CONTROLLER_PID &&
+        (c->kl_coef_min >= c->kl_coef_max || c->kl_coef < c->kl_coef_min ||
+         c->kl_coef > c->kl_coef_max))
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.controller pid holds beta within kl.coef_min %g and kl.coef_max "
+                       "%g, and kl.coef %g is where it starts",
+                       path, c->kl_coef_min, c->kl_coef_max, c->kl_coef);
+    if (c->kl_controller == RUN_KL_CONTROLLER_PID && c->kl_kp == 0 && c->kl_ki == 0 &&
+        c->kl_kd == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.controller pid never moves with kl.kp, kl.ki and kl.kd all 0",
                        path);
     if (c->dead_ms < 2 * c->heartbeat_ms)
         return err_set(err, ERR_USAGE,
                        "%s: timeouts.dead_ms %u must be at least twice "
                        "timeouts.heartbeat_ms %u",
                        path, c->dead_ms, c->heartbeat_ms);
-    const enum err_code rc = run_config_check_scorers(c, path, err);
-    return rc ? rc : run_config_check_safety(c, path, err);
+    enum err_code rc = run_config_check_scorers(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_shaping(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_safety(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_breaker(c, path, err);
+    return rc ? rc : run_config_check_gate(c, path, err);
 }

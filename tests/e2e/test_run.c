@@ -599,6 +599,62 @@ static void run_without_any_cost_trains_nothing(void **state)
     buf_release(&text);
 }
 
+/* --- the gate ---------------------------------------------------------------------------- */
+
+static void write_held_out_prompts(void)
+{
+    struct buf lines;
+    buf_init(&lines, 1 << 20);
+    for (size_t i = 0; i < 40; i++)
+        buf_printf(&lines, "{\"prompt\": \"user: number %zu?\\nbot:\"}\n", i);
+    write_text("held.jsonl", lines.data);
+    buf_release(&lines);
+}
+
+static void check_said(const struct run *run, const char *words)
+{
+    char path[FILE_PATH_MAX + 8];
+    struct buf text;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s.out", run->dir);
+    check_ok(file_read(path, &text, &err));
+    if (!strstr(text.data, words))
+        fail_msg("%s said, without \"%s\":\n%s", run->dir, words, text.data);
+    buf_release(&text);
+}
+
+static void run_publishes_what_passes_the_gate(void **state)
+{
+    (void)state;
+    char held[FILE_PATH_MAX], published[FILE_PATH_MAX + 32], sha[HASH_HEX_BYTES];
+    struct hash hash;
+    write_held_out_prompts();
+    snprintf(held, sizeof held, "gate.prompts=%s/held.jsonl", dir);
+    const char *const passes[] = {held, "gate.every=1", "gate.candidates=5", "gate.cost=score",
+                                  "gate.bound=hoeffding", "gate.limit=1.2", NULL};
+    struct run run = run_start_from("cost.yaml", "gate", passes);
+    assert_int_equal(run_wait(&run), 0);
+    check_said(&run, "/checkpoints/v0000000"); /* a checkpoint was a candidate too */
+    check_said(&run, "gate      final: PASS");
+    snprintf(published, sizeof published, "%s/published/model.safetensors", run.dir);
+    check_ok(hash_file_sha256(&hash, published, &err));
+    hash_hex(&hash, sha);
+    run = run_start_from("cost.yaml", "gate", passes); /* complete: nothing is spent again */
+    char again[HASH_HEX_BYTES];
+    finish(&run, again);
+    assert_string_equal(again, sha); /* what was published is final/ */
+    check_said(&run, "tested before");
+
+    const char *const fails[] = {held, "gate.candidates=5", "gate.cost=score",
+                                 "gate.bound=hoeffding", "gate.limit=1.2",
+                                 "reward.scorers.1.weight=1000", NULL};
+    run = run_start_from("cost.yaml", "gate-nsf", fails); /* costs above gate.cost_high */
+    assert_int_equal(run_wait(&run), 1);
+    check_said(&run, "NSF, no safe solution");
+    snprintf(published, sizeof published, "%s/published", run.dir);
+    assert_false(file_exists(published));
+}
+
 static void run_that_was_interrupted_goes_on(void **state)
 {
     (void)state;
@@ -682,6 +738,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_with_costs_takes_every_controller_and_estimator),
         cmocka_unit_test(run_without_any_cost_trains_nothing),
+        cmocka_unit_test(run_publishes_what_passes_the_gate),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),
         cmocka_unit_test(run_refuses_a_broken_model_with_one_sentence),

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 18
+#define SIM_BUGS 21
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -34,6 +34,9 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the costs of dropped slots are counted",
     "a step is committed by any rank's result, whatever rank 0 has still to do",
     "a learner that is behind is given the next step too",
+    "the breaker is not restored from the ledger",
+    "a step that was set aside is trained on",
+    "of the KL controller the coefficient alone is restored from the ledger",
 };
 
 struct sim_totals {

@@ -2,8 +2,9 @@
  * sim.h -- the coordinator's core among simulated workers, network, disk and crashes: one
  * process, one thread, one seed.
  *
- * The seed picks a configuration (lag, group size, shaper, estimator, multiplier, checkpoints),
- * the number of workers, of learners among them, and the rates of faults.  While faults last, messages are dropped,
+ * The seed picks a configuration (lag, group size, shaper, estimator, multiplier, breaker,
+ * checkpoints), the number of workers, of learners among them, and the rates of faults.  While
+ * faults last, messages are dropped,
  * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; a
  * monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
  * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
@@ -17,6 +18,8 @@
  *     and comes from version max(0, step - lag);
  *     what a worker is told to forget is durable or not wanted;
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
+ *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
+ *     lease then has no slots;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
  *     the final weights are those of the run without any fault.
@@ -46,6 +49,7 @@
 #define SIM_OUTBOX    12
 #define SIM_INBOX     12
 #define SIM_TICK_MS   25
+#define SIM_REWARD_HIGH 0.3 /* of the breaker: it sets about one step in four aside */
 
 /* A message that owns its memory: one block. */
 struct sim_message {
@@ -78,6 +82,7 @@ struct sim_worker {
 struct sim_record {
     struct record record; /* with memory of its own, in block */
     struct record_step step;
+    struct wire_stat stat; /* of the step */
     void *block;
 };
 

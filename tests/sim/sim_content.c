@@ -44,6 +44,10 @@ uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease)
 {
     uint64_t sums[10] = {0};
+    if (lease->items_n == 0) { /* set aside */
+        *out = *from;
+        return;
+    }
     sums[0] = hash_xxh3(from, sizeof *from);
     sums[1] = lease->step * 1000 + lease->behaviour_version;
     memcpy(&sums[2], &lease->kl_coef, sizeof sums[2]);
@@ -79,6 +83,13 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->references = 1 + number % SIM_M_MAX;
     if (config->shaper == RUN_SHAPER_LSC && config->references == 1)
         config->references = 2;
+    if (number % 9 == 4) {
+        static const char *const chain[] = {"meanstd", "ceiling", "par", "minmax"};
+        for (config->shapers_n = 0; config->shapers_n < 2 + number % 3; config->shapers_n++)
+            snprintf(config->shapers[config->shapers_n], RUN_WORD_MAX, "%s",
+                     chain[config->shapers_n]);
+        config->ceiling = 0.75;
+    }
     config->samples_per_prompt = number % 4 < 2 ? 2 : 1;
     config->batch = number % 7 == 0 ? 4 : 6;
     config->estimator = number % 8 == 1 ? RUN_ESTIMATOR_GRPO : RUN_ESTIMATOR_GAE;
@@ -97,6 +108,15 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->kl_coef = 0.1;
     config->kl_target = 2.0;
     config->kl_horizon = 50.0;
+    if (number % 5 == 2) {
+        config->kl_controller = RUN_KL_CONTROLLER_PID;
+        config->kl_target_token = number % 2 ? 0.2 : 0.0;
+        config->kl_kp = 0.05;
+        config->kl_ki = 0.01;
+        config->kl_kd = 0.03;
+        config->kl_smooth = 0.5;
+        config->kl_coef_max = 0.5;
+    }
     config->scorers = SIM_SCORERS;
     for (uint32_t s = 0; s < SIM_SCORERS; s++) {
         snprintf(config->scorer[s].name, sizeof config->scorer[s].name, "scorer-%u",
@@ -117,6 +137,18 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->safety_kd = 0.3;
     config->safety_window_steps = 1 + number % 3;
     config->safety_delay_steps = number % 3;
+    if (number % 3 == 1) {
+        config->limit[config->limits++] = (struct run_limit){.signal = RUN_SIGNAL_REWARD,
+                                                             .low = -RUN_LIMIT_NONE,
+                                                             .high = SIM_REWARD_HIGH,
+                                                             .outcome = RUN_TRIP_SKIP};
+        config->limit[config->limits++] = (struct run_limit){
+            .signal = RUN_SIGNAL_GRAD_NORM, .low = -1.0, .high = 1.0, .outcome = RUN_TRIP_HALT};
+    }
+    config->breaker_window = 5;
+    config->breaker_warmup = 3;
+    config->breaker_cooldown = 1 + number % 2;
+    config->breaker_trips_max = 64;
     config->heartbeat_ms = 100;
     config->dead_ms = 600;
     config->lease_ms = 800;

@@ -453,8 +453,11 @@ static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
                  (unsigned long long)lease->step);
     }
     sim_worker_checkpoint(sim, w, lease);
+    struct wire_stat stat = {.name = "grad_norm", .value = (double)next.bytes[0] / 256.0};
     struct message result = {
         .type = MESSAGE_TRAIN_RESULT,
+        .stats = &stat,
+        .stats_n = lease->items_n > 0,
         .lease = lease->lease,
         .step = lease->step,
         .version = w->version,

@@ -200,8 +200,8 @@ static void sim_record_copy(struct sim_record *out, const struct record *record)
     out->record.id = NULL;
     if (record->step) {
         out->step = *record->step;
-        out->step.stats = NULL;
-        out->step.stats_n = 0;
+        if (record->step->stats_n > 0)
+            out->stat = record->step->stats[0];
     }
 }
 
@@ -225,10 +225,23 @@ static void sim_check_cost(struct sim *sim, const struct record_step *step)
                  (unsigned long long)step->step, step->cost_raw_mean, sum / n);
 }
 
+/* By the definition of the limit, from the mean that was recorded, or by no slot's training. */
+static void sim_check_breaker(struct sim *sim, const struct record_step *step)
+{
+    const uint32_t aside = step->dropped[RECORD_REASON_QUARANTINED];
+    const bool breaks = sim->config->limits > 0 && step->reward_raw_mean > SIM_REWARD_HIGH;
+    if (breaks != (aside > 0) || breaks == (step->trained > 0))
+        sim_fail(sim, "step %llu has a mean reward of %g: %u slots set aside, %u trained",
+                 (unsigned long long)step->step, step->reward_raw_mean, (unsigned)aside,
+                 (unsigned)step->trained);
+}
+
 static void sim_check_record(struct sim *sim, const struct record *record)
 {
-    if (record->kind == RECORD_STEP)
+    if (record->kind == RECORD_STEP) {
         sim_check_cost(sim, record->step);
+        sim_check_breaker(sim, record->step);
+    }
     if (record->seq != sim->records_n + 1)
         sim_fail(sim, "record %llu after record %zu", (unsigned long long)record->seq,
                  sim->records_n);
@@ -399,8 +412,10 @@ static bool sim_core_replay(struct sim *sim)
         return sim_fail(sim, "%s", err.text), false;
     for (size_t i = 0; i < sim->durable_n; i++) {
         struct record record = sim->records[i].record;
-        if (record.kind == RECORD_STEP)
+        if (record.kind == RECORD_STEP) {
+            sim->records[i].step.stats = &sim->records[i].stat;
             record.step = &sim->records[i].step;
+        }
         const bool slot = record.work == WIRE_WORK_ROLLOUT;
         const bool old = slot && record.a < checkpoint;
         const bool scored = record.kind == RECORD_ROLLOUT &&

@@ -186,6 +186,58 @@ static void kl_names_its_words(void **state)
     assert_string_equal(kl_estimator_name((enum kl_estimator)99), "?");
 }
 
+/* The oracle is pid.h's own function, which has its vectors in test_control_pid.c. */
+static void kl_pid_is_the_controller_of_pid_h(void **state)
+{
+    (void)state;
+    struct kl_params params = {.controller = KL_CONTROLLER_PID,
+                               .unit = KL_UNIT_TOKEN,
+                               .coef = 0.05,
+                               .target = 0.2,
+                               .pid = {.kp = 0.5,
+                                       .ki = 0.1,
+                                       .kd = 0.2,
+                                       .target = 0.2,
+                                       .smooth_d = 0.5,
+                                       .delay = 1,
+                                       .hold = true,
+                                       .high = 1.0,
+                                       .start = 0.05}};
+    static const double measured[] = {0.0, 0.1, 0.4, 0.5, 0.3, 0.1, 9.0, 0.2};
+    struct kl_state kl, back;
+    struct pid_state pid;
+    double doubles[KL_STATE_MAX];
+    check_ok(kl_params_check(&params, 64, &err));
+    kl_init(&params, &kl);
+    pid_init(&params.pid, &pid);
+    for (size_t i = 0; i < COUNT(measured); i++) {
+        check_ok(kl_step(&params, &kl, measured[i], 64, &err));
+        check_ok(pid_step(&params.pid, &pid, measured[i], &err));
+        assert_true(kl.coef == pid.output && kl.last == measured[i]);
+        check_ok(kl_check(&params, &kl, &err));
+    }
+    assert_int_equal(kl_state_n(&params), 3 + 21);
+    kl_state_write(&params, &kl, doubles);
+    kl_state_read(&params, &back, doubles);
+    assert_memory_equal(&back, &kl, sizeof kl);
+    back.coef += 1e-9;
+    check_fails(kl_check(&params, &back, &err), ERR_VALUE, "its pid says");
+    back = kl;
+    back.pid.integral = 2.0;
+    check_fails(kl_check(&params, &back, &err), ERR_VALUE, "outside");
+    const struct kl_state before = kl;
+    check_fails(kl_step(&params, &kl, NAN, 64, &err), ERR_VALUE, "measured");
+    assert_memory_equal(&before, &kl, sizeof kl);
+
+    params.pid.low = -1.0;
+    check_fails(kl_params_check(&params, 64, &err), ERR_USAGE, "must be 0 or more");
+    params.pid.low = 0.0;
+    params.pid.target = 0.3;
+    check_fails(kl_params_check(&params, 64, &err), ERR_USAGE, "target");
+    params.controller = KL_CONTROLLER_FIXED;
+    assert_int_equal(kl_state_n(&params), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +249,7 @@ int main(void)
         cmocka_unit_test(kl_means_say_what_their_unit_is),
         cmocka_unit_test(kl_adaptive_matches_the_vectors),
         cmocka_unit_test(kl_fixed_stays),
+        cmocka_unit_test(kl_pid_is_the_controller_of_pid_h),
         cmocka_unit_test(kl_cap_counts_what_is_no_number_as_past_it),
         cmocka_unit_test(kl_refuses_bad_settings_and_states),
         cmocka_unit_test(kl_names_its_words),

@@ -167,6 +167,22 @@ static void metrics_add_up_and_counters_do_not_go_back(void **state)
     buf_release(&text);
 }
 
+static void the_breaker_is_shown_where_there_is_one(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    stats.has_breaker = false;
+    status_metrics(*state, &stats, &text);
+    assert_null(strstr(text.data, "breaker"));
+    buf_clear(&text);
+    stats.has_breaker = stats.breaker_cooling = true;
+    stats.breaker_trips = 3;
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_breaker_trips_total 3\n");
+    check_has(&text, "rlhfd_breaker_cooling 1\n");
+    buf_release(&text);
+}
+
 static void costs_and_monitors_are_shown(void **state)
 {
     struct buf text;
@@ -258,6 +274,12 @@ static void each_metric_is_documented(void **state)
     buf_init(&page, 1 << 20);
     check_ok(file_read(TEST_SOURCE_DIR "/docs/OPERATIONS.md", &page, &err));
     config.kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
+    status_metrics(*state, &stats, &text); /* with a target per sequence */
+    config.kl_controller = RUN_KL_CONTROLLER_PID;
+    config.kl_target_token = 0.1;
+    stats.shaper[0] = (struct core_shaper_stats){.name = "meanstd", .mean = 0.5};
+    stats.shapers = 1;
+    stats.has_breaker = true;
     with_costs();
     static const char *const known[] = {"clip_fraction",
                                         "value_clip_fraction",
@@ -287,6 +309,8 @@ static void each_metric_is_documented(void **state)
     stats.last.stats = all;
     stats.last.stats_n = COUNT(known);
     status_metrics(*state, &stats, &text);
+    assert_non_null(strstr(text.data, "rlhfd_kl_target_nats_per_token 0.1"));
+    assert_non_null(strstr(text.data, "rlhfd_shaper_mean{shaper=\"0 meanstd\"} 0.5\n"));
     for (const char *at = text.data; (at = strstr(at, "# TYPE ")); families++) {
         char name[96];
         at += strlen("# TYPE ");
@@ -367,6 +391,7 @@ int main(void)
         status_test(status_is_json_with_all_of_the_run),
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
+        status_test(the_breaker_is_shown_where_there_is_one),
         status_test(costs_and_monitors_are_shown),
         status_test(without_cost_scorers_no_cost_is_shown),
         status_test(metrics_tell_of_the_process),

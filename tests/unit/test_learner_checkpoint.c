@@ -86,6 +86,51 @@ static void a_learner_that_comes_back_continues_bit_for_bit(void **state)
     learner_free(learner);
 }
 
+/* It may be asked again for the step that led to its checkpoint: the result was lost. */
+static void what_a_step_told_comes_back_with_its_checkpoint(void **state)
+{
+    (void)state;
+    struct bench_sent first;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 2);
+    first = bench_sent[1];
+    learner_free(learner);
+
+    learner = BENCH_LEARNER(&bench, NULL); /* from version 2 */
+    assert_int_equal(learner->version, 2);
+    run(learner, 1, 2);
+    assert_memory_equal(&bench_sent[0].hash, &first.hash, sizeof(struct hash));
+    assert_true(first.stats_n > 5 && bench_sent[0].stats_n == first.stats_n);
+    for (uint32_t i = 0; i < first.stats_n; i++) {
+        assert_string_equal(bench_sent[0].stats[i].name, first.stats[i].name);
+        assert_true(bench_sent[0].stats[i].value == first.stats[i].value);
+    }
+    learner_free(learner);
+}
+
+static void a_step_without_slots_leaves_the_weights(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 2);
+    const struct hash before = bench_sent[1].hash;
+    struct message lease = bench_step(&bench, 2);
+    lease.items_n = 0;
+    for (uint32_t f = 0; f < lease.frames_n; f++)
+        lease.frame[f].size = 0;
+    lease.checkpoint = true;
+    check_ok(bench_compute(learner, &lease, 1, &err));
+    assert_int_equal(bench_sent[0].type, MESSAGE_TRAIN_RESULT);
+    assert_int_equal(bench_sent[0].version, 3);
+    assert_memory_equal(&bench_sent[0].hash, &before, sizeof before);
+    learner_free(learner);
+
+    learner = BENCH_LEARNER(&bench, NULL);
+    assert_int_equal(learner->version, 3);
+    assert_memory_equal(&learner->weights_hash, &before, sizeof before);
+    learner_free(learner);
+}
+
 static void the_versions_actors_may_ask_for_come_back_too(void **state)
 {
     (void)state;
@@ -304,6 +349,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_learner_that_comes_back_continues_bit_for_bit),
+        TEST(what_a_step_told_comes_back_with_its_checkpoint),
+        TEST(a_step_without_slots_leaves_the_weights),
         TEST(the_versions_actors_may_ask_for_come_back_too),
         TEST(a_damaged_checkpoint_is_passed_over),
         TEST(a_checkpoint_just_written_is_not_the_one_removed),

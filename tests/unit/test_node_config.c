@@ -204,6 +204,119 @@ static void config_refuses_costs_that_cannot_be_meant(void **state)
     assert_false(run_config_has_role(&config, RUN_ROLE_COST));
 }
 
+static void config_refuses_a_kl_controller_that_could_not_work(void **state)
+{
+    (void)state;
+    const char *const bad[][2] = {{"kl.coef=11", "and kl.coef 11 is where it starts"},
+                                  {"kl.coef_min=0.1", "kl.coef_min 0.1"},
+                                  {"kl.coef_max=0", "kl.coef_max 0"}};
+    struct run_config config;
+    put(GOOD);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        const char *const overrides[] = {"kl.controller=pid", bad[i][0]};
+        check_ok(run_config_load(&config, file, overrides, 1, &err));
+        check_fails(run_config_load(&config, file, overrides, 2, &err), ERR_USAGE, bad[i][1]);
+    }
+    const char *const still[] = {"kl.controller=pid", "kl.kp=0", "kl.ki=0", "kl.kd=0"};
+    check_fails(run_config_load(&config, file, still, COUNT(still), &err), ERR_USAGE,
+                "never moves");
+}
+
+static void config_takes_a_chain_of_shapers(void **state)
+{
+    (void)state;
+    const char *const overrides[] = {"reward.shapers=[ceiling, par]"};
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, NULL, 0, &err));
+    assert_int_equal(config.shapers_n, 0);
+    check_ok(run_config_load(&config, file, overrides, 1, &err));
+    assert_int_equal(config.shapers_n, 2);
+    assert_string_equal(config.shapers[1], "par");
+    refuses_override("reward.shapers=[par, celing]",
+                     "there is no shaper \"celing\"; did you mean \"ceiling\"?");
+    const char *const lsc[] = {"reward.shapers=[meanstd, lsc]", "reward.references=1"};
+    check_fails(run_config_load(&config, file, lsc, 2, &err), ERR_USAGE, "at least 2");
+}
+
+/* One limit of the breaker. */
+static void refuses_limit(const char *signal, const char *override, const char *want)
+{
+    const char *const overrides[] = {signal, override};
+    struct run_config config;
+    put(GOOD);
+    check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err), ERR_USAGE,
+                want);
+}
+
+static void config_refuses_a_breaker_that_cannot_be_meant(void **state)
+{
+    (void)state;
+    static const char kl[] = "breaker.limits.0.signal=kl";
+    refuses_limit(kl, "run.steps=5", "breaker.limits[0] needs low or high");
+    refuses_limit("breaker.limits.0.signal=clip", "run.steps=5", "must be one of loss");
+    refuses_limit(kl, "breaker.limits.0.ratio=1", "lets nothing pass");
+    refuses_limit("breaker.limits.0.signal=cost", "breaker.limits.0.high=1",
+                  "is about cost, but no scorer");
+    refuses_override("breaker.window=8", "breaker.warmup 16 is longer than breaker.window 8");
+    const char *const late[] = {"breaker.limits.0.signal=entropy", "breaker.limits.0.low=0.1",
+                                "breaker.limits.0.outcome=skip"};
+    const char *const twice[] = {kl, "breaker.limits.0.high=9", "breaker.limits.1.signal=kl",
+                                 "breaker.limits.1.low=-1"};
+    const char *const good[] = {kl,
+                                "breaker.limits.0.high=9",
+                                "breaker.limits.0.outcome=skip",
+                                "breaker.limits.1.signal=kl",
+                                "breaker.limits.1.ratio=3",
+                                "breaker.limits.2.signal=entropy",
+                                "breaker.limits.2.low=0.1"};
+    struct run_config config;
+    check_fails(run_config_load(&config, file, late, COUNT(late), &err), ERR_USAGE,
+                "its outcome must be halt");
+    check_fails(run_config_load(&config, file, twice, COUNT(twice), &err), ERR_USAGE,
+                "[0] and [1] are about the same signal");
+    check_ok(run_config_load(&config, file, good, COUNT(good), &err));
+    struct hash with, without;
+    run_config_hash(&config, &with);
+    config.limit[1].ratio = 4; /* an element of a list decides bits too */
+    run_config_hash(&config, &without);
+    assert_memory_not_equal(&with, &without, sizeof with);
+}
+
+/* The scorer of the file, a cost scorer, a gate, and one override more. */
+static void refuses_with_gate(const char *override, const char *want)
+{
+    const char *const overrides[] = {"reward.scorers.1.name=harm",
+                                     "reward.scorers.1.kind=length",
+                                     "reward.scorers.1.role=cost",
+                                     "gate.prompts=held.jsonl",
+                                     "run.steps=100",
+                                     "checkpoint.every=10",
+                                     override};
+    struct run_config config;
+    put(GOOD);
+    check_ok(run_config_load(&config, file, overrides, COUNT(overrides) - 1, &err));
+    assert_non_null(strstr(config.gate_ledger, "/held.jsonl.gate.sqlite"));
+    check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err), ERR_USAGE,
+                want);
+}
+
+static void config_refuses_a_gate_that_tests_nothing(void **state)
+{
+    (void)state;
+    refuses_override("gate.prompts=held.jsonl", "has the role cost: nothing could be tested");
+    refuses_override("gate.every=1", "but gate.prompts is empty");
+    refuses_with_gate("gate.cost=probability", "clopper_pearson counts harmful responses");
+    refuses_with_gate("gate.limit=1", "gate.limit 1 is no rate");
+    refuses_with_gate("gate.delta=0.6", "gate.delta is 0.6, outside");
+    refuses_with_gate("gate.candidates=0", "gate.candidates is 0, outside");
+    refuses_with_gate("data.prompts=held.jsonl", "gate.prompts is data.prompts");
+    /* of 10 checkpoints the last is the final policy */
+    refuses_with_gate("gate.every=1", "makes 10 candidates of this run, but gate.candidates plans");
+    refuses_with_gate("gate.every=2", "makes 5 candidates");
+    refuses_with_gate("gate.every=9", "makes 2 candidates");
+}
+
 static void config_refuses_a_multiplier_that_could_not_work(void **state)
 {
     (void)state;
@@ -359,6 +472,10 @@ int main(void)
         cmocka_unit_test(config_refuses_yaml_that_hides_something),
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
+        cmocka_unit_test(config_refuses_a_kl_controller_that_could_not_work),
+        cmocka_unit_test(config_takes_a_chain_of_shapers),
+        cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
+        cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
         cmocka_unit_test(config_takes_a_probability_for_a_limit_between_0_and_1_alone),
         cmocka_unit_test(config_looks_for_a_model_of_the_right_role),
