@@ -281,6 +281,18 @@ static void members_differ_and_their_mean_is_the_mean(void **state)
     assert_memory_not_equal(&hash[0], &hash[1], sizeof hash[0]);
     json_t *root = report("many");
     assert_int_equal(json_integer_value(json_object_get(root, "members")), 2);
+    json_t *member[] = {report("many/member-0"), report("many/member-1")};
+    static const char *const sides[] = {"chosen", "rejected"};
+    for (size_t k = 0; k < 2 * 24; k++) {
+        double score[3];
+        const json_t *from[] = {root, member[0], member[1]};
+        for (size_t i = 0; i < 3; i++)
+            score[i] = json_number_value(
+                json_array_get(json_object_get(from[i], sides[k % 2]), k / 2));
+        check_near(score[0], (score[1] + score[2]) / 2.0, 1e-6);
+    }
+    for (size_t i = 0; i < 2; i++)
+        json_decref(member[i]);
     json_decref(root);
 
     snprintf(line, sizeof line,
