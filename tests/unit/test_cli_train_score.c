@@ -143,6 +143,22 @@ static bool nothing_is_left_of(const char *out)
     return nothing;
 }
 
+/* That of the scores that are told. */
+static void check_accuracy(const json_t *root)
+{
+    const json_t *chosen = json_object_get(root, "chosen");
+    const json_t *rejected = json_object_get(root, "rejected");
+    const size_t n = json_array_size(chosen);
+    double right = 0.0;
+    assert_true(n > 0 && json_array_size(rejected) == n);
+    for (size_t i = 0; i < n; i++) {
+        const double c = json_number_value(json_array_get(chosen, i));
+        const double r = json_number_value(json_array_get(rejected, i));
+        right += c > r ? 1.0 : c == r ? 0.5 : 0.0;
+    }
+    check_near(told(root, "result", "accuracy"), right / (double)n, 1e-12);
+}
+
 static void a_reward_model_learns_what_was_preferred(void **state)
 {
     (void)state;
@@ -151,6 +167,7 @@ static void a_reward_model_learns_what_was_preferred(void **state)
     json_t *root = report("reward");
     assert_true(told(root, "result", "accuracy") > 0.9);
     assert_true(told(root, "baselines", "longer_wins") < 0.7);
+    check_accuracy(root);
     assert_int_equal(json_integer_value(json_object_get(root, "trained")), 72);
     assert_int_equal(json_integer_value(json_object_get(root, "held_out")), 24);
     json_decref(root);
@@ -281,6 +298,18 @@ static void members_differ_and_their_mean_is_the_mean(void **state)
     assert_memory_not_equal(&hash[0], &hash[1], sizeof hash[0]);
     json_t *root = report("many");
     assert_int_equal(json_integer_value(json_object_get(root, "members")), 2);
+    json_t *member[] = {report("many/member-0"), report("many/member-1")};
+    static const char *const sides[] = {"chosen", "rejected"};
+    for (size_t k = 0; k < 2 * 24; k++) {
+        double score[3];
+        const json_t *from[] = {root, member[0], member[1]};
+        for (size_t i = 0; i < 3; i++)
+            score[i] = json_number_value(
+                json_array_get(json_object_get(from[i], sides[k % 2]), k / 2));
+        check_near(score[0], (score[1] + score[2]) / 2.0, 1e-6);
+    }
+    for (size_t i = 0; i < 2; i++)
+        json_decref(member[i]);
     json_decref(root);
 
     snprintf(line, sizeof line,
@@ -349,6 +378,8 @@ static void a_killed_command_goes_on_to_the_same_bits(void **state)
     train_and_kill("parts", "parts.train/member-0/step-00000006");
     train_and_kill("parts", "parts.train/member-1/step-00000003");
     assert_true(nothing_is_left_of("parts.tmp"));
+    snprintf(path, sizeof path, "%s/parts.train/out/stray", dir);
+    check_ok(file_write(path, "x", 1, &err));
     train("reward", "pairs.jsonl", "parts", RESUMABLE "--lr 2e-2", 78,
           "begun with --lr 0.01, now it is 0.02");
     train("reward", "pairs.jsonl", "parts", "--members 2", 70, "not finished");
@@ -364,6 +395,8 @@ static void a_killed_command_goes_on_to_the_same_bits(void **state)
     json_decref(whole);
     json_decref(parts);
     snprintf(path, sizeof path, "%s/parts.train", dir);
+    assert_false(file_exists(path));
+    snprintf(path, sizeof path, "%s/parts/stray", dir); /* of what was killed, nothing */
     assert_false(file_exists(path));
 }
 
@@ -426,6 +459,9 @@ static void a_data_set_of_its_own_is_held_out(void **state)
     json_t *root = report("held");
     assert_int_equal(json_integer_value(json_object_get(root, "held_out")), 2);
     assert_int_equal(json_integer_value(json_object_get(root, "trained")), 95);
+    const double longer = told(root, "baselines", "longer_wins"); /* of the second, surely */
+    assert_true(longer > 0.5);
+    check_near(told(root, "baselines", "shorter_wins"), 1.0 - longer, 1e-12);
     json_decref(root);
 }
 

@@ -208,6 +208,7 @@ static void what_is_no_question_is_not_found(void **state)
                                          "user: ",
                                          "user: \nbot:",
                                          "\nbot:",
+                                         "user: what colour is the frog?\nbut:",
                                          "user: what colour is the frog?",
                                          "what colour is the frog?\nbot:",
                                          "user: what colour is the frog\nbot:",
@@ -233,10 +234,13 @@ static void preferences_follow_bradley_and_terry(void **state)
         assert_true(fabs(flipped - DRAWS * 0.1) < 5.0 * sqrt(DRAWS * 0.1 * 0.9));
     }
     /* What is drawn for one use says nothing about another. */
-    unsigned same = 0;
-    for (uint64_t k = 0; k < DRAWS; k++)
+    unsigned same = 0, alike = 0;
+    for (uint64_t k = 0; k < DRAWS; k++) {
         same += gold_prefer(9, k, 0, 1, 0, 0) == gold_prefer(9, k, 1, 1, 0, 0);
+        alike += gold_label(9, k, 2, 0.5, true) == gold_label(9, k, 3, 0.5, true);
+    }
     assert_true(fabs(same - DRAWS * 0.5) < 5.0 * sqrt(DRAWS * 0.25));
+    assert_true(fabs(alike - DRAWS * 0.5) < 5.0 * sqrt(DRAWS * 0.25));
 }
 
 int main(void)
