@@ -165,11 +165,13 @@ static enum err_code message_check_item(const struct message_refusal *r, uint32_
     return ERR_OK;
 }
 
-static enum err_code message_check_items(const struct message_refusal *r, uint32_t items_min)
+/* A train lease may be without any: its step was set aside. */
+static enum err_code message_check_items(const struct message_refusal *r, bool has_items)
 {
-    if (r->m->items_n < items_min || r->m->items_n > (items_min ? WIRE_ITEMS_MAX : 0))
-        return REFUSE(r, "%u items, not in %u..%u", r->m->items_n, items_min,
-                      items_min ? WIRE_ITEMS_MAX : 0);
+    const uint32_t items_min = has_items && r->m->type != MESSAGE_TRAIN_LEASE ? 1 : 0;
+    const uint32_t items_max = has_items ? WIRE_ITEMS_MAX : 0;
+    if (r->m->items_n < items_min || r->m->items_n > items_max)
+        return REFUSE(r, "%u items, not in %u..%u", r->m->items_n, items_min, items_max);
     for (uint32_t i = 0; i < r->m->items_n; i++) {
         const enum err_code rc = message_check_item(r, i);
         if (rc)
@@ -423,7 +425,7 @@ enum err_code message_check(const struct message *message, enum err_code code, s
     enum err_code rc =
         message_check_sizes(message->frame, message->frames_n, r.name, code, err);
     if (!rc)
-        rc = message_check_items(&r, has_items ? 1 : 0);
+        rc = message_check_items(&r, has_items);
     if (!rc)
         rc = message_check_range(&r, "the number of stats", message->stats_n, 0,
                                  message->type == MESSAGE_TRAIN_RESULT ? WIRE_STATS_MAX : 0);

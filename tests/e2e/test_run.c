@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "coordinator/ledger.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
 #include "tests/test.h"
@@ -599,6 +600,74 @@ static void run_without_any_cost_trains_nothing(void **state)
     buf_release(&text);
 }
 
+/* --- controllers ------------------------------------------------------------------------- */
+
+/* What the ledger says of each step: the controllers' states, and whether it was set aside. */
+struct states {
+    size_t steps, aside;
+    uint32_t n;
+    double controller[10][RECORD_CONTROLLER_MAX];
+};
+
+static enum err_code keep_states(void *ctx, const struct record *record, struct err *err)
+{
+    struct states *states = ctx;
+    const struct record_step *step = record->step;
+    (void)err;
+    assert_true(step->step == states->steps && states->steps < 10);
+    states->n = step->controller_n;
+    memcpy(states->controller[states->steps++], step->controller,
+           step->controller_n * sizeof(double));
+    states->aside += step->dropped[RECORD_REASON_QUARANTINED] > 0;
+    return ERR_OK;
+}
+
+static void read_states(const struct run *run, struct states *states)
+{
+    struct ledger *ledger;
+    *states = (struct states){0};
+    check_ok(ledger_open_read(&ledger, run->dir, &err));
+    check_ok(ledger_each_step(ledger, keep_states, states, &err));
+    check_ok(ledger_close(ledger, &err));
+    assert_int_equal(states->steps, 10);
+}
+
+/* A PID on the KL, two shapers with statistics and a breaker that sets steps aside. */
+static void run_resumes_its_controllers_to_the_last_digit(void **state)
+{
+    (void)state;
+    static const char *const overrides[] = {"kl.controller=pid",
+                                            "kl.target_nats_per_token=0.001",
+                                            "reward.shapers=[meanstd, minmax]",
+                                            "breaker.limits.0.signal=reward",
+                                            "breaker.limits.0.deviations=1",
+                                            "breaker.limits.0.outcome=skip",
+                                            "breaker.limits.1.signal=grad_norm",
+                                            "breaker.limits.1.ratio=1000",
+                                            "breaker.window=4",
+                                            "breaker.warmup=3",
+                                            "breaker.skips_max=0",
+                                            "breaker.trips_max=64",
+                                            NULL};
+    static struct states want, got;
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    struct run run = run_start_from("cost.yaml", "states", overrides);
+    finish(&run, first);
+    read_states(&run, &want);
+    assert_true(want.aside > 0 && want.aside < 7);
+    run = run_start_from("cost.yaml", "states-killed", overrides);
+    run_wait_for_steps(&run, 2);
+    run_kill(&run, "rlhf-coordinator");
+    run_wait_for_steps(&run, 4);
+    run_kill(&run, "rlhf-learner");
+    run_wait_for_steps(&run, 6);
+    run_kill(&run, "rlhf-coordinator");
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+    read_states(&run, &got);
+    assert_memory_equal(&got, &want, sizeof want);
+}
+
 /* --- the gate ---------------------------------------------------------------------------- */
 
 static void write_held_out_prompts(void)
@@ -738,6 +807,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_with_costs_takes_every_controller_and_estimator),
         cmocka_unit_test(run_without_any_cost_trains_nothing),
+        cmocka_unit_test(run_resumes_its_controllers_to_the_last_digit),
         cmocka_unit_test(run_publishes_what_passes_the_gate),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),
