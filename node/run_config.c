@@ -48,6 +48,7 @@ const char *const run_config_scorer_kinds[] = {
 static const char *const run_signals[] = {"loss", "grad_norm", "kl",
                                           "entropy", "cost",   "reward", NULL};
 static const char *const run_trips[] = {"skip", "halt", NULL};
+static const char *const run_combines[] = {"sum", "product", "min", "levels", NULL};
 static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
 
 // clang-format off
@@ -148,6 +149,12 @@ static const struct config_key run_keys[] = {
     {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
          "Factor in the weighted sum that is the raw reward, or the raw cost (there above 0: "
          "more is worse); not for monitors."},
+    {"reward.scorers[].margin", CONFIG_F64, OF(margin), 8, 1e-9, 1e6, "0.1", NULL, 0, 0, "",
+         "Scores of a reward closer than this count as equal (reward.combine: levels)."},
+    {"reward.scorers[].low", CONFIG_F64, OF(low), 8, -1e6, 1e6, "0", NULL, 0, 0, "",
+         "Scores below it count as it (reward.combine: levels)."},
+    {"reward.scorers[].high", CONFIG_F64, OF(high), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
+         "Scores above it count as it (reward.combine: levels)."},
     S_PATH("reward.scorers[].path", path, "",
          "Directory of a *ForSequenceClassification model, or of an ensemble of them in "
          "member-0, member-1, ... (model)."),
@@ -175,6 +182,11 @@ static const struct config_key run_keys[] = {
     {"reward.scorers[].better", CONFIG_WORD, OF(better), 4, 0, 0, "higher", run_betters, 0, 0, "",
          "Which scores of a monitor are good: how reports read it."},
 
+    WORD_("reward.combine", combine, run_combines, "sum",
+         "What the scores of the role reward become. sum: of weight times score; product: of "
+         "score to the power weight, for scores of 0 or more; min: the least weight times score; "
+         "levels: a number whose digits are the scores in steps of their margins, the first "
+         "scorer's counting most."),
     WORD_("reward.shaper", shaper, run_shapers, "par",
          "What becomes of the raw reward r. none: r; ceiling: min(r, reward.ceiling); "
          "sigmoid, tanh, polynomial (a fit of the sigmoid): of r; centered: r less the "

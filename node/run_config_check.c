@@ -33,6 +33,9 @@ static enum err_code run_config_check_scorer(const struct run_scorer *scorer, co
                        "%s: cost scorer \"%s\" has weight %g: more cost is worse, so it must "
                        "be above 0",
                        path, scorer->name, scorer->weight);
+    if (scorer->role == RUN_ROLE_REWARD && scorer->low >= scorer->high)
+        return err_set(err, ERR_USAGE, "%s: scorer \"%s\": low %g is not below high %g", path,
+                       scorer->name, scorer->low, scorer->high);
     if (scorer->role == RUN_ROLE_MONITOR && scorer->weight != 1)
         return err_set(err, ERR_USAGE,
                        "%s: monitor \"%s\" has weight %g, but a monitor is in no sum", path,
@@ -51,7 +54,14 @@ static enum err_code run_config_check_scorers(const struct run_config *c, const 
                        "%s: no scorer of reward.scorers has the role reward: nothing would be "
                        "rewarded",
                        path);
+    const bool factors = c->combine == RUN_COMBINE_PRODUCT || c->combine == RUN_COMBINE_MIN;
     for (uint32_t i = 0; i < c->scorers; i++) {
+        if (factors && c->scorer[i].role == RUN_ROLE_REWARD && c->scorer[i].weight <= 0)
+            return err_set(err, ERR_USAGE,
+                           "%s: scorer \"%s\" has weight %g: under reward.combine %s it must be "
+                           "above 0",
+                           path, c->scorer[i].name, c->scorer[i].weight,
+                           c->combine == RUN_COMBINE_MIN ? "min" : "product");
         enum err_code rc = run_config_check_scorer(&c->scorer[i], path, err);
         if (rc)
             return rc;
