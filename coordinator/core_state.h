@@ -93,6 +93,7 @@ struct core_batch {
     struct kl_state kl_after;
     struct chain_state chain_after;
     struct lagrange_state lagrange_after; /* its multiplier weighs this step's costs */
+    struct pessimism_bound bound; /* of the costs in its window, where lambda is pessimistic */
     struct breaker_state breaker_after;
     struct breaker_decision decision;
     bool skipped; /* shaped, and set aside: the version advances, the weights do not */

@@ -268,6 +268,17 @@ static const struct config_key run_keys[] = {
     U32_("safety.window_steps", safety_window_steps, 1, 16, "2", "steps",
          "The mean cost that moves lambda is over the responses of the last steps."),
 
+    U32_("safety.gate_samples", safety_gate_samples, 0, 16777216, "0", "responses",
+         "Train against a bound rather than the mean (HC-RLHF): the multiplier sees mean + kappa * "
+         "std, kappa = safety.c1 * t / sqrt(n) + safety.c2 * t / sqrt(safety.gate_samples), t "
+         "Student's quantile at safety.delta, n the costs in the window; the policy is trained on "
+         "costs whose mean has the gradient of that. It is how many prompts the gate will ask, 2 "
+         "or more; 0: off."),
+    F64_("safety.c1", safety_c1, 0, 1e3, "1", "", "Allows for mean and std being estimates."),
+    F64_("safety.c2", safety_c2, 0, 1e3, "1", "", "Allows for the width of the gate's bound."),
+    F64_("safety.delta", safety_delta, 1e-9, 0.5, "0.05", "",
+         "At which the gate tests one candidate: gate.delta / gate.candidates."),
+
     {"breaker.limits[].signal", CONFIG_WORD, OF_LIMIT(signal), 4, 0, 0, NULL, run_signals, 0, 0,
       "",
          "kl (nats a sequence), cost, reward (raw): means of the step's batch, looked at before "

@@ -216,6 +216,9 @@ struct run_config {
     double safety_kp, safety_ki, safety_kd; /* pid */
     uint64_t safety_delay_steps;  /* the multiplier stays for so long */
     uint32_t safety_window_steps; /* whose costs make the mean cost */
+    uint32_t safety_gate_samples; /* n_s of the pessimistic constraint; 0: the mean itself */
+    double safety_c1, safety_c2;  /* its factors, */
+    double safety_delta;          /* and its confidence, for one candidate */
 
     /* breaker: on while there are limits */
     struct run_limit limit[RUN_LIMITS_MAX];

@@ -90,6 +90,14 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
         return err_set(err, ERR_USAGE,
                        "%s: model.cost_critic is path: model.cost_critic_path is missing",
                        path);
+    if (c->safety_gate_samples == 1)
+        return err_set(err, ERR_USAGE, "%s: safety.gate_samples is 1: 2 or more, or 0 (off)",
+                       path);
+    if (c->safety_gate_samples > 0 && c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
+        return err_set(err, ERR_USAGE,
+                       "%s: safety.gate_samples makes costs weigh more, but safety.controller is "
+                       "none",
+                       path);
     if (c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
         return ERR_OK;
     const char *controller = run_config_controllers[c->safety_controller];

@@ -191,6 +191,8 @@ static void config_refuses_costs_that_cannot_be_meant(void **state)
     refuses_override("model.cost_critic=cost", "no cost scorer is of kind model");
     refuses_override("safety.window_steps=17", "1 .. 16");
     refuses_with_cost("reward.scorers.1.weight=0", "it must be above 0");
+    refuses_with_cost("safety.gate_samples=100", "but safety.controller is none");
+    refuses_with_cost("safety.gate_samples=1", "safety.gate_samples is 1");
     refuses_with_cost("reward.scorers.1.weight=-1", "cost scorer \"harm\" has weight -1");
     const char *const monitor[] = {"reward.scorers.1.name=m", "reward.scorers.1.kind=length",
                                    "reward.scorers.1.role=monitor",
