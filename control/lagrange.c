@@ -51,6 +51,11 @@ enum err_code lagrange_params_check(const struct lagrange_params *params, struct
     if (params->multiplier_max > 0.0 && params->multiplier > params->multiplier_max)
         return err_set(err, ERR_USAGE, "lagrange: multiplier %g is above multiplier_max %g",
                        params->multiplier, params->multiplier_max);
+    if (params->pessimistic) {
+        const enum err_code rc = pessimism_check(&params->pessimism, err);
+        if (rc)
+            return rc;
+    }
     if (params->window < 1 || params->window > LAGRANGE_WINDOW_MAX)
         return err_set(err, ERR_USAGE, "lagrange: window is %u steps, must be 1..%d",
                        (unsigned)params->window, LAGRANGE_WINDOW_MAX);
@@ -91,6 +96,27 @@ double lagrange_cost(const struct lagrange_state *state)
         sum += state->window[i].sum;
     }
     return n > 0.0 ? sum / n : 0.0;
+}
+
+/* What is left of equal costs when one sum is taken from the other; a deviation of that would
+ * stand in a denominator. */
+#define LAGRANGE_ROUNDING 1e-11
+
+enum err_code lagrange_bound(const struct lagrange_params *params,
+                             const struct lagrange_state *state, struct pessimism_bound *bound,
+                             struct err *err)
+{
+    double n = 0.0, sum = 0.0, squares = 0.0;
+    for (size_t i = 0; i < LAGRANGE_WINDOW_MAX; i++) {
+        n += state->window[i].n;
+        sum += state->window[i].sum;
+        squares += state->window[i].squares;
+    }
+    struct moments costs = {.n = n, .mean = n > 0.0 ? sum / n : 0.0};
+    costs.m2 = squares - sum * costs.mean;
+    if (costs.m2 < LAGRANGE_ROUNDING * squares)
+        costs.m2 = 0.0;
+    return pessimism_compute(&params->pessimism, &costs, bound, err);
 }
 
 static void lagrange_remember(const struct lagrange_params *params,
@@ -143,7 +169,14 @@ enum err_code lagrange_step(const struct lagrange_params *params, struct lagrang
         return err_set(err, ERR_VALUE, "lagrange: the step's %g costs add up to %g", step->n,
                        step->sum);
     lagrange_remember(params, &next, step);
-    const double cost = lagrange_cost(&next);
+    double cost = lagrange_cost(&next);
+    if (params->pessimistic) {
+        struct pessimism_bound bound;
+        const enum err_code rc = lagrange_bound(params, &next, &bound, err);
+        if (rc)
+            return rc;
+        cost = bound.upper;
+    }
     const bool moves = state->steps >= (double)params->delay;
     if (moves && params->controller == LAGRANGE_LAGRANGIAN)
         lagrange_ascend(params, &next, cost - params->limit);

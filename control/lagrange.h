@@ -15,8 +15,9 @@
  *                 (Stooke et al., arXiv:2007.03964, in the form of OmniSafe; E and S begin at
  *                 0, I at the first multiplier, and S was 0 before the first step)
  *
- * J is the mean over all responses of the last `window` steps, this one among them.  Sums of
- * squares are kept beside the sums, so that a bound on the mean can be had as well.
+ * J is the mean over all responses of the last `window` steps, this one among them; or, where
+ * `pessimistic`, the bound of pessimism.h on it, from the sums of squares that are kept beside
+ * the sums.
  *
  * Pure arithmetic in double, libm's exp and log among it: the coordinator alone computes
  * lambda and records it, so no two machines have to agree on the last bit.
@@ -24,9 +25,11 @@
 #ifndef CONTROL_LAGRANGE_H
 #define CONTROL_LAGRANGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
+#include "control/pessimism.h"
 
 #define LAGRANGE_WINDOW_MAX 16 /* steps */
 #define LAGRANGE_PAST       10 /* smoothed costs that the derivative of pid looks back */
@@ -49,6 +52,8 @@ struct lagrange_params {
     double kp, ki, kd;     /* PID: >= 0, one of them above */
     uint32_t window;       /* steps, 1..LAGRANGE_WINDOW_MAX */
     uint64_t delay;        /* steps before the first move; the window fills meanwhile */
+    bool pessimistic;          /* J is a bound on the mean */
+    struct pessimism_params pessimism;
 };
 
 /* The costs of a step's responses; all zero: none. */
@@ -79,8 +84,14 @@ void lagrange_init(const struct lagrange_params *params, struct lagrange_state *
 /* Count one response's cost into its step, in the order of slots. */
 void lagrange_add(struct lagrange_sums *step, double cost);
 
-/* J: the mean cost over the window; 0 where nothing was seen. */
+/* The mean cost over the window; 0 where nothing was seen. */
 double lagrange_cost(const struct lagrange_state *state);
+
+/* `pessimistic`: what the window comes to; J is its upper, and pessimism_cost takes it.  ERR_STATE
+ * below 2 costs. */
+enum err_code lagrange_bound(const struct lagrange_params *params,
+                             const struct lagrange_state *state, struct pessimism_bound *bound,
+                             struct err *err);
 
 /*
  * Advance by one step whose responses cost `step`.  ERR_VALUE where there was none, or lambda

@@ -10,7 +10,7 @@
  *
  * The order, from the scores to R:
  *
- *     score_combine -> reward_length -> shaping_apply -> reward_truncate -> reward_tokens
+ *     combine_apply -> reward_length -> shaping_apply -> reward_truncate -> reward_tokens
  *
  * References of shaping go through the first two as well.
  *

@@ -247,6 +247,7 @@ struct core_stats {
     double multiplier; /* lambda of the last step trained, or where it begins */
     struct core_shaper_stats shaper[RUN_SHAPERS_MAX]; /* of those that carry any, in order */
     uint32_t shapers;
+    double cost_bound; /* what moves lambda in place of the mean cost; NaN: the mean does */
     bool has_breaker;
     bool breaker_cooling; /* it tripped, and there were not enough clean steps since */
     uint64_t breaker_trips; /* of the run */

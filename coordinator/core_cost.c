@@ -32,6 +32,11 @@ enum err_code core_cost_setup(struct core *core, struct err *err)
         .kd = config->safety_kd,
         .window = config->safety_window_steps,
         .delay = config->safety_delay_steps,
+        .pessimistic = config->safety_gate_samples > 0,
+        .pessimism = {.training_factor = config->safety_c1,
+                      .gate_factor = config->safety_c2,
+                      .delta = config->safety_delta,
+                      .gate_samples = config->safety_gate_samples},
     };
     for (uint32_t i = 0; i < config->scorers; i++)
         if (config->scorer[i].role == RUN_ROLE_COST)
@@ -82,7 +87,9 @@ enum err_code core_cost_step(struct core *core, struct core_batch *batch, uint32
     }
     const bool watched = core->cost_terms_n > 0;
     batch->lagrange_after = core->lagrange_state;
-    const enum err_code rc = lagrange_step(&core->lagrange, &batch->lagrange_after, &sums, err);
+    enum err_code rc = lagrange_step(&core->lagrange, &batch->lagrange_after, &sums, err);
+    if (rc == ERR_OK && core->lagrange.pessimistic)
+        rc = lagrange_bound(&core->lagrange, &batch->lagrange_after, &batch->bound, err);
     if (rc != ERR_OK)
         return rc;
     result->cost_raw_mean = watched ? sums.sum / sums.n : (double)NAN;
@@ -97,7 +104,9 @@ enum err_code core_cost_tokens(struct core *core, const struct core_batch *batch
                                const struct core_item *item, float *out, struct err *err)
 {
     const bool in_reward = core->config->kl_place == RUN_KL_PLACE_REWARD;
+    const double cost = core->lagrange.pessimistic ? pessimism_cost(&batch->bound, item->cost)
+                                                   : item->cost;
     return reward_tokens(&core->reward, REWARD_STREAM_COST,
-                         in_reward ? batch->kl_before.coef : 0.0, item->cost, item->logp,
+                         in_reward ? batch->kl_before.coef : 0.0, cost, item->logp,
                          item->ref, NULL, item->tokens, out, err);
 }

@@ -42,6 +42,34 @@ static enum reward_truncation core_shape_truncation(enum run_truncation truncati
     return REWARD_TRUNCATION_NONE;
 }
 
+static enum combine_kind core_shape_combine(enum run_combine combine)
+{
+    switch (combine) {
+    case RUN_COMBINE_SUM: return COMBINE_SUM;
+    case RUN_COMBINE_PRODUCT: return COMBINE_PRODUCT;
+    case RUN_COMBINE_MIN: return COMBINE_MIN;
+    case RUN_COMBINE_LEVELS: return COMBINE_LEVELS;
+    }
+    assert(0 && "reward.combine: no such value");
+    return COMBINE_SUM;
+}
+
+static void core_shape_setup_combine(struct core *core)
+{
+    static_assert(RUN_SCORERS_MAX <= COMBINE_TERMS_MAX, "all scorers can be combined");
+    core->combine = (struct combine_params){.kind = core_shape_combine(core->config->combine),
+                                            .term = core->terms};
+    for (uint32_t i = 0; i < core->config->scorers; i++) {
+        const struct run_scorer *scorer = &core->config->scorer[i];
+        if (scorer->role == RUN_ROLE_REWARD)
+            core->terms[core->combine.terms++] = (struct combine_term){.name = scorer->name,
+                                                                       .weight = scorer->weight,
+                                                                       .margin = scorer->margin,
+                                                                       .low = scorer->low,
+                                                                       .high = scorer->high};
+    }
+}
+
 static enum shaping_kind core_shape_word(const char *word)
 {
     for (int kind = SHAPING_NONE; kind <= SHAPING_SGFC; kind++)
@@ -116,11 +144,8 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         .estimator = core_shape_estimator(config->kl_estimator),
     };
     core_shape_setup_kl(core);
-    for (uint32_t i = 0; i < config->scorers; i++)
-        if (config->scorer[i].role == RUN_ROLE_REWARD)
-            core->terms[core->terms_n++] = (struct score_term){
-                .name = config->scorer[i].name, .weight = config->scorer[i].weight};
-    enum err_code rc = score_check(core->terms, core->terms_n, err);
+    core_shape_setup_combine(core);
+    enum err_code rc = combine_check(&core->combine, err);
     if (rc == ERR_OK)
         rc = chain_check(&core->chain, err);
     if (rc == ERR_OK)
@@ -146,7 +171,8 @@ enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t t
     for (uint32_t i = 0; i < n; i++)
         named[i] = (struct score){
             .name = core->config->scorer[i].name, .state = SCORE_OK, .value = scores[i]};
-    const enum err_code rc = score_combine(core->terms, core->terms_n, named, n, raw, err);
+    const struct combine_scores all = {.score = named, .n = n};
+    const enum err_code rc = combine_apply(&core->combine, NULL, &all, NULL, 0, raw, err);
     if (rc != ERR_OK)
         return rc;
     *reward = reward_length(&core->reward, *raw, tokens);

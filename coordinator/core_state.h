@@ -24,6 +24,7 @@
 #include "base/arena.h"
 #include "control/breaker.h"
 #include "control/chain.h"
+#include "control/combine.h"
 #include "control/kl.h"
 #include "control/lagrange.h"
 #include "control/plan.h"
@@ -93,6 +94,7 @@ struct core_batch {
     struct kl_state kl_after;
     struct chain_state chain_after;
     struct lagrange_state lagrange_after; /* its multiplier weighs this step's costs */
+    struct pessimism_bound bound; /* of the costs in its window, where lambda is pessimistic */
     struct breaker_state breaker_after;
     struct breaker_decision decision;
     bool skipped; /* shaped, and set aside: the version advances, the weights do not */
@@ -191,9 +193,10 @@ struct core {
     struct lagrange_params lagrange;
     struct breaker_params breaker;
     bool has_breaker;
-    struct score_term terms[RUN_SCORERS_MAX];      /* of the raw reward */
+    struct combine_params combine;                 /* of terms, to the raw reward */
+    struct combine_term terms[RUN_SCORERS_MAX];
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
-    uint32_t terms_n, cost_terms_n;
+    uint32_t cost_terms_n;
 
     /* the run */
     uint64_t epoch, seq, durable_seq, epoch_seq;
@@ -338,8 +341,8 @@ void core_result_scored(struct core *core, struct core_peer *peer,
 
 /* --- core_shape.c */
 enum err_code core_shape_setup(struct core *core, struct err *err);
-/* The weighted sum of the reward scorers' scores [scorers], and the same after the length
- * penalty. */
+/* What reward.combine makes of the reward scorers' scores [scorers], and the same after the
+ * length penalty. */
 enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t tokens,
                              double *raw, double *reward, struct err *err);
 /* All slots scored or dropped, all references there, everything durable?  Drops slots whose

@@ -1,4 +1,5 @@
 /* core_stats.c -- numbers for people; and core_check, which counts everything anew. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,6 +119,11 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->kl_last = core->kl_state.last;
     out->kl_integral = core->kl_state.pid.integral;
     out->multiplier = core->lagrange_state.multiplier;
+    struct pessimism_bound bound;
+    out->cost_bound = NAN;
+    if (core->lagrange.pessimistic &&
+        lagrange_bound(&core->lagrange, &core->lagrange_state, &bound, NULL) == ERR_OK)
+        out->cost_bound = bound.upper;
     out->has_breaker = core->has_breaker;
     out->breaker_cooling = core->breaker_state.phase != BREAKER_PHASE_CLOSED;
     out->breaker_trips = (uint64_t)core->breaker_state.total;

@@ -96,6 +96,10 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",
                      stats->multiplier);
+    if (config->safety_gate_samples > 0)
+        status_plain(status, "rlhfd_cost_bound",
+                     "Bound on the mean cost that moves the multiplier; NaN before there is one",
+                     stats->cost_bound);
     if (stats->has_breaker) {
         status_counter(status, "rlhfd_breaker_trips_total",
                        "How often the breaker has tripped in this run, over all starts", NULL,

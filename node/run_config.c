@@ -48,6 +48,7 @@ const char *const run_config_scorer_kinds[] = {
 static const char *const run_signals[] = {"loss", "grad_norm", "kl",
                                           "entropy", "cost",   "reward", NULL};
 static const char *const run_trips[] = {"skip", "halt", NULL};
+static const char *const run_combines[] = {"sum", "product", "min", "levels", NULL};
 static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
 
 // clang-format off
@@ -148,6 +149,12 @@ static const struct config_key run_keys[] = {
     {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
          "Factor in the weighted sum that is the raw reward, or the raw cost (there above 0: "
          "more is worse); not for monitors."},
+    {"reward.scorers[].margin", CONFIG_F64, OF(margin), 8, 1e-9, 1e6, "0.1", NULL, 0, 0, "",
+         "Scores of a reward closer than this count as equal (reward.combine: levels)."},
+    {"reward.scorers[].low", CONFIG_F64, OF(low), 8, -1e6, 1e6, "0", NULL, 0, 0, "",
+         "Scores below it count as it (reward.combine: levels)."},
+    {"reward.scorers[].high", CONFIG_F64, OF(high), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
+         "Scores above it count as it (reward.combine: levels)."},
     S_PATH("reward.scorers[].path", path, "",
          "Directory of a *ForSequenceClassification model, or of an ensemble of them in "
          "member-0, member-1, ... (model)."),
@@ -175,6 +182,11 @@ static const struct config_key run_keys[] = {
     {"reward.scorers[].better", CONFIG_WORD, OF(better), 4, 0, 0, "higher", run_betters, 0, 0, "",
          "Which scores of a monitor are good: how reports read it."},
 
+    WORD_("reward.combine", combine, run_combines, "sum",
+         "What the scores of the role reward become. sum: of weight times score; product: of "
+         "score to the power weight, for scores of 0 or more; min: the least weight times score; "
+         "levels: a number whose digits are the scores in steps of their margins, the first "
+         "scorer's counting most."),
     WORD_("reward.shaper", shaper, run_shapers, "par",
          "What becomes of the raw reward r. none: r; ceiling: min(r, reward.ceiling); "
          "sigmoid, tanh, polynomial (a fit of the sigmoid): of r; centered: r less the "
@@ -255,6 +267,17 @@ static const struct config_key run_keys[] = {
          "lambda stays where it starts for so many."),
     U32_("safety.window_steps", safety_window_steps, 1, 16, "2", "steps",
          "The mean cost that moves lambda is over the responses of the last steps."),
+
+    U32_("safety.gate_samples", safety_gate_samples, 0, 16777216, "0", "responses",
+         "Train against a bound rather than the mean (HC-RLHF): the multiplier sees mean + kappa * "
+         "std, kappa = safety.c1 * t / sqrt(n) + safety.c2 * t / sqrt(safety.gate_samples), t "
+         "Student's quantile at safety.delta, n the costs in the window; the policy is trained on "
+         "costs whose mean has the gradient of that. It is how many prompts the gate will ask, 2 "
+         "or more; 0: off."),
+    F64_("safety.c1", safety_c1, 0, 1e3, "1", "", "Allows for mean and std being estimates."),
+    F64_("safety.c2", safety_c2, 0, 1e3, "1", "", "Allows for the width of the gate's bound."),
+    F64_("safety.delta", safety_delta, 1e-9, 0.5, "0.05", "",
+         "At which the gate tests one candidate: gate.delta / gate.candidates."),
 
     {"breaker.limits[].signal", CONFIG_WORD, OF_LIMIT(signal), 4, 0, 0, NULL, run_signals, 0, 0,
       "",

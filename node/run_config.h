@@ -106,6 +106,10 @@ enum run_ensemble { /* reward.scorers[].ensemble */
     RUN_ENSEMBLE_MEAN, RUN_ENSEMBLE_MIN, RUN_ENSEMBLE_MEAN_MINUS_STD
 };
 
+enum run_combine { /* reward.combine: the words of control/combine.h */
+    RUN_COMBINE_SUM, RUN_COMBINE_PRODUCT, RUN_COMBINE_MIN, RUN_COMBINE_LEVELS
+};
+
 enum run_better { RUN_BETTER_HIGHER, RUN_BETTER_LOWER }; /* reward.scorers[].better */
 
 enum run_signal { /* breaker.limits[].signal: the words of control/breaker.h */
@@ -128,6 +132,7 @@ struct run_scorer { /* reward.scorers[i] */
     enum run_scorer_kind kind;
     enum run_role role;
     double weight;               /* in the weighted sum that is the raw reward, or cost */
+    double margin, low, high;    /* of a reward under reward.combine levels */
     char path[RUN_PATH_MAX];     /* model: of one, or of an ensemble member-0, member-1, ... */
     enum run_ensemble ensemble;  /* model: how its members' scores become one */
     double ensemble_k;           /* mean_minus_std: standard deviations taken off */
@@ -176,6 +181,7 @@ struct run_config {
     /* reward: */
     struct run_scorer scorer[RUN_SCORERS_MAX];
     uint32_t scorers;
+    enum run_combine combine;     /* reward.combine: how reward scores become one */
     enum run_shaper shaper;       /* reward.shaper */
     char shapers[RUN_SHAPERS_MAX][RUN_WORD_MAX]; /* reward.shapers: the same words, checked */
     uint32_t shapers_n;           /* in place of shaper; 0: that one alone */
@@ -210,6 +216,9 @@ struct run_config {
     double safety_kp, safety_ki, safety_kd; /* pid */
     uint64_t safety_delay_steps;  /* the multiplier stays for so long */
     uint32_t safety_window_steps; /* whose costs make the mean cost */
+    uint32_t safety_gate_samples; /* n_s of the pessimistic constraint; 0: the mean itself */
+    double safety_c1, safety_c2;  /* its factors, */
+    double safety_delta;          /* and its confidence, for one candidate */
 
     /* breaker: on while there are limits */
     struct run_limit limit[RUN_LIMITS_MAX];

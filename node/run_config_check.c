@@ -33,6 +33,9 @@ static enum err_code run_config_check_scorer(const struct run_scorer *scorer, co
                        "%s: cost scorer \"%s\" has weight %g: more cost is worse, so it must "
                        "be above 0",
                        path, scorer->name, scorer->weight);
+    if (scorer->role == RUN_ROLE_REWARD && scorer->low >= scorer->high)
+        return err_set(err, ERR_USAGE, "%s: scorer \"%s\": low %g is not below high %g", path,
+                       scorer->name, scorer->low, scorer->high);
     if (scorer->role == RUN_ROLE_MONITOR && scorer->weight != 1)
         return err_set(err, ERR_USAGE,
                        "%s: monitor \"%s\" has weight %g, but a monitor is in no sum", path,
@@ -51,7 +54,14 @@ static enum err_code run_config_check_scorers(const struct run_config *c, const 
                        "%s: no scorer of reward.scorers has the role reward: nothing would be "
                        "rewarded",
                        path);
+    const bool factors = c->combine == RUN_COMBINE_PRODUCT || c->combine == RUN_COMBINE_MIN;
     for (uint32_t i = 0; i < c->scorers; i++) {
+        if (factors && c->scorer[i].role == RUN_ROLE_REWARD && c->scorer[i].weight <= 0)
+            return err_set(err, ERR_USAGE,
+                           "%s: scorer \"%s\" has weight %g: under reward.combine %s it must be "
+                           "above 0",
+                           path, c->scorer[i].name, c->scorer[i].weight,
+                           c->combine == RUN_COMBINE_MIN ? "min" : "product");
         enum err_code rc = run_config_check_scorer(&c->scorer[i], path, err);
         if (rc)
             return rc;
@@ -79,6 +89,14 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
     if (c->cost_critic == RUN_COST_CRITIC_PATH && c->cost_critic_path[0] == '\0')
         return err_set(err, ERR_USAGE,
                        "%s: model.cost_critic is path: model.cost_critic_path is missing",
+                       path);
+    if (c->safety_gate_samples == 1)
+        return err_set(err, ERR_USAGE, "%s: safety.gate_samples is 1: 2 or more, or 0 (off)",
+                       path);
+    if (c->safety_gate_samples > 0 && c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
+        return err_set(err, ERR_USAGE,
+                       "%s: safety.gate_samples makes costs weigh more, but safety.controller is "
+                       "none",
                        path);
     if (c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
         return ERR_OK;

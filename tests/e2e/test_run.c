@@ -561,6 +561,7 @@ static void run_with_costs_takes_every_controller_and_estimator(void **state)
         {"safety.controller=fixed", NULL},
         {"safety.controller=pid", "safety.lambda=0", NULL},
         {"safety.controller=none", NULL},
+        {"safety.gate_samples=100", NULL},
         {"ppo.estimator=grpo", "pipeline.samples_per_prompt=4", "kl.place=loss",
          "kl.estimator=k3", NULL},
         {"reward.scorers.1.kind=model", reward, "model.cost_critic=cost",

@@ -137,6 +137,11 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->safety_kd = 0.3;
     config->safety_window_steps = 1 + number % 3;
     config->safety_delay_steps = number % 3;
+    if (number % 7 == 6 && config->safety_controller != RUN_SAFETY_CONTROLLER_NONE)
+        config->safety_gate_samples = 100;
+    config->safety_c1 = 0.5;
+    config->safety_c2 = 1.0;
+    config->safety_delta = 0.1;
     if (number % 3 == 1) {
         config->limit[config->limits++] = (struct run_limit){.signal = RUN_SIGNAL_REWARD,
                                                              .low = -RUN_LIMIT_NONE,

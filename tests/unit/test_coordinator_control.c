@@ -205,6 +205,53 @@ static void a_chain_survives_its_coordinator(void **state)
     survives(take_chain);
 }
 
+/* --- combining --------------------------------------------------------------------------- */
+
+/* Scores 3 and 0.5, weights 1 and 0.5: by the definitions of control/combine.h. */
+static void scores_are_combined_as_the_config_says(void **state)
+{
+    static const struct {
+        enum run_combine combine;
+        double want;
+    } cases[] = {{RUN_COMBINE_SUM, 3.0 + 0.25},
+                 {RUN_COMBINE_PRODUCT, 2.1213203435596424}, /* 3 * sqrt(0.5) */
+                 {RUN_COMBINE_MIN, 0.25},
+                 /* digits 3 of 0..4 and 2 of 0..4: 3/5 + 2/25 */
+                 {RUN_COMBINE_LEVELS, 0.68}};
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        void *fresh;
+        setup(&fresh);
+        struct bench *bench = fresh;
+        bench->config.combine = cases[i].combine;
+        for (uint32_t s = 0; s < 2; s++) {
+            bench->config.scorer[s].margin = s == 0 ? 1.0 : 0.25;
+            bench->config.scorer[s].high = s == 0 ? 4.0 : 1.0;
+        }
+        struct bench_crew crew;
+        begun(&fresh, &crew);
+        size_t from = 0;
+        bench_crew_work(bench, &crew, &from, 3.0, 0.5);
+        bench_train(bench, &crew.learner, 0, 101, 0);
+        check_near(bench_stats(bench)->last.reward_raw_mean, cases[i].want, 1e-12);
+        bench_restart(bench, 0); /* and replay computes the same */
+        bench_free(bench);
+    }
+}
+
+/* A product takes scores of 0 or more: one below has no reward, and its slot is dropped. */
+static void a_score_that_cannot_be_combined_drops_its_slot(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.combine = RUN_COMBINE_PRODUCT;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, -3.0, 0.5);
+    assert_true(bench->finished && bench->exit_code == CORE_EXIT_HALT);
+    assert_non_null(strstr(bench->finish_text, "every slot was dropped"));
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -215,6 +262,8 @@ int main(void)
         CASE(shapers_apply_one_after_another),
         CASE(references_pass_through_the_shapers_before),
         CASE(a_chain_survives_its_coordinator),
+        CASE(scores_are_combined_as_the_config_says),
+        CASE(a_score_that_cannot_be_combined_drops_its_slot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

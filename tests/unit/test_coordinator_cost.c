@@ -201,6 +201,61 @@ static void without_cost_scorers_there_is_no_cost(void **state)
     assert_int_equal(bench_stats(bench)->trained, 1);
 }
 
+/* By the formulas of ALGORITHMS, section 3, and its table of Student's quantiles at 0.1: of one
+ * degree of freedom 3.077683537, of 99 1.290161442. */
+static void the_constraint_may_be_pessimistic(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.safety_gate_samples = 100;
+    bench->config.safety_c1 = 0.25;
+    bench->config.safety_c2 = 2.0;
+    bench->config.safety_delta = 0.1;
+    bench->config.safety_window_steps = 1;
+    bench->config.kl_coef = 0.0;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    work(bench, &crew, &from, plain, none);
+    const double kappa = 0.25 * 3.077683537 / sqrt(2.0) + 2.0 * 1.290161442 / 10.0;
+    const double mean = 1.0, s = sqrt(0.5); /* costs 0.5 and 1.5, n - 1 */
+    const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
+    check_near(lease->multiplier, exp(0.1 * (mean + kappa * s - 0.5)), 1e-8);
+    float want[4] = {0};
+    for (int i = 0; i < 2; i++) {
+        const double c = i == 0 ? 0.5 : 1.5;
+        want[2 * i + 1] = (float)(c + kappa * (c * c - 2.0 * c * mean) / (2.0 * s));
+    }
+    check_close((const float *)lease->frame[4].data, want, 4, 1e-6, 1e-7);
+    bench_train(bench, &crew.learner, 0, 101, 0);
+    check_near(bench_stats(bench)->last.cost_raw_mean, 1.0, 1e-12); /* the mean stays the mean */
+    check_near(bench_stats(bench)->cost_bound, mean + kappa * s, 1e-8);
+    bench_restart(bench, 0);
+    check_near(bench_stats(bench)->cost_bound, mean + kappa * s, 1e-8);
+}
+
+/* They have no deviation, whatever is left of it in the sums: c~ is c, and J is the mean. */
+static void equal_costs_are_what_they_are(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.safety_gate_samples = 100;
+    bench->config.safety_c1 = bench->config.safety_c2 = 1.0;
+    bench->config.safety_delta = 0.1;
+    bench->config.safety_window_steps = 2;
+    bench->config.kl_coef = 0.0;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    static const struct scores equal[2] = {{3.0, 0.15, 10.0}, {1.0, 0.15, 20.0}};
+    for (uint64_t step = 0; step < 2; step++) {
+        work(bench, &crew, &from, equal, none);
+        const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
+        const float want[4] = {0.0f, 0.3f, 0.0f, 0.3f};
+        check_close((const float *)lease->frame[4].data, want, 4, 1e-6, 1e-7);
+        bench_train(bench, &crew.learner, step, (unsigned char)(101 + step), 0);
+        check_near(bench_stats(bench)->cost_bound, 0.3, 1e-12);
+    }
+}
+
 /* --- scores that could not be had --------------------------------------------------------- */
 
 static void a_monitor_that_fails_drops_nothing(void **state)
@@ -522,6 +577,8 @@ int main(void)
         cost_test(the_cost_may_be_a_probability),
         cost_test(costs_that_are_only_watched_train_nothing),
         cost_test(without_cost_scorers_there_is_no_cost),
+        cost_test(the_constraint_may_be_pessimistic),
+        cost_test(equal_costs_are_what_they_are),
         cost_test(a_monitor_that_fails_drops_nothing),
         cost_test(a_cost_that_could_not_be_had_drops_its_slot),
         cost_test(a_cost_that_came_too_late_drops_its_slot_for_that),

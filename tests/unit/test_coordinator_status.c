@@ -279,6 +279,7 @@ static void each_metric_is_documented(void **state)
     config.kl_target_token = 0.1;
     stats.shaper[0] = (struct core_shaper_stats){.name = "meanstd", .mean = 0.5};
     stats.shapers = 1;
+    config.safety_gate_samples = 100;
     stats.has_breaker = true;
     with_costs();
     static const char *const known[] = {"clip_fraction",

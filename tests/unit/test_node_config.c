@@ -191,6 +191,8 @@ static void config_refuses_costs_that_cannot_be_meant(void **state)
     refuses_override("model.cost_critic=cost", "no cost scorer is of kind model");
     refuses_override("safety.window_steps=17", "1 .. 16");
     refuses_with_cost("reward.scorers.1.weight=0", "it must be above 0");
+    refuses_with_cost("safety.gate_samples=100", "but safety.controller is none");
+    refuses_with_cost("safety.gate_samples=1", "safety.gate_samples is 1");
     refuses_with_cost("reward.scorers.1.weight=-1", "cost scorer \"harm\" has weight -1");
     const char *const monitor[] = {"reward.scorers.1.name=m", "reward.scorers.1.kind=length",
                                    "reward.scorers.1.role=monitor",
@@ -222,7 +224,7 @@ static void config_refuses_a_kl_controller_that_could_not_work(void **state)
                 "never moves");
 }
 
-static void config_takes_a_chain_of_shapers(void **state)
+static void config_takes_a_chain_of_shapers_and_a_combiner(void **state)
 {
     (void)state;
     const char *const overrides[] = {"reward.shapers=[ceiling, par]"};
@@ -233,6 +235,10 @@ static void config_takes_a_chain_of_shapers(void **state)
     check_ok(run_config_load(&config, file, overrides, 1, &err));
     assert_int_equal(config.shapers_n, 2);
     assert_string_equal(config.shapers[1], "par");
+    const char *const zero[] = {"reward.combine=product", "reward.scorers.0.weight=0"};
+    check_fails(run_config_load(&config, file, zero, 2, &err), ERR_USAGE,
+                "under reward.combine product it must be above 0");
+    refuses_override("reward.scorers.0.low=2", "low 2 is not below high 1");
     refuses_override("reward.shapers=[par, celing]",
                      "there is no shaper \"celing\"; did you mean \"ceiling\"?");
     const char *const lsc[] = {"reward.shapers=[meanstd, lsc]", "reward.references=1"};
@@ -473,7 +479,7 @@ int main(void)
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_kl_controller_that_could_not_work),
-        cmocka_unit_test(config_takes_a_chain_of_shapers),
+        cmocka_unit_test(config_takes_a_chain_of_shapers_and_a_combiner),
         cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
