@@ -59,10 +59,9 @@ enum record_reason {
 const char *record_reason_name(enum record_reason reason);
 
 /* The controllers' state after a step: the KL controller's coef, last, steps, and for pid what
- * control/pid.h keeps; then, for each
- * shaper that carries statistics, its count, mean, m2, min, max; then, where costs train, the
- * multiplier's (control/lagrange.h); then, where it has limits, the breaker's (control/breaker.h).
- * Which of them are there follows from the config. */
+ * control/pid.h keeps; then, for each shaper that carries statistics, its count, mean, m2, min,
+ * max; then, where costs train, the multiplier's (control/lagrange.h); then, where it has limits,
+ * the breaker's (control/breaker.h).  Which of them are there follows from the config. */
 #define RECORD_CONTROLLER_MAX 352
 
 /* A finished step: what trained, what came out, where the controllers went. */
