@@ -135,6 +135,29 @@ static void check_safer_label(const json_t *object, void *arg)
     assert_true(safe[safer] || !safe[1 - safer]);
 }
 
+/* Which questions came, a mark each. */
+static void mark_question(const json_t *object, void *arg)
+{
+    const struct world *world = gold_world(gold);
+    const struct world_item *item = world_find(world, text_of(object, "prompt"));
+    assert_non_null(item);
+    ((bool *)arg)[item - world->items] = true;
+}
+
+static void questions_are_drawn_one_by_one(void **state)
+{
+    (void)state;
+    const size_t items = gold_world(gold)->items_n;
+    bool *asked = calloc(items, sizeof *asked);
+    size_t n = 0;
+    assert_non_null(asked);
+    each_line("pairs.jsonl", mark_question, asked);
+    for (size_t i = 0; i < items; i++)
+        n += asked[i];
+    assert_true(n > PAIRS * 3 / 4); /* of some hundreds */
+    free(asked);
+}
+
 static void what_is_trained_on_is_noisy_and_not_held_out(void **state)
 {
     (void)state;
@@ -187,6 +210,8 @@ static void a_curve_has_the_mean_and_the_error_of_its_seeds(void **state)
         apart += square;
     }
     assert_true(apart > 0.0); /* the seeds are no three of one */
+    assert_false(json_equal(json_object_get(json_array_get(points, 0), "accuracy"),
+                            json_object_get(json_array_get(points, 2), "accuracy")));
     json_decref(root);
     snprintf(path, sizeof path, "%s/curve/report.html", dir);
     assert_true(file_exists(path));
@@ -210,6 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_test_files_say_the_truth),
+        cmocka_unit_test(questions_are_drawn_one_by_one),
         cmocka_unit_test(what_is_trained_on_is_noisy_and_not_held_out),
         cmocka_unit_test(a_curve_has_the_mean_and_the_error_of_its_seeds),
         cmocka_unit_test(what_stands_there_is_left_alone),
