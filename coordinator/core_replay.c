@@ -129,6 +129,7 @@ static bool core_replay_same_sums(const struct record_step *a, const struct reco
            core_replay_same_number(a->cost_raw_mean, b->cost_raw_mean) &&
            a->multiplier_before == b->multiplier_before &&
            a->multiplier_after == b->multiplier_after &&
+           memcmp(&a->experience, &b->experience, sizeof a->experience) == 0 &&
            memcmp(a->controller, b->controller, a->controller_n * sizeof a->controller[0]) == 0;
 }
 
@@ -161,7 +162,8 @@ static enum err_code core_replay_step(struct core *core, const struct record *re
             return err_set(err, ERR_STATE,
                            "step %llu: from the recorded scores this program computes a shaped "
                            "mean of %.17g, beta %.17g and lambda %.17g, the ledger says %.17g, "
-                           "%.17g and %.17g: it was written by another version",
+                           "%.17g and %.17g: it was written by another version, or changed "
+                           "(rlhf replay)",
                            (unsigned long long)step->step, batch->result.reward_shaped_mean,
                            batch->result.kl_coef_after, batch->result.multiplier_after,
                            step->reward_shaped_mean, step->kl_coef_after,

@@ -437,6 +437,38 @@ static enum err_code core_shape_set_aside(struct core *core, struct core_batch *
     return core_shape_running(core, batch, &nothing, err);
 }
 
+/* What the learner is to be given, as one hash: a later replay can be held against it. */
+static enum err_code core_shape_experience(struct core *core, struct core_batch *batch,
+                                           struct err *err)
+{
+    struct hash *hash = &batch->result.experience;
+    *hash = *core_train_hash(core, batch->step);
+    for (uint32_t i = 0; i < core->B && !batch->skipped; i++) {
+        const struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        enum err_code rc = core_shape_tokens(core, batch, item, core->out_reward, err);
+        if (rc == ERR_OK && core->out_cost)
+            rc = core_cost_tokens(core, batch, item, core->out_cost, err);
+        if (rc != ERR_OK)
+            return rc;
+        record_experience_add(
+            hash, &(struct record_experience){
+                      .slot = i,
+                      .prompt_tokens = core_item_prompt_tokens(core, item->prompt),
+                      .response_tokens = item->tokens,
+                      .finish = item->finish,
+                      .prompt = core->prompts.ids + core->prompts.offset[item->prompt],
+                      .response = item->ids,
+                      .logp = item->logp,
+                      .ref = item->ref,
+                      .reward = core->out_reward,
+                      .cost = core->out_cost,
+                  });
+    }
+    return ERR_OK;
+}
+
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
 {
     const uint32_t n = batch->count[CORE_ITEM_SCORED];
@@ -472,6 +504,8 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
     rc = core_breaker_step(core, batch, core_shape_breaker_at(core), err);
     if (rc == ERR_OK && batch->skipped)
         rc = core_shape_set_aside(core, batch, err);
+    if (rc == ERR_OK)
+        rc = core_shape_experience(core, batch, err);
     if (rc != ERR_OK)
         return rc;
     for (uint32_t i = 0; i < core->B; i++)

@@ -303,6 +303,7 @@ static void ledger_read_step(struct ledger_reader *reader, sqlite3_stmt *stmt, i
         memcpy(s->controller, controller, bytes);
         s->controller_n = (uint32_t)(bytes / sizeof(double));
     }
+    ledger_column_hash(reader, stmt, &c, &s->experience);
     s->duration_ms = ledger_column_u64(reader, stmt, &c);
     ledger_column_stats(reader, stmt, &c);
     r->step = s;

@@ -90,6 +90,7 @@ struct record_step {
     double multiplier_after;  /* of this one: it has seen the step's costs; 0: none trains */
     uint32_t controller_n;
     double controller[RECORD_CONTROLLER_MAX]; /* as above */
+    struct hash experience; /* of what the learner was given: record_experience_add */
 
     uint64_t duration_ms;          /* since the step before was committed, or the start */
     const struct wire_stat *stats; /* the learner's: loss, clip fraction, ... */
@@ -126,5 +127,18 @@ struct record {
     const char *text;               /* DROP, EVENT: one sentence */
     const struct record_step *step; /* STEP */
 };
+
+/* What a learner is given of one slot. */
+struct record_experience {
+    uint32_t slot, prompt_tokens, response_tokens;
+    enum wire_finish finish;
+    const int32_t *prompt, *response;       /* [prompt_tokens], [response_tokens] */
+    const float *logp, *ref, *reward, *cost; /* [response_tokens]; cost NULL: none trains */
+};
+
+/* *running becomes the BLAKE2b-256 of itself, the slot's counts and the BLAKE2b-256 of each of its
+ * arrays.  A step's experience is that over its trained slots in order, from the hash of the
+ * weights of version `step`: so each STEP record vouches for the one before. */
+void record_experience_add(struct hash *running, const struct record_experience *slot);
 
 #endif

@@ -1,7 +1,6 @@
 /* shell.c -- see shell.h. */
 #include "coordinator/shell.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
@@ -17,7 +16,6 @@
 #include "coordinator/ledger.h"
 #include "coordinator/prompts.h"
 #include "coordinator/status.h"
-#include "engine/config.h"
 #include "node/http.h"
 #include "node/loop.h"
 #include "wire/socket.h"
@@ -254,23 +252,6 @@ static enum err_code shell_replay_record(void *ctx, const struct record *record,
     return core_replay(ctx, record, err);
 }
 
-/* What a rollout's tokens can be: config.json of the policy says. */
-static enum err_code shell_tokens(const struct run_config *config, struct core_tokens *tokens,
-                                  struct err *err)
-{
-    struct model_config model;
-    const enum err_code rc = model_config_read(&model, config->policy, err);
-    if (rc != ERR_OK)
-        return rc;
-    *tokens = (struct core_tokens){.vocabulary = model.V};
-    if (model.eos >= 0)
-        tokens->ends[tokens->ends_n++] = model.eos;
-    static_assert(CORE_ENDS_MAX > sizeof model.eos_more / sizeof model.eos_more[0], "room");
-    for (uint32_t i = 0; i < model.eos_mores; i++)
-        tokens->ends[tokens->ends_n++] = model.eos_more[i];
-    return ERR_OK;
-}
-
 static enum err_code shell_open_core(struct shell *shell, struct err *err)
 {
     struct core_setup setup = {.config = shell->config};
@@ -280,7 +261,7 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
     if (rc == ERR_OK)
         rc = prompts_load(&shell->prompts, shell->config, err);
     if (rc == ERR_OK)
-        rc = shell_tokens(shell->config, &setup.tokens, err);
+        rc = prompts_answers(shell->config, &setup.tokens, err);
     if (rc != ERR_OK)
         return rc;
     setup.prompts = prompts_view(&shell->prompts);

@@ -126,7 +126,7 @@ static bool sim_one(uint64_t seed, int bug, bool verbose, struct sim_totals *tot
     if (!sim_known[config] && !sim_expect(config))
         return false;
     sim_choose(&sim, seed, bug, verbose);
-    bool ok = sim_run(&sim);
+    bool ok = sim_run(&sim) && sim_replay(&sim);
     if (ok && memcmp(&sim.trained[sim.config->steps], &sim_expected[config],
                      sizeof sim_expected[config]) != 0) {
         sim_fail(&sim, "the final weights are not those of the undisturbed run");

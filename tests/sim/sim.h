@@ -22,7 +22,8 @@
  *     lease then has no slots;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
- *     the final weights are those of the run without any fault.
+ *     the final weights are those of the run without any fault;
+ *     `rlhf replay` (cli/replay.h) derives the numbers of all records again.
  *
  * The learner's "weights" are a hash chain over all that its leases say, so any difference in
  * content or order shows.  A group's members finish an attempt one by one, once all have begun
@@ -167,6 +168,9 @@ bool sim_step_durable(const struct sim *sim, uint64_t step);
 /* One whole run.  False: sim->why says what broke. */
 bool sim_run(struct sim *sim);
 void sim_release(struct sim *sim);
+
+/* --- sim_replay.c: does the replay come to the same numbers from what is on the disk? */
+bool sim_replay(struct sim *sim);
 
 /* --- sim_worker.c */
 void sim_worker_start(struct sim *sim, int worker);

@@ -118,6 +118,7 @@ static const struct record_step a_step = {
     .multiplier_after = 0.33333333333333337,
     .controller_n = RECORD_CONTROLLER_MAX,
     .controller = {0.02 * 1.0001, 1.5, 1.0, [RECORD_CONTROLLER_MAX - 1] = 1.0 / 7.0},
+    .experience = {{6, 5, 4}},
     .duration_ms = 1234,
     .stats = stats,
     .stats_n = 2,
@@ -224,6 +225,7 @@ static void check_step(const struct record_step *got, const struct record_step *
     memcpy(&b, want, sizeof b);
     a.stats = b.stats = NULL;
     assert_memory_equal(&a.weights, &b.weights, sizeof a.weights);
+    assert_memory_equal(&a.experience, &b.experience, sizeof a.experience);
     assert_memory_equal(a.dropped, b.dropped, sizeof a.dropped);
     assert_memory_equal(a.score_mean, b.score_mean, sizeof a.score_mean);
     assert_memory_equal(a.controller, b.controller, sizeof a.controller);
@@ -392,7 +394,7 @@ static void another_schema_is_refused(void **state)
     close(fd);
     struct ledger *ledger;
     check_fails(ledger_open(&ledger, dir, &config_hash, &err), ERR_USAGE,
-                "has schema 77: this program reads and writes 2");
+                "has schema 77: this program reads and writes 3");
 }
 
 static void a_file_that_is_no_ledger_is_refused(void **state)

@@ -1,0 +1,116 @@
+/*
+ * replay_state.h -- what the parts of the replay share; nobody else includes it.
+ *
+ *     replay.c          new, free, steps opened, the end
+ *     replay_record.c   a record against the plan
+ *     replay_setup.c    the parameters of control/, from the configuration
+ *     replay_derive.c   a step's numbers
+ *     replay_compare.c  the numbers against a STEP record
+ */
+#ifndef CLI_REPLAY_STATE_H
+#define CLI_REPLAY_STATE_H
+
+#include "cli/replay.h"
+#include "control/breaker.h"
+#include "control/chain.h"
+#include "control/combine.h"
+#include "control/kl.h"
+#include "control/lagrange.h"
+#include "control/plan.h"
+#include "control/reward.h"
+#include "control/score.h"
+
+struct replay_params {
+    struct plan_params plan;
+    struct combine_params combine;
+    struct combine_term terms[RUN_SCORERS_MAX];
+    struct score_term cost_terms[RUN_SCORERS_MAX];
+    uint32_t cost_terms_n;
+    struct chain_params chain;
+    struct reward_params reward;
+    struct kl_params kl;
+    struct lagrange_params lagrange;
+    struct breaker_params breaker;
+    bool has_breaker;
+};
+
+struct replay_states {
+    struct kl_state kl;
+    struct chain_state chain;
+    struct lagrange_state lagrange;
+    struct breaker_state breaker;
+};
+
+struct replay_batch {
+    uint64_t step;            /* REPLAY_NO_STEP: none */
+    struct replay_slot *slot; /* [B] */
+};
+#define REPLAY_NO_STEP UINT64_MAX
+
+struct replay {
+    const struct run_config *config;
+    struct core_prompts prompts;
+    struct core_tokens tokens;
+    struct replay_ops ops;
+    struct replay_params params;
+    uint32_t B, K, M, open, max_new;
+
+    struct replay_batch *batch;    /* [open]: step s at s % open */
+    struct replay_slot *slots;     /* [open * B] */
+    struct replay_slot *reference; /* [prompts * M] */
+    double *reward_of;             /* [prompts * M]: of a scored reference */
+    int32_t *ids;                  /* [open * B * max_new] */
+    float *floats;                 /* [open * B * max_new], logp, ref and tokens' */
+    double *kl_sum;                /* [B] */
+    uint32_t *kl_tokens;           /* [B] */
+    double *refs;                  /* [M]: of the prompt at hand */
+
+    /* the run so far */
+    uint64_t seq, epoch, trained, opened, checkpoint;
+    bool has_start;
+    struct hash weights; /* of version `trained` */
+    struct replay_states states;
+    struct wire_stat stats[WIRE_STATS_MAX]; /* the learner's, of the step before */
+    uint32_t stats_n;
+    struct replay_summary sum;
+
+    /* the step at hand */
+    struct record_step derived;
+    struct replay_states next; /* once it is committed */
+    struct pessimism_bound bound;
+    struct breaker_decision decision;
+    bool skipped;
+};
+
+/* --- replay.c */
+struct replay_batch *replay_batch(const struct replay *replay, uint64_t step); /* or NULL */
+void replay_open_steps(struct replay *replay);
+struct replay_slot *replay_reference(const struct replay *replay, uint64_t prompt, uint32_t m);
+
+/* --- replay_setup.c */
+enum err_code replay_setup(struct replay_params *params, const struct run_config *config,
+                           uint32_t prompts, struct err *err);
+
+/* --- replay_derive.c */
+/* What reward.combine makes of scores [scorers], and the same after the length penalty. */
+enum err_code replay_derive_raw(const struct replay *replay, const double *scores,
+                                uint32_t tokens, double *raw, double *reward, struct err *err);
+/* Fill replay->derived, replay->next and the slots' derived numbers. */
+enum err_code replay_derive(struct replay *replay, struct replay_batch *batch, struct err *err);
+/* What a controller's number i in a STEP record is: "kl[0]", "shapers[3]". */
+void replay_derive_controller_name(const struct replay *replay, uint32_t i, char text[32]);
+
+/* --- replay_compare.c */
+/* ERR_VALUE "step S[, slot B]: NAME: the ledger has ..., derived is ..." where they differ. */
+struct replay_at {
+    uint64_t step;
+    int64_t slot; /* -1: of the whole step */
+};
+enum err_code replay_same_count(struct replay *replay, struct replay_at at, const char *name,
+                                uint64_t recorded, uint64_t derived, struct err *err);
+enum err_code replay_same_number(struct replay *replay, struct replay_at at, const char *name,
+                                 double recorded, double derived, struct err *err);
+enum err_code replay_compare(struct replay *replay, const struct record_step *recorded,
+                             struct err *err);
+
+#endif
