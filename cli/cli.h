@@ -25,6 +25,7 @@
     X("experiment", cmd_experiment, "a grid of runs, settings times seeds, and its report")   \
     X("report", cmd_report, "write a run's curves and numbers as one HTML file")              \
     X("replay", cmd_replay, "derive a run's numbers again from its ledger, and audit it")        \
+    X("export", cmd_export, "rollouts, scores and rewards of a run as JSON lines")            \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \

@@ -29,7 +29,7 @@ int cmd_replay(int argc, char **argv)
     const int code = cli_parse(&usage, argc, argv, &argument);
     if (code != CLI_GO)
         return code;
-    const struct replay_ops ops = {.check = true};
+    const struct replay_ops ops = {0};
     struct replay_summary sum;
     struct err err = {0};
     enum err_code rc = replay_source_open(&source, argv[argument], &err);

@@ -69,6 +69,8 @@ static void replay_hand_out(struct replay *replay)
         slot->token_reward = slot->ref + T;
         slot->token_cost = run_config_has_cost(replay->config) ? slot->token_reward + T : NULL;
     }
+    for (size_t i = 0; i < (size_t)replay->prompts.n * replay->M; i++)
+        replay->reference[i].prompt = (uint32_t)(i / replay->M);
 }
 
 static enum err_code replay_allocate(struct replay *replay, struct err *err)

@@ -79,12 +79,12 @@ struct replay_step {
     const struct record_step *derived;  /* NULL: likewise */
 };
 
+/* Both may be NULL.  What they are given is valid during the call. */
 struct replay_ops {
-    bool check; /* hold what is derived against what is recorded */
     enum err_code (*on_step)(void *ctx, const struct replay_step *step, struct err *err);
     enum err_code (*on_reference)(void *ctx, uint32_t prompt, uint32_t m,
                                   const struct replay_slot *reference, struct err *err);
-    void *ctx; /* on_step and on_reference may be NULL */
+    void *ctx;
 };
 
 struct replay_summary {

@@ -130,7 +130,7 @@ static enum err_code replay_score(struct replay *replay, const struct record *re
     if (slot->state != REPLAY_GENERATED)
         return replay_refuse(record, "it is none that waits for a score", err);
     if (record->response_tokens != slot->tokens || record->finish != slot->finish ||
-        record->prompt != (is_slot ? slot->prompt : (uint32_t)record->a))
+        record->prompt != slot->prompt)
         return replay_refuse(record, "prompt, tokens or finish are not those of its rollout",
                              err);
     if (record->scorers != replay->config->scorers)
@@ -155,7 +155,7 @@ static enum err_code replay_drop(struct replay *replay, const struct record *rec
     const bool is_slot = record->work == WIRE_WORK_ROLLOUT;
     if (slot->state == REPLAY_DROPPED || (!is_slot && slot->state == REPLAY_SCORED))
         return replay_refuse(record, "it was dropped, or scored, before", err);
-    if (record->prompt != (is_slot ? slot->prompt : (uint32_t)record->a))
+    if (record->prompt != slot->prompt)
         return replay_refuse(record, "its prompt is not the one that is planned there", err);
     if (record->reason == RECORD_REASON_QUARANTINED)
         return replay_refuse(record, "a slot alone is never set aside by the breaker", err);

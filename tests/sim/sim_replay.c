@@ -21,7 +21,7 @@ static enum err_code sim_replay_records(const struct sim *sim, struct replay *re
 
 bool sim_replay(struct sim *sim)
 {
-    const struct replay_ops ops = {.check = true};
+    const struct replay_ops ops = {0};
     const struct core_tokens tokens = {0};
     struct replay_summary sum;
     struct replay *replay = NULL;

@@ -103,12 +103,12 @@ static enum err_code replay_first(const struct bench *bench, size_t n,
     return rc;
 }
 
-static const struct replay_ops checked = {.check = true};
+static const struct replay_ops silent = {0};
 
 static enum err_code replay_all(const struct bench *bench, struct err *err)
 {
     struct replay_summary sum;
-    return replay_first(bench, bench->records_n, &checked, &sum, err);
+    return replay_first(bench, bench->records_n, &silent, &sum, err);
 }
 
 /* The n-th record of that kind, from 0. */
@@ -128,7 +128,7 @@ static void a_run_with_a_step_set_aside_is_derived_again(void **state)
     struct bench *bench = *state;
     struct replay_summary sum;
     run_with_a_step_set_aside(bench);
-    check_ok(replay_first(bench, bench->records_n, &checked, &sum, &err));
+    check_ok(replay_first(bench, bench->records_n, &silent, &sum, &err));
     assert_int_equal(sum.steps, 4);
     assert_int_equal(sum.trained, 6);
     assert_int_equal(sum.dropped, 2);
@@ -143,7 +143,7 @@ static void every_beginning_of_a_ledger_adds_up(void **state)
     run_with_a_drop(bench);
     for (size_t n = 0; n <= bench->records_n; n++) {
         struct replay_summary sum;
-        check_ok(replay_first(bench, n, &checked, &sum, &err));
+        check_ok(replay_first(bench, n, &silent, &sum, &err));
         assert_int_equal(sum.planned, sum.trained + sum.dropped + sum.in_flight);
         assert_int_equal(sum.planned, 2 * (sum.steps + 1));
     }
@@ -179,7 +179,7 @@ static void a_tokens_reward_is_what_its_definition_says(void **state)
     struct replay_summary sum;
     struct seen seen = {0};
     run_with_a_step_set_aside(bench);
-    const struct replay_ops ops = {.check = true, .on_step = keep_slot, .ctx = &seen};
+    const struct replay_ops ops = {.on_step = keep_slot, .ctx = &seen};
     check_ok(replay_first(bench, bench->records_n, &ops, &sum, &err));
     assert_int_equal(seen.steps, 4);
     assert_int_equal(seen.open, 0);
@@ -250,7 +250,7 @@ static void a_slot_is_generated_scored_and_dropped_once(void **state)
                                         "dropped, or scored, before"};
     for (size_t i = 0; i < COUNT(kinds); i++) {
         struct replay *replay = NULL;
-        check_ok(replay_new(&replay, &bench->config, &bench_prompts, &bench->tokens, &checked,
+        check_ok(replay_new(&replay, &bench->config, &bench_prompts, &bench->tokens, &silent,
                             &err));
         struct err why = {0};
         struct bench_record *twice = record_of(bench, kinds[i], 0);
