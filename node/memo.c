@@ -5,7 +5,9 @@
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -58,13 +60,12 @@ static enum err_code memo_read_schema(struct memo *memo, int *schema, struct err
     return rc;
 }
 
-/* Several processes may open a new file at once: the first to get the lock makes the table. */
+/* In a transaction, which it ends: several processes may open a new file at once, and the first
+ * to get the lock makes the table. */
 static enum err_code memo_create(struct memo *memo, struct err *err)
 {
     int schema = 0;
-    enum err_code rc = memo_execute(memo, "BEGIN IMMEDIATE", err);
-    if (rc == ERR_OK)
-        rc = memo_read_schema(memo, &schema, err);
+    enum err_code rc = memo_read_schema(memo, &schema, err);
     if (rc == ERR_OK && schema == 0)
         rc = memo_execute(memo, memo_schema, err);
     else if (rc == ERR_OK && schema != MEMO_SCHEMA)
@@ -73,6 +74,33 @@ static enum err_code memo_create(struct memo *memo, struct err *err)
     if (rc == ERR_OK)
         rc = memo_execute(memo, "COMMIT", err);
     return rc;
+}
+
+static enum err_code memo_prepare_all(struct memo *memo, struct err *err)
+{
+    enum err_code rc =
+        memo_prepare(memo, &memo->get, "SELECT check_xxh3, value FROM memo WHERE key=?1", err);
+    if (rc == ERR_OK)
+        rc = memo_prepare(memo, &memo->put, "INSERT OR IGNORE INTO memo VALUES(?1,?2,?3)", err);
+    if (rc == ERR_OK)
+        rc = memo_prepare(memo, &memo->drop, "DELETE FROM memo WHERE key=?1", err);
+    return rc;
+}
+
+/* WAL without a sync per commit: what a power cut takes is computed again.  While a file becomes
+ * WAL, SQLite refuses others at once, without regard to the busy timeout; so does it in recovery. */
+static enum err_code memo_begin(struct memo *memo, struct err *err)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    const uint64_t deadline_ms = clock_mono_ms() + MEMO_BUSY_MS;
+    for (;;) {
+        const enum err_code rc = memo_execute(
+            memo, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE", err);
+        if (rc == ERR_OK || (sqlite3_errcode(memo->db) & 0xff) != SQLITE_BUSY ||
+            clock_mono_ms() >= deadline_ms)
+            return rc;
+        nanosleep(&pause, NULL);
+    }
 }
 
 enum err_code memo_open(struct memo **out, const char *path, struct err *err)
@@ -88,17 +116,11 @@ enum err_code memo_open(struct memo **out, const char *path, struct err *err)
         rc = memo_refuse(memo, err);
     sqlite3_busy_timeout(memo->db, MEMO_BUSY_MS);
     if (rc == ERR_OK)
+        rc = memo_begin(memo, err);
+    if (rc == ERR_OK)
         rc = memo_create(memo, err);
-    /* WAL without a sync per commit: what a power cut takes is computed again. */
     if (rc == ERR_OK)
-        rc = memo_execute(memo, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL", err);
-    if (rc == ERR_OK)
-        rc = memo_prepare(memo, &memo->get, "SELECT check_xxh3, value FROM memo WHERE key=?1",
-                          err);
-    if (rc == ERR_OK)
-        rc = memo_prepare(memo, &memo->put, "INSERT OR IGNORE INTO memo VALUES(?1,?2,?3)", err);
-    if (rc == ERR_OK)
-        rc = memo_prepare(memo, &memo->drop, "DELETE FROM memo WHERE key=?1", err);
+        rc = memo_prepare_all(memo, err);
     if (rc) {
         memo_close(memo);
         return rc;
