@@ -307,6 +307,7 @@ enum err_code replay_record(struct replay *replay, const struct record *record, 
     case RECORD_DROP: return replay_of_item(replay, record, err);
     case RECORD_STEP: return replay_step(replay, record, err);
     case RECORD_CHECKPOINT: return replay_checkpoint(replay, record, err);
+    case RECORD_PAUSE:
     case RECORD_EVENT: return ERR_OK;
     case RECORD_NONE:
     default: return replay_refuse(record, "it is of no known kind", err);

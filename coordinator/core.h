@@ -115,9 +115,10 @@ struct core_setup {
     X(BAD_MESSAGE) /* peer, text: what was wrong with it */                               \
     X(PEER_GONE)   /* peer: the transport can no longer reach it */                       \
     X(DURABLE)     /* seq: all records up to it survive a power cut */                    \
-    X(PAUSE)       /* no new leases */                                                    \
+    X(PAUSE)       /* no new leases, until somebody resumes; a record */                  \
     X(RESUME)                                                                             \
-    X(DRAIN)       /* finish the step in training, with a checkpoint, then end */         \
+    X(CHECKPOINT)  /* with the next step that is trained */                               \
+    X(DRAIN)       /* to the next checkpoint, one made for it, then end; also if paused */ \
     X(STOP)        /* end as soon as what was appended is durable */
 // clang-format on
 enum core_event_kind {
@@ -167,7 +168,8 @@ struct core_effect {
     enum log_level level;
     const char *id;
     const char *text;
-    int exit_code; /* 0 the run is complete; CORE_EXIT_HALT; CORE_EXIT_STOPPED */
+    int exit_code; /* 0 the run is complete, or drained; CORE_EXIT_HALT; CORE_EXIT_STOPPED */
+    bool complete; /* FINISHED: every step is trained */
 };
 
 /* Takes each effect as it arises, in order.  Must not call the core. */
@@ -241,6 +243,7 @@ struct core_stats {
     uint64_t checkpoint_version;
     uint64_t seq, durable_seq; /* records */
     bool started, paused, draining, finished;
+    bool checkpoint_asked; /* and not made yet */
     double kl_coef;
     double kl_last;     /* what the KL controller measured last, in the unit of its target */
     double kl_integral; /* of pid; else 0 */

@@ -204,6 +204,7 @@ enum err_code core_replay(struct core *core, const struct record *record, struct
         core_train_checkpoint(core, record->version);
         core_item_open_steps(core);
         break;
+    case RECORD_PAUSE: core->paused = record->paused; break;
     case RECORD_EVENT: break;
     case RECORD_NONE:
     default: return core_replay_refuse(record, "is of no known kind", err);

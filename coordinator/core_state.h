@@ -228,6 +228,7 @@ struct core {
 
     /* the moment */
     bool replaying, started, paused, draining, stopping, finished;
+    bool checkpoint_asked; /* of the next step */
     char finish_text[WIRE_TEXT_MAX];
     uint64_t replay_from; /* steps below it are replayed from their STEP record alone */
     uint64_t now_ms, wall_ms, entropy;

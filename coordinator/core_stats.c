@@ -31,7 +31,7 @@ static const char *core_stats_waits_for(const struct core *core)
         return core->finish_text;
     if (!core->started)
         return "the ledger: the start is not durable yet";
-    if (core->paused)
+    if (core->paused && !core->draining)
         return "somebody to resume the run";
     if (core_stats_live(core, WIRE_ROLE_LEARNER) == 0)
         return "a learner to connect";
@@ -114,6 +114,7 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->started = core->started;
     out->paused = core->paused;
     out->draining = core->draining;
+    out->checkpoint_asked = core->checkpoint_asked;
     out->finished = core->finished;
     out->kl_coef = core->kl_state.coef;
     out->kl_last = core->kl_state.last;

@@ -17,6 +17,7 @@
  *     step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ..., experience,
  *                 duration_ms, stats
  *     checkpoint  seq, at_ms, version
+ *     pause       seq, at_ms, paused
  *     event       seq, at_ms, id, text
  *
  * Arrays of tokens and log-probs are BLOBs, little-endian int32 and float32; scores, score
@@ -75,6 +76,7 @@ struct ledger_summary {
     uint64_t epochs, steps;      /* starts of the coordinator; steps trained */
     uint64_t checkpoint_version; /* newest that a record names: for core_replay_begin */
     uint64_t rollouts, references, scores, dropped;
+    bool paused; /* and not resumed since */
 };
 enum err_code ledger_summarise(struct ledger *ledger, struct ledger_summary *out,
                                struct err *err);

@@ -17,6 +17,7 @@ static const char *const ledger_write_sql[LEDGER_REFERENCE + 1] = {
     [RECORD_STEP] =
         "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_CHECKPOINT] = "INSERT INTO checkpoint VALUES(?,?,?)",
+    [RECORD_PAUSE] = "INSERT INTO pause VALUES(?,?,?)",
     [RECORD_EVENT] = "INSERT INTO event VALUES(?,?,?,?)",
 };
 
@@ -204,6 +205,7 @@ static void ledger_write_columns(struct ledger *ledger, struct ledger_row *row,
         break;
     case RECORD_STEP: ledger_write_step(ledger, row, r->step); break;
     case RECORD_CHECKPOINT: ledger_row_u64(row, r->version); break;
+    case RECORD_PAUSE: ledger_row_u64(row, r->paused); break;
     case RECORD_EVENT:
         ledger_row_text(row, r->id);
         ledger_row_text(row, r->text);

@@ -13,6 +13,7 @@
  *  STEP        all of a step's slots shaped -> trained, the controllers advanced, the next
  *              version published: one record, so that it happens as a whole or not at all
  *  CHECKPOINT  the learner has a newer durable checkpoint
+ *  PAUSE       somebody paused the run, or resumed it: it stays so through restarts
  *  EVENT       what a person may ask about later (a mismatch, a halt); replay skips it
  *
  * Pointers in a record are borrowed: valid during the call that hands it over.
@@ -20,6 +21,7 @@
 #ifndef COORDINATOR_RECORD_H
 #define COORDINATOR_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/hash.h"
@@ -30,7 +32,7 @@
 #define RECORD_KIND_MAP(X) \
     X(NONE, "none") X(EPOCH, "epoch") X(START, "start") X(ROLLOUT, "rollout")             \
     X(SCORE, "score") X(DROP, "drop") X(STEP, "step") X(CHECKPOINT, "checkpoint")         \
-    X(EVENT, "event")
+    X(PAUSE, "pause") X(EVENT, "event")
 // clang-format on
 enum record_kind {
 #define X(name, text) RECORD_##name,
@@ -105,6 +107,7 @@ struct record {
     uint64_t epoch;      /* EPOCH */
     struct hash weights; /* START */
     uint64_t version;    /* ROLLOUT: that generated it; CHECKPOINT */
+    bool paused;         /* PAUSE: else resumed */
 
     /* ROLLOUT, SCORE, DROP: the item */
     enum wire_work work; /* ROLLOUT: a = step, b = slot; REFERENCE: a = prompt, b = m */

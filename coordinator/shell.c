@@ -39,6 +39,7 @@ struct shell {
     struct loop_timer *tick;
     struct loop_signals *signals;
     struct http *http;
+    char token[HTTP_TOKEN_MAX]; /* of POST; "": none */
     uv_async_t wake; /* the ledger's thread has something to say */
     bool has_wake;
 
@@ -244,6 +245,30 @@ static void shell_on_http(void *arg, const char *path, struct http_reply *reply)
     }
 }
 
+/* POST: a person asks.  What is done is told; that it is durable, /api/v1/status tells. */
+static void shell_on_post(void *arg, const char *path, struct http_reply *reply)
+{
+    static const struct {
+        const char *path;
+        enum core_event_kind kind;
+    } asked[] = {{"/api/v1/pause", CORE_EV_PAUSE},
+                 {"/api/v1/resume", CORE_EV_RESUME},
+                 {"/api/v1/checkpoint", CORE_EV_CHECKPOINT},
+                 {"/api/v1/drain", CORE_EV_DRAIN}};
+    struct shell *shell = arg;
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        if (strcmp(path, asked[i].path) == 0) {
+            log_info("ASKED", "POST %s", path);
+            shell_step(shell, shell_event(asked[i].kind));
+            core_stats(shell->core, &shell->stats);
+            reply->content_type = "application/json";
+            status_json(shell->status, &shell->stats, reply->body);
+            return;
+        }
+    reply->status = 404;
+    buf_puts(reply->body, "try POST to /api/v1/pause, resume, checkpoint or drain\n");
+}
+
 /* --- the beginning ------------------------------------------------------------------------ */
 
 static enum err_code shell_replay_record(void *ctx, const struct record *record,
@@ -295,11 +320,14 @@ static enum err_code shell_open_http(struct shell *shell, const char *listen, st
     if (listen[0] == '\0')
         return ERR_OK;
     enum err_code rc = file_join(path, shell->config->dir, "http", err);
+    if (rc == ERR_OK && shell->config->token_file[0] != '\0')
+        rc = http_token_read(shell->config->token_file, shell->token, err);
     if (rc != ERR_OK)
         return rc;
     shell->http = http_open(&shell->loop, listen, shell_on_http, shell, err);
     if (!shell->http)
         return err->code;
+    http_accept_posts(shell->http, shell->token, shell_on_post);
     const char *colon = strrchr(listen, ':');
     snprintf(text, sizeof text, "%.*s:%u\n", colon ? (int)(colon - listen) : 0, listen,
              (unsigned)http_port(shell->http));

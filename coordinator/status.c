@@ -239,8 +239,10 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     status_number(out, "logp_diff_max", stats->logp_diff_max);
     status_number(out, "eta_s",
                   status->step_ms * (double)(stats->steps - stats->trained) / 1000.0);
-    buf_printf(out, ",\"paused\":%s,\"draining\":%s,\"ready\":%s",
+    status_count(out, "leases_out", stats->leases_out);
+    buf_printf(out, ",\"paused\":%s,\"draining\":%s,\"checkpoint_asked\":%s,\"ready\":%s",
                stats->paused ? "true" : "false", stats->draining ? "true" : "false",
+               stats->checkpoint_asked ? "true" : "false",
                status_ready(stats) ? "true" : "false");
     buf_printf(out, ",\"slots\":{\"planned\":%llu", (unsigned long long)stats->planned);
     status_count(out, "waiting", stats->waiting);

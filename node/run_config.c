@@ -409,7 +409,12 @@ static const struct config_key run_keys[] = {
          "Where the learner serves weights; empty: ipc in a private directory.  Learner n takes "
          "the n-th port after it, or a path ending in -n."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
-         "Metrics, health and status; port 0: any free one, printed at start."),
+         "Metrics, health and status, and what pauses or drains a run; port 0: any free one, "
+         "printed at start."),
+    PATH_("endpoints.token_file", token_file, "",
+         "First line: the token that whoever pauses, resumes, drains or asks for a checkpoint has "
+         "to send; readable by its owner alone.  Empty: from this machine's loopback, and no "
+         "token."),
 
     U32_("timeouts.heartbeat_ms", heartbeat_ms, 10, 60000, "1000", "ms",
          "Each peer says something at least this often."),

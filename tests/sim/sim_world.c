@@ -377,7 +377,8 @@ static void sim_sink(void *user, const struct core_effect *effect)
     case CORE_FX_STEP_DONE: break;
     case CORE_FX_KICK: break; /* the worker learns of it by RESET or silence */
     case CORE_FX_FINISHED:
-        if (effect->exit_code == CORE_EXIT_STOPPED) {
+        if (effect->exit_code == CORE_EXIT_STOPPED ||
+            (effect->exit_code == 0 && !effect->complete)) {
             sim->stopped = true;
             break;
         }

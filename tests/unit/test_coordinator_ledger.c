@@ -178,6 +178,8 @@ static const struct record all[] = {
      .text = "it's \"late\""},
     {.kind = RECORD_STEP, .step = &a_step},
     {.kind = RECORD_CHECKPOINT, .version = 1},
+    {.kind = RECORD_PAUSE, .paused = false},
+    {.kind = RECORD_PAUSE, .paused = true},
     {.kind = RECORD_EVENT, .id = "ROLLOUT-MISMATCH", .text = "two workers differ"},
     {.kind = RECORD_ROLLOUT,
      .work = WIRE_WORK_ROLLOUT,
@@ -270,6 +272,7 @@ static enum err_code see(void *ctx, const struct record *got, struct err *err)
     assert_int_equal(got->wall_ms, 1700000000000 + got->seq - 1);
     assert_int_equal(got->epoch, want->epoch);
     assert_int_equal(got->version, want->version);
+    assert_int_equal(got->paused, want->paused);
     assert_int_equal(got->work, want->work);
     assert_int_equal(got->a, want->a);
     assert_int_equal(got->b, want->b);
@@ -319,6 +322,7 @@ static void every_kind_of_record_comes_back_as_it_was(void **state)
     assert_int_equal(summary.references, 1);
     assert_int_equal(summary.scores, 2);
     assert_int_equal(summary.dropped, 1);
+    assert_true(summary.paused);
     check_ok(ledger_close(ledger, &err));
 }
 

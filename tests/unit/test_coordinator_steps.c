@@ -464,6 +464,86 @@ static void a_paused_run_gives_out_no_lease(void **state)
     bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
 }
 
+/* A coordinator that crashed must not go on by itself. */
+static void a_paused_run_is_paused_after_a_restart(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
+    const size_t records = bench->records_n;
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE}); /* asking twice is once */
+    assert_int_equal(bench->records_n, records);
+    bench_restart(bench, 0);
+    size_t since = bench->sent_n;
+    bench_crew_join(bench, &crew);
+    assert_true(bench_stats(bench)->paused);
+    assert_null(bench_last(bench, 2, MESSAGE_GENERATE_LEASE, since));
+    bench_event(bench, (struct core_event){.kind = CORE_EV_RESUME});
+    bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, since);
+    bench_restart(bench, 0);
+    assert_false(bench_stats(bench)->paused);
+}
+
+/* What was out when it was paused is finished, and taken. */
+static void a_paused_run_takes_what_is_in_flight(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    const struct message lease = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
+    const size_t since = bench->sent_n;
+    bench_generate(bench, &crew.actor, &lease, 0, 2);
+    assert_int_equal(bench_stats(bench)->generated, 2);
+    assert_null(bench_last(bench, 3, MESSAGE_SCORE_LEASE, since));
+}
+
+static void a_paused_run_can_be_drained_and_is_paused_then(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    bench_train(bench, &crew.learner, 0, 101, 0);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
+    bench_event(bench, (struct core_event){.kind = CORE_EV_DRAIN});
+    assert_false(bench->finished); /* version 1 has no checkpoint */
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_true(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+    bench_train(bench, &crew.learner, 1, 102, 2);
+    assert_true(bench->finished);
+    assert_int_equal(bench->exit_code, 0);
+    assert_string_equal(bench->finish_text, "drained: the run can be continued");
+    bench->finished = false;
+    bench_restart(bench, 2);
+    assert_true(bench_stats(bench)->paused);
+    assert_false(bench_stats(bench)->draining);
+}
+
+static void a_checkpoint_that_is_asked_for_is_made_with_the_next_step(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.checkpoint_every = 100;
+    bench->config.steps = 5;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_false(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_CHECKPOINT});
+    bench_train(bench, &crew.learner, 0, 101, 0); /* was out already */
+    assert_true(bench_stats(bench)->checkpoint_asked);
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_true(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+    bench_train(bench, &crew.learner, 1, 102, 2);
+    assert_false(bench_stats(bench)->checkpoint_asked);
+    assert_int_equal(bench_stats(bench)->checkpoint_version, 2);
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_false(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+}
+
 static void a_drained_run_ends_with_a_checkpoint(void **state)
 {
     struct bench *bench = *state;
@@ -477,7 +557,7 @@ static void a_drained_run_ends_with_a_checkpoint(void **state)
         bench_train(bench, &crew.learner, 0, 101, 1);
     }
     assert_true(bench->finished);
-    assert_int_equal(bench->exit_code, CORE_EXIT_STOPPED);
+    assert_int_equal(bench->exit_code, 0);
     assert_string_equal(bench->finish_text, "drained: the run can be continued");
     assert_false(bench_expect(bench, 2, MESSAGE_RESET, 0)->refused); /* they may look again */
 }
@@ -678,6 +758,10 @@ int main(void)
         steps_test(a_step_the_learner_cannot_train_ends_the_run),
         steps_test(without_checkpoints_no_more_steps_are_opened_than_can_be_kept),
         steps_test(a_paused_run_gives_out_no_lease),
+        steps_test(a_paused_run_is_paused_after_a_restart),
+        steps_test(a_paused_run_takes_what_is_in_flight),
+        steps_test(a_paused_run_can_be_drained_and_is_paused_then),
+        steps_test(a_checkpoint_that_is_asked_for_is_made_with_the_next_step),
         steps_test(a_drained_run_ends_with_a_checkpoint),
         steps_test(a_stopped_run_ends_when_all_is_durable),
         steps_test(a_restarted_coordinator_goes_on_where_the_ledger_ends),
