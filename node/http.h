@@ -2,10 +2,10 @@
  * http.h -- a small HTTP server on the libuv loop: GET and HEAD, answers from memory; POST for
  * those who may.
  *
- * For metrics, health and status, and for what a person asks of a run.  libmicrohttpd drives the protocol with its epoll descriptor
- * inside the loop; no thread of its own.  At most 64 connections, 8 an address, 3 s idle,
- * 16 KiB of request each; any other method is 405; a Host header that names neither this
- * machine's loopback nor an IP address is 421 (DNS rebinding).
+ * For metrics, health and status, and for what a person asks of a run.  libmicrohttpd drives
+ * the protocol with its epoll descriptor inside the loop; no thread of its own.  At most 64
+ * connections, 8 an address, 3 s idle, 16 KiB of request each; any other method is 405; a Host
+ * header that names neither this machine's loopback nor an IP address is 421 (DNS rebinding).
  */
 #ifndef NODE_HTTP_H
 #define NODE_HTTP_H

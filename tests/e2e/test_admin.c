@@ -23,9 +23,8 @@ static void begin(const char *name, const char *rest)
 {
     char line[512];
     snprintf(line, sizeof line,
-             "rlhf run @/run.yaml run.dir=@/%s run.steps=%d checkpoint.every=%d "
-             "--quiet%s",
-             name, STEPS, STEPS, rest);
+             "rlhf run @/run.yaml run.dir=@/%s run.steps=%d checkpoint.every=%d%s", name, STEPS,
+             STEPS, rest);
     run = scene_start(line);
 }
 
@@ -109,7 +108,7 @@ static void kill_process(const char *name, const char *program)
 static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void **state)
 {
     (void)state;
-    begin("a", "");
+    begin("a", " --quiet");
     wait_for_count("a", "trained", 2);
     expect("pause", "a", "", 0, "paused after ");
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
@@ -156,7 +155,7 @@ static void a_drained_run_ends_with_0_and_goes_on_to_the_same_weights(void **sta
     scene_path(path, "a/final");
     assert_false(file_exists(path));
 
-    begin("a", ""); /* paused still */
+    begin("a", " --quiet"); /* paused still */
     wait_for_count("a", "epoch", 3);
     scene_nap(500);
     assert_int_equal(count("a", "trained"), past.summary.steps);
@@ -203,7 +202,11 @@ static void who_has_not_the_token_may_not(void **state)
     expect("resume", "b", "", 0, "goes on after "); /* config.yaml says where the token is */
     expect("drain", "b", "", 0, "drained after ");
     assert_int_equal(end_of_run(), 0);
-    struct buf log;
+    struct buf log, out;
+    scene_read("out", &out);
+    assert_non_null(strstr(out.data, "drained   after "));
+    assert_null(strstr(out.data, "model     ")); /* there is none yet */
+    buf_release(&out);
     scene_read("b/run.log", &log);
     assert_null(strstr(log.data, "a-secret"));
     assert_non_null(strstr(log.data, "ASKED"));
@@ -215,7 +218,7 @@ static int make_scene(void **state)
 {
     (void)state;
     scene_make();
-    begin("u", "");
+    begin("u", " --quiet");
     if (end_of_run() != 0) {
         scene_show("err");
         return -1;
