@@ -79,10 +79,9 @@ static void expect(const char *word, const char *name, const char *rest, int cod
 }
 
 /* The process of this run that has this name. */
-static void kill_process(const char *name, const char *program)
+static pid_t process_of(const char *program)
 {
-    char command[FILE_PATH_MAX], path[FILE_PATH_MAX];
-    scene_path(path, name);
+    char command[FILE_PATH_MAX];
     snprintf(command, sizeof command, "/proc/%d/task/%d/children", (int)run, (int)run);
     FILE *children = fopen(command, "r");
     assert_non_null(children);
@@ -95,12 +94,12 @@ static void kill_process(const char *name, const char *program)
             fclose(words);
         }
         if (strstr(text, program)) {
-            assert_int_equal(kill(pid, SIGKILL), 0);
             fclose(children);
-            return;
+            return pid;
         }
     }
     fail_msg("%s is none of the run's processes", program);
+    return 0;
 }
 
 /* --- the cases ---------------------------------------------------------------------------- */
@@ -116,7 +115,7 @@ static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void
         scene_nap(20);
     const int64_t trained = count("a", "trained");
     assert_in_range(trained, 2, STEPS - 1);
-    kill_process("a", "rlhf-coordinator");
+    assert_int_equal(kill(process_of("rlhf-coordinator"), SIGKILL), 0);
     wait_for_count("a", "epoch", 2);
     scene_nap(1500); /* long enough for several steps */
     assert_true(is_true("a", "paused"));
@@ -164,6 +163,29 @@ static void a_drained_run_ends_with_0_and_goes_on_to_the_same_weights(void **sta
     scene_sha("a/final/model.safetensors", hex);
     assert_string_equal(hex, undisturbed);
     expect("replay", "a", "", 0, "planned = ");
+}
+
+/* Its learner hangs, so there is no checkpoint to wait for; then somebody stops it. */
+static void a_run_that_ends_otherwise_was_not_drained(void **state)
+{
+    (void)state;
+    struct buf said_by_drain;
+    begin("c", " --quiet");
+    const pid_t its_run = run;
+    wait_for_count("c", "trained", 1);
+    const pid_t learner = process_of("rlhf-learner");
+    assert_int_equal(kill(learner, SIGSTOP), 0);
+    const pid_t drain = scene_start("rlhf drain @/c");
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    while (!is_true("c", "draining") && clock_mono_ms() < deadline)
+        scene_nap(20);
+    assert_int_equal(kill(its_run, SIGTERM), 0);
+    assert_int_equal(kill(learner, SIGCONT), 0);
+    assert_int_equal(scene_wait(drain), 69);
+    scene_read("err", &said_by_drain);
+    assert_non_null(strstr(said_by_drain.data, "the coordinator ended otherwise: step "));
+    buf_release(&said_by_drain);
+    assert_int_equal(end_of_run(), 75);
 }
 
 static void nobody_is_asked_where_nobody_is(void **state)
@@ -242,6 +264,7 @@ int main(void)
         cmocka_unit_test(a_paused_run_stands_still_also_after_a_crash_of_its_coordinator),
         cmocka_unit_test(a_checkpoint_can_be_asked_for),
         cmocka_unit_test(a_drained_run_ends_with_0_and_goes_on_to_the_same_weights),
+        cmocka_unit_test(a_run_that_ends_otherwise_was_not_drained),
         cmocka_unit_test(nobody_is_asked_where_nobody_is),
         cmocka_unit_test(who_has_not_the_token_may_not),
     };
