@@ -216,6 +216,34 @@ enum core_peer_state {
 };
 const char *core_peer_state_name(enum core_peer_state state);
 
+/* What the run waits for: a word for programs, a sentence for people. */
+// clang-format off
+#define CORE_WAIT_MAP(X) \
+    X(NOTHING, "end", "")                                                                 \
+    X(START, "start", "the ledger: the start is not durable yet")                         \
+    X(RESUME, "resume", "somebody to resume the run")                                     \
+    X(LEARNER, "learner", "a learner to connect")                                         \
+    X(CHECKPOINT, "checkpoint",                                                           \
+      "the learner to finish a checkpoint: too many steps are kept for it")               \
+    X(COMMIT, "commit", "the ledger: a trained step is not durable yet")                  \
+    X(RETRAIN, "retrain", "a learner that came back, which trains recorded steps again")  \
+    X(TRAIN, "train", "the learner, which trains")                                        \
+    X(ACTOR, "actor", "an actor to connect")                                              \
+    X(REWARD, "reward", "a reward worker to connect")                                     \
+    X(GENERATE, "generate", "actors, which generate")                                     \
+    X(SCORE, "score", "reward workers, which score")                                      \
+    X(GENERATE_REFERENCES, "generate references", "actors, which generate references")    \
+    X(SCORE_REFERENCES, "score references", "reward workers, which score references")
+// clang-format on
+enum core_wait {
+#define X(name, word, text) CORE_WAIT_##name,
+    CORE_WAIT_MAP(X)
+#undef X
+};
+const char *core_wait_name(enum core_wait wait);
+
+#define CORE_FAILURE_MAX 256 /* bytes of a sentence that is kept, with the NUL */
+
 struct core_peer_stats {
     char name[WIRE_NAME_MAX];
     enum wire_role role;
@@ -227,6 +255,9 @@ struct core_peer_stats {
     uint64_t version;             /* learner */
     uint64_t items_done;          /* accepted from it */
     uint64_t leases_expired, leases_failed, mismatches;
+    uint64_t lease_age_ms; /* of the oldest it has; 0: none */
+    char failure[CORE_FAILURE_MAX]; /* the last that it told of; "": none */
+    uint64_t failure_age_ms;
 };
 
 /* Statistics that a shaper carries, of what reached it. */
@@ -277,7 +308,9 @@ struct core_stats {
     struct record_step last; /* the last step committed; its stats stay valid until the next
                                 core_step */
 
-    const char *waits_for; /* what the run waits for now, for people: one sentence */
+    enum core_wait wait;   /* what the run waits for now, */
+    const char *waits_for; /* and for people: one sentence */
+    uint64_t step_age_ms;  /* since a step was committed, or the start of this epoch */
     uint32_t peers;
     struct core_peer_stats peer[CORE_PEERS_MAX];
 };

@@ -181,6 +181,7 @@ void core_lease_failed(struct core *core, struct core_peer *peer, const struct m
              core_lease_words[lease->kind], peer->name, message->text);
     peer->leases_failed++;
     core->counters.leases_failed++;
+    core_peer_failed(core, peer, message->text);
     core_peer_back_off(core, peer);
     if (lease->kind == CORE_LEASE_TRAIN)
         core_train_lease_failed(core, peer, lease, message->text);

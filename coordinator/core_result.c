@@ -181,7 +181,7 @@ static void core_result_read(struct core *core, const struct message *message, u
 }
 
 /* The scoring of this lease failed: try again, or drop the item. */
-static void core_result_score_fault(struct core *core, const struct core_peer *peer,
+static void core_result_score_fault(struct core *core, struct core_peer *peer,
                                     struct core_item *item, const struct message *message,
                                     enum record_reason fault)
 {
@@ -189,6 +189,7 @@ static void core_result_score_fault(struct core *core, const struct core_peer *p
         core->counters.late++; /* it is being scored again already */
         return;
     }
+    core_peer_failed(core, peer, message->text);
     item->score_tries++;
     core->counters.score_retries++;
     core_log(core, LOG_LEVEL_WARN, "SCORE-FAILED", "%s could not score %s %llu/%u: %s: %s",

@@ -148,6 +148,8 @@ struct core_peer {
     struct core_ack acks[CORE_ACKS_MAX];
     uint32_t acks_n;
     uint64_t items_done, leases_expired, leases_failed, mismatches;
+    char failure[CORE_FAILURE_MAX]; /* the last it told of */
+    uint64_t failure_ms;
 };
 
 enum core_lease_kind { CORE_LEASE_GENERATE, CORE_LEASE_SCORE, CORE_LEASE_TRAIN };
@@ -294,6 +296,8 @@ uint16_t core_peer_index(const struct core *core, const struct core_peer *peer);
 struct core_peer *core_peer_learner(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
+/* Keep what it says went wrong, for people. */
+void core_peer_failed(struct core *core, struct core_peer *peer, const char *text);
 
 /* --- core_item.c */
 struct core_batch *core_item_batch(const struct core *core, uint64_t step); /* or NULL */

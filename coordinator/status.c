@@ -213,8 +213,28 @@ static void status_peer(const struct core_peer_stats *peer, struct buf *out)
     status_count(out, "leases_expired", peer->leases_expired);
     status_count(out, "leases_failed", peer->leases_failed);
     status_count(out, "mismatches", peer->mismatches);
+    status_count(out, "lease_age_ms", peer->lease_age_ms);
     if (peer->role == WIRE_ROLE_LEARNER)
         status_count(out, "version", peer->version);
+    if (peer->failure[0] != '\0') {
+        buf_putc(out, ',');
+        status_text(out, "failure", peer->failure);
+        status_count(out, "failure_age_ms", peer->failure_age_ms);
+    }
+    buf_putc(out, '}');
+}
+
+/* What numbers above are to be held against. */
+static void status_settings(const struct status *status, struct buf *out)
+{
+    const struct run_config *config = status->config;
+    buf_printf(out, ",\"timeouts\":{\"heartbeat_ms\":%u", (unsigned)config->heartbeat_ms);
+    status_count(out, "dead_ms", config->dead_ms);
+    status_count(out, "lease_ms", config->lease_ms);
+    status_count(out, "stall_ms", config->stall_ms);
+    buf_printf(out, "},\"workers\":{\"learner\":%u", (unsigned)config->learners);
+    status_count(out, "actor", config->actors);
+    status_count(out, "reward", config->rewards);
     buf_putc(out, '}');
 }
 
@@ -227,7 +247,13 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     hash_hex(&hash, hex);
     status_text(out, "run", status->config->name);
     buf_printf(out, ",\"config_hash\":\"%s\",", hex);
+    status_text(out, "program", RLHF_VERSION);
+    buf_putc(out, ',');
+    status_text(out, "wait", core_wait_name(stats->wait));
+    buf_putc(out, ',');
     status_text(out, "waits_for", stats->waits_for);
+    status_count(out, "step_age_ms", stats->step_age_ms);
+    status_number(out, "step_ms", status->step_ms);
     status_count(out, "epoch", stats->epoch);
     status_count(out, "steps", stats->steps);
     status_count(out, "trained", stats->trained);
@@ -258,6 +284,13 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     status_count(out, "dropped", stats->references_dropped);
     buf_putc(out, '}');
     status_monitors(status, stats, out);
+    status_settings(status, out);
+    if (stats->has_breaker) {
+        buf_printf(out, ",\"breaker\":{\"cooling\":%s",
+                   stats->breaker_cooling ? "true" : "false");
+        status_count(out, "trips", stats->breaker_trips);
+        buf_putc(out, '}');
+    }
     buf_printf(out, ",\"counters\":{\"response_tokens\":%llu",
                (unsigned long long)stats->tokens_response);
     status_count(out, "duplicates", stats->duplicates);

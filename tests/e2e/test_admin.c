@@ -180,6 +180,10 @@ static void a_run_that_ends_otherwise_was_not_drained(void **state)
     while (!is_true("c", "draining") && clock_mono_ms() < deadline)
         scene_nap(20);
     assert_int_equal(kill(its_run, SIGTERM), 0);
+    char http[FILE_PATH_MAX];
+    scene_path(http, "c/http");
+    while (file_exists(http) && clock_mono_ms() < deadline)
+        scene_nap(20); /* the coordinator has ended */
     assert_int_equal(kill(learner, SIGCONT), 0);
     assert_int_equal(scene_wait(drain), 69);
     scene_read("err", &said_by_drain);
