@@ -22,6 +22,7 @@
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
     X("status", cmd_status, "what a run is doing now, and who does it")                       \
+    X("top", cmd_top, "rlhf status again and again, with rates")                             \
     X("doctor", cmd_doctor, "who is slow or gone, since when, and what to do")                \
     X("pause", cmd_pause, "give out no more work until somebody resumes the run")             \
     X("resume", cmd_resume, "let a paused run go on")                                         \

@@ -145,6 +145,14 @@ static void an_old_lease_is_named(void **state)
           "no progress for 0.0 s");
     check("peers.2.lease_age_ms", "5500", 1, "several times as long");
     check("peers.2.lease_age_ms", "3900", 0, ""); /* not four times the median */
+    json_t *status = parse(healthy);
+    put(status, "peers.3.lease_age_ms", "2000");
+    put(status, "peers.4.lease_age_ms", "2000");
+    put(status, "peers.2.lease_age_ms", "7900"); /* long, and not four times the median */
+    assert_int_equal(look(status, NULL), 0);
+    put(status, "peers.2.lease_age_ms", "8100");
+    assert_int_equal(look(status, NULL), 1);
+    json_decref(status);
     check("peers.1.lease_age_ms", "61000", 1,
           "reward-0 (reward) has had a lease for 61.0 s, and");
 }
@@ -267,6 +275,53 @@ static void the_gates_last_verdict_is_told(void **state)
     check_ok(file_remove_tree(dir, &err));
 }
 
+static void ignore_durable(void *ctx, uint64_t seq)
+{
+    (void)ctx, (void)seq;
+}
+
+static void ignore_failed(void *ctx, const struct err *err)
+{
+    (void)ctx, (void)err;
+}
+
+/* Write so many of a run's records, and look at it when nobody runs it. */
+static uint32_t look_back(const char *dir, const struct record *records, size_t n)
+{
+    static const struct ledger_ops ops = {.durable = ignore_durable, .failed = ignore_failed};
+    static const struct hash hash = {{1}};
+    struct ledger *ledger = NULL;
+    check_ok(ledger_open(&ledger, dir, &hash, &err));
+    check_ok(ledger_start(ledger, &ops, &err));
+    for (size_t i = 0; i < n; i++)
+        check_ok(ledger_append(ledger, &records[i], &err));
+    check_ok(ledger_close(ledger, &err));
+    buf_release(&out);
+    buf_init(&out, DOCTOR_OUT_MAX);
+    struct doctor doctor = {.out = &out};
+    doctor_past(&doctor, dir, "nobody answers");
+    return doctor.findings;
+}
+
+static void a_halt_is_told_until_somebody_starts_the_run_again(void **state)
+{
+    (void)state;
+    static const struct record records[] = {
+        {.kind = RECORD_EPOCH, .seq = 1, .epoch = 1, .worker = ""},
+        {.kind = RECORD_EVENT, .seq = 2, .id = "HALT", .text = "the KL ran away", .worker = ""},
+        {.kind = RECORD_PAUSE, .seq = 3, .paused = true, .worker = ""},
+        {.kind = RECORD_EPOCH, .seq = 4, .epoch = 2, .worker = ""},
+    };
+    char dir[] = "/tmp/doctor-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(look_back(dir, records, 3), 1);
+    assert_non_null(strstr(out.data, "the run halted after 0 steps: the KL ran away\n"));
+    assert_int_equal(look_back(dir, records + 3, 1), 1);
+    assert_non_null(strstr(out.data, "no coordinator runs: 0 of 0 steps are trained"));
+    assert_non_null(strstr(out.data, "; it is paused (rlhf resume)"));
+    check_ok(file_remove_tree(dir, &err));
+}
+
 static int release(void **state)
 {
     (void)state;
@@ -288,6 +343,7 @@ int main(void)
         cmocka_unit_test(what_must_be_the_same_and_is_not_is_said),
         cmocka_unit_test(an_open_breaker_is_said),
         cmocka_unit_test(the_gates_last_verdict_is_told),
+        cmocka_unit_test(a_halt_is_told_until_somebody_starts_the_run_again),
     };
     return cmocka_run_group_tests_name("cli/doctor", tests, NULL, release);
 }

@@ -448,6 +448,32 @@ static void without_checkpoints_no_more_steps_are_opened_than_can_be_kept(void *
                         "the learner to finish a checkpoint: too many steps are kept for it");
 }
 
+/* --- what people look at ------------------------------------------------------------------ */
+
+static void ages_and_the_last_failure_are_told(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    const struct message *lease = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    bench_tick(bench, 700);
+    const struct core_stats *stats = bench_stats(bench);
+    assert_int_equal(stats->step_age_ms, 700);
+    assert_int_equal(stats->wait, CORE_WAIT_GENERATE);
+    assert_string_equal(core_wait_name(stats->wait), "generate");
+    assert_string_equal(stats->peer[1].name, "actor-0");
+    assert_int_equal(stats->peer[1].lease_age_ms, 700);
+    assert_int_equal(stats->peer[0].lease_age_ms, 0); /* the learner has none */
+    assert_string_equal(stats->peer[1].failure, "");
+    struct message failed = {.type = MESSAGE_LEASE_FAILED, .lease = lease->lease};
+    snprintf(failed.text, sizeof failed.text, "out of memory");
+    bench_send(bench, &crew.actor, failed);
+    bench_tick(bench, 30);
+    stats = bench_stats(bench);
+    assert_string_equal(stats->peer[1].failure, "out of memory");
+    assert_int_equal(stats->peer[1].failure_age_ms, 30);
+}
+
 /* --- an operator -------------------------------------------------------------------------- */
 
 static void a_paused_run_gives_out_no_lease(void **state)
@@ -757,6 +783,7 @@ int main(void)
         steps_test(a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_result),
         steps_test(a_step_the_learner_cannot_train_ends_the_run),
         steps_test(without_checkpoints_no_more_steps_are_opened_than_can_be_kept),
+        steps_test(ages_and_the_last_failure_are_told),
         steps_test(a_paused_run_gives_out_no_lease),
         steps_test(a_paused_run_is_paused_after_a_restart),
         steps_test(a_paused_run_takes_what_is_in_flight),
