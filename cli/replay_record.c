@@ -276,8 +276,26 @@ static enum err_code replay_start(struct replay *replay, const struct record *re
     if (replay->has_start || replay->trained > 0)
         return replay_refuse(record, "version 0 was told before", err);
     replay->has_start = true;
-    replay->weights = record->weights;
+    replay->weights = record->hash;
     return ERR_OK;
+}
+
+/* Of the prompts; what the scorers were only their processes know. */
+static enum err_code replay_identity(const struct replay *replay, const struct record *record,
+                                     struct err *err)
+{
+    const struct core_prompts *prompts = &replay->prompts;
+    struct hash part[2], now;
+    if (strcmp(record->id, "scorers") == 0)
+        return ERR_OK;
+    if (strcmp(record->id, "prompts") != 0)
+        return replay_refuse(record, "it is of nothing that is known", err);
+    hash_blake2b(&part[0], prompts->offset, (prompts->n + 1) * sizeof *prompts->offset);
+    hash_blake2b(&part[1], prompts->ids, prompts->offset[prompts->n] * sizeof *prompts->ids);
+    hash_blake2b(&now, part, sizeof part);
+    return memcmp(&now, &record->hash, sizeof now) == 0
+               ? ERR_OK
+               : replay_refuse(record, "the prompts are not those the run began with", err);
 }
 
 static enum err_code replay_checkpoint(struct replay *replay, const struct record *record,
@@ -302,6 +320,7 @@ enum err_code replay_record(struct replay *replay, const struct record *record, 
             return replay_refuse(record, "epoch is not one more than the one before", err);
         return ERR_OK;
     case RECORD_START: return replay_start(replay, record, err);
+    case RECORD_IDENTITY: return replay_identity(replay, record, err);
     case RECORD_ROLLOUT:
     case RECORD_SCORE:
     case RECORD_DROP: return replay_of_item(replay, record, err);

@@ -25,6 +25,8 @@ static const struct expectation {
     {"run", "key", ""}, /* it is then no ledger of this program */
     {"epoch", "epoch", "epoch is not one more"},
     {"start", "weights", "step 0: experience"},
+    {"identity", "what", "(identity): it is of nothing that is known"},
+    {"identity", "hash", "(identity): the prompts are not those the run began with"},
     {"rollout", "step", "has none there that is open"},
     {"rollout", "slot", "has none there that is open"},
     {"rollout", "prompt", "step 1, slot 0: prompt: the ledger has"},
@@ -82,6 +84,7 @@ static const struct {
     {"run", "key='config_hash'"},
     {"epoch", "epoch=1"},
     {"start", "1"},
+    {"identity", "what='prompts'"},
     {"rollout", "step=1 AND slot=0"},
     {"reference", "m=0 AND prompt=(SELECT min(prompt) FROM reference)"},
     {"score", "kind='rollout' AND a=1 AND b=7"},
@@ -232,7 +235,7 @@ static void a_change_of_any_column_is_named(void **state)
             change(rows[i].table, names[k], rows[i].where);
         columns += n;
     }
-    assert_true(columns >= 60);
+    assert_true(columns >= 64);
     check_line(cli_main, replay_line, 0, ": 4 steps of 32 slots, "); /* all was put back */
 }
 
