@@ -49,7 +49,8 @@ static void status_put_past(const struct status_past *past, bool json, struct bu
 /* --- the command -------------------------------------------------------------------------- */
 
 /* ERR_UNAVAILABLE, with what the ledger says in `out`, where nobody answers. */
-static enum err_code status_show(const char *target, bool json, struct buf *out, struct err *err)
+static enum err_code status_show(const char *target, bool json, struct buf *out,
+                                 struct err *err)
 {
     struct status_past past = {0};
     struct buf text;

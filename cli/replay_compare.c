@@ -41,12 +41,13 @@ enum err_code replay_same_number(struct replay *replay, struct replay_at at, con
 /* The scalars of a STEP record that can be derived, in the order a person would ask. */
 #define REPLAY_COUNT_MAP(X) \
     X(version) X(behaviour_version) X(trained) X(truncated) X(prompt_tokens) X(response_tokens)
-#define REPLAY_NUMBER_MAP(X)                                                             \
-    X(kl_coef_before)                                                                    \
-    X(multiplier_before)                                                                 \
-    X(reward_raw_mean)                                                                   \
-    X(reward_raw_std) X(reward_shaped_mean) X(kl_mean) X(kl_coef_after) X(cost_raw_mean) \
-        X(cost_limit) X(multiplier_after)
+#define REPLAY_NUMBER_MAP(X)                                                         \
+    X(kl_coef_before)                                                                \
+    X(multiplier_before)                                                             \
+    X(reward_raw_mean)                                                               \
+    X(reward_raw_std)                                                                \
+    X(reward_shaped_mean) X(kl_mean) X(kl_coef_after) X(cost_raw_mean) X(cost_limit) \
+        X(multiplier_after)
 
 static enum err_code replay_compare_scalars(struct replay *replay, struct replay_at at,
                                             const struct record_step *recorded, struct err *err)

@@ -41,7 +41,7 @@ struct shell {
     struct loop_signals *signals;
     struct http *http;
     char token[HTTP_TOKEN_MAX]; /* of POST; "": none */
-    uv_async_t wake; /* the ledger's thread has something to say */
+    uv_async_t wake;            /* the ledger's thread has something to say */
     bool has_wake;
 
     pthread_mutex_t mutex; /* over the next three, which the ledger's thread writes */

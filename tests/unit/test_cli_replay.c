@@ -250,8 +250,8 @@ static void a_slot_is_generated_scored_and_dropped_once(void **state)
                                         "dropped, or scored, before"};
     for (size_t i = 0; i < COUNT(kinds); i++) {
         struct replay *replay = NULL;
-        check_ok(replay_new(&replay, &bench->config, &bench_prompts, &bench->tokens, &silent,
-                            &err));
+        check_ok(
+            replay_new(&replay, &bench->config, &bench_prompts, &bench->tokens, &silent, &err));
         struct err why = {0};
         struct bench_record *twice = record_of(bench, kinds[i], 0);
         const uint64_t seq = twice->record.seq;

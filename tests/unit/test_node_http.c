@@ -183,13 +183,13 @@ static const char *post(const char *headers)
     return ask(request);
 }
 
-#define check_post(headers, words, n)                                                       \
-    do {                                                                                    \
-        posts = 0;                                                                          \
-        const char *got_ = post(headers);                                                   \
-        if (!strstr(got_, words) || posts != (n))                                           \
+#define check_post(headers, words, n)                                                         \
+    do {                                                                                      \
+        posts = 0;                                                                            \
+        const char *got_ = post(headers);                                                     \
+        if (!strstr(got_, words) || posts != (n))                                             \
             fail_msg("%u posts, wanted %u and \"%s\"; the answer:\n%s", posts, (unsigned)(n), \
-                     words, got_);                                                          \
+                     words, got_);                                                            \
     } while (0)
 
 static void http_takes_no_post_unless_told_to(void **state)
