@@ -463,7 +463,7 @@ int cmd_run(int argc, char **argv)
             "KEY=VALUE overrides a key of the file.  Where run.dir holds an unfinished run of\n"
             "the same config it is continued.  With gate.prompts the policy is tested and, where "
             "it\npasses, published at the end.  Exit status 75: interrupted, can be continued; 1: "
-            "complete,\nbut the final policy did not pass.\n",
+            "complete,\nbut the final policy did not pass; 0 also where somebody drained it.\n",
         .options = options,
         .options_n = 1,
         .examples = "  rlhf run ops/demo/run.yaml\n"
