@@ -41,7 +41,8 @@ static size_t pass_chunk_rows(const struct model_config *config, size_t N)
     rows = rows < PASS_CHUNK_MIN   ? PASS_CHUNK_MIN
            : rows > PASS_CHUNK_MAX ? PASS_CHUNK_MAX
                                    : rows;
-    return rows < N ? rows : N;
+    rows = rows < N ? rows : N;
+    return (rows + BGEMM_STEP - 1) / BGEMM_STEP * BGEMM_STEP;
 }
 
 static size_t pass_logit_rows(size_t outputs, size_t N, size_t chunk, bool training)
@@ -136,7 +137,7 @@ struct pass *pass_new(const struct model *model, struct pool *pool, size_t token
     pass->pool = pool;
     pass->tokens_max = tokens_max;
     pass->training = training;
-    pass->block = block_new(model, pool, tokens_max, err);
+    pass->block = block_new(model, pool, tokens_max, training, err);
     if (!pass->block ||
         arena_init(&pass->arena, pass_bytes(c, tokens_max, training), "activations", err)) {
         pass_free(pass);

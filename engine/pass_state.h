@@ -13,9 +13,10 @@
 #include "engine/pass.h"
 
 /* Rows of logits that exist at a time: enough to repay reading the head's weights, few enough
- * to be memory that one can spare. */
+ * to be memory that one can spare.  Whole steps of bgemm.h, so that a gradient does not depend
+ * on where a chunk ends. */
 #define PASS_CHUNK_BYTES (64u << 20)
-#define PASS_CHUNK_MIN   16u
+#define PASS_CHUNK_MIN   32u
 #define PASS_CHUNK_MAX   256u
 
 /* A training pass keeps the logits of its log-probs for their gradient, where all tokens' take

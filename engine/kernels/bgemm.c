@@ -17,6 +17,8 @@ enum {
     BGEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
     BGEMM_ROWS_PACKED = 256, /* rows of a task: enough to repay the packing of its columns */
     BGEMM_ROWS_RAW = 512,
+    BGEMM_ROWS_LAID = 128, /* of the left operand at a time */
+    BGEMM_PACK_LINES = 64, /* columns of a task of packing */
 };
 
 #define BGEMM_ROWS               32 /* of a tile */
@@ -61,18 +63,22 @@ static size_t bgemm_panels(size_t cols)
     return (cols + GEMM_PANEL - 1) / GEMM_PANEL;
 }
 
-/* Up to 32 rows of the left operand, from `row` on. */
+/* Rows of the left operand, from `row` on. */
 static void bgemm_left(const struct bgemm_job *job, const struct bgemm_block *block,
                        uint32_t *left, size_t row, size_t rows)
 {
-    for (size_t r = 0; r < rows; r += BGEMM_SIDE, left += BGEMM_PANEL_WORDS(BGEMM_STEPS)) {
-        const size_t lines = bgemm_min(rows - r, BGEMM_SIDE);
-        if (job->left_turned)
-            bgemm_lay_across(left, job->left + block->at * job->left_stride + row + r,
-                             job->left_stride, lines, block->depth, true);
-        else
-            bgemm_lay_along(left, job->left + (row + r) * job->left_stride + block->at,
-                            job->left_stride, lines, block->depth, false);
+    struct bgemm_lay lay = {.tiles = left,
+                            .panel_step = BGEMM_PANEL_WORDS(BGEMM_STEPS),
+                            .x_stride = job->left_stride,
+                            .lines = rows,
+                            .depth = block->depth,
+                            .turn = job->left_turned};
+    if (job->left_turned) {
+        lay.x = job->left + block->at * job->left_stride + row;
+        bgemm_lay_across(&lay);
+    } else {
+        lay.x = job->left + row * job->left_stride + block->at;
+        bgemm_lay_along(&lay);
     }
 }
 
@@ -124,11 +130,13 @@ static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *bl
 
 static void bgemm_block_run(const struct bgemm_job *job, const struct bgemm_block *block)
 {
-    _Alignas(64) uint32_t left[2 * BGEMM_PANEL_WORDS(BGEMM_STEPS)];
-    for (size_t r = 0; r < block->rows; r += BGEMM_ROWS) {
-        const size_t rows = bgemm_min(block->rows - r, BGEMM_ROWS);
-        bgemm_left(job, block, left, block->row + r, rows);
-        bgemm_rows(job, block, left, block->row + r, rows);
+    _Alignas(64) uint32_t left[BGEMM_ROWS_LAID / BGEMM_SIDE * BGEMM_PANEL_WORDS(BGEMM_STEPS)];
+    for (size_t laid = 0; laid < block->rows; laid += BGEMM_ROWS_LAID) {
+        const size_t rows = bgemm_min(block->rows - laid, BGEMM_ROWS_LAID);
+        bgemm_left(job, block, left, block->row + laid, rows);
+        for (size_t r = 0; r < rows; r += BGEMM_ROWS)
+            bgemm_rows(job, block, left + r / BGEMM_SIDE * BGEMM_PANEL_WORDS(BGEMM_STEPS),
+                       block->row + laid + r, bgemm_min(rows - r, BGEMM_ROWS));
     }
 }
 
@@ -168,11 +176,14 @@ static void bgemm_task_raw(void *arg, size_t i)
     block.panel_step = BGEMM_PANEL_WORDS(BGEMM_STEPS);
     do {
         block.depth = bgemm_min(job->depth - block.at, BGEMM_STEPS * BGEMM_STEP);
-        for (size_t col = 0; col < block.cols; col += GEMM_PANEL)
-            bgemm_lay_across(panels + col / GEMM_PANEL * block.panel_step,
-                             job->right + block.at * job->right_stride + block.col + col,
-                             job->right_stride, bgemm_min(block.cols - col, GEMM_PANEL),
-                             block.depth, false);
+        const struct bgemm_lay lay = {.tiles = panels,
+                                      .panel_step = block.panel_step,
+                                      .x =
+                                          job->right + block.at * job->right_stride + block.col,
+                                      .x_stride = job->right_stride,
+                                      .lines = block.cols,
+                                      .depth = block.depth};
+        bgemm_lay_across(&lay);
         bgemm_block_run(job, &block);
         block.at += block.depth;
     } while (block.at < job->depth);
@@ -240,35 +251,44 @@ size_t bgemm_packed_words(size_t cols, size_t depth)
 }
 
 struct bgemm_pack_job {
-    uint32_t *panels;
-    const float *w;
-    size_t stride, cols, depth;
-    bool turned; /* w[d * stride + col], not w[col * stride + d] */
+    struct bgemm_lay lay; /* of the whole weight */
+    bool across;
 };
 
-static void bgemm_pack_task(void *arg, size_t p)
+static void bgemm_pack_task(void *arg, size_t i)
 {
     const struct bgemm_pack_job *job = arg;
-    const size_t col = p * GEMM_PANEL, cols = bgemm_min(job->cols - col, GEMM_PANEL);
-    uint32_t *panel = job->panels + p * BGEMM_PANEL_WORDS(bgemm_steps(job->depth));
-    if (job->turned)
-        bgemm_lay_across(panel, job->w + col, job->stride, cols, job->depth, false);
+    struct bgemm_lay lay = job->lay;
+    const size_t line = i * BGEMM_PACK_LINES;
+    lay.tiles += line / BGEMM_SIDE * lay.panel_step;
+    lay.x += line * (job->across ? 1 : lay.x_stride);
+    lay.lines = bgemm_min(lay.lines - line, BGEMM_PACK_LINES);
+    if (job->across)
+        bgemm_lay_across(&lay);
     else
-        bgemm_lay_along(panel, job->w + col * job->stride, job->stride, cols, job->depth, true);
+        bgemm_lay_along(&lay);
 }
 
 static void bgemm_pack_run(struct pool *pool, struct bgemm_packed *packed,
                            struct bgemm_pack_job *job)
 {
-    pool_run(pool, bgemm_panels(job->cols), bgemm_pack_task, job);
-    *packed = (struct bgemm_packed){job->panels, job->cols, job->depth};
+    struct bgemm_lay *lay = &job->lay;
+    lay->panel_step = BGEMM_PANEL_WORDS(bgemm_steps(lay->depth));
+    pool_run(pool, (lay->lines + BGEMM_PACK_LINES - 1) / BGEMM_PACK_LINES, bgemm_pack_task,
+             job);
+    *packed = (struct bgemm_packed){lay->tiles, lay->lines, lay->depth};
 }
 
 void bgemm_pack(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
                 const float *w, size_t w_stride, size_t N, size_t K)
 {
     assert(w_stride >= K);
-    struct bgemm_pack_job job = {storage, w, w_stride, .cols = N, .depth = K};
+    struct bgemm_pack_job job = {.lay = {.tiles = storage,
+                                         .x = w,
+                                         .x_stride = w_stride,
+                                         .lines = N,
+                                         .depth = K,
+                                         .turn = true}};
     bgemm_pack_run(pool, packed, &job);
 }
 
@@ -276,6 +296,8 @@ void bgemm_pack_turned(struct pool *pool, struct bgemm_packed *packed, uint32_t 
                        const float *w, size_t w_stride, size_t N, size_t K)
 {
     assert(w_stride >= K);
-    struct bgemm_pack_job job = {storage, w, w_stride, .cols = K, .depth = N, .turned = true};
+    struct bgemm_pack_job job = {
+        .lay = {.tiles = storage, .x = w, .x_stride = w_stride, .lines = K, .depth = N},
+        .across = true};
     bgemm_pack_run(pool, packed, &job);
 }

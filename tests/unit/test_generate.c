@@ -195,7 +195,7 @@ static void check_with_pass(const struct model *model, const struct said *said)
 {
     struct err why = {0};
     struct pass *pass = pass_new(model, NULL, T, false, &why);
-    struct block *block = pass ? block_new(model, NULL, T, &why) : NULL;
+    struct block *block = pass ? block_new(model, NULL, T, false, &why) : NULL;
     if (!block)
         fail_msg("%s", why.text);
     for (uint32_t tag = 0; tag < REQUESTS; tag++) {
