@@ -12,9 +12,9 @@
 #include "engine/kernels/gemm_cut.h"
 
 enum {
-    BGEMM_STEPS = 24,        /* of the sum whose blocks stay in cache together */
-    BGEMM_COLS_PACKED = 512, /* columns of a task: its right block fits the L2 cache */
-    BGEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
+    BGEMM_STEPS = 12,        /* of the sum whose blocks stay in cache together */
+    BGEMM_COLS_PACKED = 1024, /* columns of a task: its right block fits the L2 cache */
+    BGEMM_COLS_RAW = 768,    /* the same of a right block that is packed on the stack */
     BGEMM_ROWS_PACKED = 256, /* rows of a task: enough to repay the packing of its columns */
     BGEMM_ROWS_RAW = 512,
     BGEMM_ROWS_LAID = 128, /* of the left operand at a time */
