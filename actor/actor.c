@@ -83,6 +83,7 @@ enum err_code actor_new(struct actor **out, const struct run_config *config,
         rc = err->code;
         goto out;
     }
+    actor->model->precision = (enum precision)config->precision;
     const size_t cache =
         tokens_max < actor->model->config.T ? tokens_max : actor->model->config.T;
     actor->generator = generator_new(actor->model, actor->pool, actor->tokenizer,

@@ -39,6 +39,7 @@ static enum err_code evaluate_open_side(struct evaluate *e, const char *dir, str
         const uint32_t all = e->config->prompt_tokens_max + e->config->max_new_tokens;
         e->longest = all < side->model->config.T ? all : side->model->config.T;
     }
+    side->model->precision = (enum precision)e->config->precision;
     side->generator = generator_new(side->model, e->pool, e->tokenizer, e->config->actor_rows,
                                     e->longest, err);
     return side->generator ? evaluate_allocate(e, side, err) : err->code;
@@ -47,8 +48,9 @@ static enum err_code evaluate_open_side(struct evaluate *e, const char *dir, str
 static enum err_code evaluate_open_reference(struct evaluate *e, struct err *err)
 {
     const struct run_config *c = e->config;
-    const enum err_code rc = frozen_new(&e->reference, c->reference, MODEL_HEAD_LM,
-                                        e->side[0].model->config.V, e->pool, e->longest, err);
+    const enum err_code rc =
+        frozen_new(&e->reference, c->reference, MODEL_HEAD_LM, e->side[0].model->config.V,
+                   (enum precision)c->precision, e->pool, e->longest, err);
     if (rc == ERR_OK && frozen_longest(e->reference) < e->longest)
         return err_set(err, ERR_USAGE,
                        "%s: the reference takes %u tokens, prompts and responses may have %u",

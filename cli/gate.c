@@ -104,6 +104,8 @@ static enum err_code gate_identify(struct gate *g, struct err *err)
     buf_printf(&text, "%s seed %llu template %d sampling %.9g %u %.9g %.9g %u", hex,
                (unsigned long long)c->seed, (int)c->template_, (double)c->temperature, c->top_k,
                (double)c->top_p, (double)c->min_p, c->max_new_tokens);
+    if (c->precision == RUN_PRECISION_BF16) /* fp32 is what a candidate always was */
+        buf_puts(&text, "\nbf16");
     for (uint32_t i = 0; i < c->stops; i++)
         buf_printf(&text, "\nstop %s", c->stop[i]);
     for (uint32_t i = 0; i < c->scorers; i++) {

@@ -110,16 +110,19 @@ static void checkpoint_history_name(char name[64], uint64_t version)
 static enum err_code checkpoint_write_state(const struct learner *l, const char *dir,
                                             struct err *err)
 {
-    char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
+    char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES], products[PRECISION_PATH_MAX];
     struct hash config_hash;
     struct buf text;
     buf_init(&text, CHECKPOINT_JSON_MAX);
     run_config_hash(l->config, &config_hash);
     hash_hex(&config_hash, hex);
+    precision_path((enum precision)l->config->precision, products);
     buf_printf(&text,
-               "{\"version\": %llu, \"config\": \"%s\",\n \"policy_updates\": %llu, "
+               "{\"version\": %llu, \"config\": \"%s\", \"products\": \"%s\",\n "
+               "\"policy_updates\": %llu, "
                "\"critic_updates\": %llu, \"cost_critic_updates\": %llu,\n \"history\": [",
-               (unsigned long long)l->version, hex, (unsigned long long)l->policy.adamw.steps,
+               (unsigned long long)l->version, hex, products,
+               (unsigned long long)l->policy.adamw.steps,
                (unsigned long long)l->critic.adamw.steps, /* 0 where there is none */
                (unsigned long long)l->cost_critic.adamw.steps);
     for (uint32_t i = 1; i < l->history_n; i++)

@@ -11,6 +11,10 @@
 #include "learner/experience.h"
 #include "learner/group.h"
 
+_Static_assert((int)RUN_PRECISION_BF16 == (int)PRECISION_BF16, "one is cast to the other");
+
+_Static_assert((int)RUN_PRECISION_BF16 == (int)PRECISION_BF16, "one is cast to the other");
+
 static enum err_code learner_code(const struct err *err)
 {
     return err && err->code ? err->code : ERR_NOMEM;
@@ -21,6 +25,7 @@ static struct trainable_setup learner_setup(const struct learner *l, size_t toke
     const struct run_config *c = l->config;
     return (struct trainable_setup){
         .pool = l->pool,
+        .precision = (enum precision)c->precision,
         .tokens_max = tokens_max,
         .micros_max = c->batch,
         .grouped = c->learners > 1,
@@ -106,6 +111,8 @@ static enum err_code learner_open_models(struct learner *l, struct err *err)
     if (rc)
         return rc;
     l->checker = model_new(&policy->config, err);
+    if (l->checker)
+        l->checker->precision = policy->precision;
     l->checker_pass =
         l->checker ? pass_new(l->checker, l->pool, l->tokens_max, false, err) : NULL;
     if (!l->checker_pass)

@@ -1,5 +1,6 @@
 /* main.c -- rlhf-learner: load the newest checkpoint, then train until told to stop. */
 #include "base/log.h"
+#include "engine/precision.h"
 #include "learner/checkpoint.h"
 #include "learner/learner.h"
 #include "node/daemon.h"
@@ -33,6 +34,9 @@ int main(int argc, char **argv)
             .weights_hash = learner->weights_hash,
         };
         run_config_hash(&config, &worker.config_hash);
+        char path[PRECISION_PATH_MAX];
+        precision_path((enum precision)config.precision, path);
+        log_info("START", "version %llu, %s", (unsigned long long)learner->version, path);
         rc = worker_run(context, &worker, learner_compute, learner, &err);
         /* Others went on while this one started: what they wrote since is the remedy. */
         if (rc == ERR_USAGE && checkpoint_newest(&config) > learner->version)

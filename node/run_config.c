@@ -25,6 +25,7 @@ static const char *const run_shapers[] = {
         NULL};
 static const char *const run_truncations[] = {"none", "penalty", "bootstrap", NULL};
 static const char *const run_schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const run_precisions[] = {"fp32", "bf16", NULL};
 static const char *const run_critics[] = {"policy", "reward", "path", NULL};
 static const char *const run_cost_critics[] = {"policy", "cost", "path", NULL};
 const char *const run_config_controllers[] = {"none", "fixed", "lagrangian", "pid", NULL};
@@ -105,6 +106,10 @@ static const struct config_key run_keys[] = {
          "first model scorer of the role cost, or model.cost_critic_path."),
     PATH_("model.cost_critic_path", cost_critic_path, "",
          "Directory of the cost critic, for model.cost_critic: path."),
+    WORD_("model.precision", precision, run_precisions, "fp32",
+         "What linear layers multiply, when sampling, scoring and training: float32, or "
+         "bfloat16 with sums in float32: faster where the CPU has AMX, slower elsewhere, the "
+         "same bits on both. Weights and optimizer are float32 in either."),
 
     PATH_("data.prompts", prompts, NULL,
          "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything}."),

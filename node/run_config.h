@@ -59,6 +59,9 @@ enum run_shaper {
 };
 enum run_truncation { RUN_TRUNCATION_NONE, RUN_TRUNCATION_PENALTY, RUN_TRUNCATION_BOOTSTRAP };
 enum run_schedule { RUN_SCHEDULE_CONSTANT, RUN_SCHEDULE_LINEAR, RUN_SCHEDULE_COSINE };
+enum run_precision { /* model.precision: in the order of engine/precision.h, to be cast to it */
+    RUN_PRECISION_FP32, RUN_PRECISION_BF16
+};
 enum run_critic { RUN_CRITIC_POLICY, RUN_CRITIC_REWARD, RUN_CRITIC_PATH };
 enum run_cost_critic { RUN_COST_CRITIC_POLICY, RUN_COST_CRITIC_COST, RUN_COST_CRITIC_PATH };
 enum run_safety_controller { /* safety.controller */
@@ -160,6 +163,7 @@ struct run_config {
     char critic_path[RUN_PATH_MAX]; /* model.critic_path */
     enum run_cost_critic cost_critic; /* model.cost_critic */
     char cost_critic_path[RUN_PATH_MAX]; /* model.cost_critic_path */
+    enum run_precision precision; /* model.precision: of every model of the run */
 
     /* data: */
     char prompts[RUN_PATH_MAX];   /* data.prompts: JSON lines {"prompt": ..., "label": ...} */

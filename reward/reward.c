@@ -70,8 +70,8 @@ static enum err_code reward_load_reference(struct reward *reward, struct err *er
     reward->longest = c->prompt_tokens_max + c->max_new_tokens;
     if (reward->longest > policy.T)
         reward->longest = policy.T;
-    rc = frozen_new(&reward->reference, c->reference, MODEL_HEAD_LM, policy.V, reward->pool,
-                    reward->longest, err);
+    rc = frozen_new(&reward->reference, c->reference, MODEL_HEAD_LM, policy.V,
+                    (enum precision)c->precision, reward->pool, reward->longest, err);
     if (rc == ERR_OK && frozen_longest(reward->reference) < reward->longest)
         rc = err_set(err, ERR_USAGE,
                      "%s: the reference takes %u tokens, prompts and responses may have %u",
