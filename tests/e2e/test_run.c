@@ -469,6 +469,34 @@ static void run_survives_a_stopped_learner_of_two(void **state)
     expect_plain(&run);
 }
 
+/* Learners, a kill and other shapes of work, with linear layers in bf16. */
+static void run_in_bf16_has_the_same_weights_whatever_happens(void **state)
+{
+    (void)state;
+    const char *const bf16[] = {"model.precision=bf16", NULL};
+    const char *const many[] = {"model.precision=bf16", "workers.learners=2",
+                                "workers.actors=2",     "workers.learner_threads=2",
+                                "workers.actor_rows=3", NULL};
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    struct run run = run_start("bf16", bf16);
+    finish(&run, first);
+    assert_string_not_equal(first, plain_sha);
+    expect_no_logp_difference(&run);
+
+    run = run_start("bf16-many", many);
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+    expect_no_logp_difference(&run);
+
+    run = run_start("bf16-killed", bf16);
+    run_wait_for_steps(&run, 2);
+    run_kill(&run, "rlhf-learner");
+    run_wait_for_steps(&run, 5);
+    run_kill(&run, "rlhf-learner");
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+}
+
 static void run_survives_a_killed_coordinator(void **state)
 {
     (void)state;
@@ -804,6 +832,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_with_any_number_of_learners_has_the_same_weights),
         cmocka_unit_test(run_survives_killed_learners_of_three),
         cmocka_unit_test(run_survives_a_stopped_learner_of_two),
+        cmocka_unit_test(run_in_bf16_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_keeps_the_shapers_statistics_through_a_kill),
         cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_with_costs_takes_every_controller_and_estimator),

@@ -126,6 +126,9 @@ static void a_line_says_the_same_alone_and_in_company(void **state)
     assert_non_null(strstr(apart, "{\"logprobs\": [], \"entropy\": []}"));
     snprintf(line, sizeof line, "rlhf score --model %s --ids -", path);
     check_input(cli_main, line, all, 0, "     3      11  ");
+    snprintf(line, sizeof line, "rlhf score --json --model %s --ids - --precision bf16", path);
+    assert_int_equal(run_input(cli_main, line, all), 0);
+    assert_string_not_equal(said, apart);
 }
 
 static void a_score_head_gives_scores_and_values(void **state)

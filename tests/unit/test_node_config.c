@@ -447,6 +447,9 @@ static void config_hash_changes_with_what_decides_the_bits_alone(void **state)
     check_ok(run_config_load(&config, file, other_seed, COUNT(other_seed), &err));
     run_config_hash(&config, &seed);
     assert_string_equal(run_config_difference(&first, &config), "run.seed");
+    const char *const bf16[] = {"model.precision=bf16"};
+    check_ok(run_config_load(&config, file, bf16, COUNT(bf16), &err));
+    assert_string_equal(run_config_difference(&first, &config), "model.precision");
     const char *const one_more[] = {"reward.scorers.1.name=b", "reward.scorers.1.kind=match"};
     check_ok(run_config_load(&config, file, one_more, COUNT(one_more), &err));
     assert_string_equal(run_config_difference(&first, &config), "reward.scorers[].name");
