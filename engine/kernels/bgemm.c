@@ -12,10 +12,11 @@
 #include "engine/kernels/gemm_cut.h"
 
 enum {
-    BGEMM_STEPS = 12,        /* of the sum whose blocks stay in cache together */
+    BGEMM_STEPS = 12,         /* of the sum whose blocks stay in cache together */
+    BGEMM_STEPS_FEW = 48,     /* the same of up to 32 rows, which go through it once */
     BGEMM_COLS_PACKED = 1024, /* columns of a task: its right block fits the L2 cache */
-    BGEMM_COLS_RAW = 768,    /* the same of a right block that is packed on the stack */
-    BGEMM_ROWS_PACKED = 256, /* rows of a task: enough to repay the packing of its columns */
+    BGEMM_COLS_RAW = 768,     /* the same of a right block that is packed on the stack */
+    BGEMM_ROWS_PACKED = 256,  /* rows of a task: enough to repay the packing of its columns */
     BGEMM_ROWS_RAW = 512,
     BGEMM_ROWS_LAID = 128, /* of the left operand at a time */
     BGEMM_PACK_LINES = 64, /* columns of a task of packing */
@@ -68,7 +69,7 @@ static void bgemm_left(const struct bgemm_job *job, const struct bgemm_block *bl
                        uint32_t *left, size_t row, size_t rows)
 {
     struct bgemm_lay lay = {.tiles = left,
-                            .panel_step = BGEMM_PANEL_WORDS(BGEMM_STEPS),
+                            .panel_step = BGEMM_PANEL_WORDS(bgemm_steps(block->depth)),
                             .x_stride = job->left_stride,
                             .lines = rows,
                             .depth = block->depth,
@@ -98,7 +99,8 @@ static void bgemm_edge(const struct bgemm_tile *tile, bgemm_tile_fn *fn, size_t 
         memcpy(tile->c + r * tile->c_stride, c + r * BGEMM_ROWS, cols * sizeof(float));
 }
 
-/* All columns of the block for `rows` rows that lie in `left`. */
+/* All columns of the block for `rows` rows that lie in `left`.  The first rows of a block bring
+ * the right operand into the cache for the others. */
 static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *block,
                        const uint32_t *left, size_t row, size_t rows)
 {
@@ -109,7 +111,7 @@ static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *bl
     struct bgemm_tile tile = {.steps = bgemm_steps(block->depth),
                               .rows = rows,
                               .left = left,
-                              .left_step = BGEMM_PANEL_WORDS(BGEMM_STEPS),
+                              .left_step = BGEMM_PANEL_WORDS(bgemm_steps(block->depth)),
                               .right = block->panels,
                               .right_step = block->panel_step,
                               .from_stride = from_stride,
@@ -118,6 +120,10 @@ static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *bl
         const size_t cols = block->cols - col, wide = cols > BGEMM_SIDE;
         bgemm_tile_fn *const fn = job->tiles->fn[tall][wide];
         tile.cols = wide ? 2 * BGEMM_SIDE : BGEMM_SIDE;
+        const size_t past = col + tile.cols;
+        tile.ahead = row == block->row && job->panels && past + tile.cols <= block->cols
+                         ? tile.right + tile.cols / BGEMM_SIDE * block->panel_step
+                         : NULL;
         tile.from = from ? from + row * from_stride + block->col + col : NULL;
         tile.c = job->c + row * job->c_stride + block->col + col;
         if (rows % BGEMM_SIDE == 0 && cols >= tile.cols)
@@ -131,12 +137,14 @@ static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *bl
 static void bgemm_block_run(const struct bgemm_job *job, const struct bgemm_block *block)
 {
     _Alignas(64) uint32_t left[BGEMM_ROWS_LAID / BGEMM_SIDE * BGEMM_PANEL_WORDS(BGEMM_STEPS)];
+    _Static_assert(BGEMM_ROWS * BGEMM_STEPS_FEW <= BGEMM_ROWS_LAID * BGEMM_STEPS, "left");
+    const size_t panel = BGEMM_PANEL_WORDS(bgemm_steps(block->depth));
     for (size_t laid = 0; laid < block->rows; laid += BGEMM_ROWS_LAID) {
         const size_t rows = bgemm_min(block->rows - laid, BGEMM_ROWS_LAID);
         bgemm_left(job, block, left, block->row + laid, rows);
         for (size_t r = 0; r < rows; r += BGEMM_ROWS)
-            bgemm_rows(job, block, left + r / BGEMM_SIDE * BGEMM_PANEL_WORDS(BGEMM_STEPS),
-                       block->row + laid + r, bgemm_min(rows - r, BGEMM_ROWS));
+            bgemm_rows(job, block, left + r / BGEMM_SIDE * panel, block->row + laid + r,
+                       bgemm_min(rows - r, BGEMM_ROWS));
     }
 }
 
@@ -155,9 +163,10 @@ static void bgemm_task_packed(void *arg, size_t i)
     const struct bgemm_job *job = arg;
     const unsigned before = job->tiles->begin();
     struct bgemm_block block = bgemm_task_block(job, i);
+    const size_t steps = block.rows > BGEMM_ROWS ? BGEMM_STEPS : BGEMM_STEPS_FEW;
     block.panel_step = BGEMM_PANEL_WORDS(bgemm_steps(job->depth));
     do {
-        block.depth = bgemm_min(job->depth - block.at, BGEMM_STEPS * BGEMM_STEP);
+        block.depth = bgemm_min(job->depth - block.at, steps * BGEMM_STEP);
         block.panels = job->panels + block.col / GEMM_PANEL * block.panel_step +
                        BGEMM_PANEL_WORDS(block.at / BGEMM_STEP);
         bgemm_block_run(job, &block);

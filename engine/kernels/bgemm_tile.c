@@ -131,6 +131,13 @@ BGEMM_TARGET_AMX static void bgemm_amx_end(unsigned before)
     _tile_release();
 }
 
+/* To the second-level cache: the processor foresees only what follows in a page. */
+static inline ISA_BODY void bgemm_amx_fetch(const uint32_t *words)
+{
+    for (size_t line = 0; line < BGEMM_SIDE; line++)
+        __builtin_prefetch(words + line * BGEMM_SIDE, 0, 2);
+}
+
 /* c is tiles 0 to 3, left 4 and 5, right 6 and 7.  An intrinsic's tile has to be a literal, so
  * the four forms are one body in which the compiler drops what is not there. */
 #define BGEMM_AMX_FROM(there, number, row, column)                                  \
@@ -152,7 +159,7 @@ BGEMM_TARGET_AMX static void bgemm_amx_end(unsigned before)
         BGEMM_AMX_FROM(wide, 1, 0, 16);                                                   \
         BGEMM_AMX_FROM(tall, 2, 16, 0);                                                   \
         BGEMM_AMX_FROM(tall &&wide, 3, 16, 16);                                           \
-        const uint32_t *left = tile->left, *right = tile->right;                          \
+        const uint32_t *left = tile->left, *right = tile->right, *ahead = tile->ahead;    \
         for (size_t s = 0; s < tile->steps; s++) {                                        \
             _tile_loadd(4, left, BGEMM_LINE);                                             \
             _tile_loadd(6, right, BGEMM_LINE);                                            \
@@ -167,6 +174,12 @@ BGEMM_TARGET_AMX static void bgemm_amx_end(unsigned before)
             }                                                                             \
             if (tall && wide)                                                             \
                 _tile_dpbf16ps(3, 5, 7);                                                  \
+            if (ahead) {                                                                  \
+                bgemm_amx_fetch(ahead);                                                   \
+                if (wide)                                                                 \
+                    bgemm_amx_fetch(ahead + tile->right_step);                            \
+                ahead += BGEMM_WORDS;                                                     \
+            }                                                                             \
             left += BGEMM_WORDS;                                                          \
             right += BGEMM_WORDS;                                                         \
         }                                                                                 \

@@ -22,6 +22,7 @@ struct bgemm_tile {
     size_t left_step;     /* words from the upper 16 rows to the lower */
     const uint32_t *right; /* [step][BGEMM_WORDS], aligned too */
     size_t right_step;     /* words from the first 16 columns to the second */
+    const uint32_t *ahead; /* right of the next tile, to be fetched from memory; or NULL */
     const float *from;     /* NULL: zeros */
     size_t from_stride;    /* 0: one row for all, the bias */
     float *c;
