@@ -25,6 +25,8 @@ int main(int argc, char **argv)
             .control_endpoint = options.control,
             .capacity = REWARD_CAPACITY,
         };
+        worker.has_hash = true;
+        reward_fingerprint(reward, &worker.hash);
         run_config_hash(&config, &worker.config_hash);
         char path[PRECISION_PATH_MAX];
         precision_path((enum precision)config.precision, path);
