@@ -740,6 +740,12 @@ static void run_publishes_what_passes_the_gate(void **state)
     assert_true(last->upper == first->upper && last->spent == (double)history.n - 1);
     assert_true(history.published_version == last->version);
     gate_record_release(&history);
+    struct buf page;
+    buf_init(&page, 1 << 24);
+    snprintf(published, sizeof published, "%s/report.html", run.dir);
+    check_ok(file_read(published, &page, &err));
+    assert_non_null(strstr(page.data, "PASS, tested before, published now"));
+    buf_release(&page);
 
     const char *const fails[] = {held, "gate.candidates=5", "gate.cost=score",
                                  "gate.bound=hoeffding", "gate.limit=1.2",

@@ -99,7 +99,7 @@ static void no_record_and_no_link_are_null(void **state)
 static void the_object_has_the_last_line_and_the_link(void **state)
 {
     (void)state;
-    struct gate_record nsf = pass_of("fedcba9876543210", 100);
+    struct gate_record nsf = pass_of("0123456789abcdef", 100); /* by another cost */
     const struct gate_record pass = pass_of("0123456789abcdef", 80);
     nsf.decision = GATE_RECORD_NSF;
     check_ok(gate_record_append(dir, &pass, &err));
