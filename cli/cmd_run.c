@@ -462,8 +462,8 @@ int cmd_run(int argc, char **argv)
         rc = run_loop(&run, &err);
     }
     if (rc == ERR_OK && run.status == EX_OK) {
+        rc = run_gate(&run, &err); /* first: the report tells of it */
         run_summary(&run);
-        rc = run_gate(&run, &err);
     }
     run_release(&run);
     return rc ? cli_fail(&usage, &err) : run.status;

@@ -15,6 +15,7 @@ struct status *status_new(const struct run_config *config)
     if (!status)
         return NULL;
     status->config = config;
+    status->gate.published_version = NAN;
     status->metrics = metrics_new();
     if (!status->metrics) {
         free(status);
@@ -27,6 +28,7 @@ void status_free(struct status *status)
 {
     if (!status)
         return;
+    gate_record_release(&status->gate);
     metrics_free(status->metrics);
     free(status);
 }
@@ -218,7 +220,7 @@ static void status_peer(const struct core_peer_stats *peer, struct buf *out)
     buf_putc(out, '}');
 }
 
-void status_json(const struct status *status, const struct core_stats *stats, struct buf *out)
+void status_json(struct status *status, const struct core_stats *stats, struct buf *out)
 {
     buf_putc(out, '{');
     char hex[HASH_HEX_BYTES];
@@ -256,6 +258,8 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     status_count(out, "dropped", stats->references_dropped);
     buf_putc(out, '}');
     status_monitors(status, stats, out);
+    buf_puts(out, ",\"gate\":");
+    status_gate_json(status, out);
     buf_printf(out, ",\"counters\":{\"response_tokens\":%llu",
                (unsigned long long)stats->tokens_response);
     status_count(out, "duplicates", stats->duplicates);

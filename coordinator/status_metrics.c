@@ -356,6 +356,7 @@ void status_metrics(struct status *status, const struct core_stats *stats, struc
     status_metrics_slots(status, stats);
     status_metrics_counts(status, stats);
     status_metrics_monitors(status, stats);
+    status_gate_metrics(status);
     status_metrics_roles(status, stats);
     if (stats->has_last)
         status_metrics_step(status, stats);

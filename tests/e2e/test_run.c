@@ -23,6 +23,7 @@
 #include "coordinator/ledger.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
+#include "node/gate_record.h"
 #include "tests/test.h"
 #include "world/world.h"
 
@@ -758,6 +759,21 @@ static void run_publishes_what_passes_the_gate(void **state)
     finish(&run, again);
     assert_string_equal(again, sha); /* what was published is final/ */
     check_said(&run, "tested before");
+    struct gate_history history; /* the checkpoint that was tested, final, and final again */
+    check_ok(gate_record_load(&history, run.dir, &err));
+    assert_true(history.n >= 3);
+    const struct gate_record *last = &history.record[history.n - 1], *first = &last[-1];
+    assert_true(first->decision == GATE_RECORD_PASS && !first->before && last->before);
+    assert_true(last->version > history.record[0].version && history.record[0].version >= 1);
+    assert_true(last->upper == first->upper && last->spent == (double)history.n - 1);
+    assert_true(history.published_version == last->version);
+    gate_record_release(&history);
+    struct buf page;
+    buf_init(&page, 1 << 24);
+    snprintf(published, sizeof published, "%s/report.html", run.dir);
+    check_ok(file_read(published, &page, &err));
+    assert_non_null(strstr(page.data, "PASS, tested before, published now"));
+    buf_release(&page);
 
     const char *const fails[] = {held, "gate.candidates=5", "gate.cost=score",
                                  "gate.bound=hoeffding", "gate.limit=1.2",

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "coordinator/ledger.h"
 #include "engine/tokenizer.h"
+#include "node/gate_record.h"
 #include "tests/unit/cli_run.h"
 #include "tests/unit/svg_read.h"
 
@@ -324,6 +325,52 @@ static void the_summary_has_tenths_and_names_the_gap(void **state)
     check_says("did not get worse than its best");
 }
 
+static void write_gate(const char *run)
+{
+    struct gate_record record = {.at_ms = 1700000000000,
+                                 .decision = GATE_RECORD_PASS,
+                                 .name = "0123456789abcdef",
+                                 .version = 4,
+                                 .mean = 0.0625,
+                                 .upper = 0.125,
+                                 .limit = 0.2,
+                                 .delta = 0.025,
+                                 .n = 60,
+                                 .spent = 1,
+                                 .candidates = 2};
+    char path[FILE_PATH_MAX];
+    check_ok(gate_record_append(run, &record, &err));
+    record.decision = GATE_RECORD_ERROR;
+    record.version = 8;
+    record.mean = record.upper = record.spent = NAN;
+    snprintf(record.why, sizeof record.why, "no <disk>");
+    check_ok(gate_record_append(run, &record, &err));
+    check_ok(file_join(path, run, "published", &err));
+    assert_int_equal(symlink("releases/0123456789abcdef", path), 0);
+}
+
+static void the_gates_history_has_a_row_a_candidate(void **state)
+{
+    (void)state;
+    char arguments[128], run[96];
+    write_run("r", 1, KL, STEPS, &healthy);
+    snprintf(run, sizeof run, "%s/r", dir);
+    snprintf(arguments, sizeof arguments, "%s/r", dir);
+    assert_int_equal(report(arguments), 0);
+    read_page("r/report.html");
+    assert_null(strstr(page.data, "<h2>The gate</h2>"));
+    write_gate(run);
+    assert_int_equal(report(arguments), 0);
+    read_page("r/report.html");
+    check_says("<h2>The gate</h2>");
+    check_says("<tr><td class=\"tag\">2023-11-14T22:13:20Z</td><td>version 4</td>"
+               "<td>PASS, published now</td><td class=\"n\">0.0625</td>"
+               "<td class=\"n\">0.125</td><td class=\"n\">0.2</td><td class=\"n\">0.025</td>"
+               "<td class=\"n\">60</td><td class=\"n\">1</td><td class=\"n\">2</td></tr>\n"
+               "<tr><td class=\"tag\">2023-11-14T22:13:20Z</td><td>version 8</td>"
+               "<td>ERROR: no &lt;disk&gt;</td><td class=\"n\">-</td>");
+}
+
 static void responses_stand_after_earlier_ones_to_their_prompt(void **state)
 {
     (void)state;
@@ -557,6 +604,7 @@ int main(void)
         dir_test(a_run_has_its_curves),
         dir_test(the_proxy_and_the_monitors_stand_over_the_distance),
         dir_test(the_summary_has_tenths_and_names_the_gap),
+        dir_test(the_gates_history_has_a_row_a_candidate),
         dir_test(responses_stand_after_earlier_ones_to_their_prompt),
         dir_test(a_run_that_has_not_begun_has_a_page),
         dir_test(what_is_no_run_is_refused),
