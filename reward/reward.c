@@ -30,6 +30,8 @@ struct reward {
     size_t *logp_at;
     size_t n;
     const struct scorer_sample **rollouts;
+    struct scorer_sample *asked; /* of these, one scorer's */
+    uint32_t *asked_item;
     struct scorer_score *scores; /* of one scorer */
     struct texts texts;
 
@@ -49,11 +51,14 @@ static enum err_code reward_allocate(struct reward *reward, struct err *err)
     reward->item = calloc(n, sizeof *reward->item);
     reward->logp_at = calloc(n, sizeof *reward->logp_at);
     reward->rollouts = calloc(n, sizeof *reward->rollouts);
+    reward->asked = calloc(n, sizeof *reward->asked);
+    reward->asked_item = calloc(n, sizeof *reward->asked_item);
     reward->scores = calloc(n, sizeof *reward->scores);
     reward->value = calloc(all, sizeof *reward->value);
     reward->state = calloc(all, sizeof *reward->state);
     if (!reward->samples || !reward->item || !reward->logp_at || !reward->rollouts ||
-        !reward->scores || !reward->value || !reward->state)
+        !reward->asked || !reward->asked_item || !reward->scores || !reward->value ||
+        !reward->state)
         return err_set(err, ERR_NOMEM, "out of memory for the reward daemon");
     return ERR_OK;
 }
@@ -133,6 +138,8 @@ void reward_free(struct reward *reward)
     free(reward->item);
     free(reward->logp_at);
     free(reward->rollouts);
+    free(reward->asked);
+    free(reward->asked_item);
     free(reward->scores);
     free(reward->value);
     free(reward->state);
@@ -192,6 +199,7 @@ static size_t reward_take(struct reward *reward, const struct message *lease)
                  rollout ? "slot" : "reference", item->b, rollout ? "step" : "prompt", item->a);
         if (reward_item_is_sound(reward, item, sample)) {
             sample->label = labels_get(&reward->labels, item->prompt);
+            sample->kind = labels_kind(&reward->labels, item->prompt);
             reward->item[reward->n] = i;
             reward->logp_at[reward->n++] = logp_at;
         }
@@ -257,46 +265,47 @@ static void reward_reference(struct reward *reward, const struct message *lease,
     reward->n = kept;
 }
 
-/* The samples of rollouts, to the front: costs and monitors are not asked about references. */
-static size_t reward_put_rollouts_first(struct reward *reward, const struct message *lease)
+/* What the scorer is asked: costs and monitors nothing about references, and nobody anything
+ * about prompts of another kind than its own. */
+static size_t reward_ask(struct reward *reward, const struct run_scorer *scorer,
+                         const struct message *lease)
 {
     size_t n = 0;
     for (size_t i = 0; i < reward->n; i++) {
-        if (lease->items[reward->item[i]].kind != WIRE_WORK_ROLLOUT)
+        const bool rollout = lease->items[reward->item[i]].kind == WIRE_WORK_ROLLOUT;
+        if ((scorer->role != RUN_ROLE_REWARD && !rollout) ||
+            !run_scorer_counts(scorer, reward->samples[i].kind))
             continue;
-        const struct scorer_sample sample = reward->samples[n];
-        const uint32_t item = reward->item[n];
-        reward->samples[n] = reward->samples[i];
-        reward->item[n++] = reward->item[i];
-        reward->samples[i] = sample;
-        reward->item[i] = item;
+        reward->asked[n] = reward->samples[i];
+        reward->asked_item[n++] = reward->item[i];
     }
     return n;
 }
 
-static void reward_run_scorer(struct reward *reward, uint32_t s, size_t n,
+static void reward_run_scorer(struct reward *reward, uint32_t s, const struct message *lease,
                               const struct scorer_watch *watch)
 {
-    const uint32_t scorers = reward->config->scorers;
+    const struct run_scorer *scorer = &reward->config->scorer[s];
+    const size_t n = reward_ask(reward, scorer, lease);
     if (n == 0)
         return;
-    scorer_score(reward->scorer[s], reward->samples, n, watch, reward->scores);
+    scorer_score(reward->scorer[s], reward->asked, n, watch, reward->scores);
     for (size_t i = 0; i < n; i++) {
-        const size_t at = (size_t)reward->item[i] * scorers + s;
+        const size_t at = (size_t)reward->asked_item[i] * reward->config->scorers + s;
         reward->value[at] = reward->scores[i].value;
         reward->state[at] = (unsigned char)reward->scores[i].state;
         if (reward->scores[i].state != SCORE_OK)
-            reward_blame(reward, reward->config->scorer[s].name, reward->scores[i].reason);
+            reward_blame(reward, scorer->name, reward->scores[i].reason);
     }
     scorer_watch_progress(watch);
 }
 
-static void reward_run_role(struct reward *reward, enum run_role role, size_t n,
-                            const struct scorer_watch *watch)
+static void reward_run_role(struct reward *reward, enum run_role role,
+                            const struct message *lease, const struct scorer_watch *watch)
 {
     for (uint32_t s = 0; s < reward->config->scorers && !scorer_watch_stopping(watch); s++)
         if (reward->config->scorer[s].role == role)
-            reward_run_scorer(reward, s, n, watch);
+            reward_run_scorer(reward, s, lease, watch);
 }
 
 enum err_code reward_score(struct reward *reward, const struct message *lease,
@@ -322,10 +331,9 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
     if (rc)
         return rc;
     /* Monitors last: what the result says in words is then why an item is dropped. */
-    reward_run_role(reward, RUN_ROLE_REWARD, reward->n, watch);
-    const size_t rollouts = reward_put_rollouts_first(reward, lease);
-    reward_run_role(reward, RUN_ROLE_COST, rollouts, watch);
-    reward_run_role(reward, RUN_ROLE_MONITOR, rollouts, watch);
+    reward_run_role(reward, RUN_ROLE_REWARD, lease, watch);
+    reward_run_role(reward, RUN_ROLE_COST, lease, watch);
+    reward_run_role(reward, RUN_ROLE_MONITOR, lease, watch);
     if (scorer_watch_stopping(watch))
         return err_set(err, ERR_STATE, "told to stop");
 

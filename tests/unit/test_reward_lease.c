@@ -500,6 +500,48 @@ static void costs_and_monitors_are_asked_about_rollouts_alone(void **state)
     reward_free(reward);
 }
 
+/* Prompt 0 is of the kind of "length", prompt 1 of none; nobody answers for the service, which
+ * would be named where it was asked. */
+static void a_scorer_is_asked_about_prompts_of_its_kind_alone(void **state)
+{
+    (void)state;
+    static const char data[] =
+        "{\"prompt\": \"a\", \"kind\": \"short\"}\n{\"prompt\": \"b\"}\n";
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    struct run_config config = w.config;
+    path_of(config.prompts, "kinds.jsonl");
+    check_ok(file_write(config.prompts, data, sizeof data - 1, &err));
+    snprintf(config.scorer[0].prompt_kind, RUN_NAME_MAX, "short");
+    config.scorer[2] = (struct run_scorer){.name = "judge",
+                                           .kind = RUN_SCORER_HTTP,
+                                           .url = "http://127.0.0.1:1/",
+                                           .timeout_ms = 200,
+                                           .batch = ITEMS,
+                                           .prompt_kind = "long"};
+    struct reward *reward = reward_of(&w.config);
+    double want[ITEMS * 3];
+    score(reward, &lease, &result);
+    memcpy(want, result.frame[0].data, sizeof want);
+    reward_free(reward);
+    reward = reward_of(&config);
+    score(reward, &lease, &result);
+    const double *scores = result.frame[0].data;
+    const unsigned char *states = result.frame[1].data;
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        const bool asked = items[i].prompt == 0;
+        assert_int_equal(states[3 * i], asked ? WIRE_SCORE_OK : WIRE_SCORE_FAILED);
+        assert_true(!asked || scores[3 * i] == want[3 * i]);
+        assert_int_equal(states[3 * i + 1], WIRE_SCORE_OK);
+        assert_true(scores[3 * i + 1] == want[3 * i + 1]);
+        assert_int_equal(states[3 * i + 2], WIRE_SCORE_FAILED);
+    }
+    assert_string_equal(result.text, ""); /* nothing failed that was asked */
+    reward_free(reward);
+}
+
 /* Nobody answers for either: the cost, which drops items, is to be named. */
 static void what_fails_a_lease_is_named_before_a_monitor(void **state)
 {
@@ -539,6 +581,7 @@ int main(void)
         cmocka_unit_test(a_lease_is_given_up_when_stopping),
         cmocka_unit_test(what_does_not_fit_the_policy_is_refused_at_the_start),
         cmocka_unit_test(costs_and_monitors_are_asked_about_rollouts_alone),
+        cmocka_unit_test(a_scorer_is_asked_about_prompts_of_its_kind_alone),
         cmocka_unit_test(what_fails_a_lease_is_named_before_a_monitor),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
