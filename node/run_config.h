@@ -190,6 +190,8 @@ struct run_config {
     char shapers[RUN_SHAPERS_MAX][RUN_WORD_MAX]; /* reward.shapers: the same words, checked */
     uint32_t shapers_n;           /* in place of shaper; 0: that one alone */
     uint32_t references;          /* reward.references: M of the shapers that take any */
+    char reference_store[RUN_PATH_MAX]; /* reward.reference_store: kept references; "": none */
+    uint64_t reference_seed;      /* reward.reference_seed: 0: seed */
     double sigmoid_k;             /* reward.sigmoid_k: par, sigmoid, sgfc */
     double ceiling;               /* reward.ceiling */
     double sgfc_shift;            /* reward.sgfc_shift */
@@ -297,6 +299,11 @@ void run_config_hash(const struct run_config *config, struct hash *out);
  * are equal.  A constant string. */
 const char *run_config_difference(const struct run_config *a, const struct run_config *b);
 
+/* The keys that begin with `prefix`, a line a key and element: for the hash of what depends on
+ * them. */
+void run_config_write_keys(const struct run_config *config, const char *prefix,
+                           struct buf *out);
+
 /* docs/CONFIGURATION.md from the schema. */
 void run_config_document(struct buf *out);
 
@@ -314,6 +321,12 @@ static inline bool run_scorer_counts(const struct run_scorer *scorer, const char
 {
     return scorer->prompt_kind[0] == '\0' ||
            (prompt_kind && strcmp(scorer->prompt_kind, prompt_kind) == 0);
+}
+
+/* What reference responses are drawn with. */
+static inline uint64_t run_config_reference_seed(const struct run_config *config)
+{
+    return config->reference_seed ? config->reference_seed : config->seed;
 }
 
 /* The first scorer of this role that is a model; NULL: there is none. */

@@ -11,6 +11,7 @@
 #include "engine/model.h"
 #include "reward/frozen.h"
 #include "reward/labels.h"
+#include "reward/reference_scores.h"
 #include "reward/texts.h"
 
 struct reward {
@@ -20,6 +21,7 @@ struct reward {
     struct labels labels;
     struct frozen *reference;
     struct scorer *scorer[RUN_SCORERS_MAX];
+    struct reference_scores *known; /* NULL: there is no store of them */
     uint32_t vocabulary;
     uint32_t longest; /* tokens of a sample, at most */
 
@@ -32,6 +34,7 @@ struct reward {
     const struct scorer_sample **rollouts;
     struct scorer_sample *asked; /* of these, one scorer's */
     uint32_t *asked_item;
+    struct hash *key;            /* by item: of a reference, where there is a store */
     struct scorer_score *scores; /* of one scorer */
     struct texts texts;
 
@@ -53,12 +56,13 @@ static enum err_code reward_allocate(struct reward *reward, struct err *err)
     reward->rollouts = calloc(n, sizeof *reward->rollouts);
     reward->asked = calloc(n, sizeof *reward->asked);
     reward->asked_item = calloc(n, sizeof *reward->asked_item);
+    reward->key = calloc(n, sizeof *reward->key);
     reward->scores = calloc(n, sizeof *reward->scores);
     reward->value = calloc(all, sizeof *reward->value);
     reward->state = calloc(all, sizeof *reward->state);
     if (!reward->samples || !reward->item || !reward->logp_at || !reward->rollouts ||
-        !reward->asked || !reward->asked_item || !reward->scores || !reward->value ||
-        !reward->state)
+        !reward->asked || !reward->asked_item || !reward->key || !reward->scores ||
+        !reward->value || !reward->state)
         return err_set(err, ERR_NOMEM, "out of memory for the reward daemon");
     return ERR_OK;
 }
@@ -104,6 +108,8 @@ static enum err_code reward_load(struct reward *reward, struct err *err)
     const struct scorer_setup setup = {c, reward->pool, reward->tokenizer, reward->vocabulary};
     for (uint32_t i = 0; rc == ERR_OK && i < c->scorers; i++)
         rc = scorer_new(&reward->scorer[i], &c->scorer[i], &setup, &why);
+    if (rc == ERR_OK)
+        rc = reference_scores_open(&reward->known, c, reward->scorer, &why);
     return rc ? err_set(err, rc, "%s", why.text) : ERR_OK;
 }
 
@@ -127,6 +133,7 @@ void reward_free(struct reward *reward)
 {
     if (!reward)
         return;
+    reference_scores_close(reward->known);
     for (uint32_t i = 0; i < RUN_SCORERS_MAX; i++)
         scorer_free(reward->scorer[i]);
     frozen_free(reward->reference);
@@ -140,6 +147,7 @@ void reward_free(struct reward *reward)
     free(reward->rollouts);
     free(reward->asked);
     free(reward->asked_item);
+    free(reward->key);
     free(reward->scores);
     free(reward->value);
     free(reward->state);
@@ -265,16 +273,72 @@ static void reward_reference(struct reward *reward, const struct message *lease,
     reward->n = kept;
 }
 
-/* What the scorer is asked: costs and monitors nothing about references, and nobody anything
- * about prompts of another kind than its own. */
+/* Costs and monitors are asked nothing about references, and nobody anything about prompts of
+ * another kind than its own. */
+static bool reward_is_asked(const struct run_scorer *scorer, enum wire_work work,
+                            const struct scorer_sample *sample)
+{
+    return (scorer->role == RUN_ROLE_REWARD || work == WIRE_WORK_ROLLOUT) &&
+           run_scorer_counts(scorer, sample->kind);
+}
+
+/* Does the store have the scores of this reference?  Then they are in the result. */
+static bool reward_find(struct reward *reward, const struct scorer_sample *sample,
+                        uint32_t item)
+{
+    const uint32_t scorers = reward->config->scorers;
+    const size_t at = (size_t)item * scorers;
+    reference_scores_key(reward->known, sample, &reward->key[item]);
+    if (!reference_scores_find(reward->known, &reward->key[item], sample, &reward->value[at]))
+        return false;
+    for (uint32_t s = 0; s < scorers; s++)
+        if (reward_is_asked(&reward->config->scorer[s], WIRE_WORK_REFERENCE, sample))
+            reward->state[at + s] = WIRE_SCORE_OK;
+    return true;
+}
+
+/* References whose scores are in the store need no scorer: they are taken out. */
+static void reward_recall(struct reward *reward, const struct message *lease)
+{
+    size_t kept = 0;
+    for (size_t i = 0; reward->known && i < reward->n; i++) {
+        const uint32_t item = reward->item[i];
+        if (lease->items[item].kind == WIRE_WORK_REFERENCE &&
+            reward_find(reward, &reward->samples[i], item))
+            continue;
+        reward->samples[kept] = reward->samples[i];
+        reward->logp_at[kept] = reward->logp_at[i];
+        reward->item[kept++] = item;
+    }
+    if (reward->known)
+        reward->n = kept;
+}
+
+/* Scores of references that were all given are kept. */
+static void reward_remember(struct reward *reward, const struct message *lease)
+{
+    const uint32_t scorers = reward->config->scorers;
+    for (size_t i = 0; reward->known && i < reward->n; i++) {
+        const struct scorer_sample *sample = &reward->samples[i];
+        const uint32_t item = reward->item[i];
+        const size_t at = (size_t)item * scorers;
+        bool all = lease->items[item].kind == WIRE_WORK_REFERENCE;
+        for (uint32_t s = 0; all && s < scorers; s++)
+            all = !reward_is_asked(&reward->config->scorer[s], WIRE_WORK_REFERENCE, sample) ||
+                  reward->state[at + s] == WIRE_SCORE_OK;
+        if (all)
+            reference_scores_keep(reward->known, &reward->key[item], sample,
+                                  &reward->value[at]);
+    }
+}
+
 static size_t reward_ask(struct reward *reward, const struct run_scorer *scorer,
                          const struct message *lease)
 {
     size_t n = 0;
     for (size_t i = 0; i < reward->n; i++) {
-        const bool rollout = lease->items[reward->item[i]].kind == WIRE_WORK_ROLLOUT;
-        if ((scorer->role != RUN_ROLE_REWARD && !rollout) ||
-            !run_scorer_counts(scorer, reward->samples[i].kind))
+        const enum wire_work work = lease->items[reward->item[i]].kind;
+        if (!reward_is_asked(scorer, work, &reward->samples[i]))
             continue;
         reward->asked[n] = reward->samples[i];
         reward->asked_item[n++] = reward->item[i];
@@ -327,11 +391,14 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
         memset(reward->logp, 0, tokens * sizeof *reward->logp);
         reward_reference(reward, lease, watch);
     }
+    reward_recall(reward, lease);
     rc = texts_decode(&reward->texts, reward->tokenizer, reward->samples, reward->n, err);
     if (rc)
         return rc;
     /* Monitors last: what the result says in words is then why an item is dropped. */
     reward_run_role(reward, RUN_ROLE_REWARD, lease, watch);
+    if (!scorer_watch_stopping(watch))
+        reward_remember(reward, lease);
     reward_run_role(reward, RUN_ROLE_COST, lease, watch);
     reward_run_role(reward, RUN_ROLE_MONITOR, lease, watch);
     if (scorer_watch_stopping(watch))
