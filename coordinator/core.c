@@ -179,7 +179,7 @@ static void core_size(struct core *core)
     core->groups = core->B / core->K;
     core->shaper_M = chain_references(&core->chain);
     core->M =
-        combine_needs_references(&core->combine) ? config->references : core->shaper_M;
+        combine_needs_references(&core->raw.combine) ? config->references : core->shaper_M;
     core->max_new = config->max_new_tokens;
     core->open = config->lag + 1;
     core->group_estimator =

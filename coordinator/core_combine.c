@@ -7,42 +7,6 @@
 #include "coordinator/core.h"
 #include "coordinator/core_state.h"
 
-static enum combine_kind core_combine_kind(enum run_combine combine)
-{
-    switch (combine) {
-    case RUN_COMBINE_SUM: return COMBINE_SUM;
-    case RUN_COMBINE_PRODUCT: return COMBINE_PRODUCT;
-    case RUN_COMBINE_MIN: return COMBINE_MIN;
-    case RUN_COMBINE_LEVELS: return COMBINE_LEVELS;
-    case RUN_COMBINE_TREE: return COMBINE_TREE;
-    case RUN_COMBINE_MAXMIN: return COMBINE_MAXMIN;
-    }
-    assert(0 && "reward.combine: no such value");
-    return COMBINE_SUM;
-}
-
-enum err_code core_combine_setup(struct core *core, struct err *err)
-{
-    static_assert(RUN_SCORERS_MAX <= COMBINE_TERMS_MAX, "all scorers can be combined");
-    struct combine_params *combine = &core->combine;
-    *combine = (struct combine_params){.kind = core_combine_kind(core->config->combine),
-                                       .term = core->terms};
-    for (uint32_t i = 0; i < core->config->scorers; i++) {
-        const struct run_scorer *scorer = &core->config->scorer[i];
-        if (scorer->role != RUN_ROLE_REWARD)
-            continue;
-        core->term_scorer[combine->terms] = i;
-        core->terms[combine->terms++] = (struct combine_term){
-            .name = scorer->name,
-            .prompt_kind = scorer->prompt_kind[0] ? scorer->prompt_kind : NULL,
-            .weight = scorer->weight,
-            .margin = scorer->margin,
-            .low = scorer->low,
-            .high = scorer->high};
-    }
-    return combine_check(combine, err);
-}
-
 /* NULL: a prompt of no kind, or of one that no scorer asks for. */
 static const char *core_combine_prompt_kind(const struct core *core, uint32_t prompt)
 {
@@ -54,16 +18,6 @@ bool core_combine_counts(const struct core *core, uint32_t scorer, uint32_t prom
 {
     return run_scorer_counts(&core->config->scorer[scorer],
                              core_combine_prompt_kind(core, prompt));
-}
-
-static struct combine_scores core_combine_named(const struct core *core, const double *scores,
-                                                struct score *named)
-{
-    const uint32_t n = core->config->scorers;
-    for (uint32_t i = 0; i < n; i++)
-        named[i] = (struct score){
-            .name = core->config->scorer[i].name, .state = SCORE_OK, .value = scores[i]};
-    return (struct combine_scores){.score = named, .n = n};
 }
 
 static enum err_code core_combine_length(const struct core *core, double raw, uint32_t tokens,
@@ -80,10 +34,10 @@ enum err_code core_combine_try(struct core *core, uint32_t prompt, const double 
                                uint32_t tokens, struct err *err)
 {
     struct score named[RUN_SCORERS_MAX];
-    const struct combine_scores all = core_combine_named(core, scores, named);
+    const struct combine_scores all = raw_reward_named(core->config, scores, named);
     double raw, reward;
     const enum err_code rc = combine_apply(
-        &core->combine, core_combine_prompt_kind(core, prompt), &all, &all, 1, &raw, err);
+        &core->raw.combine, core_combine_prompt_kind(core, prompt), &all, &all, 1, &raw, err);
     return rc ? rc : core_combine_length(core, raw, tokens, &reward, err);
 }
 
@@ -113,11 +67,11 @@ static enum err_code core_combine_references(struct core *core, uint32_t prompt,
         struct combine_scores *all = &core->ref_all[*n];
         if (kept->state != CORE_ITEM_SCORED)
             continue;
-        *all = core_combine_named(core, core->reference_scores + at * scorers,
-                                  core->ref_named + (size_t)*n * scorers);
+        *all = raw_reward_named(core->config, core->reference_scores + at * scorers,
+                                core->ref_named + (size_t)*n * scorers);
         double raw;
         if (core->shaper_M > 0)
-            rc = combine_apply(&core->combine, kind, all, NULL, 0, &raw, err);
+            rc = combine_apply(&core->raw.combine, kind, all, NULL, 0, &raw, err);
         if (core->shaper_M > 0 && rc == ERR_OK)
             rc = core_combine_length(core, raw, kept->tokens, &core->ref_rewards[*n], err);
         ++*n;
@@ -129,17 +83,17 @@ enum err_code core_combine_item(struct core *core, struct core_item *item, doubl
                                 uint32_t *refs, struct err *err)
 {
     struct score named[RUN_SCORERS_MAX];
-    const struct combine_scores all = core_combine_named(core, item->scores, named);
+    const struct combine_scores all = raw_reward_named(core->config, item->scores, named);
     enum err_code rc = core_combine_references(core, item->prompt, refs, err);
     if (rc == ERR_OK)
-        rc = combine_apply(&core->combine, core_combine_prompt_kind(core, item->prompt), &all,
-                           core->ref_all, *refs, &item->raw, err);
+        rc = combine_apply(&core->raw.combine, core_combine_prompt_kind(core, item->prompt),
+                           &all, core->ref_all, *refs, &item->raw, err);
     return rc ? rc : core_combine_length(core, item->raw, item->tokens, reward, err);
 }
 
 enum err_code core_combine_group(struct core *core, struct core_batch *batch, struct err *err)
 {
-    struct combine_params *combine = &core->combine;
+    struct combine_params *combine = &core->raw.combine;
     struct moments of[COMBINE_TERMS_MAX] = {0};
     if (combine->kind != COMBINE_MAXMIN)
         return ERR_OK;
@@ -148,7 +102,7 @@ enum err_code core_combine_group(struct core *core, struct core_batch *batch, st
         struct score named[RUN_SCORERS_MAX];
         if (item->state == CORE_ITEM_DROPPED)
             continue;
-        const struct combine_scores all = core_combine_named(core, item->scores, named);
+        const struct combine_scores all = raw_reward_named(core->config, item->scores, named);
         for (uint32_t t = 0; t < combine->terms; t++) {
             double value = 0.0;
             const enum err_code rc = combine_value(&combine->term[t], &all, &value, err);
@@ -159,6 +113,6 @@ enum err_code core_combine_group(struct core *core, struct core_batch *batch, st
     }
     if (!core_bug(core, 23) || !core->has_last)
         combine->group = (uint32_t)combine_weakest(of, combine->terms);
-    batch->result.worst_group = 1 + core->term_scorer[combine->group];
+    batch->result.worst_group = 1 + core->raw.scorer[combine->group];
     return ERR_OK;
 }

@@ -116,7 +116,7 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         .estimator = core_shape_estimator(config->kl_estimator),
     };
     core_shape_setup_kl(core);
-    enum err_code rc = core_combine_setup(core, err);
+    enum err_code rc = raw_reward_init(&core->raw, core->config, err);
     if (rc == ERR_OK)
         rc = chain_check(&core->chain, err);
     if (rc == ERR_OK)

@@ -25,13 +25,13 @@
 #include "base/arena.h"
 #include "control/breaker.h"
 #include "control/chain.h"
-#include "control/combine.h"
 #include "control/kl.h"
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
 #include "control/score.h"
 #include "coordinator/core.h"
+#include "coordinator/raw_reward.h"
 
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
 #define CORE_ADDRESSES_MAX  64     /* connections whose bad messages are counted */
@@ -195,9 +195,7 @@ struct core {
     struct lagrange_params lagrange;
     struct breaker_params breaker;
     bool has_breaker;
-    struct combine_params combine; /* of terms, to the raw reward; group: of the step at hand */
-    struct combine_term terms[RUN_SCORERS_MAX];
-    uint32_t term_scorer[RUN_SCORERS_MAX]; /* whose score a term is */
+    struct raw_reward raw; /* its group: of the step at hand */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t cost_terms_n;
 
@@ -362,7 +360,6 @@ enum err_code core_shape_tokens(struct core *core, const struct core_batch *batc
                                 const struct core_item *item, float *out, struct err *err);
 
 /* --- core_combine.c */
-enum err_code core_combine_setup(struct core *core, struct err *err);
 /* Is this scorer asked about answers to this prompt? */
 bool core_combine_counts(const struct core *core, uint32_t scorer, uint32_t prompt);
 /* Can these scores [scorers] of a response to this prompt be combined, whatever else scores? */

@@ -5,6 +5,7 @@
  *
  * The oracle is the definition in control/combine.h, worked out by hand beside each case.
  */
+#include "coordinator/raw_reward.h"
 #include "tests/unit/core_bench.h"
 
 /* What the two scorers say of an item; NaN: failed, with a number that must not matter. */
@@ -89,6 +90,29 @@ static void check_rewards(const struct bench *bench, double slot_0, double slot_
     check_near(reward[3], slot_1, 1e-6);
 }
 
+/* The last step's mean, from its records alone, as whoever reads a ledger has it. */
+static void check_recorded(const struct bench *bench, const struct record_step *step)
+{
+    struct raw_reward raw = {0};
+    double sum = 0.0;
+    check_ok(raw_reward_init(&raw, &bench->config, &err));
+    for (size_t i = 0; i < bench->records_n; i++) {
+        const struct record *r = &bench->records[i].record;
+        double refs[8];
+        size_t n = 0;
+        if (r->kind != RECORD_SCORE || r->work != WIRE_WORK_ROLLOUT || r->a != step->step)
+            continue;
+        for (size_t k = 0; k < bench->records_n; k++) {
+            const struct record *ref = &bench->records[k].record;
+            if (ref->kind == RECORD_SCORE && ref->work == WIRE_WORK_REFERENCE &&
+                ref->prompt == r->prompt)
+                memcpy(refs + 2 * n++, ref->scores, 2 * sizeof(double));
+        }
+        sum += raw_reward_recorded(&raw, r->scores, step->worst_group, refs, n);
+    }
+    check_near(sum / 2.0, step->reward_raw_mean, 1e-12);
+}
+
 /* Five steps, undisturbed, and killed after each number of them with each checkpoint: the last
  * has the same numbers, and the same rewards go to the learner. */
 static void survives(void (*configure)(struct bench *bench), pair_of *pair)
@@ -119,6 +143,7 @@ static void survives(void (*configure)(struct bench *bench), pair_of *pair)
             }
             const struct record_step got = step_of(bench, &crew, &from, 4, pair);
             const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
+            check_recorded(bench, &got);
             if (killed == 0) {
                 want = got;
                 memcpy(rewards, lease->frame[2].data, sizeof rewards);
@@ -133,6 +158,33 @@ static void survives(void (*configure)(struct bench *bench), pair_of *pair)
             bench_free(bench);
         }
     }
+}
+
+/* --- from a ledger ------------------------------------------------------------------------ */
+
+static void recorded_scores_that_are_missing_have_no_raw_reward(void **state)
+{
+    struct bench *bench = *state;
+    struct raw_reward raw = {0};
+    const double one[2] = {3.0, NAN}, both[2] = {3.0, 2.0};
+    check_ok(raw_reward_init(&raw, &bench->config, &err));
+    assert_true(raw_reward_recorded(&raw, both, 0, NULL, 0) == 5.0);
+    assert_true(isnan(raw_reward_recorded(&raw, one, 0, NULL, 0)));
+    snprintf(bench->config.scorer[1].prompt_kind, RUN_NAME_MAX, "brief");
+    raw = (struct raw_reward){0};
+    check_ok(raw_reward_init(&raw, &bench->config, &err));
+    assert_true(raw_reward_recorded(&raw, one, 0, NULL, 0) == 3.0);
+    bench->config.combine = RUN_COMBINE_TREE;
+    raw = (struct raw_reward){0};
+    check_ok(raw_reward_init(&raw, &bench->config, &err));
+    assert_true(isnan(raw_reward_recorded(&raw, both, 0, NULL, 0)));
+    assert_true(raw_reward_recorded(&raw, both, 0, both, 1) == 0.5);
+    bench->config.combine = RUN_COMBINE_MAXMIN;
+    bench->config.scorer[1].prompt_kind[0] = '\0';
+    raw = (struct raw_reward){0};
+    check_ok(raw_reward_init(&raw, &bench->config, &err));
+    assert_true(raw_reward_recorded(&raw, both, 2, NULL, 0) == 2.0);
+    assert_true(isnan(raw_reward_recorded(&raw, both, 0, NULL, 0)));
 }
 
 /* --- the tree --------------------------------------------------------------------------- */
@@ -492,6 +544,7 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
+        CASE(recorded_scores_that_are_missing_have_no_raw_reward),
         CASE(a_tree_is_climbed_score_by_score_against_each_reference),
         CASE(a_trees_reward_is_penalised_and_shaped),
         CASE(a_reference_that_lacks_a_score_is_left_out_of_the_tree),
