@@ -181,7 +181,7 @@ struct core {
 
     /* sizes */
     uint32_t B, K, M, groups; /* slots, samples a prompt, references a prompt, prompts a step */
-    uint32_t shaper_M; /* M where the shaper takes references, 0 where the combiner alone does */
+    uint32_t shaper_M; /* M where the shaper takes references, else 0 */
     uint32_t max_new;
     uint32_t ring, open; /* steps kept; lag + 1 */
     bool group_estimator;

@@ -216,9 +216,8 @@ void prompts_release(struct prompts *prompts)
 
 struct core_prompts prompts_view(const struct prompts *prompts)
 {
-    return (struct core_prompts){
-        .n = prompts->n,
-        .offset = prompts->offset,
-        .ids = prompts->tokens.ids,
-        .kind = prompts->kind};
+    return (struct core_prompts){.n = prompts->n,
+                                 .offset = prompts->offset,
+                                 .ids = prompts->tokens.ids,
+                                 .kind = prompts->kind};
 }

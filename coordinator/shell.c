@@ -95,7 +95,8 @@ static void shell_step_done(struct shell *shell, const struct record_step *step)
              step->reward_shaped_mean, step->reward_raw_mean, step->kl_mean,
              step->kl_coef_before, (unsigned)step->trained);
     if (step->worst_group > 0)
-        log_info("GROUP", "step %llu: trained on \"%s\", of whose group the mean is least: %.4f",
+        log_info("GROUP",
+                 "step %llu: trained on \"%s\", of whose group the mean is least: %.4f",
                  (unsigned long long)step->step + 1,
                  shell->config->scorer[step->worst_group - 1].name, step->reward_raw_mean);
     if (!isnan(step->cost_raw_mean))

@@ -469,7 +469,8 @@ enum err_code run_config_check_shapers(const struct run_config *config, const ch
             k++;
         if (run_config_shapers[k])
             continue;
-        const char *near = config_nearest(word, run_config_shapers, RUN_COUNT(run_config_shapers) - 1);
+        const char *near =
+            config_nearest(word, run_config_shapers, RUN_COUNT(run_config_shapers) - 1);
         return err_set(err, ERR_USAGE, "%s: reward.shapers: there is no shaper \"%s\"%s%s%s",
                        path, word, near ? "; did you mean \"" : "", near ? near : "",
                        near ? "\"?" : "");

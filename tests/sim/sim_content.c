@@ -177,8 +177,8 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->stall_ms = 2000;
 }
 
-static const uint8_t sim_kinds[SIM_PROMPTS] = {0, SIM_KIND + 1, SIM_KIND + 1, 0,
-                                               0, SIM_KIND + 1, 0};
+static const uint8_t sim_kinds[SIM_PROMPTS] = {
+    0, SIM_KIND + 1, SIM_KIND + 1, 0, 0, SIM_KIND + 1, 0};
 
 bool sim_content_counts(const struct run_config *config, uint32_t prompt)
 {

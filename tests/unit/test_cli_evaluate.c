@@ -267,9 +267,9 @@ static void a_scorer_of_a_kind_is_asked_about_its_prompts_alone(void **state)
     const json_t *model = json_object_get(result, "model");
     check_mean(json_object_get(json_object_get(model, "scores"), "short"), want, 5, 20);
     check_number("missing", number(model, "missing", "short", NULL), 0);
-    assert_true(json_equal(json_object_get(json_object_get(model, "scores"), "the"),
-                           json_object_get(
-                               json_object_get(json_object_get(all, "model"), "scores"), "the")));
+    assert_true(json_equal(
+        json_object_get(json_object_get(model, "scores"), "the"),
+        json_object_get(json_object_get(json_object_get(all, "model"), "scores"), "the")));
     free_lines(line, n);
     json_decref(result);
     json_decref(all);

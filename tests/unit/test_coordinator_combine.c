@@ -419,6 +419,8 @@ static void a_kind_that_no_prompt_has_is_refused(void **state)
 
 /* --- groups of users ----------------------------------------------------------------------- */
 
+static uint32_t second_prompt; /* of the second slot of step 0 */
+
 static void take_maxmin(struct bench *bench)
 {
     bench->config.combine = RUN_COMBINE_MAXMIN;
@@ -456,21 +458,32 @@ static void weights_bring_groups_to_one_scale(void **state)
     check_rewards(bench, 1.5, 0.5);
 }
 
-static struct pair second_slot_fails(const struct wire_item *item)
+/* The second slot is scored, and dropped since its prompt's references are not. */
+static struct pair second_prompt_fails(const struct wire_item *item)
 {
-    return item->b == 0 ? (struct pair){3.0, 1.0} : (struct pair){-9.0, NAN};
+    if (item->kind == WIRE_WORK_REFERENCE)
+        return item->prompt == second_prompt ? (struct pair){NAN, NAN} : (struct pair){0, 0};
+    return item->b == 0 ? (struct pair){3.0, 1.0} : (struct pair){-9.0, 5.0};
 }
 
-/* -9 would make the first group the worst. */
+/* Means 3 and 1 without it; -3 and 3 with it. */
 static void a_dropped_slot_has_no_say_in_whose_turn_it_is(void **state)
 {
     struct bench *bench = *state;
     take_maxmin(bench);
+    bench->config.shaper = RUN_SHAPER_CENTERED;
+    bench->config.references = 1;
     struct bench_crew crew;
     begun(state, &crew);
+    const struct message *lease = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    for (uint32_t i = 0; i < lease->items_n; i++)
+        if (lease->items[i].kind == WIRE_WORK_ROLLOUT && lease->items[i].a == 0 &&
+            lease->items[i].b == 1)
+            second_prompt = lease->items[i].prompt;
     size_t from = 0;
-    const struct record_step got = step_of(bench, &crew, &from, 0, second_slot_fails);
+    const struct record_step got = step_of(bench, &crew, &from, 0, second_prompt_fails);
     assert_int_equal(got.trained, 1);
+    assert_int_equal(got.dropped[RECORD_REASON_REFERENCE_FAILED], 1);
     assert_int_equal(got.worst_group, 2);
 }
 
@@ -508,6 +521,21 @@ static void the_groups_references_are_what_its_rewards_are_compared_with(void **
     check_rewards(bench, 1.0 - 4.875, 2.5 - 4.875);
 }
 
+/* The penalty is taken off references too: in the difference it is gone. */
+static void references_are_penalised_for_their_own_length(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.shaper = RUN_SHAPER_CENTERED;
+    bench->config.references = 2;
+    bench->config.length_penalty = 0.125;
+    bench->config.length_free_tokens = 1; /* of two */
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    work(bench, &crew, &from, by_hand);
+    check_rewards(bench, 3.5 - 6.75, 3.5 - 6.75); /* references: 3.5 and 10 */
+}
+
 static void take_maxmin_with_references(struct bench *bench)
 {
     take_maxmin(bench);
@@ -519,6 +547,24 @@ static void maxmin_survives_its_coordinator(void **state)
 {
     (void)state;
     survives(take_maxmin_with_references, varied);
+}
+
+static void replay_refuses_scores_that_cannot_be_combined(void **state)
+{
+    struct bench *bench = *state;
+    take_tree(bench);
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0, at = 0;
+    step_of(bench, &crew, &from, 0, by_hand);
+    core_free(bench->core);
+    bench_open(bench);
+    check_ok(core_replay_begin(bench->core, 0, &err));
+    for (; bench->records[at].record.kind != RECORD_SCORE; at++)
+        check_ok(core_replay(bench->core, &bench->records[at].record, &err));
+    bench->records[at].scores[1] = NAN;
+    check_fails(core_replay(bench->core, &bench->records[at].record, &err), ERR_STATE,
+                "is not what this run plans there");
 }
 
 static void replay_refuses_a_step_of_another_group(void **state)
@@ -559,7 +605,9 @@ int main(void)
         CASE(a_dropped_slot_has_no_say_in_whose_turn_it_is),
         CASE(of_groups_served_alike_the_first_is_trained_on),
         CASE(the_groups_references_are_what_its_rewards_are_compared_with),
+        CASE(references_are_penalised_for_their_own_length),
         CASE(maxmin_survives_its_coordinator),
+        CASE(replay_refuses_scores_that_cannot_be_combined),
         CASE(replay_refuses_a_step_of_another_group),
     };
     return cmocka_run_group_tests_name("coordinator combine", tests, NULL, NULL);

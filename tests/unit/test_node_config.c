@@ -246,8 +246,8 @@ static void config_takes_a_tree_with_shapers_that_take_no_references(void **stat
         char one[64], last[64];
         snprintf(one, sizeof one, "reward.shaper=%s", shaping_name(params.kind));
         snprintf(last, sizeof last, "reward.shapers=[ceiling, %s]", shaping_name(params.kind));
-        const char *const shaper[] = {"reward.combine=tree", one},
-                          *const chain[] = {"reward.combine=tree", last};
+        const char *const shaper[] = {"reward.combine=tree", one};
+        const char *const chain[] = {"reward.combine=tree", last};
         if (shaping_references(&params) == 0) {
             check_ok(run_config_load(&config, file, shaper, 2, &err));
             check_ok(run_config_load(&config, file, chain, 2, &err));
@@ -265,7 +265,8 @@ static void config_gives_no_cost_a_kind_of_prompt(void **state)
     (void)state;
     struct run_config config;
     put(GOOD);
-    const char *const overrides[] = {"reward.scorers.1.name=harm", "reward.scorers.1.kind=regex",
+    const char *const overrides[] = {"reward.scorers.1.name=harm",
+                                     "reward.scorers.1.kind=regex",
                                      "reward.scorers.1.pattern=x", "reward.scorers.1.role=cost",
                                      "reward.scorers.1.prompt_kind=code"};
     check_ok(run_config_load(&config, file, overrides, 4, &err));
