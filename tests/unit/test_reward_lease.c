@@ -629,6 +629,53 @@ static void references_that_are_in_the_store_are_not_scored(void **state)
     reward_free(reward);
 }
 
+/* Prompt 0 is of the kind of "length", prompt 1 of none: the references of both are kept, each
+ * with the scores that count. */
+static void references_are_kept_with_the_scores_of_their_kind(void **state)
+{
+    (void)state;
+    static const char data[] =
+        "{\"prompt\": \"a\", \"kind\": \"short\"}\n{\"prompt\": \"b\"}\n";
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    double want[ITEMS * 2];
+    unsigned char want_state[ITEMS * 2];
+    struct run_config config = w.config;
+    path_of(config.prompts, "kept-kinds.jsonl");
+    check_ok(file_write(config.prompts, data, sizeof data - 1, &err));
+    snprintf(config.scorer[0].prompt_kind, RUN_NAME_MAX, "short");
+    config.scorers = 2;
+    path_of(config.reference_store, "kinds.sqlite");
+    size_t references = 0;
+    for (uint32_t i = 0; i < ITEMS; i++)
+        references += items[i].kind == WIRE_WORK_REFERENCE;
+    for (int twice = 0; twice < 2; twice++) { /* filling it, then out of it */
+        struct reward *reward = reward_of(&config);
+        check_ok(reward_score(reward, &lease, &(struct scorer_watch){0}, &result, &err));
+        if (twice == 0) {
+            memcpy(want, result.frame[0].data, sizeof want);
+            memcpy(want_state, result.frame[1].data, sizeof want_state);
+        }
+        assert_memory_equal(result.frame[0].data, want, sizeof want);
+        assert_memory_equal(result.frame[1].data, want_state, sizeof want_state);
+        reward_free(reward);
+    }
+    for (uint32_t i = 0; i < ITEMS; i++)
+        assert_int_equal(want_state[2 * i],
+                         items[i].prompt == 0 ? WIRE_SCORE_OK : WIRE_SCORE_FAILED);
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_open(config.reference_store, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM memo", -1, &stmt, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(stmt, 0), references);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -643,6 +690,7 @@ int main(void)
         cmocka_unit_test(a_scorer_is_asked_about_prompts_of_its_kind_alone),
         cmocka_unit_test(what_fails_a_lease_is_named_before_a_monitor),
         cmocka_unit_test(references_that_are_in_the_store_are_not_scored),
+        cmocka_unit_test(references_are_kept_with_the_scores_of_their_kind),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
