@@ -19,6 +19,8 @@ static const char ledger_schema[] =
     "CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT NOT NULL);"
     "CREATE TABLE epoch(seq INTEGER PRIMARY KEY, at_ms INT, epoch INT NOT NULL);"
     "CREATE TABLE start(seq INTEGER PRIMARY KEY, at_ms INT, weights TEXT NOT NULL);"
+    "CREATE TABLE identity(seq INTEGER PRIMARY KEY, at_ms INT, what TEXT NOT NULL UNIQUE,"
+    " hash TEXT NOT NULL);"
     "CREATE TABLE rollout(seq INTEGER PRIMARY KEY, at_ms INT, step INT NOT NULL,"
     " slot INT NOT NULL, prompt INT NOT NULL, version INT NOT NULL, tokens INT NOT NULL,"
     " finish TEXT NOT NULL, worker TEXT NOT NULL, ids BLOB NOT NULL, logprobs BLOB NOT NULL,"

@@ -7,6 +7,7 @@
  *     run         key, value: config_hash, created_ms         (PRAGMA user_version: the schema)
  *     epoch       seq, at_ms, epoch
  *     start       seq, at_ms, weights
+ *     identity    seq, at_ms, what, hash
  *     rollout     seq, at_ms, step, slot, prompt, version, tokens, finish, worker, ids,
  *                 logprobs
  *     reference   seq, at_ms, prompt, m, tokens, finish, worker, ids
