@@ -421,7 +421,7 @@ static void damage_inside_the_file_is_one_sentence(void **state)
 {
     (void)state;
     struct ledger *ledger = open_ledger();
-    struct record record = all[2];
+    struct record record = all[3]; /* a rollout */
     for (uint64_t i = 0; i < 500; i++) {
         record.seq = i + 1;
         record.a = i;
@@ -451,7 +451,7 @@ static void damage_inside_the_file_is_one_sentence(void **state)
 
 static struct record numbered(uint64_t seq)
 {
-    struct record record = all[2];
+    struct record record = all[3]; /* a rollout */
     record.seq = seq;
     record.a = seq;
     return record;
