@@ -49,6 +49,7 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
     core->steps = core_take(carver, core->ring, sizeof *core->steps);
     core->refs = core_take(carver, core->open, sizeof *core->refs);
     core->reference = core_take(carver, prompts * core->M, sizeof *core->reference);
+    core->reference_scores = core_take(carver, prompts * core->M * scorers, sizeof(double));
     core->prompt = core_take(carver, prompts, sizeof *core->prompt);
     core->version_hash = core_take(carver, (uint64_t)core->ring + 1, sizeof(struct hash));
     b->items = core_take(carver, slots, sizeof *b->items);
@@ -71,6 +72,8 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
     core->kl_sum = core_take(carver, core->B, sizeof(double));
     core->kl_tokens = core_take(carver, core->B, sizeof(uint32_t));
     core->ref_rewards = core_take(carver, core->M, sizeof(double));
+    core->ref_named = core_take(carver, core->M * scorers, sizeof *core->ref_named);
+    core->ref_all = core_take(carver, core->M, sizeof *core->ref_all);
 }
 
 /* Hand each item its arrays; they stay its own for ever. */
@@ -114,6 +117,26 @@ static enum err_code core_check_prompt_ids(const struct core_setup *setup, struc
     return ERR_OK;
 }
 
+/* A kind that no prompt has is a slip of the pen: its scorer would never be asked. */
+static enum err_code core_check_kinds(const struct core_setup *setup, struct err *err)
+{
+    const struct run_config *config = setup->config;
+    for (uint32_t s = 0; s < config->scorers; s++) {
+        const char *word = config->scorer[s].prompt_kind;
+        bool there = word[0] == '\0';
+        for (uint32_t i = 0; i < setup->prompts.n && setup->prompts.kind && !there; i++) {
+            const uint8_t kind = setup->prompts.kind[i];
+            there = kind && strcmp(config->scorer[kind - 1].prompt_kind, word) == 0;
+        }
+        if (!there)
+            return err_set(err, ERR_VALUE,
+                           "scorer \"%s\" counts for prompts of kind \"%s\": no prompt of %s "
+                           "is of it",
+                           config->scorer[s].name, word, config->prompts);
+    }
+    return ERR_OK;
+}
+
 static enum err_code core_check_setup(const struct core_setup *setup, struct err *err)
 {
     const struct run_config *config = setup->config;
@@ -144,7 +167,8 @@ static enum err_code core_check_setup(const struct core_setup *setup, struct err
             return err_set(err, ERR_VALUE, "prompt %u has %zu tokens: must be 1..%u",
                            (unsigned)i, n, (unsigned)config->prompt_tokens_max);
     }
-    return core_check_prompt_ids(setup, err);
+    const enum err_code rc = core_check_kinds(setup, err);
+    return rc ? rc : core_check_prompt_ids(setup, err);
 }
 
 static void core_size(struct core *core)
@@ -153,7 +177,9 @@ static void core_size(struct core *core)
     core->B = config->batch;
     core->K = config->samples_per_prompt ? config->samples_per_prompt : 1;
     core->groups = core->B / core->K;
-    core->M = chain_references(&core->chain);
+    core->shaper_M = chain_references(&core->chain);
+    core->M =
+        combine_needs_references(&core->raw.combine) ? config->references : core->shaper_M;
     core->max_new = config->max_new_tokens;
     core->open = config->lag + 1;
     core->group_estimator =

@@ -33,8 +33,9 @@
  * A step that the breaker sets aside (core_breaker.c) goes the same way with no slots in its
  * lease: version s + 1 has the weights of version s, and its slots are dropped by its STEP record.
  *
- * Scores.  A slot needs those of all reward and cost scorers, a reference those of the reward
- * scorers: else it is scored again, and in the end dropped.  A monitor's that is missing is NaN.
+ * Scores.  A slot needs those of all reward scorers that count for its prompt and of all cost
+ * scorers, a reference those of the reward scorers: else it is scored again, and in the end
+ * dropped.  A monitor's that is missing is NaN, and so is that of a scorer that does not count.
  *
  * Retained steps.  A learner that lost its memory comes back at its last checkpoint c; steps
  * c..trained-1 are sent again with the same content, and must give the recorded weights, bit
@@ -42,7 +43,7 @@
  * Where so many are kept that no other fits, the last is sent again with the checkpoint flag:
  * its result, from the learner's memory, tells of a checkpoint that became durable meanwhile.
  * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
- * version 0 where the shaper uses references.
+ * version 0 where rewards are compared with references.
  *
  * Learners.  Up to workers.learners of them, each with the whole state.  A step is leased to all
  * that are here, as one attempt with ranks by name, where all hold its version and are idle;
@@ -91,6 +92,8 @@ struct core_prompts {
     uint32_t n;
     const size_t *offset; /* [n + 1] */
     const int32_t *ids;
+    const uint8_t *kind; /* [n] 1 + the first scorer of prompt i's kind; 0: no scorer has its
+                            kind, or it has none.  NULL: all are 0 */
 };
 
 /* What ids can be, so that a rollout can be held against it.  All zero: nothing is known, and

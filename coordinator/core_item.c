@@ -128,9 +128,8 @@ void core_item_scored(struct core *core, struct core_item *item, const double *s
         struct core_reference *kept = core_item_reference(core, item->prompt, item->b);
         kept->state = CORE_ITEM_SCORED;
         kept->seq = seq;
-        double raw;
-        if (core_shape_raw(core, scores, item->tokens, &raw, &kept->reward, NULL) != ERR_OK)
-            assert(0 && "scores are checked before they are accepted");
+        kept->tokens = item->tokens;
+        core_combine_keep(core, item);
     }
 }
 

@@ -63,10 +63,10 @@ static enum err_code core_replay_score(struct core *core, const struct record *r
     } else if (item->state != CORE_ITEM_GENERATED) {
         return core_replay_refuse(record, "is for one that waits for no score", err);
     }
-    double raw, reward, cost;
+    double cost;
     if (record->scorers != core->config->scorers || !record->scores ||
         record->response_tokens != item->tokens || (slot && !record->reference) ||
-        core_shape_raw(core, record->scores, item->tokens, &raw, &reward, NULL) != ERR_OK ||
+        core_combine_try(core, item->prompt, record->scores, item->tokens, NULL) != ERR_OK ||
         (slot && core_cost_of(core, record->scores, &cost, NULL) != ERR_OK))
         return core_replay_refuse(record, "is not what this run plans there", err);
     core_item_scored(core, item, record->scores, record->reference, record->seq);
@@ -123,7 +123,8 @@ static bool core_replay_same_number(double a, double b)
 
 static bool core_replay_same_sums(const struct record_step *a, const struct record_step *b)
 {
-    return a->trained == b->trained && memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
+    return a->trained == b->trained && a->worst_group == b->worst_group &&
+           memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
            a->kl_coef_before == b->kl_coef_before && a->kl_coef_after == b->kl_coef_after &&
            a->reward_shaped_mean == b->reward_shaped_mean &&
            core_replay_same_number(a->cost_raw_mean, b->cost_raw_mean) &&

@@ -7,6 +7,7 @@
  *     core_lease.c    leases given out, lost and taken back
  *     core_result.c   what actors and reward workers send
  *     core_shape.c    from scores to token rewards; the KL controller
+ *     core_combine.c  from scores to the raw reward
  *     core_cost.c     from scores to token costs; the multiplier
  *     core_breaker.c  whether a step may be trained on
  *     core_group.c    which learners train a step together, and when
@@ -24,13 +25,13 @@
 #include "base/arena.h"
 #include "control/breaker.h"
 #include "control/chain.h"
-#include "control/combine.h"
 #include "control/kl.h"
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
 #include "control/score.h"
 #include "coordinator/core.h"
+#include "coordinator/raw_reward.h"
 
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
 #define CORE_ADDRESSES_MAX  64     /* connections whose bad messages are counted */
@@ -111,9 +112,9 @@ struct core_refs {
 
 /* What is kept of a reference for the whole run, [prompt * M + m]. */
 struct core_reference {
-    uint8_t state; /* enum core_item_state; WAITING also before it is due */
-    uint64_t seq;  /* of its SCORE or DROP */
-    double reward; /* combined, after the length penalty */
+    uint8_t state;   /* enum core_item_state; WAITING also before it is due */
+    uint32_t tokens; /* of the response */
+    uint64_t seq;    /* of its SCORE or DROP */
 };
 struct core_prompt {
     bool due;      /* its references are planned */
@@ -187,6 +188,7 @@ struct core {
 
     /* sizes */
     uint32_t B, K, M, groups; /* slots, samples a prompt, references a prompt, prompts a step */
+    uint32_t shaper_M; /* M where the shaper takes references, else 0 */
     uint32_t max_new;
     uint32_t ring, open; /* steps kept; lag + 1 */
     bool group_estimator;
@@ -200,8 +202,7 @@ struct core {
     struct lagrange_params lagrange;
     struct breaker_params breaker;
     bool has_breaker;
-    struct combine_params combine;                 /* of terms, to the raw reward */
-    struct combine_term terms[RUN_SCORERS_MAX];
+    struct raw_reward raw; /* its group: of the step at hand */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t cost_terms_n;
 
@@ -225,6 +226,7 @@ struct core {
     struct core_batch *steps;         /* [ring] */
     struct core_refs *refs;           /* [open] */
     struct core_reference *reference; /* [prompts * M] */
+    double *reference_scores;         /* [prompts * M * scorers] */
     struct core_prompt *prompt;       /* [prompts] */
     struct hash *version_hash;        /* [ring + 1]: of version v at v % (ring + 1) */
     uint64_t slots[CORE_ITEM_STATES]; /* of the whole run */
@@ -259,7 +261,9 @@ struct core {
     size_t out_ids_max;
     double *kl_sum;      /* [B] */
     uint32_t *kl_tokens; /* [B] */
-    double *ref_rewards; /* [M] */
+    double *ref_rewards; /* [M] combined, after the length penalty */
+    struct score *ref_named;        /* [M * scorers] */
+    struct combine_scores *ref_all; /* [M] of ref_named */
 #ifdef CORE_BUGS
     int bug;
 #endif
@@ -349,10 +353,6 @@ void core_result_scored(struct core *core, struct core_peer *peer,
 
 /* --- core_shape.c */
 enum err_code core_shape_setup(struct core *core, struct err *err);
-/* What reward.combine makes of the reward scorers' scores [scorers], and the same after the
- * length penalty. */
-enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t tokens,
-                             double *raw, double *reward, struct err *err);
 /* All slots scored or dropped, all references there, everything durable?  Drops slots whose
  * prompt or group cannot be used, and is then false for another while. */
 bool core_shape_ready(struct core *core, struct core_batch *batch);
@@ -367,13 +367,30 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
 enum err_code core_shape_tokens(struct core *core, const struct core_batch *batch,
                                 const struct core_item *item, float *out, struct err *err);
 
+/* --- core_combine.c */
+/* Is this scorer asked about answers to this prompt? */
+bool core_combine_counts(const struct core *core, uint32_t scorer, uint32_t prompt);
+/* Can these scores [scorers] of a response to this prompt be combined, whatever else scores? */
+enum err_code core_combine_try(struct core *core, uint32_t prompt, const double *scores,
+                               uint32_t tokens, struct err *err);
+/* Keep the scores of a reference for the whole run. */
+void core_combine_keep(struct core *core, const struct core_item *item);
+/* Of a whole step: the group of users it serves worst, where reward.combine asks; fills
+ * result.worst_group, and what core_combine_item goes by. */
+enum err_code core_combine_group(struct core *core, struct core_batch *batch, struct err *err);
+/* item->raw, and the same after the length penalty; the rewards of its prompt's refs references
+ * in ref_rewards, where the shaper takes any. */
+enum err_code core_combine_item(struct core *core, struct core_item *item, double *reward,
+                                uint32_t *refs, struct err *err);
+
 /* --- core_cost.c */
 enum err_code core_cost_setup(struct core *core, struct err *err);
 /* What a response costs by its scores [scorers]; 0 without cost scorers. */
 enum err_code core_cost_of(const struct core *core, const double *scores, double *cost,
                            struct err *err);
-/* Can an item of this kind not do without a score of this scorer? */
-bool core_cost_is_needed(const struct core *core, uint32_t scorer, enum wire_work work);
+/* Can an item of this kind, a response to this prompt, not do without a score of this scorer? */
+bool core_cost_is_needed(const struct core *core, uint32_t scorer, enum wire_work work,
+                         uint32_t prompt);
 /* The multiplier's move by the costs of the step's slots; fills lagrange_after and what the
  * result says of it, `at` in its controllers. */
 enum err_code core_cost_step(struct core *core, struct core_batch *batch, uint32_t at,

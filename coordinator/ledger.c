@@ -41,12 +41,12 @@ static const char ledger_schema[] =
     " reward_raw_mean REAL, reward_raw_std REAL, reward_shaped_mean REAL,"
     " score_mean TEXT NOT NULL, kl_mean REAL, kl_coef_before REAL, kl_coef_after REAL,"
     " cost_raw_mean REAL, cost_limit REAL, multiplier_before REAL, multiplier_after REAL,"
-    " score_missing TEXT NOT NULL, controller BLOB NOT NULL, duration_ms INT NOT NULL,"
-    " stats TEXT NOT NULL);"
+    " score_missing TEXT NOT NULL, worst_group INT NOT NULL, controller BLOB NOT NULL,"
+    " duration_ms INT NOT NULL, stats TEXT NOT NULL);"
     "CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, at_ms INT, version INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 3;";
+    "PRAGMA user_version = 4;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {

@@ -296,6 +296,9 @@ static void ledger_read_step(struct ledger_reader *reader, sqlite3_stmt *stmt, i
     const uint32_t n = ledger_column_numbers(reader, stmt, &c, missing, RUN_SCORERS_MAX);
     for (uint32_t i = 0; i < n; i++)
         s->score_missing[i] = ledger_to_count(reader, missing[i]);
+    s->worst_group = ledger_column_u32(reader, stmt, &c);
+    if (s->worst_group > RUN_SCORERS_MAX)
+        reader->damaged = true;
     const size_t bytes = (size_t)sqlite3_column_bytes(stmt, c);
     if (bytes % sizeof(double) != 0 || bytes > sizeof s->controller)
         reader->damaged = true;

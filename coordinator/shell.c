@@ -95,6 +95,11 @@ static void shell_step_done(struct shell *shell, const struct record_step *step)
              (unsigned long long)step->step + 1, (unsigned long long)shell->config->steps,
              step->reward_shaped_mean, step->reward_raw_mean, step->kl_mean,
              step->kl_coef_before, (unsigned)step->trained);
+    if (step->worst_group > 0)
+        log_info("GROUP",
+                 "step %llu: trained on \"%s\", of whose group the mean is least: %.4f",
+                 (unsigned long long)step->step + 1,
+                 shell->config->scorer[step->worst_group - 1].name, step->reward_raw_mean);
     if (!isnan(step->cost_raw_mean))
         log_info("COST", "step %llu: cost %.4f, limit %.4f, lambda %.5f then %.5f",
                  (unsigned long long)step->step + 1, step->cost_raw_mean, step->cost_limit,

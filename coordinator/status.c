@@ -166,6 +166,10 @@ static void status_step(const struct status *status, const struct record_step *s
         status_number(out, "multiplier_before", step->multiplier_before);
         status_number(out, "multiplier_after", step->multiplier_after);
     }
+    if (step->worst_group > 0) {
+        buf_putc(out, ',');
+        status_text(out, "worst_group", status->config->scorer[step->worst_group - 1].name);
+    }
     status_count(out, "duration_ms", step->duration_ms);
     for (uint32_t s = 0; s < status->config->scorers; s++) {
         status_scorer(status, "score", s, step->score_mean[s], out);

@@ -259,6 +259,17 @@ static void status_metrics_monitors(struct status *status, const struct core_sta
                            status->config->scorer[s].name, (double)stats->score_missing[s]);
 }
 
+/* Its mean is rlhfd_step_reward_raw_mean. */
+static void status_metrics_groups(struct status *status, const struct record_step *last)
+{
+    for (uint32_t s = 0; s < status->config->scorers && last->worst_group > 0; s++)
+        if (status->config->scorer[s].role == RUN_ROLE_REWARD)
+            status_gauge(status, "rlhfd_step_worst_group",
+                         "1 where the last step trained on this scorer, that of the group of "
+                         "users it served worst; else 0",
+                         "scorer", status->config->scorer[s].name, s + 1 == last->worst_group);
+}
+
 static void status_metrics_step(struct status *status, const struct core_stats *stats)
 {
     const struct record_step *last = &stats->last;
@@ -284,6 +295,7 @@ static void status_metrics_step(struct status *status, const struct core_stats *
     for (uint32_t s = 0; s < status->config->scorers; s++)
         status_gauge(status, "rlhfd_step_score_mean", "Mean score of the last step, by scorer",
                      "scorer", status->config->scorer[s].name, last->score_mean[s]);
+    status_metrics_groups(status, last);
     for (uint32_t i = 0; i < last->stats_n; i++)
         status_metrics_stat(status, &last->stats[i]);
 }

@@ -18,7 +18,7 @@ static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "s
 static const char *const run_kl_estimators[] = {"k1", "k2", "k3", NULL};
 static const char *const run_kl_places[] = {"reward", "loss", NULL};
 static const char *const run_kl_controllers[] = {"fixed", "adaptive", "pid", NULL};
-static const char *const run_shapers[] = {
+const char *const run_config_shapers[] = {
 #define X(name, word) word,
     RUN_SHAPER_MAP(X)
 #undef X
@@ -49,7 +49,8 @@ const char *const run_config_scorer_kinds[] = {
 static const char *const run_signals[] = {"loss", "grad_norm", "kl",
                                           "entropy", "cost",   "reward", NULL};
 static const char *const run_trips[] = {"skip", "halt", NULL};
-static const char *const run_combines[] = {"sum", "product", "min", "levels", NULL};
+const char *const run_config_combines[] = {"sum",  "product", "min", "levels",
+                                           "tree", "maxmin",  NULL};
 static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
 
 // clang-format off
@@ -112,7 +113,8 @@ static const struct config_key run_keys[] = {
          "same bits on both. Weights and optimizer are float32 in either."),
 
     PATH_("data.prompts", prompts, NULL,
-         "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything}."),
+         "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything, "
+         "\"kind\": text}."),
     WORD_("data.template", template_, run_templates, "plain",
          "Chat template that turns a prompt into ids."),
     U32_("data.prompt_tokens_max", prompt_tokens_max, 1, 1048576, "512", "tokens",
@@ -151,11 +153,14 @@ static const struct config_key run_keys[] = {
          "reward: a summand of the raw reward; cost: a summand of the raw cost, which "
          "`safety` holds below its limit; monitor: recorded and shown, never trained on: a "
          "score that cannot be had drops nothing."},
+    S_TEXT("reward.scorers[].prompt_kind", prompt_kind, "",
+         "It counts for prompts of this kind alone, and is not asked about others: that of their "
+         "line in data.prompts; empty: for all.  Not for costs."),
     {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
          "Factor in the weighted sum that is the raw reward, or the raw cost (there above 0: "
-         "more is worse); not for monitors."},
+         "more is worse); not for monitors, and 1 under reward.combine levels and tree."},
     {"reward.scorers[].margin", CONFIG_F64, OF(margin), 8, 1e-9, 1e6, "0.1", NULL, 0, 0, "",
-         "Scores of a reward closer than this count as equal (reward.combine: levels)."},
+         "Scores of a reward closer than this count as equal (reward.combine: levels, tree)."},
     {"reward.scorers[].low", CONFIG_F64, OF(low), 8, -1e6, 1e6, "0", NULL, 0, 0, "",
          "Scores below it count as it (reward.combine: levels)."},
     {"reward.scorers[].high", CONFIG_F64, OF(high), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
@@ -187,12 +192,15 @@ static const struct config_key run_keys[] = {
     {"reward.scorers[].better", CONFIG_WORD, OF(better), 4, 0, 0, "higher", run_betters, 0, 0, "",
          "Which scores of a monitor are good: how reports read it."},
 
-    WORD_("reward.combine", combine, run_combines, "sum",
+    WORD_("reward.combine", combine, run_config_combines, "sum",
          "What the scores of the role reward become. sum: of weight times score; product: of "
          "score to the power weight, for scores of 0 or more; min: the least weight times score; "
          "levels: a number whose digits are the scores in steps of their margins, the first "
-         "scorer's counting most."),
-    WORD_("reward.shaper", shaper, run_shapers, "par",
+         "scorer's counting most; tree: the share of the reference responses that it beats, "
+         "where the first scorer whose scores differ by more than its margin decides, for a "
+         "reward.shaper that takes no references; maxmin: weight times the score of one scorer "
+         "for the whole step, that of the group of users whose mean over the step is least."),
+    WORD_("reward.shaper", shaper, run_config_shapers, "par",
          "What becomes of the raw reward r. none: r; ceiling: min(r, reward.ceiling); "
          "sigmoid, tanh, polynomial (a fit of the sigmoid): of r; centered: r less the "
          "mean of the references; par: Preference As Reward, the mean sigmoid of r less "
@@ -205,7 +213,8 @@ static const struct config_key run_keys[] = {
          "Several of these words, applied one after another, in place of reward.shaper; what one "
          "makes of a response it makes of the references too before the next one compares."},
     U32_("reward.references", references, 1, 64, "4", "responses",
-         "Reference responses a prompt, for the shapers that take references; lsc needs 2."),
+         "Reference responses a prompt, for the shapers that take references, and for "
+         "reward.combine: tree; lsc needs 2."),
     PATH_("reward.reference_store", reference_store, "",
          "A file in which reference responses and their scores are kept, for later runs of the "
          "same policy, prompts, sampling, scorers and reference seed; it changes no bit of a "
@@ -461,11 +470,12 @@ enum err_code run_config_check_shapers(const struct run_config *config, const ch
     for (uint32_t i = 0; i < config->shapers_n; i++) {
         const char *word = config->shapers[i];
         size_t k = 0;
-        while (run_shapers[k] && strcmp(word, run_shapers[k]) != 0)
+        while (run_config_shapers[k] && strcmp(word, run_config_shapers[k]) != 0)
             k++;
-        if (run_shapers[k])
+        if (run_config_shapers[k])
             continue;
-        const char *near = config_nearest(word, run_shapers, RUN_COUNT(run_shapers) - 1);
+        const char *near =
+            config_nearest(word, run_config_shapers, RUN_COUNT(run_config_shapers) - 1);
         return err_set(err, ERR_USAGE, "%s: reward.shapers: there is no shaper \"%s\"%s%s%s",
                        path, word, near ? "; did you mean \"" : "", near ? near : "",
                        near ? "\"?" : "");

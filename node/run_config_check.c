@@ -54,14 +54,7 @@ static enum err_code run_config_check_scorers(const struct run_config *c, const 
                        "%s: no scorer of reward.scorers has the role reward: nothing would be "
                        "rewarded",
                        path);
-    const bool factors = c->combine == RUN_COMBINE_PRODUCT || c->combine == RUN_COMBINE_MIN;
     for (uint32_t i = 0; i < c->scorers; i++) {
-        if (factors && c->scorer[i].role == RUN_ROLE_REWARD && c->scorer[i].weight <= 0)
-            return err_set(err, ERR_USAGE,
-                           "%s: scorer \"%s\" has weight %g: under reward.combine %s it must be "
-                           "above 0",
-                           path, c->scorer[i].name, c->scorer[i].weight,
-                           c->combine == RUN_COMBINE_MIN ? "min" : "product");
         enum err_code rc = run_config_check_scorer(&c->scorer[i], path, err);
         if (rc)
             return rc;
@@ -316,6 +309,8 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
     enum err_code rc = run_config_check_scorers(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_shaping(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_combine(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_safety(c, path, err);
     if (rc == ERR_OK)

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 21
+#define SIM_BUGS 24
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -37,6 +37,9 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the breaker is not restored from the ledger",
     "a step that was set aside is trained on",
     "of the KL controller the coefficient alone is restored from the ledger",
+    "the references' scores are not restored from the ledger",
+    "the group of users that the first step served worst is trained on for ever",
+    "a scorer is needed for prompts that it does not count for",
 };
 
 struct sim_totals {

@@ -2,8 +2,8 @@
  * sim.h -- the coordinator's core among simulated workers, network, disk and crashes: one
  * process, one thread, one seed.
  *
- * The seed picks a configuration (lag, group size, shaper, estimator, multiplier, breaker,
- * checkpoints), the number of workers, of learners among them, and the rates of faults.  While
+ * The seed picks a configuration (lag, group size, combiner, kinds of prompts, shaper,
+ * estimator, multiplier, breaker, checkpoints), the number of workers, of learners among them, and the rates of faults.  While
  * faults last, messages are dropped,
  * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; a
  * monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
@@ -18,6 +18,7 @@
  *     and comes from version max(0, step - lag);
  *     what a worker is told to forget is durable or not wanted;
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
+ *     a step is trained on the scorer whose mean over these slots is least, where that is asked;
  *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
  *     lease then has no slots;
  *     a step trained twice gives the same weights;
@@ -43,6 +44,7 @@
 #define SIM_M_MAX     3
 #define SIM_TOKENS    5 /* max_new_tokens */
 #define SIM_SCORERS   4 /* reward, reward, reward or cost, monitor */
+#define SIM_KIND      1 /* where prompts have kinds: the scorer of one */
 #define SIM_COST      2
 #define SIM_MONITOR   3
 #define SIM_WORKERS   10 /* at most 7 actors and reward workers, and 3 learners */
@@ -189,7 +191,9 @@ uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
                        uint32_t b);
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease);
 void sim_content_config(struct run_config *config, uint32_t number);
-/* Prompts: offset [SIM_PROMPTS + 1], ids. */
-struct core_prompts sim_content_prompts(void);
+/* Prompts: offset [SIM_PROMPTS + 1], ids; kinds where SIM_KIND asks for one. */
+struct core_prompts sim_content_prompts(const struct run_config *config);
+/* Is SIM_KIND asked about this prompt? */
+bool sim_content_counts(const struct run_config *config, uint32_t prompt);
 
 #endif

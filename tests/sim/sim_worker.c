@@ -111,14 +111,16 @@ static void sim_worker_queue(struct sim *sim, struct sim_worker *w, struct messa
 
 /* --- what comes --------------------------------------------------------------------------- */
 
-/* Has the item all the scores it is to have: costs are of slots alone, monitors of none. */
+/* Has the item all the scores it is to have: costs are of slots alone, monitors of none, that of
+ * a kind of the kind's prompts. */
 static bool sim_worker_is_scored(const struct sim *sim, const struct wire_item *item,
                                  const unsigned char states[SIM_SCORERS])
 {
     for (uint32_t s = 0; s < SIM_SCORERS; s++) {
         const enum run_role role = sim->config->scorer[s].role;
         const bool idle = role == RUN_ROLE_MONITOR ||
-                          (role == RUN_ROLE_COST && item->kind == WIRE_WORK_REFERENCE);
+                          (role == RUN_ROLE_COST && item->kind == WIRE_WORK_REFERENCE) ||
+                          (s == SIM_KIND && !sim_content_counts(sim->config, item->prompt));
         if (!idle && states[s] != WIRE_SCORE_OK)
             return false;
     }
@@ -335,6 +337,10 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     if (sim_faulty(sim) && sim_chance(sim, 10 * sim->rates.hostile)) {
         states[SIM_MONITOR] = WIRE_SCORE_FAILED; /* what it says then must not matter */
         score[SIM_MONITOR] = (double)sim_random(sim, 1000);
+    }
+    if (!sim_content_counts(sim->config, item->prompt)) {
+        states[SIM_KIND] = (unsigned char)(1 + sim_random(sim, 3)); /* nobody asked */
+        score[SIM_KIND] = (double)sim_random(sim, 1000);
     }
     const size_t ref_bytes = item->kind == WIRE_WORK_ROLLOUT ? rollout.tokens * sizeof *ref : 0;
     struct message result = {

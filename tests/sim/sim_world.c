@@ -226,6 +226,33 @@ static void sim_check_cost(struct sim *sim, const struct record_step *step)
                  (unsigned long long)step->step, step->cost_raw_mean, sum / n);
 }
 
+/* By the definition of reward.combine maxmin, from what was recorded before. */
+static void sim_check_group(struct sim *sim, const struct record_step *step)
+{
+    const struct run_config *config = sim->config;
+    double least = HUGE_VAL;
+    uint32_t worst = 0;
+    for (uint32_t s = 0; s < SIM_SCORERS && config->combine == RUN_COMBINE_MAXMIN; s++) {
+        double sum = 0.0, n = 0.0;
+        for (uint32_t b = 0; b < config->batch; b++) {
+            const size_t at = *sim_index(sim, RECORD_SCORE, WIRE_WORK_ROLLOUT, step->step, b);
+            if (at == 0 || *sim_index(sim, RECORD_DROP, WIRE_WORK_ROLLOUT, step->step, b) != 0)
+                continue;
+            sum += config->scorer[s].weight * sim->records[at - 1].record.scores[s];
+            n += 1.0;
+        }
+        if (config->scorer[s].role != RUN_ROLE_REWARD || sum / n >= least)
+            continue;
+        least = sum / n;
+        worst = s + 1;
+    }
+    if (step->worst_group != worst ||
+        (worst > 0 && !(fabs(step->reward_raw_mean - least) < 1e-12)))
+        sim_fail(sim, "step %llu trains on scorer %u, mean %g; the least is %u's, %g",
+                 (unsigned long long)step->step, (unsigned)step->worst_group,
+                 step->reward_raw_mean, (unsigned)worst, least);
+}
+
 /* By the definition of the limit, from the mean that was recorded, or by no slot's training. */
 static void sim_check_breaker(struct sim *sim, const struct record_step *step)
 {
@@ -242,6 +269,7 @@ static void sim_check_record(struct sim *sim, const struct record *record)
     if (record->kind == RECORD_STEP) {
         sim_check_cost(sim, record->step);
         sim_check_breaker(sim, record->step);
+        sim_check_group(sim, record->step);
     }
     if (record->seq != sim->records_n + 1)
         sim_fail(sim, "record %llu after record %zu", (unsigned long long)record->seq,
@@ -601,7 +629,7 @@ static void sim_begin(struct sim *sim)
     static const enum wire_role roles[] = {
         WIRE_ROLE_LEARNER, WIRE_ROLE_ACTOR, WIRE_ROLE_REWARD, WIRE_ROLE_ACTOR,
         WIRE_ROLE_REWARD,  WIRE_ROLE_ACTOR, WIRE_ROLE_ACTOR,  WIRE_ROLE_REWARD};
-    sim->prompts = sim_content_prompts();
+    sim->prompts = sim_content_prompts(sim->config);
     sim->trained[0].bytes[0] = 7; /* what the run starts from */
     sim->checkpoint[0] = sim->trained[0];
     for (int w = 0; w < sim->workers_n; w++) {

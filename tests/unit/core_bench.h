@@ -41,6 +41,7 @@ struct bench_record {
 struct bench {
     struct run_config config;
     struct core_tokens tokens; /* what ids can be; nothing is known where a test sets nothing */
+    const uint8_t *kind;       /* of the prompts; NULL: they have none */
     struct core *core;
     struct bench_sent *sent;
     size_t sent_n;
@@ -61,7 +62,8 @@ struct bench_worker {
 
 static const size_t bench_offset[] = {0, 1, 3, 4, 6};
 static const int32_t bench_ids[] = {11, 12, 13, 14, 15, 16};
-static const struct core_prompts bench_prompts = {4, bench_offset, bench_ids};
+static const struct core_prompts bench_prompts = {
+    .n = 4, .offset = bench_offset, .ids = bench_ids};
 
 static inline void bench_keep_message(struct bench *bench, uint64_t peer,
                                       const struct message *message)
@@ -196,8 +198,9 @@ static inline void bench_tick(struct bench *bench, uint64_t ms)
 /* A new machine; its config is bench->config. */
 static inline void bench_open(struct bench *bench)
 {
-    const struct core_setup setup = {
+    struct core_setup setup = {
         .config = &bench->config, .prompts = bench_prompts, .tokens = bench->tokens};
+    setup.prompts.kind = bench->kind;
     check_ok(core_new(&bench->core, &setup, bench_sink, bench, &err));
 }
 

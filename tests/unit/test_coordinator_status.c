@@ -185,6 +185,29 @@ static void the_breaker_is_shown_where_there_is_one(void **state)
     buf_release(&text);
 }
 
+static void the_group_served_worst_is_shown_by_name(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_metrics(*state, &stats, &text);
+    assert_null(strstr(text.data, "worst_group"));
+    with_costs();
+    config.scorer[2].role = RUN_ROLE_REWARD;
+    stats.last.worst_group = 3;
+    buf_clear(&text);
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_step_worst_group{scorer=\"style\"} 1\n");
+    check_has(&text, "rlhfd_step_worst_group{scorer=\"polite\"} 0\n");
+    assert_null(strstr(text.data, "rlhfd_step_worst_group{scorer=\"harm\"}"));
+    buf_clear(&text);
+    status_progress(*state, &stats.last, &text);
+    json_t *line = parse(&text);
+    assert_string_equal(json_string_value(json_object_get(line, "worst_group")), "style");
+    json_decref(line);
+    stats.last.worst_group = 0;
+    buf_release(&text);
+}
+
 static void costs_and_monitors_are_shown(void **state)
 {
     struct buf text;
@@ -532,6 +555,7 @@ int main(void)
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
         status_test(the_breaker_is_shown_where_there_is_one),
+        status_test(the_group_served_worst_is_shown_by_name),
         status_test(costs_and_monitors_are_shown),
         status_test(without_cost_scorers_no_cost_is_shown),
 #define gate_test(f) cmocka_unit_test_setup_teardown(f, gate_setup, gate_teardown)

@@ -638,9 +638,9 @@ static void a_run_that_cannot_be_is_refused_at_once(void **state)
 {
     struct bench *bench = *state;
     const size_t long_offset[] = {0, 1, 6};
-    const struct core_prompts too_long = {2, long_offset, bench_ids};
+    const struct core_prompts too_long = {2, long_offset, bench_ids, NULL};
     check_no_core(bench, &too_long, ERR_VALUE, "prompt 1 has 5 tokens: must be 1..4");
-    const struct core_prompts none = {0, long_offset, bench_ids};
+    const struct core_prompts none = {0, long_offset, bench_ids, NULL};
     check_no_core(bench, &none, ERR_USAGE, "the data set has no prompt");
     bench->config.batch = WIRE_ITEMS_MAX + 1;
     check_no_core(bench, &bench_prompts, ERR_VALUE, "pipeline.batch is 4097");
