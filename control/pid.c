@@ -45,8 +45,8 @@ enum err_code pid_params_check(const struct pid_params *params, struct err *err)
     if (params->delay < 1 || params->delay > PID_DELAY_MAX)
         return err_set(err, ERR_USAGE, "pid: delay is %u steps, must be 1 to %d",
                        (unsigned)params->delay, PID_DELAY_MAX);
-    if (!isfinite(params->low) || !isfinite(params->high) || params->low >= params->high)
-        return err_set(err, ERR_USAGE, "pid: bounds are %g and %g, must be finite and rise",
+    if (!isfinite(params->low) || !(params->low < params->high))
+        return err_set(err, ERR_USAGE, "pid: bounds are %g and %g, must rise from a finite one",
                        params->low, params->high);
     if (!(params->start >= params->low && params->start <= params->high))
         return err_set(err, ERR_USAGE, "pid: start is %g, must be within %g and %g",
@@ -80,10 +80,10 @@ enum err_code pid_step(const struct pid_params *params, struct pid_state *state,
     double derivative = next.value - state->history[params->delay - 1];
     if (params->rising && derivative < 0.0)
         derivative = 0.0;
-    const double swift = params->kp * next.proportional + params->kd * derivative;
-    if (!params->hold || !pid_is_stuck(params, swift + state->integral, error))
+    const double p = params->kp * next.proportional, d = params->kd * derivative;
+    if (!params->hold || !pid_is_stuck(params, p + state->integral + d, error))
         next.integral = pid_clip(params, state->integral + params->ki * error);
-    const double output = swift + next.integral;
+    const double output = p + next.integral + d;
     if (!isfinite(output))
         return err_set(err, ERR_VALUE, "pid: a value of %g leaves an output of %g", value,
                        output);
@@ -100,7 +100,7 @@ enum err_code pid_check(const struct pid_params *params, const struct pid_state 
 {
     const double bounded[2] = {state->output, state->integral};
     for (int i = 0; i < 2; i++) {
-        if (!(bounded[i] >= params->low && bounded[i] <= params->high))
+        if (!isfinite(bounded[i]) || bounded[i] < params->low || bounded[i] > params->high)
             return err_set(err, ERR_VALUE,
                            "pid: the state's output is %g, its integral %g, outside %g to %g",
                            state->output, state->integral, params->low, params->high);

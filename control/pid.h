@@ -14,8 +14,8 @@
  * (Stooke, Achiam and Abbeel, "Responsive Safety in RL by PID Lagrangian Methods",
  * arXiv:2007.03964, algorithm 2; with the smoothing and the delay of OmniSafe's
  * pid_lagrange.py; ALGORITHMS, section 4.)  Its settings there: kp .1, ki .01, kd .01, smooth
- * .95, delay 10, rising, low 0, high 100, start .001.  Without smoothing, with delay 1, it is
- * the paper's controller, whose K_I is inside I here.
+ * .95, delay 10, rising, low 0, high 100, start .001; its I has no upper bound.  Without
+ * smoothing, with delay 1, it is the paper's controller, whose K_I is inside I here.
  *
  * Before the first step P is 0, I is `start`, and S has always been `before`.
  *
@@ -43,7 +43,7 @@ struct pid_params {
     uint32_t delay;            /* steps, 1 .. PID_DELAY_MAX */
     bool rising;               /* D counts a J that rises, not one that falls */
     bool hold;                 /* see above */
-    double low, high;          /* bounds of u, low < high */
+    double low, high;          /* bounds of u, low < high; high may be INFINITY: none */
     double start;              /* of I, and so of u: low .. high */
     double before;             /* J before the first step: 0 for a KL */
 };

@@ -119,6 +119,7 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->kl_last = core->kl_state.last;
     out->kl_integral = core->kl_state.pid.integral;
     out->multiplier = core->lagrange_state.multiplier;
+    out->multiplier_integral = core->lagrange_state.pid.integral;
     struct pessimism_bound bound;
     out->cost_bound = NAN;
     if (core->lagrange.pessimistic &&

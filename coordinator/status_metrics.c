@@ -96,6 +96,9 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",
                      stats->multiplier);
+    if (config->safety_controller == RUN_SAFETY_CONTROLLER_PID)
+        status_plain(status, "rlhfd_multiplier_pid_integral", "Integral part of lambda",
+                     stats->multiplier_integral);
     if (config->safety_gate_samples > 0)
         status_plain(status, "rlhfd_cost_bound",
                      "Bound on the mean cost that moves the multiplier; NaN before there is one",

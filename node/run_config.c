@@ -256,6 +256,9 @@ static const struct config_key run_keys[] = {
     F64_("safety.limit", safety_limit, -1e6, 1e6, "0.05", "cost",
          "The mean cost is held at or below it; for safety.cost: probability within 0 and 1."),
     F64_("safety.lambda", safety_lambda, 0, 1e6, "1", "", "lambda, or where it starts."),
+    F64_("safety.lambda_min", safety_lambda_min, 0, 1e6, "0", "",
+         "Least lambda; 0: none. lagrangian moves in proportion to lambda: from near 0 it takes "
+         "long to come back."),
     F64_("safety.lambda_max", safety_lambda_max, 0, 1e6, "5", "",
          "Greatest lambda; 0: none, and where the limit cannot be met lambda grows until the "
          "run halts."),

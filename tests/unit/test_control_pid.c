@@ -253,7 +253,8 @@ static void pid_refuses_bad_settings(void **state)
         {{.kp = 1.0, .high = 1.0}, "delay is 0 steps"},
         {{.kp = 1.0, .high = 1.0, .delay = 17}, "delay is 17 steps, must be 1 to 16"},
         {{.kp = 1.0, .delay = 1}, "bounds are 0 and 0"},
-        {{.kp = 1.0, .delay = 1, .high = INFINITY}, "bounds are 0 and inf"},
+        {{.kp = 1.0, .delay = 1, .high = NAN}, "bounds are 0 and nan"},
+        {{.kp = 1.0, .delay = 1, .low = -INFINITY, .high = 1.0}, "bounds are -inf and 1"},
         {{.kp = 1.0, .delay = 1, .high = 1.0, .start = 2.0}, "start is 2"},
     };
     for (size_t i = 0; i < COUNT(cases); i++)

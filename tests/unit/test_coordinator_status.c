@@ -196,6 +196,13 @@ static void costs_and_monitors_are_shown(void **state)
     check_has(&text, "rlhfd_step_score_mean{scorer=\"harm\"} 0.75\n");
     check_has(&text, "rlhfd_monitor_failures_total{scorer=\"style\"} 7\n");
     assert_null(strstr(text.data, "rlhfd_monitor_failures_total{scorer=\"polite\"}"));
+    assert_null(strstr(text.data, "rlhfd_multiplier_pid_integral"));
+
+    buf_clear(&text);
+    config.safety_controller = RUN_SAFETY_CONTROLLER_PID;
+    stats.multiplier_integral = 0.375;
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_multiplier_pid_integral 0.375\n");
 
     buf_clear(&text);
     status_json(*state, &stats, &text);
