@@ -103,9 +103,10 @@ void lagrange_init(const struct lagrange_params *params, struct lagrange_state *
     state->multiplier = params->multiplier;
     if (params->controller == LAGRANGE_LAGRANGIAN)
         state->log_multiplier = log(params->multiplier);
-    const struct pid_params pid = lagrange_pid(params);
-    if (params->controller == LAGRANGE_PID)
+    if (params->controller == LAGRANGE_PID) {
+        const struct pid_params pid = lagrange_pid(params);
         pid_init(&pid, &state->pid);
+    }
 }
 
 void lagrange_add(struct lagrange_sums *step, double cost)

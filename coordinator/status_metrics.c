@@ -45,7 +45,8 @@ static void status_metrics_kl(struct status *status, const struct core_stats *st
     }
     if (config->kl_controller == RUN_KL_CONTROLLER_PID)
         status_plain(status, "rlhfd_kl_pid_integral",
-                     "Integral part of the KL coefficient, reward per nat", stats->kl_integral);
+                     "The KL coefficient by pid's integral part alone, reward per nat",
+                     stats->kl_integral);
 }
 
 /* A chain may have two of one kind: the label has the place too. */

@@ -210,7 +210,7 @@ static void config_refuses_a_kl_controller_that_could_not_work(void **state)
 {
     (void)state;
     const char *const bad[][2] = {{"kl.coef=11", "and kl.coef 11 is where it starts"},
-                                  {"kl.coef_min=0.1", "kl.coef_min 0.1"},
+                                  {"kl.coef_min=0.2", "kl.coef_min 0.2"},
                                   {"kl.coef_max=0", "kl.coef_max 0"}};
     struct run_config config;
     put(GOOD);
