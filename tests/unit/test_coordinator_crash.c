@@ -9,7 +9,7 @@
  */
 #include "tests/unit/core_bench.h"
 
-#define CRASH_STEPS 8
+#define CRASH_STEPS 14 /* more than a PID of the multiplier looks back */
 #define CRASH_ASIDE 5
 
 struct crash_steps {
