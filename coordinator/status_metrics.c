@@ -354,6 +354,11 @@ static void status_metrics_peers(struct status *status, const struct core_stats 
     }
 }
 
+void status_spent(struct status *status, uint64_t us)
+{
+    status->spent_us += us;
+}
+
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out)
 {
     status_metrics_run(status, stats);
@@ -364,6 +369,10 @@ void status_metrics(struct status *status, const struct core_stats *stats, struc
     if (stats->has_last)
         status_metrics_step(status, stats);
     status_metrics_peers(status, stats);
+    status_counter(status, "rlhfd_core_cpu_seconds_total",
+                   "Processor time of all decisions and what carries them out: planning, "
+                   "shaping, control, records, messages",
+                   NULL, NULL, 1e-6 * (double)status->spent_us);
     status_process(status->metrics);
     metrics_render(status->metrics, out);
 }
