@@ -246,8 +246,9 @@ struct core_stats {
     bool started, paused, draining, finished;
     double kl_coef;
     double kl_last;     /* what the KL controller measured last, in the unit of its target */
-    double kl_integral; /* of pid; else 0 */
+    double kl_integral; /* beta by pid's integral part alone; else 0 */
     double multiplier; /* lambda of the last step trained, or where it begins */
+    double multiplier_integral; /* of pid; else 0 */
     struct core_shaper_stats shaper[RUN_SHAPERS_MAX]; /* of those that carry any, in order */
     uint32_t shapers;
     double cost_bound; /* what moves lambda in place of the mean cost; NaN: the mean does */

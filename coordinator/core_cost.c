@@ -25,6 +25,7 @@ enum err_code core_cost_setup(struct core *core, struct err *err)
         .controller = core_cost_controller(config->safety_controller),
         .limit = config->safety_limit,
         .multiplier = config->safety_lambda,
+        .multiplier_min = config->safety_lambda_min,
         .multiplier_max = config->safety_lambda_max,
         .lr = config->safety_lr,
         .kp = config->safety_kp,

@@ -89,18 +89,12 @@ static void core_shape_setup_kl(struct core *core)
         .target = token ? config->kl_target_token : config->kl_target,
         .horizon = config->kl_horizon,
         .cap = config->kl_cap,
-    };
-    core->kl.pid = (struct pid_params){
         .kp = config->kl_kp,
         .ki = config->kl_ki,
         .kd = config->kl_kd,
-        .target = core->kl.target,
-        .smooth_d = config->kl_smooth,
-        .delay = 1,
-        .hold = true,
-        .low = config->kl_coef_min,
-        .high = config->kl_coef_max,
-        .start = config->kl_coef,
+        .smooth = config->kl_smooth,
+        .coef_min = config->kl_coef_min,
+        .coef_max = config->kl_coef_max,
     };
 }
 

@@ -152,6 +152,7 @@ static struct core_event shell_event(enum core_event_kind kind)
 
 static void shell_step(struct shell *shell, struct core_event event)
 {
+    const uint64_t begin = clock_thread_us();
     if (shell->ended)
         return;
     core_step(shell->core, &event);
@@ -160,6 +161,7 @@ static void shell_step(struct shell *shell, struct core_event event)
         event.peer = shell->gone[--shell->gone_n];
         core_step(shell->core, &event);
     }
+    status_spent(shell->status, clock_thread_us() - begin);
 }
 
 static void shell_on_message(void *ctx, struct wire_peer peer, struct message *message)

@@ -18,6 +18,9 @@ struct status;
 struct status *status_new(const struct run_config *config);
 void status_free(struct status *status);
 
+/* Another so much processor time went into the core and its effects. */
+void status_spent(struct status *status, uint64_t us);
+
 /* Prometheus text, /metrics. */
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out);
 

@@ -45,7 +45,8 @@ static void status_metrics_kl(struct status *status, const struct core_stats *st
     }
     if (config->kl_controller == RUN_KL_CONTROLLER_PID)
         status_plain(status, "rlhfd_kl_pid_integral",
-                     "Integral part of the KL coefficient, reward per nat", stats->kl_integral);
+                     "The KL coefficient by pid's integral part alone, reward per nat",
+                     stats->kl_integral);
 }
 
 /* A chain may have two of one kind: the label has the place too. */
@@ -96,6 +97,9 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",
                      stats->multiplier);
+    if (config->safety_controller == RUN_SAFETY_CONTROLLER_PID)
+        status_plain(status, "rlhfd_multiplier_pid_integral", "Integral part of lambda",
+                     stats->multiplier_integral);
     if (config->safety_gate_samples > 0)
         status_plain(status, "rlhfd_cost_bound",
                      "Bound on the mean cost that moves the multiplier; NaN before there is one",
@@ -362,6 +366,11 @@ static void status_metrics_peers(struct status *status, const struct core_stats 
     }
 }
 
+void status_spent(struct status *status, uint64_t us)
+{
+    status->spent_us += us;
+}
+
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out)
 {
     status_metrics_run(status, stats);
@@ -373,6 +382,10 @@ void status_metrics(struct status *status, const struct core_stats *stats, struc
     if (stats->has_last)
         status_metrics_step(status, stats);
     status_metrics_peers(status, stats);
+    status_counter(status, "rlhfd_core_cpu_seconds_total",
+                   "Processor time of all decisions and what carries them out: planning, "
+                   "shaping, control, records, messages",
+                   NULL, NULL, 1e-6 * (double)status->spent_us);
     status_process(status->metrics);
     metrics_render(status->metrics, out);
 }

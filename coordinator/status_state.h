@@ -14,6 +14,7 @@ struct status {
     const struct run_config *config;
     struct metrics *metrics;
     double step_ms; /* a step's duration, smoothed; 0: none yet */
+    uint64_t spent_us;
 
     bool waiting;               /* at the last status_health records waited for the disk: */
     uint64_t wait_seq, wait_ms; /* durable then; since when nothing more is */

@@ -221,6 +221,7 @@ struct run_config {
     enum run_safety_cost safety_cost; /* of a response: the raw cost, or its sigmoid */
     double safety_limit;          /* d: the mean cost is held at or below it */
     double safety_lambda;         /* the multiplier, or where it starts */
+    double safety_lambda_min;     /* at most safety_lambda */
     double safety_lambda_max;     /* 0: none */
     double safety_lr;             /* lagrangian */
     double safety_kp, safety_ki, safety_kd; /* pid */

@@ -49,6 +49,7 @@ struct sim_totals {
 
 static struct run_config sim_configs[SIM_CONFIGS];
 static struct hash sim_expected[SIM_CONFIGS];
+static struct record_step sim_expected_steps[SIM_CONFIGS][SIM_STEPS_MAX];
 static bool sim_known[SIM_CONFIGS];
 
 static void sim_print_failure(const struct sim *sim)
@@ -73,9 +74,43 @@ static bool sim_expect(uint32_t config)
     if (!ok)
         sim_print_failure(&sim);
     sim_expected[config] = sim.trained[sim.config->steps];
+    for (uint64_t s = 0; ok && s < sim.config->steps; s++)
+        sim_expected_steps[config][s] = sim.records[sim.step_index[s] - 1].step;
     sim_known[config] = true;
     sim_release(&sim);
     return ok;
+}
+
+static bool sim_same_bits(double a, double b)
+{
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+
+/* Every controller's state after every step, and what it was told and said, as in the run
+ * without a fault. */
+static void sim_check_controllers(struct sim *sim, const struct record_step *expected)
+{
+    for (uint64_t s = 0; s < sim->config->steps; s++) {
+        const struct record_step *is = &sim->records[sim->step_index[s] - 1].step;
+        const struct record_step *want = &expected[s];
+        for (uint32_t i = 0; i < want->controller_n; i++)
+            if (!sim_same_bits(is->controller[i], want->controller[i]))
+                sim_fail(sim,
+                         "step %llu: number %u of the controllers is %a, without faults it "
+                         "is %a",
+                         (unsigned long long)s, (unsigned)i, is->controller[i],
+                         want->controller[i]);
+        if (is->controller_n != want->controller_n ||
+            !sim_same_bits(is->kl_mean, want->kl_mean) ||
+            !sim_same_bits(is->kl_coef_before, want->kl_coef_before) ||
+            !sim_same_bits(is->kl_coef_after, want->kl_coef_after) ||
+            !sim_same_bits(is->multiplier_after, want->multiplier_after) ||
+            !sim_same_bits(is->reward_shaped_mean, want->reward_shaped_mean))
+            sim_fail(sim,
+                     "step %llu has other controllers, coefficients or means than without "
+                     "faults",
+                     (unsigned long long)s);
+    }
 }
 
 static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
@@ -130,6 +165,9 @@ static bool sim_one(uint64_t seed, int bug, bool verbose, struct sim_totals *tot
         return false;
     sim_choose(&sim, seed, bug, verbose);
     bool ok = sim_run(&sim);
+    if (ok)
+        sim_check_controllers(&sim, sim_expected_steps[config]);
+    ok = ok && !sim.failed;
     if (ok && memcmp(&sim.trained[sim.config->steps], &sim_expected[config],
                      sizeof sim_expected[config]) != 0) {
         sim_fail(&sim, "the final weights are not those of the undisturbed run");

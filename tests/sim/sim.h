@@ -23,7 +23,8 @@
  *     lease then has no slots;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
- *     the final weights are those of the run without any fault.
+ *     the final weights are those of the run without any fault, and so, to the bit, are the
+ *     states of all controllers that each step recorded.
  *
  * The learner's "weights" are a hash chain over all that its leases say, so any difference in
  * content or order shows.  A group's members finish an attempt one by one, once all have begun

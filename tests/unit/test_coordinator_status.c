@@ -217,10 +217,21 @@ static void costs_and_monitors_are_shown(void **state)
     check_has(&text, "rlhfd_step_cost_mean 0.125\n");
     check_has(&text, "rlhfd_cost_limit 0.0625\n");
     check_has(&text, "rlhfd_multiplier 1.5\n");
+    check_has(&text, "rlhfd_core_cpu_seconds_total 0\n");
     check_has(&text, "rlhfd_step_score_mean{scorer=\"style\"} NaN\n");
     check_has(&text, "rlhfd_step_score_mean{scorer=\"harm\"} 0.75\n");
     check_has(&text, "rlhfd_monitor_failures_total{scorer=\"style\"} 7\n");
     assert_null(strstr(text.data, "rlhfd_monitor_failures_total{scorer=\"polite\"}"));
+    assert_null(strstr(text.data, "rlhfd_multiplier_pid_integral"));
+
+    buf_clear(&text);
+    config.safety_controller = RUN_SAFETY_CONTROLLER_PID;
+    stats.multiplier_integral = 0.375;
+    status_spent(*state, 1500000);
+    status_spent(*state, 250000);
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_multiplier_pid_integral 0.375\n");
+    check_has(&text, "rlhfd_core_cpu_seconds_total 1.75\n");
 
     buf_clear(&text);
     status_json(*state, &stats, &text);

@@ -211,7 +211,7 @@ static void config_refuses_a_kl_controller_that_could_not_work(void **state)
 {
     (void)state;
     const char *const bad[][2] = {{"kl.coef=11", "and kl.coef 11 is where it starts"},
-                                  {"kl.coef_min=0.1", "kl.coef_min 0.1"},
+                                  {"kl.coef_min=0.2", "kl.coef_min 0.2"},
                                   {"kl.coef_max=0", "kl.coef_max 0"}};
     struct run_config config;
     put(GOOD);
@@ -393,12 +393,18 @@ static void config_refuses_a_multiplier_that_could_not_work(void **state)
         {"safety.lambda=0", "never moves from safety.lambda 0"},
         {"safety.lr=0", "safety.lr 0"},
         {"safety.lambda_max=0.5", "safety.lambda 1 is above safety.lambda_max 0.5"},
+        {"safety.lambda_min=2", "safety.lambda 1 is below safety.lambda_min 2"},
         {"safety.cost=probability", "safety.limit -2 is no rate"},
     };
     struct run_config config;
     put(GOOD);
     check_ok(run_config_load(&config, file, good, COUNT(good), &err));
     assert_true(run_config_has_cost(&config));
+    const char *still[COUNT(good) + 4] = {[COUNT(good)] = "safety.controller=pid",
+                                          "safety.kp=0", "safety.ki=0", "safety.kd=0"};
+    memcpy(still, good, sizeof good);
+    check_fails(run_config_load(&config, file, still, COUNT(still), &err), ERR_USAGE,
+                "never moves with safety.kp");
     for (size_t i = 0; i < COUNT(bad); i++) {
         const char *overrides[COUNT(good) + 1];
         memcpy(overrides, good, sizeof good);
