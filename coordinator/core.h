@@ -52,7 +52,7 @@
  * leased to those that remain; who had finished then tells so by its version.  A learner that
  * is behind trains recorded steps, with others at the same version where there are some, while
  * the run waits for it.  Attempts that fail CORE_GROUP_FAILS_MAX times in a row are followed by
- * one of a learner alone.
+ * one of a learner alone.  Actors are sent for weights to the live learner that has the newest.
  *
  * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
  * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,
@@ -80,7 +80,7 @@
 #define CORE_PEERS_MAX       256  /* names known at once */
 #define CORE_LEASES_MAX      1024 /* leases out at once */
 #define CORE_SCORE_TRIES_MAX 3    /* scorings of one item before it is dropped */
-#define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED for one item before it is dropped */
+#define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED, but untried, for one item: it is dropped */
 #define CORE_TRAIN_FAILS_MAX 3    /* LEASE_FAILED for one step before the run halts */
 #define CORE_GROUP_FAILS_MAX 3    /* attempts of groups before one learner tries alone */
 #define CORE_BAD_MAX         3    /* bad messages of one connection before it is cut */

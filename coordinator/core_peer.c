@@ -50,6 +50,20 @@ struct core_peer *core_peer_learner(struct core *core)
     return best;
 }
 
+struct core_peer *core_peer_source(struct core *core)
+{
+    struct core_peer *best = NULL;
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state != CORE_PEER_LIVE || peer->role != WIRE_ROLE_LEARNER)
+            continue;
+        if (!best || peer->version > best->version ||
+            (peer->version == best->version && strcmp(peer->name, best->name) < 0))
+            best = peer;
+    }
+    return best;
+}
+
 /* Learners that are here under other names. */
 static uint32_t core_peer_learners(const struct core *core, const char *but)
 {
@@ -277,6 +291,10 @@ static void core_peer_heartbeat(struct core *core, struct core_peer *peer,
         peer->progress = message->progress;
         core_peer_progress(core, peer);
     }
+    /* Later messages came before it, and could not be acknowledged without it.  A worker whose
+     * outbox is full sends no other result for which they would be. */
+    if (message->seq < peer->in_seq)
+        core_peer_owe_ack(core, peer);
 }
 
 /* Note that message `seq` came; false where so many are missing before it that they are lost.

@@ -300,9 +300,12 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why);
 /* The entry of this name, made if need be; NULL where all are taken by live peers. */
 struct core_peer *core_peer_named(struct core *core, const char *name);
 uint16_t core_peer_index(const struct core *core, const struct core_peer *peer);
-/* The learner that serves weights: of those that are here the one that holds the newest, and of
- * several the first by name; or NULL. */
+/* Of the learners that are here, the one that holds the newest version, and of several a live
+ * one, the first by name; or NULL. */
 struct core_peer *core_peer_learner(struct core *core);
+/* The one whose weights actors are sent to: the same among the live; or NULL.  A suspect may have
+ * been stopped: an actor sent there would wait for nothing. */
+struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 

@@ -405,9 +405,10 @@ void core_train_lease_failed(struct core *core, struct core_peer *peer,
     struct core_batch *batch = core_item_batch(core, core->trained);
     const bool done_before = step == core->trained && core->commit_seq == 0 && batch &&
                              batch->shaped && peer->version == step + 1;
-    if (done_before && !grouped) {
+    if (done_before && !grouped && reason) {
         /* It trained this step in an earlier life and no longer has the numbers: what its
-         * HELLO said of the weights stands.  What it trained on was durable then. */
+         * HELLO said of the weights stands.  What it trained on was durable then.  One that has
+         * not answered yet may have a checkpoint to write, or the final model. */
         core_train_append(core, batch, &peer->hash, 0, NULL, 0);
         return;
     }

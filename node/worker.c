@@ -120,9 +120,9 @@ static bool worker_say(struct worker *w, struct message *message)
     return true;
 }
 
-static void worker_say_failed(struct worker *w, uint64_t lease, const char *reason)
+static void worker_say_untried(struct worker *w, uint64_t lease, const char *reason)
 {
-    struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease};
+    struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease, .untried = true};
     message_set_text(&m, reason);
     worker_say(w, &m);
 }
@@ -206,7 +206,7 @@ static void worker_on_lease(struct worker *w, struct message *m)
     const uint64_t lease = m->lease;
     if (m->type != worker_lease_type(w->role)) {
         worker_bump(w, &w->counters.protocol_errors);
-        worker_say_failed(w, lease, "not a lease for this role");
+        worker_say_untried(w, lease, "not a lease for this role");
         return;
     }
     if (mailbox_put_lease(&w->mailbox, m)) {
@@ -214,9 +214,9 @@ static void worker_on_lease(struct worker *w, struct message *m)
         return;
     }
     worker_bump(w, &w->counters.leases_refused);
-    worker_say_failed(w, lease,
-                      mailbox_is_stopping(&w->mailbox) ? "the worker is stopping"
-                                                       : "the worker's inbox is full");
+    worker_say_untried(w, lease,
+                       mailbox_is_stopping(&w->mailbox) ? "the worker is stopping"
+                                                        : "the worker's inbox is full");
 }
 
 static void worker_on_message(void *ctx, struct wire_peer peer, struct message *m)
@@ -598,6 +598,14 @@ enum err_code worker_send_failed(struct worker *worker, const struct message *le
                                  const char *reason, struct err *err)
 {
     struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease->lease};
+    message_set_text(&m, reason);
+    return worker_send(worker, &m, err);
+}
+
+enum err_code worker_send_untried(struct worker *worker, const struct message *lease,
+                                  const char *reason, struct err *err)
+{
+    struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease->lease, .untried = true};
     message_set_text(&m, reason);
     return worker_send(worker, &m, err);
 }

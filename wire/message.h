@@ -159,6 +159,7 @@ struct message {
     /* WELCOME */
     uint32_t heartbeat_ms, dead_ms;
     bool refused; /* RESET */
+    bool untried; /* LEASE_FAILED: nothing was begun, so its items are not at fault */
     /* HEARTBEAT */
     uint64_t progress;
     uint32_t held;

@@ -70,6 +70,7 @@ static bool sim_expect(uint32_t config)
     sim.config = &sim_configs[config];
     sim.workers_n = 3;
     sim.learners_n = 1; /* however many there are in the runs held against it */
+    sim.stopped_worker = -1;
     const bool ok = sim_run(&sim);
     if (!ok)
         sim_print_failure(&sim);
@@ -125,6 +126,10 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
     sim->learners_n = sim->config->learners;
     sim->workers_n = 3 + (int)sim_random(sim, 6) + (int)sim->learners_n - 1;
     sim->faults_until_ms = 2000 + sim_random(sim, 15000);
+    const bool stops = sim->learners_n > 1 && sim_chance(sim, 300);
+    const uint64_t which = sim_random(sim, sim->learners_n); /* the first of them is worker 0 */
+    sim->stopped_worker = !stops ? -1 : which == 0 ? 0 : sim->workers_n - (int)which;
+    sim->stopped_ms = sim_random(sim, sim->faults_until_ms);
     /* Each kind of fault is absent from some runs, so that it does not hide the others. */
     const uint32_t on = (uint32_t)sim_random(sim, 256);
     sim->rates = (struct sim_rates){

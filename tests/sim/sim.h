@@ -5,8 +5,9 @@
  * The seed picks a configuration (lag, group size, combiner, kinds of prompts, shaper,
  * estimator, multiplier, breaker, checkpoints), the number of workers, of learners among them, and the rates of faults.  While
  * faults last, messages are dropped,
- * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; a
- * monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
+ * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; one of
+ * several learners may be stopped for good; actors have weights from the learner that their lease
+ * names, or give it back; a monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
  * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
  * never; workers send what they should not.  Then the faults stop, and the run must finish.
  *
@@ -74,6 +75,9 @@ struct sim_worker {
     uint32_t inbox_n;
     uint32_t at; /* item of inbox[0] that comes next */
     bool taken;  /* inbox[0] is being worked on */
+    /* actor */
+    uint64_t weights; /* the version it has */
+    uint64_t pull_ms; /* since when it asks for another; 0: it does not */
     /* learner */
     uint64_t version;
     struct hash hash;
@@ -136,6 +140,8 @@ struct sim {
     struct sim_worker workers[SIM_WORKERS];
     int workers_n;
     uint32_t learners_n; /* of them */
+    int stopped_worker;  /* for good, from stopped_ms on; -1: none */
+    uint64_t stopped_ms;
     uint64_t attempt;    /* the last that was leased */
     uint64_t groups;     /* attempts of several learners */
     uint64_t addresses;
@@ -176,6 +182,13 @@ void sim_worker_start(struct sim *sim, int worker);
 void sim_worker_crash(struct sim *sim, int worker);
 void sim_worker_tick(struct sim *sim, int worker);
 void sim_worker_receive(struct sim *sim, int worker, const struct message *message);
+
+/* --- sim_pull.c */
+struct sim_worker *sim_worker_named(struct sim *sim, const char *name); /* or NULL */
+bool sim_worker_is_silent(const struct sim *sim, const struct sim_worker *w);
+/* Are the weights of a generate lease in this actor's model? */
+enum sim_pull { SIM_PULL_HERE, SIM_PULL_WAITS, SIM_PULL_FAILS };
+enum sim_pull sim_pull(struct sim *sim, struct sim_worker *w, const struct message *lease);
 
 /* --- sim_content.c: what workers make, as pure functions */
 struct sim_rollout {

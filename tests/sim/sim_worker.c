@@ -42,6 +42,7 @@ void sim_worker_start(struct sim *sim, int worker)
     w->version = sim->checkpoint_version;
     w->hash = sim->checkpoint[w->version];
     w->attempt = 0;
+    w->weights = w->pull_ms = 0;
     sim_worker_connect(sim, w);
 }
 
@@ -92,7 +93,7 @@ static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
     if (w->role == WIRE_ROLE_LEARNER)
         hello.hash = w->hash; /* reward processes all read the same */
     snprintf(hello.name, sizeof hello.name, "%s", w->name);
-    snprintf(hello.text, sizeof hello.text, "bulk");
+    snprintf(hello.text, sizeof hello.text, "%s", w->name);
     memcpy(hello.nonce, &w->nonce, sizeof w->nonce);
     w->hello_ms = sim->now_ms + SIM_HELLO_AGAIN_MS;
     sim_worker_emit(sim, w, &hello);
@@ -358,36 +359,49 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     sim_worker_queue(sim, w, &result);
 }
 
-static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
+static void sim_worker_say_failed(struct sim *sim, struct sim_worker *w, const char *reason,
+                                  bool untried)
 {
-    struct message failed = {.type = MESSAGE_LEASE_FAILED, .lease = w->inbox[0]->message.lease};
+    struct message failed = {.type = MESSAGE_LEASE_FAILED,
+                             .lease = w->inbox[0]->message.lease,
+                             .untried = untried};
     snprintf(failed.text, sizeof failed.text, "%s", reason);
     sim_worker_queue(sim, w, &failed);
     w->at = w->inbox[0]->message.items_n;
 }
 
-/* --- groups ------------------------------------------------------------------------------- */
-
-static struct sim_worker *sim_worker_named(struct sim *sim, const char *name)
+static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
 {
-    for (int i = 0; i < sim->workers_n; i++)
-        if (strcmp(sim->workers[i].name, name) == 0)
-            return &sim->workers[i];
-    return NULL;
+    sim_worker_say_failed(sim, w, reason, false);
 }
+
+/* Weights first. */
+static void sim_worker_pull(struct sim *sim, struct sim_worker *w, const struct message *lease)
+{
+    switch (sim_pull(sim, w, lease)) {
+    case SIM_PULL_HERE: sim_worker_generate(sim, w, lease); return;
+    case SIM_PULL_WAITS: return;
+    case SIM_PULL_FAILS: sim_worker_say_failed(sim, w, "no answer", true); return;
+    }
+}
+
+/* --- groups ------------------------------------------------------------------------------- */
 
 enum sim_group { SIM_GROUP_WAITS, SIM_GROUP_GOES, SIM_GROUP_FAILS };
 
 /* Can this member finish the attempt?  Once all have begun it, though some may have finished;
- * not where one gave it up, or is long gone. */
+ * not where one gave it up, or is long silent. */
 static enum sim_group sim_worker_group(struct sim *sim, const struct sim_worker *w,
                                        const struct message *lease)
 {
     for (uint32_t i = 0; i < lease->ranks_n; i++) {
         const struct sim_worker *other = sim_worker_named(sim, lease->ranks[i].name);
-        if (other->alive && other->attempt == lease->attempt && !other->declined)
+        const bool takes_part =
+            other->alive && other->attempt == lease->attempt && !other->declined;
+        const bool finished = other->version > lease->step;
+        if (takes_part && (finished || !sim_worker_is_silent(sim, other)))
             continue;
-        const bool past = other->alive && other->attempt >= lease->attempt;
+        const bool past = other->alive && !takes_part && other->attempt >= lease->attempt;
         const bool silent = sim->now_ms - w->began_ms >= 3 * sim->config->dead_ms;
         return past || silent ? SIM_GROUP_FAILS : SIM_GROUP_WAITS;
     }
@@ -520,7 +534,7 @@ static void sim_worker_work(struct sim *sim, struct sim_worker *w)
     if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
         sim_worker_fail_lease(sim, w, "simulated");
     else if (lease->type == MESSAGE_GENERATE_LEASE)
-        sim_worker_generate(sim, w, lease);
+        sim_worker_pull(sim, w, lease);
     else if (lease->type == MESSAGE_SCORE_LEASE)
         sim_worker_score(sim, w, lease);
     else

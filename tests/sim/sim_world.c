@@ -567,6 +567,15 @@ static void sim_deliver(struct sim *sim, struct sim_event *event)
     free(event->message);
 }
 
+/* A process that was stopped neither ends nor does anything. */
+static bool sim_is_stopped(struct sim *sim, int w)
+{
+    if (w != sim->stopped_worker || sim->now_ms < sim->stopped_ms)
+        return false;
+    sim->workers[w].silent_until_ms = UINT64_MAX;
+    return true;
+}
+
 /* What chance does to everybody, once a tick. */
 static void sim_tick_faults(struct sim *sim)
 {
@@ -587,7 +596,7 @@ static void sim_tick_faults(struct sim *sim)
                 sim_worker_start(sim, w);
             continue;
         }
-        if (!sim_faulty(sim))
+        if (sim_is_stopped(sim, w) || !sim_faulty(sim))
             continue;
         if (sim_chance(sim, sim->rates.worker_crash)) {
             sim->worker_crashes++;

@@ -406,6 +406,31 @@ static void a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_resul
     assert_int_equal(bench_stats(bench)->last.weights.bytes[0], 101);
 }
 
+/* It may be writing what the lease asks for besides: silence says nothing of the step. */
+static void a_learner_one_step_ahead_is_not_believed_before_it_answers(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    struct message hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
+    hello.nonce[0] = 9;
+    hello.version = 1;
+    hello.hash.bytes[0] = 101;
+    const size_t since = bench->sent_n;
+    bench_join(bench, &crew.learner, 31, hello);
+    const uint64_t lease = bench_expect(bench, 31, MESSAGE_TRAIN_LEASE, since)->lease;
+    const uint64_t until_ms = bench->now_ms + bench->config.lease_ms + 2000;
+    while (bench->now_ms < until_ms) {
+        bench_send(bench, &crew.learner, (struct message){.type = MESSAGE_HEARTBEAT});
+        bench_tick(bench, 1000);
+    }
+    assert_true(bench_said(bench, "LEASE-EXPIRED train lease of learner-0"));
+    assert_int_equal(bench_stats(bench)->trained, 0);
+    assert_true(bench_expect(bench, 31, MESSAGE_TRAIN_LEASE, since)->lease != lease);
+}
+
 static void a_step_the_learner_cannot_train_ends_the_run(void **state)
 {
     struct bench *bench = *state;
@@ -675,6 +700,7 @@ int main(void)
         steps_test(other_weights_from_the_same_step_end_the_run),
         steps_test(a_checkpoint_older_than_what_is_kept_is_refused),
         steps_test(a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_result),
+        steps_test(a_learner_one_step_ahead_is_not_believed_before_it_answers),
         steps_test(a_step_the_learner_cannot_train_ends_the_run),
         steps_test(without_checkpoints_no_more_steps_are_opened_than_can_be_kept),
         steps_test(a_paused_run_gives_out_no_lease),
