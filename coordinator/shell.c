@@ -51,6 +51,8 @@ struct shell {
 
     uint64_t gone[SHELL_GONE_MAX]; /* peers that a send found gone; the core is told after */
     size_t gone_n;
+    bool recall; /* the core asks for the records of recall_step; it is given them after */
+    uint64_t recall_step;
     bool ended; /* the core has finished, or the shell failed */
     int exit_code;
     enum err_code rc;
@@ -120,6 +122,10 @@ static void shell_sink(void *user, const struct core_effect *effect)
         log_warn("KICK", "a connection that keeps sending what is no message is cut");
         wire_socket_kick(loop_socket_wire(shell->socket), (struct wire_peer){effect->peer});
         break;
+    case CORE_FX_RECALL:
+        shell->recall = true;
+        shell->recall_step = effect->recall_step;
+        break;
     case CORE_FX_FINISHED:
         shell->exit_code = effect->exit_code;
         shell->ended = true;
@@ -144,12 +150,44 @@ static struct core_event shell_event(enum core_event_kind kind)
     return event;
 }
 
+static enum err_code shell_recall_record(void *ctx, const struct record *record,
+                                         struct err *err)
+{
+    struct shell *shell = ctx;
+    (void)err;
+    struct core_event event = shell_event(CORE_EV_RECORD);
+    event.record = record;
+    if (!shell->ended)
+        core_step(shell->core, &event);
+    return ERR_OK;
+}
+
+/* A step's records, by a connection of its own beside the writing thread's.  In the loop: it is
+ * some milliseconds, and as seldom as a learner that lost checkpoints. */
+static void shell_recall(struct shell *shell)
+{
+    struct ledger *ledger;
+    struct err err;
+    shell->recall = false;
+    enum err_code rc = ledger_open_read(&ledger, shell->config->dir, &err);
+    if (rc == ERR_OK) {
+        rc = ledger_each_of_step(ledger, shell->recall_step, shell_recall_record, shell, &err);
+        ledger_close(ledger, NULL);
+    }
+    if (rc != ERR_OK)
+        shell_fail(shell, &err);
+}
+
 static void shell_step(struct shell *shell, struct core_event event)
 {
     if (shell->ended)
         return;
     core_step(shell->core, &event);
-    while (shell->gone_n > 0 && !shell->ended) {
+    while ((shell->gone_n > 0 || shell->recall) && !shell->ended) {
+        if (shell->recall) {
+            shell_recall(shell);
+            continue;
+        }
         event = shell_event(CORE_EV_PEER_GONE);
         event.peer = shell->gone[--shell->gone_n];
         core_step(shell->core, &event);

@@ -447,13 +447,12 @@ static enum err_code checkpoint_load_trainable(struct trainable *t, const char *
     return checkpoint_read_floats(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
 }
 
+/* From one that was verified. */
 static enum err_code checkpoint_load(struct learner *l, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
     struct hash config_hash;
-    enum err_code rc = checkpoint_verify(dir, err);
-    if (rc == ERR_OK)
-        rc = file_join(path, dir, "STATE.json", err);
+    enum err_code rc = file_join(path, dir, "STATE.json", err);
     json_t *state = rc ? NULL : json_read_file(path, CHECKPOINT_JSON_MAX, err);
     if (!state)
         return rc ? rc : ERR_FORMAT;
@@ -489,20 +488,18 @@ out:
     return rc;
 }
 
-uint64_t checkpoint_newest(const struct run_config *config)
+/* Of the newest, whole or not; 0: there is none. */
+static uint64_t checkpoint_newest(const char *root)
 {
     static uint64_t versions[CHECKPOINT_LIST_MAX];
-    char root[FILE_PATH_MAX];
-    return file_join(root, config->dir, "checkpoints", NULL) == ERR_OK &&
-                   checkpoint_list(root, versions) > 0
-               ? versions[0]
-               : 0;
+    return checkpoint_list(root, versions) > 0 ? versions[0] : 0;
 }
 
-/* The newest of those listed that is whole. */
+/* The newest of those listed that is whole.  *touched: the models are no longer those that the
+ * run began with. */
 static enum err_code checkpoint_read_listed(struct learner *l, const char *root,
                                             const uint64_t *versions, size_t n, bool *found,
-                                            struct err *err)
+                                            bool *touched, struct err *err)
 {
     enum err_code rc = ERR_OK;
     for (size_t i = 0; i < n; i++) {
@@ -510,7 +507,11 @@ static enum err_code checkpoint_read_listed(struct learner *l, const char *root,
         struct err why = {0};
         if ((rc = checkpoint_path(root, versions[i], path, err)))
             return rc;
-        rc = checkpoint_load(l, path, &why);
+        rc = checkpoint_verify(path, &why);
+        if (rc == ERR_OK) {
+            *touched = true;
+            rc = checkpoint_load(l, path, &why);
+        }
         if (rc == ERR_OK) {
             l->checkpoint = l->version;
             *found = true;
@@ -529,6 +530,8 @@ enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err 
 {
     static uint64_t versions[CHECKPOINT_LIST_MAX];
     char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
+    bool touched = false;
+    struct err why = {0};
     *found = false;
     enum err_code rc;
     if ((rc = checkpoint_root(l, root, err)) || (rc = checkpoint_tmp(l, root, tmp, err)) ||
@@ -536,10 +539,14 @@ enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err 
         return rc;
     for (int tries = 0; tries < CHECKPOINT_TRIES; tries++) {
         const size_t n = checkpoint_list(root, versions);
-        rc = checkpoint_read_listed(l, root, versions, n, found, err);
-        if (rc != ERR_FORMAT || checkpoint_newest(l->config) == versions[0])
-            return rc;
+        rc = checkpoint_read_listed(l, root, versions, n, found, &touched, &why);
+        if (rc != ERR_FORMAT || checkpoint_newest(root) == versions[0])
+            break;
         /* Another learner has put a newer one in the place of what was being read. */
     }
-    return rc;
+    if (rc == ERR_FORMAT && !touched) {
+        log_warn("CHECKPOINT-NONE", "%s: it begins again with the models of the run", why.text);
+        return ERR_OK;
+    }
+    return rc == ERR_OK ? rc : err_set(err, rc, "%s", why.text);
 }

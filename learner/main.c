@@ -1,6 +1,5 @@
 /* main.c -- rlhf-learner: load the newest checkpoint, then train until told to stop. */
 #include "base/log.h"
-#include "learner/checkpoint.h"
 #include "learner/learner.h"
 #include "node/daemon.h"
 
@@ -34,9 +33,6 @@ int main(int argc, char **argv)
         };
         run_config_hash(&config, &worker.config_hash);
         rc = worker_run(context, &worker, learner_compute, learner, &err);
-        /* Others went on while this one started: what they wrote since is the remedy. */
-        if (rc == ERR_USAGE && checkpoint_newest(&config) > learner->version)
-            rc = err.code = ERR_UNAVAILABLE;
     }
     learner_disconnect(learner);
     wire_context_free(context);

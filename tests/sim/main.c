@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 21
+#define SIM_BUGS 22
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -37,11 +37,12 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the breaker is not restored from the ledger",
     "a step that was set aside is trained on",
     "of the KL controller the coefficient alone is restored from the ledger",
+    "a recalled step is shaped by the controllers of now",
 };
 
 struct sim_totals {
     uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
-    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets;
+    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
 };
 
 static struct run_config sim_configs[SIM_CONFIGS];
@@ -99,6 +100,8 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
         .silence = on & 64 ? (uint32_t)sim_random(sim, 15) : 0,
         .hostile = on & 128 ? (uint32_t)sim_random(sim, 100) : 0,
     };
+    if (sim_chance(sim, 500))
+        sim->rates.damage = (uint32_t)sim_random(sim, 1000);
 }
 
 static void sim_add(struct sim_totals *t, const struct sim *sim)
@@ -116,6 +119,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->expired += sim->stats.leases_expired;
     t->retrained += sim->stats.retrained;
     t->resets += sim->stats.resets;
+    t->recalls += sim->recalls;
 }
 
 /* True: this seed's run kept every promise. */
@@ -147,13 +151,14 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
             return false;
     printf(
         "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator "
-        "crashes, %llu stops; %llu attempts of several learners\n"
+        "crashes, %llu stops; %llu attempts of several learners; %llu steps recalled\n"
         "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
         "%llu leases expired, %llu steps trained again, %llu resets\n",
         (unsigned long long)seeds, (unsigned long long)t.events,
         (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
         (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
-        (unsigned long long)t.groups, (unsigned long long)t.duplicates,
+        (unsigned long long)t.groups, (unsigned long long)t.recalls,
+        (unsigned long long)t.duplicates,
         (unsigned long long)t.mismatches, (unsigned long long)t.late,
         (unsigned long long)t.refused, (unsigned long long)t.expired,
         (unsigned long long)t.retrained, (unsigned long long)t.resets);
