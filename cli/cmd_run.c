@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
@@ -448,7 +449,10 @@ int cmd_run(int argc, char **argv)
     struct err err = {0};
     const char *const *overrides = (const char *const *)argv + first + 1;
     enum err_code rc =
-        run_config_load(&run.config, argv[first], overrides, (size_t)(argc - first - 1), &err);
+        fault_arm(getenv("RLHF_FAULT"), getenv("RLHF_FAULT_DIR"), "run", &err);
+    if (rc == ERR_OK)
+        rc = run_config_load(&run.config, argv[first], overrides, (size_t)(argc - first - 1),
+                             &err);
     char progress[RUN_PATH_MAX];
     if (rc == ERR_OK)
         rc = run_prepare(&run, &err);

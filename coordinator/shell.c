@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "coordinator/core.h"
@@ -72,11 +73,47 @@ static void shell_fail(struct shell *shell, const struct err *err)
 
 /* --- effects ------------------------------------------------------------------------------ */
 
+/* The points before and after a message of this type is sent, and when one came. */
+static void shell_fault_sending(enum message_type type)
+{
+    switch (type) {
+    case MESSAGE_WELCOME: fault_at(FAULT_coordinator_welcome); break;
+    case MESSAGE_ACK: fault_at(FAULT_coordinator_ack); break;
+    case MESSAGE_GENERATE_LEASE: fault_at(FAULT_coordinator_lease_generate); break;
+    case MESSAGE_SCORE_LEASE: fault_at(FAULT_coordinator_lease_score); break;
+    case MESSAGE_TRAIN_LEASE: fault_at(FAULT_coordinator_lease_train); break;
+    default: break;
+    }
+}
+
+static void shell_fault_sent(enum message_type type)
+{
+    switch (type) {
+    case MESSAGE_WELCOME: fault_at(FAULT_coordinator_welcomed); break;
+    case MESSAGE_ACK: fault_at(FAULT_coordinator_acked); break;
+    case MESSAGE_TRAIN_LEASE: fault_at(FAULT_coordinator_leased_train); break;
+    default: break;
+    }
+}
+
+static void shell_fault_came(enum message_type type)
+{
+    switch (type) {
+    case MESSAGE_HELLO: fault_at(FAULT_coordinator_hello); break;
+    case MESSAGE_GENERATE_RESULT: fault_at(FAULT_coordinator_generated); break;
+    case MESSAGE_SCORE_RESULT: fault_at(FAULT_coordinator_scored); break;
+    case MESSAGE_TRAIN_RESULT: fault_at(FAULT_coordinator_trained); break;
+    default: break;
+    }
+}
+
 static void shell_send(struct shell *shell, uint64_t peer, const struct message *message)
 {
     struct err err = {0};
+    shell_fault_sending(message->type);
     const enum wire_send sent = wire_socket_send(loop_socket_wire(shell->socket),
                                                  (struct wire_peer){peer}, message, &err);
+    shell_fault_sent(message->type);
     if (sent == WIRE_SEND_OK)
         return;
     log_warn("SEND", "%s not sent: %s%s%s", message_type_name(message->type),
@@ -90,6 +127,7 @@ static void shell_step_done(struct shell *shell, const struct record_step *step)
 {
     struct buf line;
     struct err err;
+    fault_at(FAULT_coordinator_step_done);
     buf_init(&line, 1 << 20);
     status_progress(shell->status, step, &line);
     log_info("STEP", "step %llu of %llu: reward %.4f (raw %.4f), kl %.4f, beta %.5f, %u slots",
@@ -104,6 +142,7 @@ static void shell_step_done(struct shell *shell, const struct record_step *step)
         ERR_OK)
         log_warn("PROGRESS", "%s", err.text);
     buf_release(&line);
+    fault_at(FAULT_coordinator_step_told);
 }
 
 static void shell_sink(void *user, const struct core_effect *effect)
@@ -127,6 +166,7 @@ static void shell_sink(void *user, const struct core_effect *effect)
         shell->recall_step = effect->recall_step;
         break;
     case CORE_FX_FINISHED:
+        fault_at(FAULT_coordinator_finished);
         shell->exit_code = effect->exit_code;
         shell->ended = true;
         log_line(effect->exit_code == CORE_EXIT_HALT ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
@@ -196,6 +236,7 @@ static void shell_step(struct shell *shell, struct core_event event)
 
 static void shell_on_message(void *ctx, struct wire_peer peer, struct message *message)
 {
+    shell_fault_came(message->type);
     struct core_event event = shell_event(CORE_EV_MESSAGE);
     event.peer = peer.id;
     event.message = message;
@@ -331,6 +372,7 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
             rc = ledger_each(shell->ledger, summary.checkpoint_version, shell_replay_record,
                              shell->core, err);
     }
+    fault_at(FAULT_coordinator_replayed);
     return rc;
 }
 
@@ -405,6 +447,7 @@ static enum err_code shell_begin(struct shell *shell, struct err *err)
         return rc;
     const struct core_event event = shell_event(CORE_EV_TICK);
     core_start(shell->core, &event);
+    fault_at(FAULT_coordinator_started);
     return shell->rc;
 }
 

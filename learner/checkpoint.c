@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -77,9 +78,11 @@ static enum err_code checkpoint_write_floats(const char *dir, const char *name, 
     if (fd < 0)
         return err_errno(err, "create %s", path);
     rc = file_write_all(fd, a, n * sizeof *a, path, err);
+    if (rc == ERR_OK && fault_at(FAULT_checkpoint_floats))
+        rc = err_errno(err, "write %s", path);
     if (rc == ERR_OK && b)
         rc = file_write_all(fd, b, n * sizeof *b, path, err);
-    if (rc == ERR_OK && fsync(fd) < 0)
+    if (rc == ERR_OK && (fault_at(FAULT_checkpoint_fsync) || fsync(fd) < 0))
         rc = err_errno(err, "fsync %s", path);
     close(fd);
     return rc;
@@ -215,15 +218,24 @@ static enum err_code checkpoint_write_trainable(const struct learner *l,
     return rc;
 }
 
+/* As a disk would fail here. */
+static enum err_code checkpoint_fault(enum fault_point point, const char *dir, struct err *err)
+{
+    return fault_at(point) ? err_errno(err, "%s: %s", dir, fault_name(point)) : ERR_OK;
+}
+
 static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct err *err)
 {
     enum err_code rc;
     const size_t n = l->policy.model->params;
-    if ((rc = checkpoint_write_trainable(l, &l->policy, dir, "policy", err)) ||
+    if ((rc = checkpoint_fault(FAULT_checkpoint_begin, dir, err)) ||
+        (rc = checkpoint_write_trainable(l, &l->policy, dir, "policy", err)) ||
         (l->has_critic &&
          (rc = checkpoint_write_trainable(l, &l->critic, dir, "critic", err))) ||
         (l->has_cost_critic &&
          (rc = checkpoint_write_trainable(l, &l->cost_critic, dir, "cost_critic", err))))
+        return rc;
+    if ((rc = checkpoint_fault(FAULT_checkpoint_model, dir, err)))
         return rc;
     for (uint32_t i = 1; i < l->history_n; i++) {
         char name[64];
@@ -231,20 +243,24 @@ static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct 
         if ((rc = checkpoint_write_floats(dir, name, l->history[i].w, NULL, n, err)))
             return rc;
     }
-    if ((rc = checkpoint_write_state(l, dir, err)))
+    if ((rc = checkpoint_write_state(l, dir, err)) ||
+        (rc = checkpoint_fault(FAULT_checkpoint_manifest, dir, err)))
         return rc;
     return checkpoint_write_manifest(dir, err);
 }
 
 /* Give `tmp` its final name, durably.  What stood there before goes first. */
 static enum err_code checkpoint_publish(const char *tmp, const char *path, const char *parent,
+                                        enum fault_point before, enum fault_point after,
                                         struct err *err)
 {
     enum err_code rc = file_sync_dir(tmp, err);
     if (rc == ERR_OK)
         rc = file_remove_tree(path, err);
-    if (rc == ERR_OK && rename(tmp, path) < 0)
+    if (rc == ERR_OK && (fault_at(before) || rename(tmp, path) < 0))
         rc = err_errno(err, "rename %s to %s", tmp, path);
+    if (rc == ERR_OK)
+        rc = checkpoint_fault(after, path, err);
     return rc ? rc : file_sync_dir(parent, err);
 }
 
@@ -291,6 +307,8 @@ static enum err_code checkpoint_prune(const struct learner *l, const char *root,
         char path[FILE_PATH_MAX];
         rc = checkpoint_path(root, versions[i], path, err);
         if (rc == ERR_OK)
+            rc = checkpoint_fault(FAULT_checkpoint_prune, path, err);
+        if (rc == ERR_OK)
             rc = file_remove_tree(path, err);
     }
     return rc;
@@ -315,12 +333,14 @@ enum err_code checkpoint_write(struct learner *l, struct err *err)
         return rc;
     rc = checkpoint_fill(l, tmp, err);
     if (rc == ERR_OK)
-        rc = checkpoint_publish(tmp, path, root, err);
+        rc = checkpoint_publish(tmp, path, root, FAULT_checkpoint_rename,
+                                FAULT_checkpoint_renamed, err);
     if (rc) {
         file_remove_tree(tmp, NULL);
         return rc;
     }
     l->checkpoint = l->version;
+    fault_at(FAULT_checkpoint_published);
     return checkpoint_prune(l, root, err);
 }
 
@@ -333,7 +353,8 @@ enum err_code checkpoint_write_final(struct learner *l, struct err *err)
         (rc = checkpoint_write_model(l, l->policy.model, tmp, true, err)) ||
         (rc = file_join(path, l->config->dir, "final", err)))
         return rc;
-    return checkpoint_publish(tmp, path, l->config->dir, err);
+    return checkpoint_publish(tmp, path, l->config->dir, FAULT_final_rename,
+                              FAULT_final_renamed, err);
 }
 
 /* Every file the manifest names, held against its size and hash. */

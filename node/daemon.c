@@ -6,11 +6,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 
 static void daemon_help(const char *program)
@@ -96,9 +98,11 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
     signal(SIGPIPE, SIG_IGN);
 
     struct err err = {0};
-    const enum err_code rc =
-        run_config_load(config, options->config_path, (const char *const *)argv + optind,
-                        (size_t)(argc - optind), &err);
+    enum err_code rc = fault_arm(getenv("RLHF_FAULT"), getenv("RLHF_FAULT_DIR"), options->name,
+                                 &err);
+    if (rc == ERR_OK)
+        rc = run_config_load(config, options->config_path, (const char *const *)argv + optind,
+                             (size_t)(argc - optind), &err);
     if (rc) {
         fprintf(stderr, "%s: %s\n", options->program, err.text);
         return err_exit_code(rc);
