@@ -3,6 +3,7 @@
  * The oracle is the header's text.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
