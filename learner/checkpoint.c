@@ -1,4 +1,5 @@
 /* checkpoint.c -- see checkpoint.h for the layout and the promise. */
+#define _GNU_SOURCE /* renameat2 */
 #include "learner/checkpoint.h"
 
 #include <dirent.h>
@@ -249,19 +250,37 @@ static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct 
     return checkpoint_write_manifest(dir, err);
 }
 
-/* Give `tmp` its final name, durably.  What stood there before goes first. */
+/* Where something stands at `path` the two change places, so that at no moment nothing does: a
+ * run may be over, and what is replaced be all there is of it.  Not every file system can. */
+static enum err_code checkpoint_rename(const char *tmp, const char *path, struct err *err)
+{
+    if (rename(tmp, path) == 0)
+        return ERR_OK;
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return err_errno(err, "rename %s to %s", tmp, path);
+    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
+        return ERR_OK;
+    const enum err_code rc = file_remove_tree(path, err);
+    if (rc == ERR_OK && rename(tmp, path) < 0)
+        return err_errno(err, "rename %s to %s", tmp, path);
+    return rc;
+}
+
+/* Give `tmp` its final name, durably.  What stood there before goes last. */
 static enum err_code checkpoint_publish(const char *tmp, const char *path, const char *parent,
                                         enum fault_point before, enum fault_point after,
                                         struct err *err)
 {
     enum err_code rc = file_sync_dir(tmp, err);
     if (rc == ERR_OK)
-        rc = file_remove_tree(path, err);
-    if (rc == ERR_OK && (fault_at(before) || rename(tmp, path) < 0))
-        rc = err_errno(err, "rename %s to %s", tmp, path);
+        rc = checkpoint_fault(before, tmp, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_rename(tmp, path, err);
     if (rc == ERR_OK)
         rc = checkpoint_fault(after, path, err);
-    return rc ? rc : file_sync_dir(parent, err);
+    if (rc == ERR_OK)
+        rc = file_sync_dir(parent, err);
+    return rc ? rc : file_remove_tree(tmp, err);
 }
 
 /* Versions of the directories named vNNNNNNNN below root, newest first. */

@@ -53,8 +53,10 @@ static inline pid_t faults_start(const char *name, const char *overrides)
 static inline void faults_show(const char *name)
 {
     char log[128];
-    snprintf(log, sizeof log, "%s/run.log", name);
     scene_show("err");
+    snprintf(log, sizeof log, "%s/run.log", name);
+    scene_show(log);
+    snprintf(log, sizeof log, "%s.log", name); /* where the daemons were started one by one */
     scene_show(log);
 }
 
@@ -126,8 +128,13 @@ static inline void faults_check_ledger(const char *name)
 /* The run is over: hold it against the undisturbed one. */
 static inline void faults_check(const char *name)
 {
-    char sha[HASH_HEX_BYTES], final[128];
+    char sha[HASH_HEX_BYTES], final[128], path[FILE_PATH_MAX];
     snprintf(final, sizeof final, "%s/final/model.safetensors", name);
+    scene_path(path, final);
+    if (!file_exists(path)) {
+        faults_show(name);
+        fail_msg("%s: the run is over, and its policy is nowhere", name);
+    }
     scene_sha(final, sha);
     if (strcmp(sha, faults_sha) != 0) {
         faults_show(name);

@@ -70,6 +70,7 @@ static void survives(const char *name, const char *overrides, size_t newest, enu
     if (!strstr(log.data, said))
         fail_msg("%s: the log does not say %s", name, said);
     buf_release(&log);
+    print_message("run damage of %s\n", name);
 }
 
 static void the_newest_checkpoint_may_be_damaged(void **state)

@@ -5,6 +5,7 @@
  *     test_faults [FILTER]        a kill at some of the points, and a failing disk at some
  *     test_faults --all [FILTER]  a kill at each, at the first, second and third coming by; an
  *                                 exit, a pause and each error at all that can have them
+ *     test_faults --point NAME    all that at one point
  *
  * A point that nobody comes by fails the test: the mark that it leaves is looked for.
  */
@@ -22,6 +23,7 @@ static const struct {
 };
 
 static bool everything;
+static const char *only; /* this point; NULL: no matter which */
 
 /* A point is of several learners where one of the others is to come by it. */
 static const char *overrides_of(size_t i)
@@ -67,14 +69,16 @@ static void survives(size_t i, int nth, const char *action)
     if (!file_exists(mark))
         fail_msg("%s: nobody came by", spec);
     faults_check(name);
-    print_message("%-40s %d\n", spec, tries);
+    print_message("run %-40s commands %d\n", spec, tries);
     faults_remove(name);
     check_ok(file_remove_tree(marks, &err));
 }
 
-/* Every third point, and those where a half-done write is worst. */
+/* Every fifth point, and those where a half-done write is worst. */
 static bool is_chosen(size_t i)
 {
+    if (everything)
+        return !only || strcmp(only, fault_name(points[i].point)) == 0;
     switch (points[i].point) {
     case FAULT_ledger_commit:
     case FAULT_ledger_committed:
@@ -94,7 +98,7 @@ static void a_kill_at_any_point_changes_nothing(void **state)
     assert_true(COUNT(points) >= 40);
     for (size_t i = 0; i < COUNT(points); i++)
         for (int nth = 1; nth <= (everything && !is_rare(points[i].point) ? 3 : 1); nth++)
-            if (everything || is_chosen(i))
+            if (is_chosen(i))
                 survives(i, nth, "kill");
 }
 
@@ -102,9 +106,9 @@ static void a_failing_disk_changes_nothing(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(points); i++) {
-        if (points[i].fails && (everything || is_chosen(i)))
+        if (points[i].fails && is_chosen(i))
             survives(i, 1, "enospc");
-        if (points[i].fails && everything)
+        if (points[i].fails && everything && is_chosen(i))
             survives(i, 1, "eio");
     }
 }
@@ -113,6 +117,8 @@ static void an_exit_or_a_pause_changes_nothing(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT(points) && everything; i++) {
+        if (!is_chosen(i))
+            continue;
         survives(i, 1, "exit");
         survives(i, 1, "sleep");
     }
@@ -125,8 +131,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_failing_disk_changes_nothing),
         cmocka_unit_test(an_exit_or_a_pause_changes_nothing),
     };
-    everything = argc > 1 && strcmp(argv[1], "--all") == 0;
-    if (argc > 1 + everything)
+    only = argc == 3 && strcmp(argv[1], "--point") == 0 ? argv[2] : NULL;
+    everything = only || (argc > 1 && strcmp(argv[1], "--all") == 0);
+    if (!only && argc > 1 + everything)
         cmocka_set_test_filter(argv[1 + everything]);
     return cmocka_run_group_tests_name("e2e/faults", tests, faults_setup, faults_teardown);
 }
