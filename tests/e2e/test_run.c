@@ -330,6 +330,22 @@ static void expect_plain(const struct run *run)
     assert_string_equal(sha, plain_sha);
 }
 
+/* How often the words stand in what the run's processes wrote. */
+static size_t run_log_count(const struct run *run, const char *words)
+{
+    char path[FILE_PATH_MAX + 16];
+    struct buf text;
+    size_t n = 0;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s/run.log", run->dir);
+    check_ok(file_read(path, &text, &err));
+    buf_puts(&text, "");
+    for (const char *at = text.data; (at = strstr(at, words)); at++)
+        n++;
+    buf_release(&text);
+    return n;
+}
+
 /* The greatest |actor - learner| log-prob of any step: the last line tells. */
 static void expect_no_logp_difference(const struct run *run)
 {
@@ -790,6 +806,34 @@ static void run_refuses_a_broken_model_with_one_sentence(void **state)
     buf_release(&text);
 }
 
+/* First nothing is in the store, then everything the run needs: the bits are those of a run
+ * without one.  Another seed shares it where reward.reference_seed says so. */
+static void run_with_a_store_of_references_gives_the_same_weights(void **state)
+{
+    (void)state;
+    char store[FILE_PATH_MAX + 32];
+    snprintf(store, sizeof store, "reward.reference_store=%s/references.sqlite", dir);
+    const char *const overrides[] = {store, NULL};
+    const struct run fills = run_start("store-a", overrides);
+    expect_plain(&fills);
+    assert_int_equal(run_log_count(&fills, "0 reference responses were in the store"), 1);
+    const struct run finds = run_start("store-b", overrides);
+    expect_plain(&finds);
+    assert_int_equal(run_log_count(&finds, "were in the store, 0 were made"), 1);
+    assert_int_equal(run_log_count(&finds, "references were in the store, 0 were given"), 1);
+
+    char sha[HASH_HEX_BYTES];
+    const char *const other[] = {store, "run.seed=4", "reward.reference_seed=3", NULL};
+    const struct run shares = run_start("store-c", other);
+    finish(&shares, sha);
+    assert_string_not_equal(sha, plain_sha);
+    assert_int_equal(run_log_count(&shares, "were in the store, 0 were made"), 1);
+    const char *const own[] = {store, "run.seed=4", "run.steps=2", NULL};
+    const struct run makes = run_start("store-d", own);
+    finish(&makes, sha);
+    assert_int_equal(run_log_count(&makes, "0 reference responses were in the store"), 1);
+}
+
 /* test_run [PATTERN]: tests whose names match, "*learner*". */
 int main(int argc, char **argv)
 {
@@ -803,6 +847,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_survives_a_killed_coordinator),
         cmocka_unit_test(run_with_any_number_of_learners_has_the_same_weights),
         cmocka_unit_test(run_survives_killed_learners_of_three),
+        cmocka_unit_test(run_with_a_store_of_references_gives_the_same_weights),
         cmocka_unit_test(run_survives_a_stopped_learner_of_two),
         cmocka_unit_test(run_keeps_the_shapers_statistics_through_a_kill),
         cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
