@@ -14,14 +14,21 @@
 
 #define FAULT_SLEEP_S 3
 
-enum fault_action { FAULT_KILL, FAULT_EXIT, FAULT_SLEEP, FAULT_EIO, FAULT_ENOSPC, FAULT_ACTIONS };
+enum fault_action {
+    FAULT_KILL,
+    FAULT_EXIT,
+    FAULT_SLEEP,
+    FAULT_EIO,
+    FAULT_ENOSPC,
+    FAULT_ACTIONS
+};
 static const char *const fault_actions[FAULT_ACTIONS] = {"kill", "exit", "sleep", "eio",
                                                          "enospc"};
 
 int fault_armed = -1;
 static struct {
     enum fault_action action;
-    const char *dir; /* NULL: none */
+    const char *dir;  /* NULL: none */
     atomic_long left; /* times to come by until it fires */
 } fault;
 

@@ -54,8 +54,7 @@ static void core_recall_begin(struct core *core, uint64_t step)
     core->counters.recalled++;
     core_log(core, LOG_LEVEL_INFO, "RECALL", "step %llu is read from the ledger",
              (unsigned long long)step);
-    core->sink(core->user,
-               &(struct core_effect){.kind = CORE_FX_RECALL, .recall_step = step});
+    core->sink(core->user, &(struct core_effect){.kind = CORE_FX_RECALL, .recall_step = step});
 }
 
 const struct core_batch *core_recall_batch(struct core *core, uint64_t step)
@@ -89,7 +88,8 @@ bool core_recall_fits(struct core *core, const struct core_batch *batch,
 const struct hash *core_recall_result(const struct core *core, uint64_t step)
 {
     const struct core_recall *recall = &core->recall;
-    return recall->complete && recall->batch.step == step ? &recall->batch.result.weights : NULL;
+    return recall->complete && recall->batch.step == step ? &recall->batch.result.weights
+                                                          : NULL;
 }
 
 /* --- its records -------------------------------------------------------------------------- */
@@ -130,11 +130,11 @@ static enum err_code core_recall_shape(struct core *core, const struct record_st
     struct core_batch *batch = &recall->batch;
     if (!recall->has_weights ||
         batch->count[CORE_ITEM_SCORED] + batch->count[CORE_ITEM_DROPPED] != core->B)
-        return err_set(err, ERR_STATE, "the ledger has not all of step %llu: %u of %u slots",
-                       (unsigned long long)step->step,
-                       (unsigned)(batch->count[CORE_ITEM_SCORED] +
-                                  batch->count[CORE_ITEM_DROPPED]),
-                       (unsigned)core->B);
+        return err_set(
+            err, ERR_STATE, "the ledger has not all of step %llu: %u of %u slots",
+            (unsigned long long)step->step,
+            (unsigned)(batch->count[CORE_ITEM_SCORED] + batch->count[CORE_ITEM_DROPPED]),
+            (unsigned)core->B);
     core_recall_swap(core, &recall->before);
     enum err_code rc = core_shape_batch(core, batch, err);
     core_recall_swap(core, &recall->before);

@@ -131,8 +131,8 @@ static bool core_replay_same_sums(const struct record_step *a, const struct reco
            memcmp(a->controller, b->controller, a->controller_n * sizeof a->controller[0]) == 0;
 }
 
-enum err_code core_replay_agrees(const struct record_step *now, const struct record_step *record,
-                                 struct err *err)
+enum err_code core_replay_agrees(const struct record_step *now,
+                                 const struct record_step *record, struct err *err)
 {
     if (core_replay_same_sums(now, record))
         return ERR_OK;

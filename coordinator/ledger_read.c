@@ -361,7 +361,7 @@ static size_t ledger_reader_least(const struct ledger_reader *reader)
     for (size_t i = 0; i < reader->sources; i++)
         if (reader->more[i] &&
             (least == reader->sources || sqlite3_column_int64(reader->stmt[i], 0) <
-                                            sqlite3_column_int64(reader->stmt[least], 0)))
+                                             sqlite3_column_int64(reader->stmt[least], 0)))
             least = i;
     return least;
 }

@@ -92,8 +92,9 @@ enum err_code message_check_seal(const void *head, size_t head_size, struct err 
     for (unsigned i = 0; i < 8; i++)
         want |= (uint64_t)bytes[n + 1 + i] << (8 * i);
     if (bytes[n] != MESSAGE_SEAL_TAG || want != sum)
-        return err_set(err, ERR_FORMAT,
-                       "a header of %zu bytes that is not what was sent: its checksum is %016llx",
-                       head_size, (unsigned long long)sum);
+        return err_set(
+            err, ERR_FORMAT,
+            "a header of %zu bytes that is not what was sent: its checksum is %016llx",
+            head_size, (unsigned long long)sum);
     return ERR_OK;
 }

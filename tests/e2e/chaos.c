@@ -15,7 +15,8 @@ static const char *const chaos_kinds[CHAOS_KINDS] = {
 #undef X
 };
 
-uint64_t chaos_random(struct chaos *chaos, uint64_t n) /* splitmix64: Steele, Lea, Flood, 2014 */
+uint64_t chaos_random(struct chaos *chaos,
+                      uint64_t n) /* splitmix64: Steele, Lea, Flood, 2014 */
 {
     uint64_t x = chaos->rng += 0x9e3779b97f4a7c15u;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;

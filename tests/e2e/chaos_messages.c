@@ -319,8 +319,8 @@ static void chaos_wait(struct chaos_proxy *p)
         item[n++] = (zmq_pollitem_t){.socket = p->link[l].front, .events = ZMQ_POLLIN};
         for (size_t i = 0; i < CHAOS_PEERS_MAX; i++)
             if (p->link[l].peer[i].id_n > 0)
-                item[n++] = (zmq_pollitem_t){.socket = p->link[l].peer[i].back,
-                                             .events = ZMQ_POLLIN};
+                item[n++] =
+                    (zmq_pollitem_t){.socket = p->link[l].peer[i].back, .events = ZMQ_POLLIN};
     }
     zmq_poll(item, n, p->held_n > 0 ? 1 : 10);
 }

@@ -23,7 +23,7 @@ struct chaos_way {
 };
 
 struct chaos_pipe {
-    int fd[2]; /* the worker's, the coordinator's; [0] < 0: a free entry */
+    int fd[2];               /* the worker's, the coordinator's; [0] < 0: a free entry */
     struct chaos_way way[2]; /* from fd[i] to fd[1 - i] */
     uint64_t stall_ms;
     double credit; /* bytes that may pass now, where there is a limit */

@@ -52,9 +52,9 @@ static inline void crew_start(struct crew *crew, struct member *member)
     posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0644);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     snprintf(program, sizeof program, "%s%s",
-             argv[0][0] == '/'                ? ""
+             argv[0][0] == '/'               ? ""
              : strcmp(argv[0], "chaos") == 0 ? CHAOS_BIN "/"
-                                              : RLHF_BIN "/",
+                                             : RLHF_BIN "/",
              argv[0]);
     assert_int_equal(posix_spawn(&member->pid, program, &actions, NULL, argv, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
@@ -79,8 +79,8 @@ static inline void crew_stop(struct crew *crew)
 {
     for (size_t i = 0; i < crew->n; i++)
         if (crew->member[i].pid > 0) {
-            kill(crew->member[i].pid, strncmp(crew->member[i].line, "chaos", 5) == 0 ? SIGTERM
-                                                                                : SIGKILL);
+            kill(crew->member[i].pid,
+                 strncmp(crew->member[i].line, "chaos", 5) == 0 ? SIGTERM : SIGKILL);
             waitpid(crew->member[i].pid, NULL, 0);
         }
 }

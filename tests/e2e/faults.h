@@ -119,9 +119,10 @@ static inline void faults_check_ledger(const char *name)
             once = once && audit.rollouts[step][slot] == 1 && audit.scores[step][slot] == 1;
     if (!once) {
         faults_show(name);
-        fail_msg("%s: the ledger tells of %llu steps, %u dropped slots, %u wrong records, or of "
-                 "a slot that was not trained once",
-                 name, (unsigned long long)audit.steps, audit.dropped, audit.wrong);
+        fail_msg(
+            "%s: the ledger tells of %llu steps, %u dropped slots, %u wrong records, or of "
+            "a slot that was not trained once",
+            name, (unsigned long long)audit.steps, audit.dropped, audit.wrong);
     }
 }
 

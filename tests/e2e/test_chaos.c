@@ -30,7 +30,8 @@ static void survives(const char *name, uint64_t seed, const char *how, const cha
                  "rlhf-learner --name learner-%u --control tcp://127.0.0.1:%d --bulk "
                  "tcp://127.0.0.1:* %s",
                  i, front, common);
-    crew_add(&crew, "rlhf-reward --name reward-0 --control tcp://127.0.0.1:%d %s", front, common);
+    crew_add(&crew, "rlhf-reward --name reward-0 --control tcp://127.0.0.1:%d %s", front,
+             common);
     crew_add(&crew, "rlhf-actor --name actor-0 --control tcp://127.0.0.1:%d %s", front, common);
     crew_add(&crew, "rlhf-actor --name actor-1 --control tcp://127.0.0.1:%d %s", front, common);
     const bool over = crew_wait(&crew);

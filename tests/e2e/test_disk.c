@@ -104,8 +104,7 @@ static void survives_full_disk(const char *name, uint64_t steps, size_t leave)
     check_nothing_is_half_published(name);
     int status = 0;
     const bool ended = waitpid(pid, &status, WNOHANG) == pid;
-    print_message("run %s: %s%s\n", name,
-                  ended ? "ended" : "stands still",
+    print_message("run %s: %s%s\n", name, ended ? "ended" : "stands still",
                   disk_said(name, "CHECKPOINT-FAILED") ? ", a checkpoint failed" : "");
     disk_free();
     if (!ended)

@@ -47,8 +47,8 @@ struct bench {
     struct bench_record *records;
     size_t records_n;
     uint64_t now_ms, entropy;
-    bool disk;      /* what is appended becomes durable after each event */
-    bool recall;    /* the core asks for the records of recall_step */
+    bool disk;   /* what is appended becomes durable after each event */
+    bool recall; /* the core asks for the records of recall_step */
     uint64_t recall_step, recalls;
     char log[4096]; /* "ID text\n" of all lines */
     size_t steps_done;
