@@ -171,7 +171,7 @@ static enum err_code core_recall_take(struct core *core, const struct record *re
     struct core_recall *recall = &core->recall;
     switch (record->kind) {
     case RECORD_START:
-        recall->weights = record->weights;
+        recall->weights = record->hash;
         recall->has_weights = true;
         return ERR_OK;
     case RECORD_ROLLOUT:
@@ -183,6 +183,7 @@ static enum err_code core_recall_take(struct core *core, const struct record *re
                    : core_recall_before(core, record->step, err);
     case RECORD_NONE:
     case RECORD_EPOCH:
+    case RECORD_IDENTITY:
     case RECORD_CHECKPOINT:
     case RECORD_EVENT:
     default: return core_replay_refuse(record, "has no place in a step", err);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "engine/model.h"
 #include "reward/frozen.h"
@@ -23,6 +24,7 @@ struct reward {
     struct frozen *reference;
     struct scorer *scorer[RUN_SCORERS_MAX];
     struct reference_scores *known; /* NULL: there is no store of them */
+    struct hash fingerprint;
     uint32_t vocabulary;
     uint32_t longest; /* tokens of a sample, at most */
 
@@ -84,6 +86,24 @@ static enum err_code reward_load_reference(struct reward *reward, struct err *er
     return rc;
 }
 
+static enum err_code reward_take_fingerprint(struct reward *reward, struct err *err)
+{
+    const struct run_config *c = reward->config;
+    struct hash part[3 + RUN_SCORERS_MAX];
+    char path[FILE_PATH_MAX];
+    enum err_code rc = file_join(path, c->policy, "tokenizer.json", err);
+    if (rc == ERR_OK)
+        rc = hash_file_sha256(&part[0], path, err);
+    if (rc)
+        return rc;
+    frozen_fingerprint(reward->reference, &part[1]);
+    hash_blake2b(&part[2], reward->labels.text.data, reward->labels.text.len);
+    for (uint32_t s = 0; s < c->scorers; s++)
+        scorer_fingerprint(reward->scorer[s], &part[3 + s]);
+    hash_blake2b(&reward->fingerprint, part, (3 + c->scorers) * sizeof part[0]);
+    return ERR_OK;
+}
+
 static enum err_code reward_load(struct reward *reward, struct err *err)
 {
     const struct run_config *c = reward->config;
@@ -105,6 +125,8 @@ static enum err_code reward_load(struct reward *reward, struct err *err)
     for (uint32_t i = 0; rc == ERR_OK && i < c->scorers; i++)
         rc = scorer_new(&reward->scorer[i], &c->scorer[i], &setup, &why);
     if (rc == ERR_OK)
+        rc = reward_take_fingerprint(reward, &why);
+    if (rc == ERR_OK)
         rc = reference_scores_open(&reward->known, c, reward->scorer, &why);
     return rc ? err_set(err, rc, "%s", why.text) : ERR_OK;
 }
@@ -123,6 +145,11 @@ enum err_code reward_new(struct reward **out, const struct run_config *config, s
     }
     *out = reward;
     return ERR_OK;
+}
+
+void reward_fingerprint(const struct reward *reward, struct hash *out)
+{
+    *out = reward->fingerprint;
 }
 
 void reward_free(struct reward *reward)

@@ -834,6 +834,45 @@ static void run_with_a_store_of_references_gives_the_same_weights(void **state)
     assert_int_equal(run_log_count(&makes, "0 reference responses were in the store"), 1);
 }
 
+/* Prompts and word lists that were edited between two parts of a run are named; put back, it goes
+ * on to the weights of one that nobody touched. */
+static void run_refuses_files_that_changed_under_it(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"prompts.jsonl", "words.txt"};
+    static const char *const words[] = {"its prompts are not those that this run began with",
+                                        "it scores with other models, lists, labels"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char name[16], path[FILE_PATH_MAX];
+        struct buf text;
+        snprintf(name, sizeof name, "edited-%zu", i);
+        const struct run first = run_start(name, NULL);
+        run_wait_for_steps(&first, 2);
+        assert_int_equal(kill(first.pid, SIGTERM), 0);
+        assert_int_equal(run_wait(&first), 75);
+
+        buf_init(&text, 1 << 20);
+        check_ok(file_join(path, dir, names[i], &err));
+        check_ok(file_read(path, &text, &err));
+        char *last = text.data + text.len - 4; /* inside the last word */
+        const char was = *last;
+        *last = was == 'o' ? 'a' : '?';
+        check_ok(file_write(path, text.data, text.len, &err));
+        const struct run refused = run_start(name, NULL);
+        const int status = run_wait(&refused);
+        if (status == 0 || run_log_count(&refused, words[i]) == 0)
+            run_show(&refused);
+        assert_int_equal(status, 78);
+        assert_true(run_log_count(&refused, words[i]) > 0);
+
+        *last = was;
+        check_ok(file_write(path, text.data, text.len, &err));
+        const struct run again = run_start(name, NULL);
+        expect_plain(&again);
+        buf_release(&text);
+    }
+}
+
 /* test_run [PATTERN]: tests whose names match, "*learner*". */
 int main(int argc, char **argv)
 {
@@ -857,6 +896,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_publishes_what_passes_the_gate),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),
+        cmocka_unit_test(run_refuses_files_that_changed_under_it),
         cmocka_unit_test(run_refuses_a_broken_model_with_one_sentence),
     };
     if (argc > 1)

@@ -23,7 +23,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "an unknown session is not told so",
     "leases of a worker that is gone are not given back",
     "the version of a rollout is not looked at",
-    "steps are forgotten when trained instead of when checkpointed",
+    "a step counts as checkpointed when it is trained",
     "a second score of a slot replaces the first",
     "every step is shaped with the first beta",
     "the KL controller is not restored from the ledger",

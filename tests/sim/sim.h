@@ -20,6 +20,7 @@
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
  *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
  *     lease then has no slots;
+ *     a checkpoint that a step names is there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
  *     the final weights are those of the run without any fault.

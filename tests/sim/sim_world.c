@@ -197,7 +197,8 @@ static void sim_record_copy(struct sim_record *out, const struct record *record)
     out->record.scores = sim_keep(&at, record->scores, record->scorers * sizeof(double));
     out->record.worker = sim_keep(&at, record->worker, strlen(record->worker) + 1);
     out->record.text = NULL;
-    out->record.id = NULL;
+    if (record->kind != RECORD_IDENTITY) /* whose id is a constant */
+        out->record.id = NULL;
     if (record->step) {
         out->step = *record->step;
         if (record->step->stats_n > 0)
@@ -241,6 +242,10 @@ static void sim_check_record(struct sim *sim, const struct record *record)
     if (record->kind == RECORD_STEP) {
         sim_check_cost(sim, record->step);
         sim_check_breaker(sim, record->step);
+        if (record->step->checkpoint_version > sim->checkpoint_version)
+            sim_fail(sim, "step %llu names checkpoint %llu, which is not there",
+                     (unsigned long long)record->step->step,
+                     (unsigned long long)record->step->checkpoint_version);
     }
     if (record->seq != sim->records_n + 1)
         sim_fail(sim, "record %llu after record %zu", (unsigned long long)record->seq,
