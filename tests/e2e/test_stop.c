@@ -82,7 +82,7 @@ static void survives_pulled_cable(uint64_t seed)
     crew_run(&crew, prefix, "10.213.7.2", name, 1 + (uint32_t)(seed % 2));
     bool over = false, halted = false;
     const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
-    uint64_t next_ms = clock_mono_ms() + 200 + crew_draw(seed, 0, 500);
+    uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);
     size_t pulls = 0;
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
         over = crew_turn(&crew, &halted);
