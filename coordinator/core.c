@@ -42,7 +42,7 @@ struct core_blocks {
 
 static void core_carve(struct core *core, struct core_carver *carver, struct core_blocks *b)
 {
-    const uint64_t slots = (uint64_t)core->ring * core->B;
+    const uint64_t slots = ((uint64_t)core->ring + 1) * core->B; /* the last: recalled */
     const uint64_t refs = (uint64_t)core->open * core->groups * core->M;
     const uint64_t scorers = core->config->scorers;
     const uint64_t prompts = core->prompts.n;
@@ -80,9 +80,10 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
 static void core_wire_items(struct core *core, const struct core_blocks *b)
 {
     const uint32_t scorers = core->config->scorers;
-    for (uint32_t r = 0; r < core->ring; r++) {
-        core->steps[r].step = CORE_NO_STEP;
-        core->steps[r].items = b->items + (size_t)r * core->B;
+    for (uint32_t r = 0; r <= core->ring; r++) {
+        struct core_batch *batch = r < core->ring ? &core->steps[r] : &core->recall.batch;
+        batch->step = CORE_NO_STEP;
+        batch->items = b->items + (size_t)r * core->B;
         for (uint32_t i = 0; i < core->B; i++) {
             const size_t at = (size_t)r * core->B + i;
             b->items[at].ids = b->ids + at * core->max_new;
@@ -187,8 +188,8 @@ static void core_size(struct core *core)
     const uint64_t every =
         config->checkpoint_every < config->steps ? config->checkpoint_every : config->steps;
     uint64_t ring = every + core->open + CORE_RING_SLACK;
-    if (ring > UINT32_MAX - 1)
-        ring = UINT32_MAX - 1;
+    if (ring > UINT32_MAX - 2)
+        ring = UINT32_MAX - 2;
     core->ring = (uint32_t)ring;
     core->out_ids_max = (size_t)core->B * (config->prompt_tokens_max + core->max_new);
 }
@@ -389,6 +390,7 @@ void core_step(struct core *core, const struct core_event *event)
     case CORE_EV_BAD_MESSAGE: core_peer_bad(core, event->peer, event->text); break;
     case CORE_EV_PEER_GONE: core_peer_gone(core, event->peer); break;
     case CORE_EV_DURABLE: core_durable_now(core, event->seq); break;
+    case CORE_EV_RECORD: core_recall_record(core, event->record); break;
     case CORE_EV_PAUSE: core->paused = true; break;
     case CORE_EV_RESUME: core->paused = false; break;
     case CORE_EV_DRAIN: core->draining = true; break;

@@ -40,6 +40,10 @@
  * Retained steps.  A learner that lost its memory comes back at its last checkpoint c; steps
  * c..trained-1 are sent again with the same content, and must give the recorded weights, bit
  * for bit, or the run halts.  Steps are kept from the newest durable checkpoint on.
+ * Steps that are not kept: a learner whose newest checkpoint is gone or damaged comes back at an
+ * older one, or with the models the run began with.  RECALL asks for the records of the one step
+ * it needs next; they come as events RECORD, and it is shaped anew.  One such step is held at a
+ * time.  The weights the learner holds are then held against the record, as HELLO's are before.
  * Where so many are kept that no other fits, the last is sent again with the checkpoint flag:
  * its result, from the learner's memory, tells of a checkpoint that became durable meanwhile.
  * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
@@ -118,6 +122,7 @@ struct core_setup {
     X(BAD_MESSAGE) /* peer, text: what was wrong with it */                               \
     X(PEER_GONE)   /* peer: the transport can no longer reach it */                       \
     X(DURABLE)     /* seq: all records up to it survive a power cut */                    \
+    X(RECORD)      /* record: one of those a RECALL asked for, in order of seq */         \
     X(PAUSE)       /* no new leases */                                                    \
     X(RESUME)                                                                             \
     X(DRAIN)       /* finish the step in training, with a checkpoint, then end */         \
@@ -137,6 +142,7 @@ struct core_event {
     uint64_t peer;    /* an address the shell can send to; opaque here */
     const struct message *message;
     uint64_t seq;
+    const struct record *record; /* valid during the call */
     const char *text;
 };
 
@@ -147,6 +153,8 @@ struct core_event {
     X(LOG)       /* level, id, text */                                                    \
     X(STEP_DONE) /* step: it is durable; for progress and metrics */                      \
     X(KICK)      /* peer: cut its connection */                                           \
+    X(RECALL)    /* recall_step: read START (of step 0) or the STEP before it, then all     \
+                    records of its slots and its STEP, and hand them over as RECORD */      \
     X(FINISHED)  /* exit_code, text: the machine is at its end and does nothing more */
 // clang-format on
 enum core_effect_kind {
@@ -167,6 +175,7 @@ struct core_effect {
     const struct message *message;
     const struct record *record;
     const struct record_step *step;
+    uint64_t recall_step;
     enum log_level level;
     const char *id;
     const char *text;
@@ -272,6 +281,7 @@ struct core_stats {
     uint64_t score_retries;
     uint64_t sessions, resets, bad_messages;
     uint64_t retrained;   /* steps the learner computed again, equal to the record */
+    uint64_t recalled;    /* steps read from the ledger for it */
     double logp_diff_max; /* greatest |actor - learner| log-prob so far; NaN: none told */
 
     bool has_last;           /* last is valid */

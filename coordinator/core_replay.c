@@ -20,8 +20,7 @@ enum err_code core_replay_begin(struct core *core, uint64_t checkpoint_version, 
     return ERR_OK;
 }
 
-static enum err_code core_replay_refuse(const struct record *record, const char *why,
-                                        struct err *err)
+enum err_code core_replay_refuse(const struct record *record, const char *why, struct err *err)
 {
     return err_set(err, ERR_STATE, "the ledger's record %llu (%s of %llu/%u) %s",
                    (unsigned long long)record->seq, record_kind_name(record->kind),
@@ -34,8 +33,8 @@ static bool core_replay_skips(const struct core *core, const struct record *reco
     return record->work == WIRE_WORK_ROLLOUT && record->a < core->replay_from;
 }
 
-static enum err_code core_replay_rollout(struct core *core, const struct record *record,
-                                         struct core_item *item, struct err *err)
+enum err_code core_replay_rollout(struct core *core, const struct record *record,
+                                  struct core_item *item, struct err *err)
 {
     const bool slot = record->work == WIRE_WORK_ROLLOUT;
     if (item->state != CORE_ITEM_WAITING)
@@ -52,8 +51,8 @@ static enum err_code core_replay_rollout(struct core *core, const struct record 
     return ERR_OK;
 }
 
-static enum err_code core_replay_score(struct core *core, const struct record *record,
-                                       struct core_item *item, struct err *err)
+enum err_code core_replay_score(struct core *core, const struct record *record,
+                                struct core_item *item, struct err *err)
 {
     const bool slot = record->work == WIRE_WORK_ROLLOUT;
     if (item->state == CORE_ITEM_WAITING && !slot && record->response_tokens > 0 &&
@@ -133,6 +132,20 @@ static bool core_replay_same_sums(const struct record_step *a, const struct reco
            memcmp(a->controller, b->controller, a->controller_n * sizeof a->controller[0]) == 0;
 }
 
+enum err_code core_replay_agrees(const struct record_step *now,
+                                 const struct record_step *record, struct err *err)
+{
+    if (core_replay_same_sums(now, record))
+        return ERR_OK;
+    return err_set(err, ERR_STATE,
+                   "step %llu: from the recorded scores this program computes a shaped "
+                   "mean of %.17g, beta %.17g and lambda %.17g, the ledger says %.17g, "
+                   "%.17g and %.17g: it was written by another version",
+                   (unsigned long long)record->step, now->reward_shaped_mean,
+                   now->kl_coef_after, now->multiplier_after, record->reward_shaped_mean,
+                   record->kl_coef_after, record->multiplier_after);
+}
+
 static enum err_code core_replay_step(struct core *core, const struct record *record,
                                       struct err *err)
 {
@@ -158,15 +171,9 @@ static enum err_code core_replay_step(struct core *core, const struct record *re
             return err_set(
                 err, ERR_STATE, "the ledger's record %llu: step %llu has not all its scores %s",
                 (unsigned long long)record->seq, (unsigned long long)step->step, why.text);
-        if (!core_replay_same_sums(&batch->result, step))
-            return err_set(err, ERR_STATE,
-                           "step %llu: from the recorded scores this program computes a shaped "
-                           "mean of %.17g, beta %.17g and lambda %.17g, the ledger says %.17g, "
-                           "%.17g and %.17g: it was written by another version",
-                           (unsigned long long)step->step, batch->result.reward_shaped_mean,
-                           batch->result.kl_coef_after, batch->result.multiplier_after,
-                           step->reward_shaped_mean, step->kl_coef_after,
-                           step->multiplier_after);
+        const enum err_code rc = core_replay_agrees(&batch->result, step, err);
+        if (rc != ERR_OK)
+            return rc;
     }
     const struct kl_state kl_after = batch->kl_after;
     batch->result = *step;

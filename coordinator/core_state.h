@@ -13,6 +13,7 @@
  *     core_group.c    which learners train a step together, and when
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
+ *     core_recall.c   a step that is no longer kept, from records
  *     core_stats.c    numbers for people; core_check
  *
  * Memory: one arena.  A step's items live in steps[step % ring]; `ring` is enough for the open
@@ -100,6 +101,27 @@ struct core_batch {
     struct breaker_decision decision;
     bool skipped; /* shaped, and set aside: the version advances, the weights do not */
     uint64_t opened_ms;
+};
+
+/* What shaping a step begins from: the controllers, and what the step before told. */
+struct core_before {
+    struct kl_state kl;
+    struct chain_state chain;
+    struct lagrange_state lagrange;
+    struct breaker_state breaker;
+    struct record_step last;
+    bool has_last;
+};
+
+/* One step out of the ledger, for a learner that is further back than what is kept. */
+struct core_recall {
+    struct core_batch batch; /* batch.step: the one asked for, or CORE_NO_STEP */
+    bool complete;           /* all its records came, and it is shaped */
+    bool has_weights;
+    struct hash weights; /* of the version it is trained from */
+    struct core_before before;
+    struct wire_stat stats[WIRE_STATS_MAX]; /* of before.last */
+    uint64_t slots[CORE_ITEM_STATES];       /* its own, no part of the run's */
 };
 
 /* The references that became due with an open step. */
@@ -224,6 +246,7 @@ struct core {
     bool has_start;
     struct core_identity identity[CORE_IDENTITIES];
     struct core_batch *steps;         /* [ring] */
+    struct core_recall recall;
     struct core_refs *refs;           /* [open] */
     struct core_reference *reference; /* [prompts * M] */
     double *reference_scores;         /* [prompts * M * scorers] */
@@ -291,6 +314,8 @@ void core_peer_bad(struct core *core, uint64_t address, const char *text);
 void core_peer_gone(struct core *core, uint64_t address);
 void core_peer_tick(struct core *core);
 void core_peer_release_acks(struct core *core);
+/* This learner is not to come back as it is. */
+void core_peer_expel(struct core *core, struct core_peer *peer, const char *text);
 /* The run is over for everybody, or this coordinator is. */
 void core_peer_dismiss(struct core *core, bool for_good, const char *text);
 /* What came from it is settled once all that was appended by now is durable. */
@@ -329,6 +354,8 @@ void core_item_generated(struct core *core, struct core_item *item, uint32_t tok
 /* scores [scorers] */
 void core_item_scored(struct core *core, struct core_item *item, const double *scores,
                       const float *ref, uint64_t seq);
+/* All slots of the step, waiting; counted in batch->count alone. */
+void core_item_plan_slots(const struct core *core, struct core_batch *batch, uint64_t step);
 /* Open what may be opened. */
 void core_item_open_steps(struct core *core);
 uint32_t core_item_prompt_tokens(const struct core *core, uint32_t prompt);
@@ -448,6 +475,9 @@ void core_train_lease_failed(struct core *core, struct core_peer *peer,
 /* What a STEP record does once it is durable; `record` NULL: as shaped. */
 void core_train_commit(struct core *core, struct core_batch *batch);
 struct hash *core_train_hash(const struct core *core, uint64_t version);
+/* The sentence for weights of `version` that are not the recorded ones. */
+void core_train_other_weights(uint64_t version, const struct hash *now,
+                              const struct hash *recorded, char *text, size_t size);
 void core_train_checkpoint(struct core *core, uint64_t version);
 /* May this learner's HELLO stand?  NULL: yes; else why not. */
 /* --- core_identity.c: prompts and scorers are those the run began with */
@@ -461,5 +491,29 @@ enum err_code core_identity_replay(struct core *core, const struct record *recor
 
 const char *core_train_greet(struct core *core, const struct message *hello, char *text,
                              size_t size);
+
+/* --- core_replay.c */
+enum err_code core_replay_refuse(const struct record *record, const char *why, struct err *err);
+enum err_code core_replay_rollout(struct core *core, const struct record *record,
+                                  struct core_item *item, struct err *err);
+enum err_code core_replay_score(struct core *core, const struct record *record,
+                                struct core_item *item, struct err *err);
+/* ERR_STATE where the recorded step is not what shaping gives now. */
+enum err_code core_replay_agrees(const struct record_step *now, const struct record_step *record,
+                                 struct err *err);
+
+/* --- core_recall.c */
+/* The step, shaped, kept or recalled; NULL where its records have yet to come, which is asked
+ * for.  Valid until the next call that asks for another. */
+const struct core_batch *core_recall_batch(struct core *core, uint64_t step);
+/* Does this learner's group hold the weights that the recorded step began with?  Who does not is
+ * refused.  True of a step that is kept: HELLO was held against the record. */
+bool core_recall_fits(struct core *core, const struct core_batch *batch,
+                      struct core_peer *const *group, uint32_t ranks);
+/* The weights that the recalled step led to; NULL: another one is there. */
+const struct hash *core_recall_result(const struct core *core, uint64_t step);
+/* Is it one of the recalled step's? */
+bool core_recall_has(const struct core *core, const struct core_item *item);
+void core_recall_record(struct core *core, const struct record *record);
 
 #endif

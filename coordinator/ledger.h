@@ -95,6 +95,13 @@ enum err_code ledger_each_step(struct ledger *ledger,
                                                    struct err *err),
                                void *ctx, struct err *err);
 
+/* fn for what a step was trained on and began from: START where it is step 0, else the STEP
+ * before it, then the records of its slots and its STEP, in order of seq. */
+enum err_code ledger_each_of_step(struct ledger *ledger, uint64_t step,
+                                  enum err_code (*fn)(void *ctx, const struct record *record,
+                                                      struct err *err),
+                                  void *ctx, struct err *err);
+
 /* --- writing ------------------------------------------------------------------------------ */
 
 /* Start the thread.  It calls durable(ctx, seq) after each commit, or failed(ctx, err) once and

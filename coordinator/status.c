@@ -276,6 +276,7 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     status_count(out, "resets", stats->resets);
     status_count(out, "bad_messages", stats->bad_messages);
     status_count(out, "retrained", stats->retrained);
+    status_count(out, "recalled", stats->recalled);
     buf_puts(out, "},\"peers\":[");
     for (uint32_t i = 0; i < stats->peers; i++) {
         if (i > 0)

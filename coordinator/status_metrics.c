@@ -183,6 +183,8 @@ static void status_metrics_counts(struct status *status, const struct core_stats
         {"rlhfd_bad_messages_total", "Messages that were none", stats->bad_messages},
         {"rlhfd_retrained_steps_total", "Steps computed again by a restarted learner",
          stats->retrained},
+        {"rlhfd_recalled_steps_total", "Steps read from the ledger for a learner further back",
+         stats->recalled},
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         status_counter(status, counts[i].name, counts[i].help, NULL, NULL, (double)counts[i].n);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "engine/model.h"
@@ -462,9 +463,11 @@ static enum err_code reward_answer(struct reward *reward, struct worker *worker,
     const struct scorer_watch watch = {reward_progress, reward_stopping, worker};
     struct message result;
     struct err why = {0};
+    fault_at(FAULT_reward_lease);
     worker_set_held(worker, lease->items_n);
     const enum err_code rc = reward_score(reward, lease, &watch, &result, &why);
     worker_set_held(worker, 0);
+    fault_at(FAULT_reward_scored);
     if (rc == ERR_STATE)
         return ERR_OK; /* stopping: the lease goes to another */
     if (rc) {

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 24
+#define SIM_BUGS 25
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -23,7 +23,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "an unknown session is not told so",
     "leases of a worker that is gone are not given back",
     "the version of a rollout is not looked at",
-    "steps are forgotten when trained instead of when checkpointed",
+    "a step counts as checkpointed when it is trained",
     "a second score of a slot replaces the first",
     "every step is shaped with the first beta",
     "the KL controller is not restored from the ledger",
@@ -40,11 +40,12 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the references' scores are not restored from the ledger",
     "the group of users that the first step served worst is trained on for ever",
     "a scorer is needed for prompts that it does not count for",
+    "a recalled step is shaped by the controllers of now",
 };
 
 struct sim_totals {
     uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
-    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets;
+    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
 };
 
 static struct run_config sim_configs[SIM_CONFIGS];
@@ -142,6 +143,8 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
         .silence = on & 64 ? (uint32_t)sim_random(sim, 15) : 0,
         .hostile = on & 128 ? (uint32_t)sim_random(sim, 100) : 0,
     };
+    if (sim_chance(sim, 500))
+        sim->rates.damage = (uint32_t)sim_random(sim, 1000);
 }
 
 static void sim_add(struct sim_totals *t, const struct sim *sim)
@@ -159,6 +162,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->expired += sim->stats.leases_expired;
     t->retrained += sim->stats.retrained;
     t->resets += sim->stats.resets;
+    t->recalls += sim->recalls;
 }
 
 /* True: this seed's run kept every promise. */
@@ -193,16 +197,17 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
             return false;
     printf(
         "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator "
-        "crashes, %llu stops; %llu attempts of several learners\n"
+        "crashes, %llu stops; %llu attempts of several learners; %llu steps recalled\n"
         "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
         "%llu leases expired, %llu steps trained again, %llu resets\n",
         (unsigned long long)seeds, (unsigned long long)t.events,
         (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
         (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
-        (unsigned long long)t.groups, (unsigned long long)t.duplicates,
-        (unsigned long long)t.mismatches, (unsigned long long)t.late,
-        (unsigned long long)t.refused, (unsigned long long)t.expired,
-        (unsigned long long)t.retrained, (unsigned long long)t.resets);
+        (unsigned long long)t.groups, (unsigned long long)t.recalls,
+        (unsigned long long)t.duplicates, (unsigned long long)t.mismatches,
+        (unsigned long long)t.late, (unsigned long long)t.refused,
+        (unsigned long long)t.expired, (unsigned long long)t.retrained,
+        (unsigned long long)t.resets);
     return true;
 }
 

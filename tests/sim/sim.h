@@ -9,7 +9,7 @@
  * several learners may be stopped for good; actors have weights from the learner that their lease
  * names, or give it back; a monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
  * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
- * never; workers send what they should not.  Then the faults stop, and the run must finish.
+ * never, or are damaged when a learner looks for them; workers send what they should not.  Then the faults stop, and the run must finish.
  *
  * What must hold (a failure prints the seed, the time and the sentence):
  *     core_check after each event;
@@ -22,6 +22,7 @@
  *     a step is trained on the scorer whose mean over these slots is least, where that is asked;
  *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
  *     lease then has no slots;
+ *     a checkpoint that a step names is there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
  *     the final weights are those of the run without any fault, and so, to the bit, are the
@@ -81,7 +82,6 @@ struct sim_worker {
     /* learner */
     uint64_t version;
     struct hash hash;
-    struct sim_message *last; /* its last result */
     uint64_t attempt, began_ms; /* the last it took part in */
     bool declined;              /* has given it up */
 };
@@ -108,6 +108,7 @@ struct sim_rates { /* of 1000 */
     uint32_t drop, twice, slow;
     uint32_t worker_crash, coordinator_crash, hang, silence; /* a tick */
     uint32_t hostile;                                        /* a result */
+    uint32_t damage;                                         /* a checkpoint looked for */
 };
 
 struct sim {
@@ -151,6 +152,9 @@ struct sim {
     uint64_t checkpoint_version; /* newest durable one */
     uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
     int checkpoint_writer;
+    bool checkpoint_kept[SIM_STEPS_MAX + 1]; /* of this version there is one */
+    bool recall; /* the coordinator asks for the records of this step */
+    uint64_t recall_step, recalls;
     uint64_t stops;
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;

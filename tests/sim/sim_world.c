@@ -270,6 +270,10 @@ static void sim_check_record(struct sim *sim, const struct record *record)
         sim_check_cost(sim, record->step);
         sim_check_breaker(sim, record->step);
         sim_check_group(sim, record->step);
+        if (record->step->checkpoint_version > sim->checkpoint_version)
+            sim_fail(sim, "step %llu names checkpoint %llu, which is not there",
+                     (unsigned long long)record->step->step,
+                     (unsigned long long)record->step->checkpoint_version);
     }
     if (record->seq != sim->records_n + 1)
         sim_fail(sim, "record %llu after record %zu", (unsigned long long)record->seq,
@@ -405,6 +409,10 @@ static void sim_sink(void *user, const struct core_effect *effect)
         break;
     case CORE_FX_STEP_DONE: break;
     case CORE_FX_KICK: break; /* the worker learns of it by RESET or silence */
+    case CORE_FX_RECALL:
+        sim->recall = true;
+        sim->recall_step = effect->recall_step;
+        break;
     case CORE_FX_FINISHED:
         if (effect->exit_code == CORE_EXIT_STOPPED) {
             sim->stopped = true;
@@ -479,9 +487,40 @@ static void sim_core_crash(struct sim *sim)
 {
     core_free(sim->core);
     sim->core = NULL;
+    sim->recall = false;
     sim->coordinator_crashes++;
     sim_lose_tail(sim);
     sim->start_ms = sim->now_ms + 20 + sim_random(sim, 1500);
+}
+
+/* Is it one that the recall of this step asks for? */
+static bool sim_recall_wants(const struct record *record, uint64_t step)
+{
+    switch (record->kind) {
+    case RECORD_START: return step == 0;
+    case RECORD_STEP: return record->step->step == step || record->step->step + 1 == step;
+    case RECORD_ROLLOUT:
+    case RECORD_SCORE:
+    case RECORD_DROP: return record->work == WIRE_WORK_ROLLOUT && record->a == step;
+    default: return false;
+    }
+}
+
+static void sim_recall(struct sim *sim)
+{
+    const uint64_t step = sim->recall_step;
+    sim->recall = false;
+    sim->recalls++;
+    for (size_t i = 0; i < sim->durable_n && !sim->finished && !sim->recall; i++) {
+        struct record record = sim->records[i].record;
+        sim->records[i].step.stats = &sim->records[i].stat;
+        record.step = &sim->records[i].step;
+        if (!sim_recall_wants(&record, step))
+            continue;
+        struct core_event event = sim_core_event(sim, CORE_EV_RECORD);
+        event.record = &record;
+        core_step(sim->core, &event);
+    }
 }
 
 /* Whoever speaks in a session that is none must be told at once: it may have no other way to
@@ -509,6 +548,8 @@ static void sim_core_step(struct sim *sim, const struct core_event *event)
     const bool stranger = sim_is_stranger(sim, event);
     const uint64_t resets = sim->core->counters.resets;
     core_step(sim->core, event);
+    while (sim->recall && !sim->finished)
+        sim_recall(sim);
     if (stranger && sim->core->counters.resets == resets)
         sim_fail(sim, "a session that is not known was not answered");
     if (sim->stopped) { /* a clean end: the ledger is closed, all of it durable */

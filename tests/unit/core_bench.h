@@ -48,7 +48,9 @@ struct bench {
     struct bench_record *records;
     size_t records_n;
     uint64_t now_ms, entropy;
-    bool disk;      /* what is appended becomes durable after each event */
+    bool disk;   /* what is appended becomes durable after each event */
+    bool recall; /* the core asks for the records of recall_step */
+    uint64_t recall_step, recalls;
     char log[4096]; /* "ID text\n" of all lines */
     size_t steps_done;
     bool kicked, finished;
@@ -130,6 +132,11 @@ static inline void bench_sink(void *user, const struct core_effect *effect)
     }
     case CORE_FX_STEP_DONE: bench->steps_done++; break;
     case CORE_FX_KICK: bench->kicked = true; break;
+    case CORE_FX_RECALL:
+        bench->recall = true;
+        bench->recall_step = effect->recall_step;
+        bench->recalls++;
+        break;
     case CORE_FX_FINISHED:
         bench->finished = true;
         bench->exit_code = effect->exit_code;
@@ -179,11 +186,40 @@ static inline void bench_flush(struct bench *bench)
     }
 }
 
+static inline bool bench_recall_wants(const struct record *record, uint64_t step)
+{
+    switch (record->kind) {
+    case RECORD_START: return step == 0;
+    case RECORD_STEP: return record->step->step == step || record->step->step + 1 == step;
+    case RECORD_ROLLOUT:
+    case RECORD_SCORE:
+    case RECORD_DROP: return record->work == WIRE_WORK_ROLLOUT && record->a == step;
+    default: return false;
+    }
+}
+
+/* Hand over what the core asks for. */
+static inline void bench_recall(struct bench *bench)
+{
+    while (bench->recall && !bench->finished) {
+        const uint64_t step = bench->recall_step;
+        bench->recall = false;
+        for (size_t i = 0; i < bench->records_n && !bench->finished; i++)
+            if (bench_recall_wants(&bench->records[i].record, step))
+                core_step(bench->core,
+                          &(struct core_event){.kind = CORE_EV_RECORD,
+                                               .now_ms = bench->now_ms,
+                                               .entropy = ++bench->entropy,
+                                               .record = &bench->records[i].record});
+    }
+}
+
 static inline void bench_event(struct bench *bench, struct core_event event)
 {
     event.now_ms = bench->now_ms;
     event.entropy = ++bench->entropy;
     core_step(bench->core, &event);
+    bench_recall(bench);
     if (!bench->finished)
         bench_check(bench);
     bench_flush(bench);
