@@ -135,6 +135,7 @@ static void with_controllers(struct run_config *config)
     config->kl_ki = 0.05;
     config->kl_kd = 0.2;
     config->kl_smooth = 0.5;
+    config->kl_coef_min = 0.001;
     config->kl_coef_max = 2.0;
     config->shapers_n = 2;
     snprintf(config->shapers[0], sizeof config->shapers[0], "meanstd");
