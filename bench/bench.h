@@ -41,6 +41,7 @@ struct bench {
     X(prefill, "prompts into a key/value cache against their products, tokens/s")           \
     X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
     X(startup, "a small model: from its files to the end of the first step, seconds")      \
+    X(control, "shaping and controllers of a step, without a model, steps/s")               \
     X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s")
 
 #define X(name, help) void bench_##name(const struct bench *bench);

@@ -1,7 +1,6 @@
 /* main.c -- rlhf-learner: load the newest checkpoint, then train until told to stop. */
 #include "base/log.h"
 #include "engine/precision.h"
-#include "learner/checkpoint.h"
 #include "learner/learner.h"
 #include "node/daemon.h"
 
@@ -38,9 +37,6 @@ int main(int argc, char **argv)
         precision_path((enum precision)config.precision, path);
         log_info("START", "version %llu, %s", (unsigned long long)learner->version, path);
         rc = worker_run(context, &worker, learner_compute, learner, &err);
-        /* Others went on while this one started: what they wrote since is the remedy. */
-        if (rc == ERR_USAGE && checkpoint_newest(&config) > learner->version)
-            rc = err.code = ERR_UNAVAILABLE;
     }
     learner_disconnect(learner);
     wire_context_free(context);

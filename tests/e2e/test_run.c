@@ -23,6 +23,7 @@
 #include "coordinator/ledger.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
+#include "node/gate_record.h"
 #include "tests/test.h"
 #include "world/world.h"
 
@@ -470,19 +471,26 @@ static void run_survives_killed_learners_of_three(void **state)
     expect_plain(&run);
 }
 
-/* A learner that stops without dying is dropped, and comes back when it goes on. */
+/* A learner that stops without dying is dropped, and comes back when it goes on.  Of the first by
+ * name actors have their weights: they must not wait for it either. */
 static void run_survives_a_stopped_learner_of_two(void **state)
 {
     (void)state;
+    static const char *const victims[] = {"learner-0", "learner-1"};
     const char *const two[] = {"workers.learners=2", NULL};
-    const struct run run = run_start("learner-stopped", two);
-    run_wait_for_steps(&run, 2);
-    const pid_t pid = run_find(&run, "--name learner-1");
-    assert_true(pid > 0);
-    assert_int_equal(kill(pid, SIGSTOP), 0);
-    run_wait_for_steps(&run, 5);
-    assert_int_equal(kill(pid, SIGCONT), 0);
-    expect_plain(&run);
+    for (size_t i = 0; i < COUNT(victims); i++) {
+        char name[48];
+        snprintf(name, sizeof name, "stopped-%s", victims[i]);
+        const struct run run = run_start(name, two);
+        run_wait_for_steps(&run, 2);
+        snprintf(name, sizeof name, "--name %s", victims[i]);
+        const pid_t pid = run_find(&run, name);
+        assert_true(pid > 0);
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        run_wait_for_steps(&run, 5);
+        assert_int_equal(kill(pid, SIGCONT), 0);
+        expect_plain(&run);
+    }
 }
 
 /* Learners, a kill and other shapes of work, with linear layers in bf16. */
@@ -758,6 +766,21 @@ static void run_publishes_what_passes_the_gate(void **state)
     finish(&run, again);
     assert_string_equal(again, sha); /* what was published is final/ */
     check_said(&run, "tested before");
+    struct gate_history history; /* the checkpoint that was tested, final, and final again */
+    check_ok(gate_record_load(&history, run.dir, &err));
+    assert_true(history.n >= 3);
+    const struct gate_record *last = &history.record[history.n - 1], *first = &last[-1];
+    assert_true(first->decision == GATE_RECORD_PASS && !first->before && last->before);
+    assert_true(last->version > history.record[0].version && history.record[0].version >= 1);
+    assert_true(last->upper == first->upper && last->spent == (double)history.n - 1);
+    assert_true(history.published_version == last->version);
+    gate_record_release(&history);
+    struct buf page;
+    buf_init(&page, 1 << 24);
+    snprintf(published, sizeof published, "%s/report.html", run.dir);
+    check_ok(file_read(published, &page, &err));
+    assert_non_null(strstr(page.data, "PASS, tested before, published now"));
+    buf_release(&page);
 
     const char *const fails[] = {held, "gate.candidates=5", "gate.cost=score",
                                  "gate.bound=hoeffding", "gate.limit=1.2",

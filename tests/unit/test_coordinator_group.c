@@ -363,6 +363,25 @@ static void weights_are_asked_of_a_learner_that_has_the_newest(void **state)
     assert_int_equal(lease.rank, 0);
 }
 
+/* Of two that hold the newest, the first by name falls silent: weights are in the other. */
+static void weights_are_not_asked_of_a_learner_that_is_suspect(void **state)
+{
+    struct team team;
+    team_begin(&team, state);
+    struct bench_worker *const talkers[] = {&team.learner[1], &team.learner[2],
+                                            &team.crew.reward};
+    for (uint32_t beat = 0; beat < 3; beat++) {
+        for (size_t i = 0; i < COUNT(talkers); i++)
+            bench_send(team.bench, talkers[i], (struct message){.type = MESSAGE_HEARTBEAT});
+        bench_tick(team.bench, 1000);
+    }
+    bench_send(team.bench, &team.crew.actor, (struct message){.type = MESSAGE_BYE});
+    const size_t since = team.bench->sent_n;
+    bench_join(team.bench, &team.crew.actor, 52, bench_hello(WIRE_ROLE_ACTOR, "actor-1"));
+    const struct message *lease = bench_expect(team.bench, 52, MESSAGE_GENERATE_LEASE, since);
+    assert_string_equal(lease->text, "ipc://bulk-1");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -381,6 +400,7 @@ int main(void)
         TEST(attempts_that_fail_end_with_one_learner_alone),
         TEST(the_first_step_waits_for_learners_that_are_to_come),
         TEST(weights_are_asked_of_a_learner_that_has_the_newest),
+        TEST(weights_are_not_asked_of_a_learner_that_is_suspect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
