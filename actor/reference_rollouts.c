@@ -43,6 +43,7 @@ static enum err_code reference_rollouts_base(struct hash *out, const struct run_
     buf_append(&text, part, sizeof part);
     buf_append(&text, &seed, sizeof seed);
     run_config_write_keys(config, "sampling.", &text);
+    run_config_write_keys(config, "model.precision", &text);
     rc = buf_check(&text, "the key of reference responses", err);
     if (rc == ERR_OK)
         hash_blake2b(out, text.data, text.len);

@@ -51,6 +51,7 @@ static enum err_code reference_scores_base(struct hash *out, const struct run_co
     buf_puts(&text, "reference scores\n");
     buf_append(&text, part, sizeof part);
     run_config_write_keys(config, "reward.scorers", &text);
+    run_config_write_keys(config, "model.precision", &text);
     for (uint32_t s = 0; s < config->scorers; s++) {
         struct hash read;
         if (!reference_scores_reward(config, s))
