@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "actor/reference_rollouts.h"
 #include "base/log.h"
 #include "engine/generate.h"
 #include "engine/model.h"
@@ -21,6 +22,7 @@ struct actor_item {
     bool busy;
     uint64_t lease;
     struct wire_item item;
+    struct hash key; /* of a reference, where there is a store of them */
 };
 
 /* What one turn of the generator finished, gathered into messages by lease. */
@@ -47,6 +49,7 @@ struct actor {
     struct message waiting[ACTOR_LEASES_MAX]; /* leases for another version, in order */
     size_t waiting_n;
     struct actor_turn turn;
+    struct reference_rollouts *references; /* NULL: the config names no store */
     struct worker *worker;
 };
 
@@ -88,6 +91,8 @@ enum err_code actor_new(struct actor **out, const struct run_config *config,
     actor->generator = generator_new(actor->model, actor->pool, actor->tokenizer,
                                      config->actor_rows, cache, err);
     rc = actor->generator ? actor_allocate(actor, err) : err->code;
+    if (rc == ERR_OK)
+        rc = reference_rollouts_open(&actor->references, config, actor->model, err);
 out:
     if (rc) {
         actor_free(actor);
@@ -103,6 +108,7 @@ void actor_free(struct actor *actor)
         return;
     for (size_t i = 0; i < actor->waiting_n; i++)
         message_release(&actor->waiting[i]);
+    reference_rollouts_close(actor->references);
     generator_free(actor->generator);
     tokenizer_free(actor->tokenizer);
     model_free(actor->model);
@@ -149,18 +155,37 @@ static struct generate_request actor_request(const struct actor *actor,
                                              const struct wire_item *item)
 {
     const struct run_config *c = actor->config;
+    const bool reference = item->kind == WIRE_WORK_REFERENCE;
     return (struct generate_request){
         .prompt_tokens = item->prompt_tokens,
         .max_new_tokens = c->max_new_tokens,
         .sampling = {c->temperature, c->top_k, c->top_p, c->min_p},
-        .seed = c->seed,
-        .stream = item->kind == WIRE_WORK_REFERENCE ? RNG_STREAM_REFERENCE : RNG_STREAM_ROLLOUT,
+        .seed = reference ? run_config_reference_seed(c) : c->seed,
+        .stream = reference ? RNG_STREAM_REFERENCE : RNG_STREAM_ROLLOUT,
         .a = item->a,
         .b = item->b,
     };
 }
 
-/* Hand a lease's items to the generator. */
+/* A reference that is in the store is a result at once. */
+static bool actor_recall(struct actor *actor, const struct message *lease,
+                         const struct wire_item *item, const int32_t *prompt, struct hash *key)
+{
+    struct actor_turn *turn = &actor->turn;
+    if (!actor->references || item->kind != WIRE_WORK_REFERENCE || lease->version != 0)
+        return false;
+    reference_rollouts_key(actor->references, item, prompt, key);
+    struct wire_item *found = &turn->items[turn->n];
+    *found = *item;
+    if (!reference_rollouts_find(actor->references, key, found, turn->ids + turn->ids_n,
+                                 turn->logp + turn->ids_n))
+        return false;
+    turn->lease[turn->n++] = lease->lease;
+    turn->ids_n += found->response_tokens;
+    return true;
+}
+
+/* Hand a lease's items to the generator, but for those that need none. */
 static enum err_code actor_add(struct actor *actor, const struct message *lease,
                                struct err *err)
 {
@@ -171,10 +196,15 @@ static enum err_code actor_add(struct actor *actor, const struct message *lease,
     size_t slot = 0;
     for (uint32_t i = 0; i < lease->items_n; i++) {
         const struct wire_item *item = &lease->items[i];
+        struct hash key = {0};
         while (slot < WIRE_ITEMS_MAX && actor->items[slot].busy)
             slot++;
-        if (slot == WIRE_ITEMS_MAX)
+        if (slot == WIRE_ITEMS_MAX || actor->busy + actor->turn.n >= WIRE_ITEMS_MAX)
             return err_set(err, ERR_VALUE, "more than %u items at once", WIRE_ITEMS_MAX);
+        if (actor_recall(actor, lease, item, ids, &key)) {
+            ids += item->prompt_tokens;
+            continue;
+        }
         struct generate_request request = actor_request(actor, item);
         request.tag = slot;
         request.prompt = ids;
@@ -183,7 +213,7 @@ static enum err_code actor_add(struct actor *actor, const struct message *lease,
         const enum err_code rc = generator_add(actor->generator, &request, err);
         if (rc)
             return rc;
-        actor->items[slot] = (struct actor_item){true, lease->lease, *item};
+        actor->items[slot] = (struct actor_item){true, lease->lease, *item, key};
         actor->busy += 1;
         ids += item->prompt_tokens;
     }
@@ -268,7 +298,7 @@ static enum err_code actor_take_leases(struct actor *actor, struct err *err)
     }
     while (actor->waiting_n > 0) {
         struct message *first = &actor->waiting[0];
-        if (actor->busy > 0 && first->version != actor->version)
+        if (actor->busy + actor->turn.n > 0 && first->version != actor->version)
             return ERR_OK;
         struct message next = *first;
         actor->waiting_n -= 1;
@@ -304,6 +334,8 @@ static void actor_on_result(void *arg, const struct generate_result *result)
     turn->lease[turn->n] = slot->lease;
     memcpy(turn->ids + turn->ids_n, result->ids, result->tokens * sizeof *turn->ids);
     memcpy(turn->logp + turn->ids_n, result->logp, result->tokens * sizeof *turn->logp);
+    if (actor->references && item->kind == WIRE_WORK_REFERENCE && actor->version == 0)
+        reference_rollouts_keep(actor->references, &slot->key, item, result->ids, result->logp);
     turn->n += 1;
     turn->ids_n += result->tokens;
     slot->busy = false;
@@ -349,8 +381,9 @@ enum err_code actor_compute(struct worker *worker, void *ctx, struct err *err)
         if (rc == ERR_OK && actor->busy > 0) {
             generator_step(actor->generator, actor_on_result, actor);
             worker_progress(worker);
-            rc = actor_send_turn(actor, err);
         }
+        if (rc == ERR_OK)
+            rc = actor_send_turn(actor, err);
         if (rc)
             return worker_stopping(worker) ? ERR_OK : rc;
     }

@@ -312,6 +312,7 @@ void core_start(struct core *core, const struct core_event *event)
     core->epoch++;
     core->epoch_seq =
         core_append(core, &(struct record){.kind = RECORD_EPOCH, .epoch = core->epoch});
+    core_identity_start(core);
     core_item_open_steps(core);
 }
 

@@ -195,6 +195,8 @@ static const char *core_peer_refuse(struct core *core, const struct message *hel
         return "HELLO without a role, a name or a capacity";
     if (memcmp(&hello->config_hash, &core->config_hash, sizeof hello->config_hash) != 0)
         return "its configuration differs from the coordinator's";
+    if (hello->role == WIRE_ROLE_REWARD)
+        return core_identity_greet(core, hello, text, size);
     if (hello->role != WIRE_ROLE_LEARNER)
         return NULL;
     const uint32_t most = core->config->learners ? core->config->learners : 1;

@@ -192,8 +192,9 @@ enum err_code core_replay(struct core *core, const struct record *record, struct
         break;
     case RECORD_START:
         core->has_start = true;
-        *core_train_hash(core, 0) = record->weights;
+        *core_train_hash(core, 0) = record->hash;
         break;
+    case RECORD_IDENTITY: rc = core_identity_replay(core, record, err); break;
     case RECORD_ROLLOUT:
     case RECORD_SCORE:
     case RECORD_DROP: rc = core_replay_item(core, record, err); break;

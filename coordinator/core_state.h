@@ -169,6 +169,13 @@ struct core_offender {
     uint32_t bad;
 };
 
+/* What a run reads besides its config, by the hash of its contents. */
+enum core_identity_of { CORE_IDENTITY_PROMPTS, CORE_IDENTITY_SCORERS, CORE_IDENTITIES };
+struct core_identity {
+    bool known; /* it is in the ledger, or on its way there */
+    struct hash hash;
+};
+
 struct core {
     const struct run_config *config;
     struct hash config_hash;
@@ -214,6 +221,7 @@ struct core {
     bool gathered; /* all learners were here, or had time enough to come */
     uint64_t step_ms; /* when the last step was committed */
     bool has_start;
+    struct core_identity identity[CORE_IDENTITIES];
     struct core_batch *steps;         /* [ring] */
     struct core_refs *refs;           /* [open] */
     struct core_reference *reference; /* [prompts * M] */
@@ -425,6 +433,15 @@ void core_train_commit(struct core *core, struct core_batch *batch);
 struct hash *core_train_hash(const struct core *core, uint64_t version);
 void core_train_checkpoint(struct core *core, uint64_t version);
 /* May this learner's HELLO stand?  NULL: yes; else why not. */
+/* --- core_identity.c: prompts and scorers are those the run began with */
+void core_identity_start(struct core *core);
+/* Why this HELLO of a reward process is refused; NULL where it is not.  text is scratch. */
+const char *core_identity_greet(struct core *core, const struct message *hello, char *text,
+                                size_t size);
+/* ERR_USAGE where the prompts are others than recorded, ERR_STATE where the record cannot be. */
+enum err_code core_identity_replay(struct core *core, const struct record *record,
+                                   struct err *err);
+
 const char *core_train_greet(struct core *core, const struct message *hello, char *text,
                              size_t size);
 

@@ -52,7 +52,7 @@ static void core_train_record_start(struct core *core, const struct hash *weight
 {
     core->has_start = true;
     *core_train_hash(core, 0) = *weights;
-    core_append(core, &(struct record){.kind = RECORD_START, .weights = *weights});
+    core_append(core, &(struct record){.kind = RECORD_START, .hash = *weights});
 }
 
 const char *core_train_greet(struct core *core, const struct message *hello, char *text,

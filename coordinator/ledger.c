@@ -19,6 +19,8 @@ static const char ledger_schema[] =
     "CREATE TABLE run(key TEXT PRIMARY KEY, value TEXT NOT NULL);"
     "CREATE TABLE epoch(seq INTEGER PRIMARY KEY, at_ms INT, epoch INT NOT NULL);"
     "CREATE TABLE start(seq INTEGER PRIMARY KEY, at_ms INT, weights TEXT NOT NULL);"
+    "CREATE TABLE identity(seq INTEGER PRIMARY KEY, at_ms INT, what TEXT NOT NULL UNIQUE,"
+    " hash TEXT NOT NULL);"
     "CREATE TABLE rollout(seq INTEGER PRIMARY KEY, at_ms INT, step INT NOT NULL,"
     " slot INT NOT NULL, prompt INT NOT NULL, version INT NOT NULL, tokens INT NOT NULL,"
     " finish TEXT NOT NULL, worker TEXT NOT NULL, ids BLOB NOT NULL, logprobs BLOB NOT NULL,"
@@ -44,7 +46,7 @@ static const char ledger_schema[] =
     "CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, at_ms INT, version INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 2;";
+    "PRAGMA user_version = 3;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {

@@ -7,6 +7,7 @@
  *     run         key, value: config_hash, created_ms         (PRAGMA user_version: the schema)
  *     epoch       seq, at_ms, epoch
  *     start       seq, at_ms, weights
+ *     identity    seq, at_ms, what, hash
  *     rollout     seq, at_ms, step, slot, prompt, version, tokens, finish, worker, ids,
  *                 logprobs
  *     reference   seq, at_ms, prompt, m, tokens, finish, worker, ids
@@ -42,7 +43,7 @@
 #include "coordinator/record.h"
 
 #define LEDGER_FILE   "ledger.sqlite"
-#define LEDGER_SCHEMA 2
+#define LEDGER_SCHEMA 3
 #define LEDGER_QUEUE_BYTES                                            \
     ((size_t)256 * 1024 * 1024) /* not yet written; then append waits \
                                  */

@@ -21,6 +21,7 @@ struct ledger_source {
 static const struct ledger_source ledger_sources[] = {
     {RECORD_EPOCH, 0, "SELECT * FROM epoch ORDER BY seq"},
     {RECORD_START, 0, "SELECT * FROM start ORDER BY seq"},
+    {RECORD_IDENTITY, 0, "SELECT * FROM identity ORDER BY seq"},
     {RECORD_ROLLOUT, WIRE_WORK_ROLLOUT, "SELECT * FROM rollout WHERE step>=?1 ORDER BY seq"},
     {RECORD_ROLLOUT, WIRE_WORK_REFERENCE,
      "SELECT * FROM reference AS r WHERE ?1=0 OR NOT EXISTS(SELECT 1 FROM score WHERE "
@@ -317,7 +318,11 @@ static void ledger_read_columns(struct ledger_reader *reader, sqlite3_stmt *stmt
     r->worker = "";
     switch (r->kind) {
     case RECORD_EPOCH: r->epoch = ledger_column_u64(reader, stmt, &c); break;
-    case RECORD_START: ledger_column_hash(reader, stmt, &c, &r->weights); break;
+    case RECORD_START: ledger_column_hash(reader, stmt, &c, &r->hash); break;
+    case RECORD_IDENTITY:
+        r->id = ledger_column_text(reader, stmt, &c);
+        ledger_column_hash(reader, stmt, &c, &r->hash);
+        break;
     case RECORD_ROLLOUT: ledger_read_rollout(reader, stmt, c, r); break;
     case RECORD_SCORE: ledger_read_score(reader, stmt, c, r); break;
     case RECORD_DROP: ledger_read_drop(reader, stmt, c, r); break;

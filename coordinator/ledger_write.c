@@ -10,6 +10,7 @@
 static const char *const ledger_write_sql[LEDGER_REFERENCE + 1] = {
     [RECORD_EPOCH] = "INSERT INTO epoch VALUES(?,?,?)",
     [RECORD_START] = "INSERT INTO start VALUES(?,?,?)",
+    [RECORD_IDENTITY] = "INSERT INTO identity VALUES(?,?,?,?)",
     [RECORD_ROLLOUT] = "INSERT INTO rollout VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     [LEDGER_REFERENCE] = "INSERT INTO reference VALUES(?,?,?,?,?,?,?,?)",
     [RECORD_SCORE] = "INSERT INTO score VALUES(?,?,?,?,?,?,?,?,?,?,?)",
@@ -190,7 +191,11 @@ static void ledger_write_columns(struct ledger *ledger, struct ledger_row *row,
 {
     switch (r->kind) {
     case RECORD_EPOCH: ledger_row_u64(row, r->epoch); break;
-    case RECORD_START: ledger_row_hash(row, &r->weights); break;
+    case RECORD_START: ledger_row_hash(row, &r->hash); break;
+    case RECORD_IDENTITY:
+        ledger_row_text(row, r->id);
+        ledger_row_hash(row, &r->hash);
+        break;
     case RECORD_ROLLOUT: ledger_write_rollout(row, r); break;
     case RECORD_SCORE: ledger_write_score(ledger, row, r); break;
     case RECORD_DROP:

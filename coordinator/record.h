@@ -7,6 +7,7 @@
  *
  *  EPOCH       a start of the coordinator
  *  START       the weights that version 0 is
+ *  IDENTITY    what the prompts, or the scorers, are
  *  ROLLOUT     planned -> generated, of a slot or of a reference: its tokens
  *  SCORE       generated -> scored: its scores, and a slot's reference log-probs
  *  DROP        any state before trained -> dropped, and why
@@ -28,9 +29,9 @@
 
 // clang-format off
 #define RECORD_KIND_MAP(X) \
-    X(NONE, "none") X(EPOCH, "epoch") X(START, "start") X(ROLLOUT, "rollout")             \
-    X(SCORE, "score") X(DROP, "drop") X(STEP, "step") X(CHECKPOINT, "checkpoint")         \
-    X(EVENT, "event")
+    X(NONE, "none") X(EPOCH, "epoch") X(START, "start") X(IDENTITY, "identity")           \
+    X(ROLLOUT, "rollout") X(SCORE, "score") X(DROP, "drop") X(STEP, "step")               \
+    X(CHECKPOINT, "checkpoint") X(EVENT, "event")
 // clang-format on
 enum record_kind {
 #define X(name, text) RECORD_##name,
@@ -102,7 +103,7 @@ struct record {
     uint64_t wall_ms; /* since 1970; for people only */
 
     uint64_t epoch;      /* EPOCH */
-    struct hash weights; /* START */
+    struct hash hash;    /* START: of the weights; IDENTITY: of what `id` names */
     uint64_t version;    /* ROLLOUT: that generated it; CHECKPOINT */
 
     /* ROLLOUT, SCORE, DROP: the item */
@@ -122,7 +123,7 @@ struct record {
     const float *reference; /* SCORE of a slot [response_tokens], nats; else NULL */
 
     enum record_reason reason;      /* DROP */
-    const char *id;                 /* EVENT: as in the log */
+    const char *id;                 /* EVENT: as in the log; IDENTITY: "prompts", "scorers" */
     const char *text;               /* DROP, EVENT: one sentence */
     const struct record_step *step; /* STEP */
 };

@@ -37,7 +37,8 @@ struct shell {
     uv_loop_t loop;
     bool has_loop;
     struct wire_context *context;
-    struct loop_socket *socket;
+    struct wire_socket *wire;   /* bound; nobody reads it while `socket` is NULL */
+    struct loop_socket *socket; /* owns it, from when the core has begun */
     struct loop_timer *tick;
     struct loop_signals *signals;
     struct http *http;
@@ -73,8 +74,8 @@ static void shell_fail(struct shell *shell, const struct err *err)
 static void shell_send(struct shell *shell, uint64_t peer, const struct message *message)
 {
     struct err err = {0};
-    const enum wire_send sent = wire_socket_send(loop_socket_wire(shell->socket),
-                                                 (struct wire_peer){peer}, message, &err);
+    const enum wire_send sent =
+        wire_socket_send(shell->wire, (struct wire_peer){peer}, message, &err);
     if (sent == WIRE_SEND_OK)
         return;
     log_warn("SEND", "%s not sent: %s%s%s", message_type_name(message->type),
@@ -118,7 +119,7 @@ static void shell_sink(void *user, const struct core_effect *effect)
     case CORE_FX_STEP_DONE: shell_step_done(shell, effect->step); break;
     case CORE_FX_KICK:
         log_warn("KICK", "a connection that keeps sending what is no message is cut");
-        wire_socket_kick(loop_socket_wire(shell->socket), (struct wire_peer){effect->peer});
+        wire_socket_kick(shell->wire, (struct wire_peer){effect->peer});
         break;
     case CORE_FX_FINISHED:
         shell->exit_code = effect->exit_code;
@@ -208,6 +209,20 @@ static void shell_on_ledger_failed(void *ctx, const struct err *err)
     uv_async_send(&shell->wake);
 }
 
+/* Workers are read from when the epoch is durable, for the core hears nobody before; what they
+ * said meanwhile waits in the socket.  Else they would be answered when they ask again. */
+static void shell_listen(struct shell *shell)
+{
+    static const struct loop_socket_ops ops = {.on_message = shell_on_message,
+                                               .on_protocol_error = shell_on_bad};
+    struct err err;
+    if (loop_socket_open(&shell->socket, &shell->loop, shell->wire, &ops, shell, &err) ==
+        ERR_OK)
+        return;
+    shell->wire = NULL; /* loop_socket_open has closed it */
+    shell_fail(shell, &err);
+}
+
 static void shell_on_wake(uv_async_t *wake)
 {
     struct shell *shell = wake->data;
@@ -221,6 +236,8 @@ static void shell_on_wake(uv_async_t *wake)
         shell_fail(shell, &err);
     else
         shell_step(shell, event);
+    if (!shell->socket && event.seq > 0 && !shell->ended)
+        shell_listen(shell);
 }
 
 static void shell_on_http(void *arg, const char *path, struct http_reply *reply)
@@ -329,8 +346,6 @@ static enum err_code shell_open_http(struct shell *shell, const char *listen, st
 static enum err_code shell_open_loop(struct shell *shell, const struct shell_options *options,
                                      struct err *err)
 {
-    static const struct loop_socket_ops ops = {.on_message = shell_on_message,
-                                               .on_protocol_error = shell_on_bad};
     if (uv_loop_init(&shell->loop) != 0)
         return err_set(err, ERR_IO, "the event loop cannot start");
     shell->has_loop = true;
@@ -339,13 +354,10 @@ static enum err_code shell_open_loop(struct shell *shell, const struct shell_opt
     shell->has_wake = true;
     shell->wake.data = shell;
 
-    struct wire_socket *socket = NULL;
     enum err_code rc = wire_context_new(&shell->context, err);
     if (rc == ERR_OK)
-        rc = wire_socket_bind(&socket, shell->context, options->control, WIRE_LIMITS_CONTROL,
-                              err);
-    if (rc == ERR_OK)
-        rc = loop_socket_open(&shell->socket, &shell->loop, socket, &ops, shell, err);
+        rc = wire_socket_bind(&shell->wire, shell->context, options->control,
+                              WIRE_LIMITS_CONTROL, err);
     if (rc == ERR_OK)
         rc = loop_signals_open(&shell->signals, &shell->loop, shell_on_signal, shell, err);
     if (rc == ERR_OK)
@@ -392,7 +404,10 @@ static enum err_code shell_close(struct shell *shell, struct err *err)
     if (shell->signals)
         loop_signals_close(shell->signals);
     shell_close_http(shell);
-    loop_socket_close(shell->socket, SHELL_LINGER_MS);
+    if (shell->socket)
+        loop_socket_close(shell->socket, SHELL_LINGER_MS);
+    else
+        wire_socket_close(shell->wire, 0);
     if (shell->has_wake)
         uv_close((uv_handle_t *)&shell->wake, NULL);
     if (shell->has_loop)
@@ -431,7 +446,7 @@ enum err_code shell_run(const struct shell_options *options, int *status, struct
         log_info("READY", "run %s: %u prompts, %llu steps of %u slots, control at %s",
                  shell->config->name, (unsigned)shell->prompts.n,
                  (unsigned long long)shell->config->steps, (unsigned)shell->config->batch,
-                 wire_socket_endpoint(loop_socket_wire(shell->socket)));
+                 wire_socket_endpoint(shell->wire));
         while (!shell->ended)
             loop_run(&shell->loop);
         rc = shell->rc;

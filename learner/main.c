@@ -28,9 +28,9 @@ int main(int argc, char **argv)
             .control_endpoint = options.control,
             .capacity = WIRE_ITEMS_MAX,
             .bulk_endpoint = weights_server_endpoint(learner->server),
-            .has_weights = true,
+            .has_hash = true,
             .version = learner->version,
-            .weights_hash = learner->weights_hash,
+            .hash = learner->weights_hash,
         };
         run_config_hash(&config, &worker.config_hash);
         rc = worker_run(context, &worker, learner_compute, learner, &err);

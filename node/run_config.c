@@ -201,6 +201,13 @@ static const struct config_key run_keys[] = {
          "makes of a response it makes of the references too before the next one compares."},
     U32_("reward.references", references, 1, 64, "4", "responses",
          "Reference responses a prompt, for the shapers that take references; lsc needs 2."),
+    PATH_("reward.reference_store", reference_store, "",
+         "A file in which reference responses and their scores are kept, for later runs of the "
+         "same policy, prompts, sampling, scorers and reference seed; it changes no bit of a "
+         "run. Made where it is not there. Empty: none."),
+    U64_("reward.reference_seed", reference_seed, 0, RUN_HUGE, "0", "",
+         "Reference responses are drawn with it, so that runs of several seeds can share them; "
+         "0: run.seed."),
     F64_("reward.sigmoid_k", sigmoid_k, 1e-6, 1e6, "1", "",
          "Slope of the sigmoid of par, sigmoid and sgfc."),
     F64_("reward.ceiling", ceiling, -1e6, 1e6, "5", "reward",
@@ -471,7 +478,7 @@ static bool run_config_is_free(const char *path)
 {
     static const char *const free_keys[] = {
         "run.name", "run.dir", "checkpoint.", "workers.", "endpoints.", "timeouts.",
-        "gate.",    "reward.scorers[].better"};
+        "gate.",    "reward.scorers[].better", "reward.reference_store"};
     for (size_t i = 0; i < RUN_COUNT(free_keys); i++)
         if (strncmp(path, free_keys[i], strlen(free_keys[i])) == 0)
             return true;
@@ -499,6 +506,13 @@ static void run_config_write_key(const struct config_key *key, const struct run_
         config_write_value(key, base + (list ? e * list->stride : 0), out);
         buf_putc(out, '\n');
     }
+}
+
+void run_config_write_keys(const struct run_config *config, const char *prefix, struct buf *out)
+{
+    for (size_t i = 0; i < run_schema.keys_n; i++)
+        if (strncmp(run_keys[i].path, prefix, strlen(prefix)) == 0)
+            run_config_write_key(&run_keys[i], config, out);
 }
 
 void run_config_hash(const struct run_config *config, struct hash *out)

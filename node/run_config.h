@@ -186,6 +186,8 @@ struct run_config {
     char shapers[RUN_SHAPERS_MAX][RUN_WORD_MAX]; /* reward.shapers: the same words, checked */
     uint32_t shapers_n;           /* in place of shaper; 0: that one alone */
     uint32_t references;          /* reward.references: M of the shapers that take any */
+    char reference_store[RUN_PATH_MAX]; /* reward.reference_store: kept references; "": none */
+    uint64_t reference_seed;      /* reward.reference_seed: 0: seed */
     double sigmoid_k;             /* reward.sigmoid_k: par, sigmoid, sgfc */
     double ceiling;               /* reward.ceiling */
     double sgfc_shift;            /* reward.sgfc_shift */
@@ -293,6 +295,11 @@ void run_config_hash(const struct run_config *config, struct hash *out);
  * are equal.  A constant string. */
 const char *run_config_difference(const struct run_config *a, const struct run_config *b);
 
+/* The keys that begin with `prefix`, a line a key and element: for the hash of what depends on
+ * them. */
+void run_config_write_keys(const struct run_config *config, const char *prefix,
+                           struct buf *out);
+
 /* docs/CONFIGURATION.md from the schema. */
 void run_config_document(struct buf *out);
 
@@ -303,6 +310,12 @@ bool run_config_has_role(const struct run_config *config, enum run_role role);
 static inline bool run_config_has_cost(const struct run_config *config)
 {
     return config->safety_controller != RUN_SAFETY_CONTROLLER_NONE; /* which needs scorers */
+}
+
+/* What reference responses are drawn with. */
+static inline uint64_t run_config_reference_seed(const struct run_config *config)
+{
+    return config->reference_seed ? config->reference_seed : config->seed;
 }
 
 /* The first scorer of this role that is a model; NULL: there is none. */

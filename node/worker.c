@@ -60,9 +60,9 @@ struct worker {
     atomic_uint held;
     atomic_bool compute_ended;
     pthread_mutex_t mutex; /* of what follows */
-    bool has_weights;
+    bool has_hash;
     uint64_t version;
-    struct hash weights_hash;
+    struct hash hash;
     struct worker_counters counters;
 
     /* the compute thread's, until it ended */
@@ -275,8 +275,8 @@ static void worker_hello(struct worker *w)
     memcpy(m.text, w->bulk, sizeof m.text);
     pthread_mutex_lock(&w->mutex);
     m.version = w->version;
-    m.has_hash = w->has_weights;
-    m.hash = w->weights_hash;
+    m.has_hash = w->has_hash;
+    m.hash = w->hash;
     pthread_mutex_unlock(&w->mutex);
     const int rc = uv_random(NULL, NULL, m.nonce, sizeof m.nonce, 0, NULL);
     assert(rc == 0); /* getrandom() */
@@ -443,9 +443,9 @@ static struct worker *worker_new(uv_loop_t *loop, struct wire_context *context,
              options->bulk_endpoint ? options->bulk_endpoint : "");
     w->config_hash = options->config_hash;
     w->capacity = options->capacity;
-    w->has_weights = options->has_weights;
+    w->has_hash = options->has_hash;
     w->version = options->version;
-    w->weights_hash = options->weights_hash;
+    w->hash = options->hash;
     w->loop = loop;
     w->context = context;
     w->compute = compute;
@@ -623,9 +623,9 @@ void worker_set_held(struct worker *worker, uint32_t items)
 void worker_set_weights(struct worker *worker, uint64_t version, const struct hash *hash)
 {
     pthread_mutex_lock(&worker->mutex);
-    worker->has_weights = true;
+    worker->has_hash = true;
     worker->version = version;
-    worker->weights_hash = *hash;
+    worker->hash = *hash;
     pthread_mutex_unlock(&worker->mutex);
 }
 

@@ -74,9 +74,10 @@ struct worker_options {
     struct hash config_hash;      /* run_config_hash; the coordinator refuses another */
     uint32_t capacity;            /* items it can hold at once, 1..WIRE_ITEMS_MAX */
     const char *bulk_endpoint;    /* learner: where its weights server is bound; else NULL */
-    bool has_weights;             /* learner: it holds `version`, whose hash is weights_hash */
-    uint64_t version;
-    struct hash weights_hash;
+    bool has_hash;                /* learner and reward */
+    uint64_t version;             /* learner: that it holds */
+    struct hash hash;             /* learner: of that version's weights; reward: of all that
+                                     it scores with */
 };
 
 /* All of it in one call, on a loop of its own with SIGTERM and SIGINT handled: blocks until

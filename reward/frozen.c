@@ -123,6 +123,18 @@ const struct model_config *frozen_config(const struct frozen *frozen)
     return &frozen->model->config;
 }
 
+void frozen_fingerprint(const struct frozen *frozen, struct hash *out)
+{
+    const struct combiner *combiner = &frozen->combiner;
+    struct {
+        struct hash model, weights;
+        double bias;
+    } of = {.bias = combiner->bias};
+    model_fingerprint(frozen->model, &of.model);
+    hash_blake2b(&of.weights, combiner->weight, combiner->labels * sizeof *combiner->weight);
+    hash_blake2b(out, &of, sizeof of);
+}
+
 uint32_t frozen_longest(const struct frozen *frozen)
 {
     return frozen->longest;

@@ -35,6 +35,9 @@ void frozen_free(struct frozen *frozen); /* NULL does nothing */
 
 const struct model_config *frozen_config(const struct frozen *frozen);
 
+/* Of the model (model.h) and of what makes one score of its labels. */
+void frozen_fingerprint(const struct frozen *frozen, struct hash *out);
+
 /* Tokens of the longest sequence it takes. */
 uint32_t frozen_longest(const struct frozen *frozen);
 

@@ -24,6 +24,8 @@ int main(int argc, char **argv)
             .control_endpoint = options.control,
             .capacity = REWARD_CAPACITY,
         };
+        worker.has_hash = true;
+        reward_fingerprint(reward, &worker.hash);
         run_config_hash(&config, &worker.config_hash);
         log_info("START", "%u scorers, reference %s", config.scorers, config.reference);
         rc = worker_run(context, &worker, reward_compute, reward, &err);

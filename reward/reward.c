@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "engine/model.h"
 #include "reward/frozen.h"
 #include "reward/labels.h"
+#include "reward/reference_scores.h"
 #include "reward/texts.h"
 
 struct reward {
@@ -20,6 +22,8 @@ struct reward {
     struct labels labels;
     struct frozen *reference;
     struct scorer *scorer[RUN_SCORERS_MAX];
+    struct reference_scores *known; /* NULL: there is no store of them */
+    struct hash fingerprint;
     uint32_t vocabulary;
     uint32_t longest; /* tokens of a sample, at most */
 
@@ -30,6 +34,7 @@ struct reward {
     size_t *logp_at;
     size_t n;
     const struct scorer_sample **rollouts;
+    struct hash *key; /* by item: of a reference, where there is a store */
     struct scorer_score *scores; /* of one scorer */
     struct texts texts;
 
@@ -49,10 +54,11 @@ static enum err_code reward_allocate(struct reward *reward, struct err *err)
     reward->item = calloc(n, sizeof *reward->item);
     reward->logp_at = calloc(n, sizeof *reward->logp_at);
     reward->rollouts = calloc(n, sizeof *reward->rollouts);
+    reward->key = calloc(n, sizeof *reward->key);
     reward->scores = calloc(n, sizeof *reward->scores);
     reward->value = calloc(all, sizeof *reward->value);
     reward->state = calloc(all, sizeof *reward->state);
-    if (!reward->samples || !reward->item || !reward->logp_at || !reward->rollouts ||
+    if (!reward->samples || !reward->item || !reward->logp_at || !reward->rollouts || !reward->key ||
         !reward->scores || !reward->value || !reward->state)
         return err_set(err, ERR_NOMEM, "out of memory for the reward daemon");
     return ERR_OK;
@@ -79,6 +85,24 @@ static enum err_code reward_load_reference(struct reward *reward, struct err *er
     return rc;
 }
 
+static enum err_code reward_take_fingerprint(struct reward *reward, struct err *err)
+{
+    const struct run_config *c = reward->config;
+    struct hash part[3 + RUN_SCORERS_MAX];
+    char path[FILE_PATH_MAX];
+    enum err_code rc = file_join(path, c->policy, "tokenizer.json", err);
+    if (rc == ERR_OK)
+        rc = hash_file_sha256(&part[0], path, err);
+    if (rc)
+        return rc;
+    frozen_fingerprint(reward->reference, &part[1]);
+    hash_blake2b(&part[2], reward->labels.text.data, reward->labels.text.len);
+    for (uint32_t s = 0; s < c->scorers; s++)
+        scorer_fingerprint(reward->scorer[s], &part[3 + s]);
+    hash_blake2b(&reward->fingerprint, part, (3 + c->scorers) * sizeof part[0]);
+    return ERR_OK;
+}
+
 static enum err_code reward_load(struct reward *reward, struct err *err)
 {
     const struct run_config *c = reward->config;
@@ -99,6 +123,10 @@ static enum err_code reward_load(struct reward *reward, struct err *err)
     const struct scorer_setup setup = {c, reward->pool, reward->tokenizer, reward->vocabulary};
     for (uint32_t i = 0; rc == ERR_OK && i < c->scorers; i++)
         rc = scorer_new(&reward->scorer[i], &c->scorer[i], &setup, &why);
+    if (rc == ERR_OK)
+        rc = reward_take_fingerprint(reward, &why);
+    if (rc == ERR_OK)
+        rc = reference_scores_open(&reward->known, c, reward->scorer, &why);
     return rc ? err_set(err, rc, "%s", why.text) : ERR_OK;
 }
 
@@ -118,10 +146,16 @@ enum err_code reward_new(struct reward **out, const struct run_config *config, s
     return ERR_OK;
 }
 
+void reward_fingerprint(const struct reward *reward, struct hash *out)
+{
+    *out = reward->fingerprint;
+}
+
 void reward_free(struct reward *reward)
 {
     if (!reward)
         return;
+    reference_scores_close(reward->known);
     for (uint32_t i = 0; i < RUN_SCORERS_MAX; i++)
         scorer_free(reward->scorer[i]);
     frozen_free(reward->reference);
@@ -133,6 +167,7 @@ void reward_free(struct reward *reward)
     free(reward->item);
     free(reward->logp_at);
     free(reward->rollouts);
+    free(reward->key);
     free(reward->scores);
     free(reward->value);
     free(reward->state);
@@ -257,6 +292,47 @@ static void reward_reference(struct reward *reward, const struct message *lease,
     reward->n = kept;
 }
 
+/* References whose scores are in the store need no scorer: they are taken out. */
+static void reward_recall(struct reward *reward, const struct message *lease)
+{
+    const uint32_t scorers = reward->config->scorers;
+    size_t kept = 0;
+    for (size_t i = 0; reward->known && i < reward->n; i++) {
+        const uint32_t item = reward->item[i];
+        const size_t at = (size_t)item * scorers;
+        if (lease->items[item].kind == WIRE_WORK_REFERENCE) {
+            reference_scores_key(reward->known, &reward->samples[i], &reward->key[item]);
+            if (reference_scores_find(reward->known, &reward->key[item], &reward->value[at])) {
+                for (uint32_t s = 0; s < scorers; s++)
+                    if (reward->config->scorer[s].role == RUN_ROLE_REWARD)
+                        reward->state[at + s] = WIRE_SCORE_OK;
+                continue;
+            }
+        }
+        reward->samples[kept] = reward->samples[i];
+        reward->logp_at[kept] = reward->logp_at[i];
+        reward->item[kept++] = item;
+    }
+    if (reward->known)
+        reward->n = kept;
+}
+
+/* Scores of references that were all given are kept. */
+static void reward_remember(struct reward *reward, const struct message *lease)
+{
+    const uint32_t scorers = reward->config->scorers;
+    for (size_t i = 0; reward->known && i < reward->n; i++) {
+        const uint32_t item = reward->item[i];
+        const size_t at = (size_t)item * scorers;
+        bool all = lease->items[item].kind == WIRE_WORK_REFERENCE;
+        for (uint32_t s = 0; all && s < scorers; s++)
+            all = reward->config->scorer[s].role != RUN_ROLE_REWARD ||
+                  reward->state[at + s] == WIRE_SCORE_OK;
+        if (all)
+            reference_scores_keep(reward->known, &reward->key[item], &reward->value[at]);
+    }
+}
+
 /* The samples of rollouts, to the front: costs and monitors are not asked about references. */
 static size_t reward_put_rollouts_first(struct reward *reward, const struct message *lease)
 {
@@ -318,11 +394,14 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
         memset(reward->logp, 0, tokens * sizeof *reward->logp);
         reward_reference(reward, lease, watch);
     }
+    reward_recall(reward, lease);
     rc = texts_decode(&reward->texts, reward->tokenizer, reward->samples, reward->n, err);
     if (rc)
         return rc;
     /* Monitors last: what the result says in words is then why an item is dropped. */
     reward_run_role(reward, RUN_ROLE_REWARD, reward->n, watch);
+    if (!scorer_watch_stopping(watch))
+        reward_remember(reward, lease);
     const size_t rollouts = reward_put_rollouts_first(reward, lease);
     reward_run_role(reward, RUN_ROLE_COST, rollouts, watch);
     reward_run_role(reward, RUN_ROLE_MONITOR, rollouts, watch);

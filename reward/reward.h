@@ -31,6 +31,10 @@ struct reward;
 enum err_code reward_new(struct reward **out, const struct run_config *config, struct err *err);
 void reward_free(struct reward *reward); /* NULL does nothing */
 
+/* The hash of all that a score depends on besides the config: the reference policy, the
+ * tokenizer, the labels, what each scorer has read.  A service is none of it. */
+void reward_fingerprint(const struct reward *reward, struct hash *out);
+
 /*
  * Score one SCORE_LEASE into *result, a SCORE_RESULT whose items and frames are borrowed from
  * the reward and the lease until the next call; its text is the first failure.  ERR_STATE

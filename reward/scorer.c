@@ -52,6 +52,13 @@ void scorer_free(struct scorer *scorer)
     free(scorer);
 }
 
+void scorer_fingerprint(const struct scorer *scorer, struct hash *out)
+{
+    *out = (struct hash){0};
+    if (scorer->kind->fingerprint)
+        scorer->kind->fingerprint(scorer->state, out);
+}
+
 void scorer_score(struct scorer *scorer, const struct scorer_sample *samples, size_t n,
                   const struct scorer_watch *watch, struct scorer_score *out)
 {

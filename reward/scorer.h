@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "control/score.h"
 #include "engine/pool.h"
 #include "engine/tokenizer.h"
@@ -86,6 +87,10 @@ void scorer_free(struct scorer *scorer); /* NULL does nothing */
 void scorer_score(struct scorer *scorer, const struct scorer_sample *samples, size_t n,
                   const struct scorer_watch *watch, struct scorer_score *out);
 
+/* A hash of what it was made from beside the config: weights, word lists; the same for all that
+ * read nothing. */
+void scorer_fingerprint(const struct scorer *scorer, struct hash *out);
+
 /* Write one outcome.  A value that is not finite becomes failed; a reason is cut off and
  * bytes that are not printable ASCII become '?', so that it can go anywhere. */
 void scorer_put(struct scorer_score *out, double value);
@@ -105,6 +110,7 @@ struct scorer_kind {
     void (*score)(void *state, const struct scorer_sample *samples, size_t n,
                   const struct scorer_watch *watch, struct scorer_score *out);
     void (*close)(void *state);
+    void (*fingerprint)(const void *state, struct hash *out); /* NULL: it reads nothing */
 };
 extern const struct scorer_kind scorer_model, scorer_regex, scorer_words, scorer_length,
     scorer_match, scorer_http, scorer_gold;

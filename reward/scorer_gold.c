@@ -69,4 +69,5 @@ static void scorer_gold_score(void *state, const struct scorer_sample *samples, 
     }
 }
 
-const struct scorer_kind scorer_gold = {scorer_gold_open, scorer_gold_score, scorer_gold_close};
+const struct scorer_kind scorer_gold = {scorer_gold_open, scorer_gold_score, scorer_gold_close,
+                                       NULL};

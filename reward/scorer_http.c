@@ -196,4 +196,5 @@ static void scorer_http_score(void *state, const struct scorer_sample *samples, 
     free(round.calls);
 }
 
-const struct scorer_kind scorer_http = {scorer_http_open, scorer_http_score, scorer_http_close};
+const struct scorer_kind scorer_http = {scorer_http_open, scorer_http_score, scorer_http_close,
+                                       NULL};

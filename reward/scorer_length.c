@@ -40,4 +40,4 @@ static void scorer_length_close(void *state)
 }
 
 const struct scorer_kind scorer_length = {scorer_length_open, scorer_length_score,
-                                          scorer_length_close};
+                                          scorer_length_close, NULL};

@@ -72,4 +72,4 @@ static void scorer_match_close(void *state)
 }
 
 const struct scorer_kind scorer_match = {scorer_match_open, scorer_match_score,
-                                         scorer_match_close};
+                                         scorer_match_close, NULL};

@@ -182,5 +182,14 @@ static void scorer_model_score(void *state, const struct scorer_sample *samples,
     }
 }
 
+static void scorer_model_fingerprint(const void *state, struct hash *out)
+{
+    const struct scorer_model *model = state;
+    struct hash member[SCORER_MODEL_MEMBERS];
+    for (size_t m = 0; m < model->members; m++)
+        frozen_fingerprint(model->member[m], &member[m]);
+    hash_blake2b(out, member, model->members * sizeof member[0]);
+}
+
 const struct scorer_kind scorer_model = {scorer_model_open, scorer_model_score,
-                                         scorer_model_close};
+                                         scorer_model_close, scorer_model_fingerprint};

@@ -94,4 +94,4 @@ static void scorer_regex_score(void *state, const struct scorer_sample *samples,
 }
 
 const struct scorer_kind scorer_regex = {scorer_regex_open, scorer_regex_score,
-                                         scorer_regex_close};
+                                         scorer_regex_close, NULL};

@@ -182,5 +182,11 @@ static void scorer_words_score(void *state, const struct scorer_sample *samples,
     }
 }
 
+static void scorer_words_fingerprint(const void *state, struct hash *out)
+{
+    const struct scorer_words *list = state;
+    hash_blake2b(out, list->text.data, list->text.len);
+}
+
 const struct scorer_kind scorer_words = {scorer_words_open, scorer_words_score,
-                                         scorer_words_close};
+                                         scorer_words_close, scorer_words_fingerprint};

@@ -174,7 +174,7 @@ static enum err_code message_decode_hello(struct message *m, const Rlhf__Hello *
         rc = message_decode_bytes("HELLO: config_hash", m->config_hash.bytes, HASH_BYTES,
                                   b->config_hash, err);
     if (!rc)
-        rc = message_decode_hash("HELLO: weights_hash", m, b->weights_hash, err);
+        rc = message_decode_hash("HELLO: content_hash", m, b->content_hash, err);
     return rc;
 }
 

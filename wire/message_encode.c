@@ -123,7 +123,7 @@ static void message_encode_session(const struct message *m, struct message_encod
         b->capacity = m->capacity;
         b->bulk_endpoint = message_encode_text(m->text);
         b->version = m->version;
-        b->weights_hash = message_encode_hash(m);
+        b->content_hash = message_encode_hash(m);
         b->pid = m->pid;
         break;
     }

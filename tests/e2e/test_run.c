@@ -330,6 +330,22 @@ static void expect_plain(const struct run *run)
     assert_string_equal(sha, plain_sha);
 }
 
+/* How often the words stand in what the run's processes wrote. */
+static size_t run_log_count(const struct run *run, const char *words)
+{
+    char path[FILE_PATH_MAX + 16];
+    struct buf text;
+    size_t n = 0;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s/run.log", run->dir);
+    check_ok(file_read(path, &text, &err));
+    buf_puts(&text, "");
+    for (const char *at = text.data; (at = strstr(at, words)); at++)
+        n++;
+    buf_release(&text);
+    return n;
+}
+
 /* The greatest |actor - learner| log-prob of any step: the last line tells. */
 static void expect_no_logp_difference(const struct run *run)
 {
@@ -797,6 +813,73 @@ static void run_refuses_a_broken_model_with_one_sentence(void **state)
     buf_release(&text);
 }
 
+/* First nothing is in the store, then everything the run needs: the bits are those of a run
+ * without one.  Another seed shares it where reward.reference_seed says so. */
+static void run_with_a_store_of_references_gives_the_same_weights(void **state)
+{
+    (void)state;
+    char store[FILE_PATH_MAX + 32];
+    snprintf(store, sizeof store, "reward.reference_store=%s/references.sqlite", dir);
+    const char *const overrides[] = {store, NULL};
+    const struct run fills = run_start("store-a", overrides);
+    expect_plain(&fills);
+    assert_int_equal(run_log_count(&fills, "0 reference responses were in the store"), 1);
+    const struct run finds = run_start("store-b", overrides);
+    expect_plain(&finds);
+    assert_int_equal(run_log_count(&finds, "were in the store, 0 were made"), 1);
+    assert_int_equal(run_log_count(&finds, "references were in the store, 0 were given"), 1);
+
+    char sha[HASH_HEX_BYTES];
+    const char *const other[] = {store, "run.seed=4", "reward.reference_seed=3", NULL};
+    const struct run shares = run_start("store-c", other);
+    finish(&shares, sha);
+    assert_string_not_equal(sha, plain_sha);
+    assert_int_equal(run_log_count(&shares, "were in the store, 0 were made"), 1);
+    const char *const own[] = {store, "run.seed=4", "run.steps=2", NULL};
+    const struct run makes = run_start("store-d", own);
+    finish(&makes, sha);
+    assert_int_equal(run_log_count(&makes, "0 reference responses were in the store"), 1);
+}
+
+/* Prompts and word lists that were edited between two parts of a run are named; put back, it goes
+ * on to the weights of one that nobody touched. */
+static void run_refuses_files_that_changed_under_it(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"prompts.jsonl", "words.txt"};
+    static const char *const words[] = {"its prompts are not those that this run began with",
+                                        "it scores with other models, lists, labels"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char name[16], path[FILE_PATH_MAX];
+        struct buf text;
+        snprintf(name, sizeof name, "edited-%zu", i);
+        const struct run first = run_start(name, NULL);
+        run_wait_for_steps(&first, 2);
+        assert_int_equal(kill(first.pid, SIGTERM), 0);
+        assert_int_equal(run_wait(&first), 75);
+
+        buf_init(&text, 1 << 20);
+        check_ok(file_join(path, dir, names[i], &err));
+        check_ok(file_read(path, &text, &err));
+        char *last = text.data + text.len - 4; /* inside the last word */
+        const char was = *last;
+        *last = was == 'o' ? 'a' : '?';
+        check_ok(file_write(path, text.data, text.len, &err));
+        const struct run refused = run_start(name, NULL);
+        const int status = run_wait(&refused);
+        if (status == 0 || run_log_count(&refused, words[i]) == 0)
+            run_show(&refused);
+        assert_int_equal(status, 78);
+        assert_true(run_log_count(&refused, words[i]) > 0);
+
+        *last = was;
+        check_ok(file_write(path, text.data, text.len, &err));
+        const struct run again = run_start(name, NULL);
+        expect_plain(&again);
+        buf_release(&text);
+    }
+}
+
 /* test_run [PATTERN]: tests whose names match, "*learner*". */
 int main(int argc, char **argv)
 {
@@ -810,6 +893,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_survives_a_killed_coordinator),
         cmocka_unit_test(run_with_any_number_of_learners_has_the_same_weights),
         cmocka_unit_test(run_survives_killed_learners_of_three),
+        cmocka_unit_test(run_with_a_store_of_references_gives_the_same_weights),
         cmocka_unit_test(run_survives_a_stopped_learner_of_two),
         cmocka_unit_test(run_keeps_the_shapers_statistics_through_a_kill),
         cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
@@ -819,6 +903,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_publishes_what_passes_the_gate),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),
+        cmocka_unit_test(run_refuses_files_that_changed_under_it),
         cmocka_unit_test(run_refuses_a_broken_model_with_one_sentence),
     };
     if (argc > 1)

@@ -87,10 +87,11 @@ static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
         .role = w->role,
         .capacity = w->role == WIRE_ROLE_LEARNER ? 1 : 3 + (uint32_t)(sim->seed % 5),
         .version = w->version,
-        .hash = w->hash,
-        .has_hash = w->role == WIRE_ROLE_LEARNER,
+        .has_hash = w->role != WIRE_ROLE_ACTOR,
         .pid = 1,
     };
+    if (w->role == WIRE_ROLE_LEARNER)
+        hello.hash = w->hash; /* reward processes all read the same */
     snprintf(hello.name, sizeof hello.name, "%s", w->name);
     snprintf(hello.text, sizeof hello.text, "%s", w->name);
     memcpy(hello.nonce, &w->nonce, sizeof w->nonce);

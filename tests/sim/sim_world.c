@@ -197,7 +197,8 @@ static void sim_record_copy(struct sim_record *out, const struct record *record)
     out->record.scores = sim_keep(&at, record->scores, record->scorers * sizeof(double));
     out->record.worker = sim_keep(&at, record->worker, strlen(record->worker) + 1);
     out->record.text = NULL;
-    out->record.id = NULL;
+    if (record->kind != RECORD_IDENTITY) /* whose id is a constant */
+        out->record.id = NULL;
     if (record->step) {
         out->step = *record->step;
         if (record->step->stats_n > 0)

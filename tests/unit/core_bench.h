@@ -280,6 +280,8 @@ static inline struct message bench_hello(enum wire_role role, const char *name)
         hello.has_hash = true;
         hello.hash.bytes[0] = 100; /* of version 0 */
     }
+    if (role == WIRE_ROLE_REWARD)
+        hello.has_hash = true;
     return hello;
 }
 

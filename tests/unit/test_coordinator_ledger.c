@@ -126,7 +126,8 @@ static const struct record_step a_step = {
 /* One of each kind. */
 static const struct record all[] = {
     {.kind = RECORD_EPOCH, .epoch = 1},
-    {.kind = RECORD_START, .weights = {{4, 5}}},
+    {.kind = RECORD_START, .hash = {{4, 5}}},
+    {.kind = RECORD_IDENTITY, .id = "prompts", .hash = {{6, 7}}},
     {.kind = RECORD_ROLLOUT,
      .work = WIRE_WORK_ROLLOUT,
      .a = 0,
@@ -280,7 +281,7 @@ static enum err_code see(void *ctx, const struct record *got, struct err *err)
     check_bytes("logprobs", got->seq, got->logprobs, want->logprobs, 4 * n);
     check_bytes("reference", got->seq, got->reference, want->reference, 4 * n);
     check_bytes("scores", got->seq, got->scores, want->scores, 8u * want->scorers);
-    check_bytes("weights", got->seq, &got->weights, &want->weights, sizeof got->weights);
+    check_bytes("hash", got->seq, &got->hash, &want->hash, sizeof got->hash);
     if (want->text)
         assert_string_equal(got->text, want->text);
     if (want->id)

@@ -7,6 +7,7 @@
  * definitions.  The models are tiny, random, and written to disk, so that what is loaded is
  * what a run would load.  The linker sends frozen_logprobs here, so that one can be spoilt.
  */
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -528,6 +529,64 @@ static void what_fails_a_lease_is_named_before_a_monitor(void **state)
     reward_free(reward);
 }
 
+/* The store is told other scores than the scorers would give: they must come out, for the
+ * references of prompt 0 alone; those of prompt 1 have no label, so not all their scores. */
+static void references_that_are_in_the_store_are_not_scored(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    double want[ITEMS * 3], other[ITEMS * 3];
+    unsigned char want_state[ITEMS * 3];
+    struct run_config config = w.config;
+    struct reward *reward = reward_of(&config);
+    score(reward, &lease, &result);
+    memcpy(want, result.frame[0].data, sizeof want);
+    memcpy(want_state, result.frame[1].data, sizeof want_state);
+    reward_free(reward);
+
+    path_of(config.reference_store, "references.sqlite");
+    for (int twice = 0; twice < 2; twice++) { /* filling it, then out of it */
+        reward = reward_of(&config);
+        score(reward, &lease, &result);
+        assert_memory_equal(result.frame[0].data, want, sizeof want);
+        assert_memory_equal(result.frame[1].data, want_state, sizeof want_state);
+        assert_memory_equal(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp);
+        reward_free(reward);
+    }
+
+    sqlite3 *db = NULL;
+    char sql[256];
+    const double marked[3] = {0.25, -8.5, 0.75};
+    assert_int_equal(sqlite3_open(config.reference_store, &db), SQLITE_OK);
+    snprintf(sql, sizeof sql, "UPDATE memo SET check_xxh3=%lld, value=?1",
+             (long long)hash_xxh3(marked, sizeof marked));
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+    sqlite3_bind_blob(stmt, 1, marked, sizeof marked, SQLITE_STATIC);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_DONE);
+    size_t labelled = 0;
+    for (uint32_t i = 0; i < ITEMS; i++)
+        labelled += items[i].kind == WIRE_WORK_REFERENCE && items[i].prompt == 0;
+    assert_in_range(labelled, 1, ITEMS - 1);
+    assert_int_equal(sqlite3_changes(db), labelled);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+
+    reward = reward_of(&config);
+    score(reward, &lease, &result);
+    memcpy(other, result.frame[0].data, sizeof other);
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        const bool kept = items[i].kind == WIRE_WORK_REFERENCE && items[i].prompt == 0;
+        assert_memory_equal(other + 3 * i, kept ? marked : want + 3 * i, sizeof marked);
+    }
+    assert_memory_equal(result.frame[1].data, want_state, sizeof want_state);
+    assert_memory_equal(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp);
+    reward_free(reward);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,6 +599,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_the_policy_is_refused_at_the_start),
         cmocka_unit_test(costs_and_monitors_are_asked_about_rollouts_alone),
         cmocka_unit_test(what_fails_a_lease_is_named_before_a_monitor),
+        cmocka_unit_test(references_that_are_in_the_store_are_not_scored),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -682,7 +682,7 @@ static void message_refuses_strings_and_hashes_of_the_wrong_size(void **state)
     raw_hello(16, 33, 0, 0);
     check_fails(decode_raw(&err), ERR_FORMAT, "HELLO: config_hash has 33 bytes, not 32");
     raw_hello(16, 32, 31, 0);
-    check_fails(decode_raw(&err), ERR_FORMAT, "HELLO: weights_hash has 31 bytes, not 32");
+    check_fails(decode_raw(&err), ERR_FORMAT, "HELLO: content_hash has 31 bytes, not 32");
     raw_hello(16, 32, 0, 256);
     check_fails(decode_raw(&err), ERR_FORMAT,
                 "HELLO: bulk_endpoint has 256 bytes, at most 255 are allowed");
