@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "actor/reference_rollouts.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "engine/generate.h"
 #include "engine/model.h"
@@ -86,6 +87,7 @@ enum err_code actor_new(struct actor **out, const struct run_config *config,
         rc = err->code;
         goto out;
     }
+    actor->model->precision = (enum precision)config->precision;
     const size_t cache =
         tokens_max < actor->model->config.T ? tokens_max : actor->model->config.T;
     actor->generator = generator_new(actor->model, actor->pool, actor->tokenizer,
@@ -270,6 +272,7 @@ static enum err_code actor_begin(struct actor *actor, struct message *lease, str
 {
     struct err why = {0};
     enum err_code rc = ERR_OK;
+    fault_at(FAULT_actor_lease);
     if (actor_use_version(actor, lease, &why))
         rc = actor_give_back_all(actor, lease, &why, err);
     else if (actor_add(actor, lease, &why))
@@ -347,6 +350,8 @@ static enum err_code actor_send_turn(struct actor *actor, struct err *err)
 {
     struct actor_turn *turn = &actor->turn;
     size_t at = 0;
+    if (turn->n > 0)
+        fault_at(FAULT_actor_turn);
     for (size_t first = 0, end; first < turn->n; first = end) {
         size_t tokens = 0;
         for (end = first; end < turn->n && turn->lease[end] == turn->lease[first]; end++)

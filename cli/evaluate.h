@@ -16,7 +16,11 @@
  *
  * Winning is such a quantity: 1 where the model's score is greater than that of the other one's
  * sample k of the same prompt, 1/2 where they are equal, 0 where it is less.  A score that could
- * not be had is left out and counted as missing; it is never 0.
+ * not be had is left out and counted as missing; it is never 0.  A scorer with a prompt_kind is
+ * asked about prompts of that kind alone, and its mean is over these.
+ *
+ * Scores are told one by one.  What reward.combine makes of them is not: with a tree it would
+ * need references, with maxmin it is a step's.
  */
 #ifndef CLI_EVALUATE_H
 #define CLI_EVALUATE_H

@@ -114,6 +114,14 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why)
     peer->in_flight = 0;
 }
 
+void core_peer_expel(struct core *core, struct core_peer *peer, const char *text)
+{
+    core_log(core, LOG_LEVEL_ERROR, "PEER-REFUSED", "%s (%s): %s", peer->name,
+             wire_role_name(peer->role), text);
+    core_peer_reset(core, peer->address, peer->session, true, text);
+    core_peer_end(core, peer, "it was refused");
+}
+
 void core_peer_dismiss(struct core *core, bool for_good, const char *text)
 {
     for (size_t i = 0; i < core->peers_n; i++) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "node/weights.h"
 
 #define WEIGHTS_PULL_WAIT_MS    50  /* between looks at the clock and at stop() */
@@ -148,6 +149,7 @@ static enum err_code weights_pull_on_chunk(struct weights_pull *p, const struct 
         p->asked--;
     p->chunk[m->chunk_index] = CHUNK_HERE;
     p->here++;
+    fault_at(FAULT_weights_pull_chunk);
     return ERR_OK;
 }
 
@@ -241,7 +243,9 @@ enum err_code weights_pull(struct wire_context *context, const char *endpoint, u
     enum err_code rc = wire_socket_connect(&p.socket, context, endpoint, WIRE_LIMITS_BULK, err);
     if (rc)
         return rc;
+    fault_at(FAULT_weights_pull);
     rc = weights_pull_loop(&p, silent_ms, timeout_ms, stop, ctx);
+    fault_at(FAULT_weights_pulled);
     if (!rc && hash)
         *hash = p.hash;
     free(p.chunk);

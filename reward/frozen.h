@@ -29,8 +29,8 @@ struct frozen;
  * frozen_free.
  */
 enum err_code frozen_new(struct frozen **out, const char *dir, enum model_head head,
-                         uint32_t vocabulary, struct pool *pool, uint32_t longest,
-                         struct err *err);
+                         uint32_t vocabulary, enum precision precision, struct pool *pool,
+                         uint32_t longest, struct err *err);
 void frozen_free(struct frozen *frozen); /* NULL does nothing */
 
 const struct model_config *frozen_config(const struct frozen *frozen);

@@ -1,6 +1,6 @@
 /* reference_scores.c -- see reference_scores.h.
  *
- * A value is the scores of the reward scorers, float64, in the order of the config. */
+ * A value is the scores of the reward scorers that count, float64, in the order of the config. */
 #include "reward/reference_scores.h"
 
 #include <math.h>
@@ -22,9 +22,16 @@ struct reference_scores {
     uint64_t found, kept;
 };
 
-static bool reference_scores_count(const struct run_config *config, uint32_t s)
+static bool reference_scores_reward(const struct run_config *config, uint32_t s)
 {
     return config->scorer[s].role == RUN_ROLE_REWARD;
+}
+
+static bool reference_scores_count(const struct run_config *config, uint32_t s,
+                                   const struct scorer_sample *sample)
+{
+    return reference_scores_reward(config, s) &&
+           run_scorer_counts(&config->scorer[s], sample->kind);
 }
 
 static enum err_code reference_scores_base(struct hash *out, const struct run_config *config,
@@ -46,7 +53,7 @@ static enum err_code reference_scores_base(struct hash *out, const struct run_co
     run_config_write_keys(config, "reward.scorers", &text);
     for (uint32_t s = 0; s < config->scorers; s++) {
         struct hash read;
-        if (!reference_scores_count(config, s))
+        if (!reference_scores_reward(config, s))
             continue;
         scorer_fingerprint(scorers[s], &read);
         buf_append(&text, &read, sizeof read);
@@ -61,7 +68,7 @@ static enum err_code reference_scores_base(struct hash *out, const struct run_co
 static bool reference_scores_is_lasting(const struct run_config *config)
 {
     for (uint32_t s = 0; s < config->scorers; s++) {
-        if (!reference_scores_count(config, s) || config->scorer[s].kind != RUN_SCORER_HTTP)
+        if (!reference_scores_reward(config, s) || config->scorer[s].kind != RUN_SCORER_HTTP)
             continue;
         log_info("REFERENCE-STORE", "scores of references are not kept: %s is a service",
                  config->scorer[s].name);
@@ -109,7 +116,7 @@ void reference_scores_key(const struct reference_scores *store,
                           const struct scorer_sample *sample, struct hash *key)
 {
     struct {
-        struct hash base, ids, label;
+        struct hash base, ids, label, kind;
         uint32_t prompt_tokens, finish;
     } of = {.base = store->base,
             .prompt_tokens = sample->prompt_tokens,
@@ -117,11 +124,13 @@ void reference_scores_key(const struct reference_scores *store,
     const size_t tokens = (size_t)sample->prompt_tokens + sample->response_tokens;
     hash_blake2b(&of.ids, sample->ids, tokens * sizeof *sample->ids);
     hash_blake2b(&of.label, sample->label, strlen(sample->label));
+    if (sample->kind)
+        hash_blake2b(&of.kind, sample->kind, strlen(sample->kind));
     hash_blake2b(key, &of, sizeof of);
 }
 
 bool reference_scores_find(struct reference_scores *store, const struct hash *key,
-                           double *value)
+                           const struct scorer_sample *sample, double *value)
 {
     double score[RUN_SCORERS_MAX];
     size_t at = 0;
@@ -129,7 +138,7 @@ bool reference_scores_find(struct reference_scores *store, const struct hash *ke
         return false;
     memcpy(score, store->value.data, store->value.len);
     for (uint32_t s = 0; s < store->config->scorers; s++) {
-        if (!reference_scores_count(store->config, s))
+        if (!reference_scores_count(store->config, s, sample))
             continue;
         if ((at + 1) * sizeof *score > store->value.len || !isfinite(score[at]))
             return false; /* not what this program keeps */
@@ -137,18 +146,18 @@ bool reference_scores_find(struct reference_scores *store, const struct hash *ke
     }
     at = 0;
     for (uint32_t s = 0; s < store->config->scorers; s++)
-        if (reference_scores_count(store->config, s))
+        if (reference_scores_count(store->config, s, sample))
             value[s] = score[at++];
     store->found++;
     return true;
 }
 
 void reference_scores_keep(struct reference_scores *store, const struct hash *key,
-                           const double *value)
+                           const struct scorer_sample *sample, const double *value)
 {
     buf_clear(&store->value);
     for (uint32_t s = 0; s < store->config->scorers; s++)
-        if (reference_scores_count(store->config, s))
+        if (reference_scores_count(store->config, s, sample))
             buf_append(&store->value, &value[s], sizeof value[s]);
     store->kept++;
     memo_keep(store->memo, key, store->value.data, store->value.len);

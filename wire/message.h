@@ -188,6 +188,13 @@ enum err_code message_decode(struct message *message, const void *head, size_t h
 /* Free what decode allocated; harmless on a zeroed struct and twice. */
 void message_release(struct message *message);
 
+/* A header on its way ends with its own checksum, which nothing else protects: TCP's sums let one
+ * error in some thousands through.  message_seal writes it at head + n, MESSAGE_SEAL_BYTES of
+ * them; message_check_seal is ERR_FORMAT where the frame is not as it was sealed. */
+#define MESSAGE_SEAL_BYTES 9u
+void message_seal(unsigned char *head, size_t n);
+enum err_code message_check_seal(const void *head, size_t head_size, struct err *err);
+
 /* The Header frame for *message, allocated; the caller frees it with free().  Payload frames
  * are sent as they stand in message->frame.  ERR_VALUE where a bound is exceeded. */
 enum err_code message_encode(const struct message *message, unsigned char **head,

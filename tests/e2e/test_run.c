@@ -23,6 +23,7 @@
 #include "coordinator/ledger.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
+#include "node/gate_record.h"
 #include "tests/test.h"
 #include "world/world.h"
 
@@ -492,6 +493,34 @@ static void run_survives_a_stopped_learner_of_two(void **state)
     }
 }
 
+/* Learners, a kill and other shapes of work, with linear layers in bf16. */
+static void run_in_bf16_has_the_same_weights_whatever_happens(void **state)
+{
+    (void)state;
+    const char *const bf16[] = {"model.precision=bf16", NULL};
+    const char *const many[] = {"model.precision=bf16", "workers.learners=2",
+                                "workers.actors=2",     "workers.learner_threads=2",
+                                "workers.actor_rows=3", NULL};
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    struct run run = run_start("bf16", bf16);
+    finish(&run, first);
+    assert_string_not_equal(first, plain_sha);
+    expect_no_logp_difference(&run);
+
+    run = run_start("bf16-many", many);
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+    expect_no_logp_difference(&run);
+
+    run = run_start("bf16-killed", bf16);
+    run_wait_for_steps(&run, 2);
+    run_kill(&run, "rlhf-learner");
+    run_wait_for_steps(&run, 5);
+    run_kill(&run, "rlhf-learner");
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+}
+
 static void run_survives_a_killed_coordinator(void **state)
 {
     (void)state;
@@ -737,6 +766,21 @@ static void run_publishes_what_passes_the_gate(void **state)
     finish(&run, again);
     assert_string_equal(again, sha); /* what was published is final/ */
     check_said(&run, "tested before");
+    struct gate_history history; /* the checkpoint that was tested, final, and final again */
+    check_ok(gate_record_load(&history, run.dir, &err));
+    assert_true(history.n >= 3);
+    const struct gate_record *last = &history.record[history.n - 1], *first = &last[-1];
+    assert_true(first->decision == GATE_RECORD_PASS && !first->before && last->before);
+    assert_true(last->version > history.record[0].version && history.record[0].version >= 1);
+    assert_true(last->upper == first->upper && last->spent == (double)history.n - 1);
+    assert_true(history.published_version == last->version);
+    gate_record_release(&history);
+    struct buf page;
+    buf_init(&page, 1 << 24);
+    snprintf(published, sizeof published, "%s/report.html", run.dir);
+    check_ok(file_read(published, &page, &err));
+    assert_non_null(strstr(page.data, "PASS, tested before, published now"));
+    buf_release(&page);
 
     const char *const fails[] = {held, "gate.candidates=5", "gate.cost=score",
                                  "gate.bound=hoeffding", "gate.limit=1.2",
@@ -895,6 +939,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_survives_killed_learners_of_three),
         cmocka_unit_test(run_with_a_store_of_references_gives_the_same_weights),
         cmocka_unit_test(run_survives_a_stopped_learner_of_two),
+        cmocka_unit_test(run_in_bf16_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_keeps_the_shapers_statistics_through_a_kill),
         cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_with_costs_takes_every_controller_and_estimator),

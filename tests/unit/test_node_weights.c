@@ -254,8 +254,11 @@ static void player_send(void *router, const unsigned char id[5], const struct me
     size_t size = 0;
     if (message_encode(m, &head, &size, NULL))
         return;
+    head = realloc(head, size + MESSAGE_SEAL_BYTES);
+    assert_non_null(head);
+    message_seal(head, size);
     zmq_send(router, id, 5, ZMQ_SNDMORE);
-    zmq_send(router, head, size, m->frames_n ? ZMQ_SNDMORE : 0);
+    zmq_send(router, head, size + MESSAGE_SEAL_BYTES, m->frames_n ? ZMQ_SNDMORE : 0);
     free(head);
     if (m->frames_n == 0)
         return;

@@ -3,6 +3,7 @@
  * in whatever order, on however many threads, with or without what backward keeps; gradients
  * the same on however many threads.  The numbers themselves are tested in test_pass_golden.c.
  */
+#include "engine/kernels/amx.h"
 #include "engine/pass.h"
 #include "tests/kernel_test.h"
 #include "tests/unit/golden.h"
@@ -28,6 +29,14 @@ static void corpus_fill(struct corpus *corpus, uint32_t V)
     }
 }
 
+/* Of the models that load() gives: each test of bits runs in both. */
+static enum precision precision_used;
+
+#define EACH_PRECISION                                                                      \
+    for (int precision = PRECISION_FP32;                                                    \
+         precision <= PRECISION_BF16 && (precision_used = (enum precision)precision, true); \
+         precision++, precision_used = PRECISION_FP32)
+
 static struct model *load(const char *name)
 {
     char dir[FILE_PATH_MAX];
@@ -36,6 +45,7 @@ static struct model *load(const char *name)
     struct model *model = model_load(dir, &why);
     if (!model)
         fail_msg("%s", why.text);
+    model->precision = precision_used;
     return model;
 }
 
@@ -135,35 +145,62 @@ static void check_invariance(const char *name)
 static void a_sequence_has_the_same_bits_in_any_batch_on_any_threads(void **state)
 {
     (void)state;
-    check_invariance("gpt2");
-    check_invariance("llama");
-    check_invariance("qwen2");
-    check_invariance("qwen3");
+    EACH_PRECISION
+    {
+        check_invariance("gpt2");
+        check_invariance("llama");
+        check_invariance("qwen2");
+        check_invariance("qwen3");
+    }
 }
 
-/* As above, over every instruction set: the bits of the plain one are the bits of all. */
+/* Log-probs of four sequences, and their gradient. */
+static float *path_numbers(const struct model *model, const struct corpus *corpus,
+                           struct packed *p)
+{
+    const size_t order[4] = {0, 1, 2, 3};
+    struct pass *pass = make_pass(model, NULL, true);
+    run_batch(pass, corpus, order, 4, p);
+    const size_t n = p->offset[4];
+    float *all = calloc(n + model->params, sizeof *all);
+    assert_non_null(all);
+    memcpy(all, p->logp, n * sizeof *all);
+    const struct pass_logprob want = {n, p->at, p->target, 0.9f};
+    pass_backward_begin(pass, all + n);
+    pass_logprobs_backward(pass, &want, p->logp, p->entropy);
+    pass_backward_end(pass);
+    pass_free(pass);
+    return all;
+}
+
+/* The bits of the plain path are the bits of all, with the matrix tiles and without. */
 static void every_instruction_set_gives_the_same_bits(void **state)
 {
     (void)state;
-    struct model *model = load("llama");
     struct corpus *corpus = calloc(1, sizeof *corpus);
     struct packed *p = calloc(1, sizeof *p);
-    size_t order[4] = {0, 1, 2, 3};
-    corpus_fill(corpus, model->config.V);
-    KERNEL_EACH_ISA(isa)
+    EACH_PRECISION
     {
-        struct pass *pass = make_pass(model, NULL, false);
-        run_batch(pass, corpus, order, 4, p);
-        for (size_t i = 0; i < 4 && isa == ISA_PLAIN; i++)
-            memcpy(corpus->logp[i], p->logp + p->offset[i], corpus->tokens[i] * sizeof(float));
-        for (size_t i = 0; i < 4; i++)
-            kernel_check_same_bits("logp", p->logp + p->offset[i], corpus->logp[i],
-                                   corpus->tokens[i]);
-        pass_free(pass);
+        struct model *model = load("llama");
+        corpus_fill(corpus, model->config.V);
+        float *plain = NULL;
+        for (int tiles = 0; tiles < 2; tiles++) {
+            amx_use(tiles);
+            KERNEL_EACH_ISA(isa)
+            {
+                float *got = path_numbers(model, corpus, p);
+                plain = plain ? plain : got;
+                kernel_check_same_bits(precision_name(precision_used), got, plain,
+                                       p->offset[4] + model->params);
+                if (got != plain)
+                    free(got);
+            }
+        }
+        free(plain);
+        model_free(model);
     }
     free(p);
     free(corpus);
-    model_free(model);
 }
 
 /* The gradient of a batch of 16 sequences into a new array; the caller frees it. */
@@ -189,9 +226,8 @@ static float *batch_gradient(const struct model *model, size_t threads,
 
 /* A gradient of log-probs that were just asked for, of others, and of none: the logits that a
  * pass keeps are used only for the request they belong to. */
-static void kept_logits_change_no_gradient(void **state)
+static void check_kept_logits(void)
 {
-    (void)state;
     enum { N = 6 };
     struct err why = {0};
     struct model *model = load("llama");
@@ -229,12 +265,20 @@ static void kept_logits_change_no_gradient(void **state)
     model_free(model);
 }
 
+static void kept_logits_change_no_gradient(void **state)
+{
+    (void)state;
+    EACH_PRECISION
+    check_kept_logits();
+}
+
 static void gradients_have_the_same_bits_on_any_threads(void **state)
 {
     (void)state;
     const char *const names[] = {"gpt2", "llama", "qwen2", "qwen3"};
     struct corpus *corpus = calloc(1, sizeof *corpus);
     struct packed *p = calloc(1, sizeof *p);
+    EACH_PRECISION
     for (size_t i = 0; i < COUNT(names); i++) {
         struct model *model = load(names[i]);
         corpus_fill(corpus, model->config.V);
@@ -251,9 +295,8 @@ static void gradients_have_the_same_bits_on_any_threads(void **state)
     free(corpus);
 }
 
-static void new_weights_are_used_once_the_generation_says_so(void **state)
+static void check_new_weights(void)
 {
-    (void)state;
     struct model *model = load("llama"), *other = load("llama");
     struct corpus *corpus = calloc(1, sizeof *corpus);
     struct packed *p = calloc(1, sizeof *p);
@@ -273,6 +316,13 @@ static void new_weights_are_used_once_the_generation_says_so(void **state)
     free(corpus);
     model_free(model);
     model_free(other);
+}
+
+static void new_weights_are_used_once_the_generation_says_so(void **state)
+{
+    (void)state;
+    EACH_PRECISION
+    check_new_weights();
 }
 
 static void a_batch_that_cannot_be_run_is_refused_by_name(void **state)
