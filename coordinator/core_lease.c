@@ -185,9 +185,9 @@ void core_lease_failed(struct core *core, struct core_peer *peer, const struct m
     if (lease->kind == CORE_LEASE_TRAIN)
         core_train_lease_failed(core, peer, lease, message->text);
     else
-        core_lease_end(core, lease,
-                       (struct core_lease_back){.failed = !message->untried,
-                                                .reason = message->text});
+        core_lease_end(
+            core, lease,
+            (struct core_lease_back){.failed = !message->untried, .reason = message->text});
 }
 
 /* --- dispatch ------------------------------------------------------------------------- */

@@ -29,11 +29,11 @@ struct weights_pull {
     uint32_t next;        /* none before it is missing */
     uint32_t asked, here;
 
-    uint64_t asked_ms;  /* last WEIGHTS_ASK; 0: none */
-    uint64_t heard_ms;  /* last message, or the beginning */
+    uint64_t asked_ms;   /* last WEIGHTS_ASK; 0: none */
+    uint64_t heard_ms;   /* last message, or the beginning */
     uint64_t resumed_ms; /* the same, or resumption */
-    uint64_t absent_ms; /* first of the answers that it is not held; 0: the last was another */
-    char bad[160]; /* what was wrong with the last message that was none */
+    uint64_t absent_ms;  /* first of the answers that it is not held; 0: the last was another */
+    char bad[160];       /* what was wrong with the last message that was none */
     struct err *err;
 };
 

@@ -366,9 +366,8 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
 static void sim_worker_say_failed(struct sim *sim, struct sim_worker *w, const char *reason,
                                   bool untried)
 {
-    struct message failed = {.type = MESSAGE_LEASE_FAILED,
-                             .lease = w->inbox[0]->message.lease,
-                             .untried = untried};
+    struct message failed = {
+        .type = MESSAGE_LEASE_FAILED, .lease = w->inbox[0]->message.lease, .untried = untried};
     snprintf(failed.text, sizeof failed.text, "%s", reason);
     sim_worker_queue(sim, w, &failed);
     w->at = w->inbox[0]->message.items_n;

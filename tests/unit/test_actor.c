@@ -115,7 +115,8 @@ static void rig_open(struct rig *rig)
                                       .temperature = 1.0,
                                       .top_p = 1.0,
                                       .dead_ms = STOPPED_MS};
-    snprintf(rig->config.policy, sizeof rig->config.policy, "%s", TEST_SOURCE_DIR "/tests/fixture/model");
+    snprintf(rig->config.policy, sizeof rig->config.policy, "%s",
+             TEST_SOURCE_DIR "/tests/fixture/model");
     snprintf(rig->endpoint, sizeof rig->endpoint, "ipc://%s/stopped", rig->dir);
     check_ok(wire_context_new(&rig->context, &err));
     check_ok(

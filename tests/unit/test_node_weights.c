@@ -16,6 +16,7 @@
 #include "tests/wire_messages.h"
 
 #define LONG_MS 20000u
+#define SLOW_MS 120u
 #define SIZE    (20u * WIRE_CHUNK_BYTES + 12345u) /* 21 chunks: more than two windows */
 
 static struct wire_context *context;
@@ -228,6 +229,7 @@ static void weights_pull_waits_for_a_version_that_comes_soon(void **state)
 enum trick {
     TRICK_NONE,
     TRICK_DEAF_AFTER_10,  /* answers 10 chunks and then nothing, until restarted */
+    TRICK_SLOW,           /* a chunk each SLOW_MS */
     TRICK_CORRUPT_ONCE,   /* chunk 3 with a flipped bit, the first time */
     TRICK_LIE,            /* chunk 3 with a flipped bit and a checksum that fits it */
     TRICK_SHORT,          /* chunk 3 one byte short */
@@ -294,6 +296,8 @@ static void player_chunk(struct player *p, void *router, const unsigned char id[
         m.frame[0].size--;
     const bool lie = p->trick == TRICK_LIE && index == 3;
     chunk[5] ^= lie;
+    if (p->trick == TRICK_SLOW)
+        wire_test_sleep_ms(SLOW_MS);
     player_send(router, id, &m,
                 p->trick == TRICK_CORRUPT_ONCE && index == 3 && p->threes++ == 0);
     chunk[5] ^= lie;
@@ -364,6 +368,32 @@ static void weights_with_a_lie_inside_are_refused(void **state)
     check_fails(
         weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, LONG_MS, NULL, NULL, &err),
         ERR_FORMAT, "chunk 3 has 1048575 bytes, not 1048576");
+    player_stop(&player);
+    finish();
+}
+
+/* Twenty-one chunks take longer than the patience for silence; no one of them does. */
+static void weights_that_come_slowly_are_waited_for(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_SLOW);
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, 17 * SLOW_MS, LONG_MS, NULL, NULL,
+                          &err));
+    assert_memory_equal(got, weights, SIZE);
+    player_stop(&player);
+    finish();
+}
+
+/* It stopped in the middle: asking again is not hearing of it. */
+static void weights_pull_does_not_wait_for_the_rest_either(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_DEAF_AFTER_10);
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL, 2 * WEIGHTS_SILENT_MS, LONG_MS,
+                             NULL, NULL, &err),
+                ERR_TIMEOUT, "no answer for 1000 ms");
     player_stop(&player);
     finish();
 }
@@ -441,6 +471,8 @@ int main(void)
         TEST(weights_pull_stops_when_told),
         TEST(weights_pull_waits_for_a_version_that_comes_soon),
         TEST(weights_with_a_lie_inside_are_refused),
+        TEST(weights_that_come_slowly_are_waited_for),
+        TEST(weights_pull_does_not_wait_for_the_rest_either),
         TEST(weights_corrupted_on_the_way_are_fetched_again),
         TEST(weights_pull_goes_on_after_the_server_was_restarted),
         TEST(weights_pull_begins_anew_when_the_version_has_other_bytes),
