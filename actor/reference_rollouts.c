@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/file.h"
 #include "base/log.h"
+#include "engine/tokenizer.h"
 #include "node/memo.h"
 
 #define REFERENCE_KEY_BYTES ((size_t)16 << 20) /* of what a key is the hash of */
@@ -26,16 +26,13 @@ struct reference_rollouts {
 static enum err_code reference_rollouts_base(struct hash *out, const struct run_config *config,
                                              const struct model *policy, struct err *err)
 {
-    char path[FILE_PATH_MAX];
     struct hash part[3];
     struct buf text;
     const uint64_t seed = run_config_reference_seed(config);
     model_fingerprint(policy, &part[0]);
     enum err_code rc = memo_program(&part[1], err);
     if (rc == ERR_OK)
-        rc = file_join(path, config->policy, "tokenizer.json", err);
-    if (rc == ERR_OK)
-        rc = hash_file_sha256(&part[2], path, err);
+        rc = tokenizer_hash(&part[2], config->policy, err);
     if (rc)
         return rc;
     buf_init(&text, REFERENCE_KEY_BYTES);

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/file.h"
 #include "base/log.h"
+#include "engine/tokenizer.h"
 #include "node/memo.h"
 
 #define REFERENCE_KEY_BYTES ((size_t)16 << 20) /* of what a key is the hash of */
@@ -37,14 +37,11 @@ static bool reference_scores_count(const struct run_config *config, uint32_t s,
 static enum err_code reference_scores_base(struct hash *out, const struct run_config *config,
                                            struct scorer *const *scorers, struct err *err)
 {
-    char path[FILE_PATH_MAX];
     struct hash part[2];
     struct buf text;
     enum err_code rc = memo_program(&part[0], err);
     if (rc == ERR_OK)
-        rc = file_join(path, config->policy, "tokenizer.json", err);
-    if (rc == ERR_OK)
-        rc = hash_file_sha256(&part[1], path, err);
+        rc = tokenizer_hash(&part[1], config->policy, err);
     if (rc)
         return rc;
     buf_init(&text, REFERENCE_KEY_BYTES);
