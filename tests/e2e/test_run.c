@@ -740,6 +740,10 @@ static void run_with_a_store_of_references_gives_the_same_weights(void **state)
     finish(&shares, sha);
     assert_string_not_equal(sha, plain_sha);
     assert_int_equal(run_log_count(&shares, "were in the store, 0 were made"), 1);
+    char alone_sha[HASH_HEX_BYTES]; /* it makes what the other found */
+    const struct run alone = run_start("store-e", &other[1]);
+    finish(&alone, alone_sha);
+    assert_string_equal(alone_sha, sha);
     const char *const own[] = {store, "run.seed=4", "run.steps=2", NULL};
     const struct run makes = run_start("store-d", own);
     finish(&makes, sha);
