@@ -60,12 +60,13 @@ enum err_code reference_rollouts_open(struct reference_rollouts **out,
         return err_set(err, ERR_NOMEM, "out of memory for the store of references");
     store->max_new_tokens = config->max_new_tokens;
     buf_init(&store->value, 8 + (size_t)config->max_new_tokens * 8);
-    enum err_code rc = memo_open(&store->memo, config->reference_store, err);
+    struct err why = {0};
+    enum err_code rc = memo_open(&store->memo, config->reference_store, &why);
     if (rc == ERR_OK)
-        rc = reference_rollouts_base(&store->base, config, policy, err);
+        rc = reference_rollouts_base(&store->base, config, policy, &why);
     if (rc) {
         reference_rollouts_close(store);
-        return rc;
+        return err_set(err, rc, "reward.reference_store: %s", why.text);
     }
     *out = store;
     return ERR_OK;

@@ -87,12 +87,13 @@ enum err_code reference_scores_open(struct reference_scores **out,
         return err_set(err, ERR_NOMEM, "out of memory for the store of references");
     store->config = config;
     buf_init(&store->value, sizeof(double) * RUN_SCORERS_MAX);
-    enum err_code rc = memo_open(&store->memo, config->reference_store, err);
+    struct err why = {0};
+    enum err_code rc = memo_open(&store->memo, config->reference_store, &why);
     if (rc == ERR_OK)
-        rc = reference_scores_base(&store->base, config, scorers, err);
+        rc = reference_scores_base(&store->base, config, scorers, &why);
     if (rc) {
         reference_scores_close(store);
-        return rc;
+        return err_set(err, rc, "reward.reference_store: %s", why.text);
     }
     *out = store;
     return ERR_OK;
