@@ -43,10 +43,11 @@ static enum err_code doctor_look(struct doctor *doctor, const char *target, stru
         rc = ERR_OK;
     } else if (!url && past.summary.records > 0) {
         doctor_past(doctor, target, err->text);
+        doctor_gate_of_dir(doctor, target);
         rc = ERR_OK;
     }
     if (rc == ERR_OK && !url)
-        doctor_dir(doctor, target);
+        doctor_disk(doctor, target);
     json_decref(status);
     return rc;
 }

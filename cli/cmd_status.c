@@ -5,12 +5,15 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/gate_screen.h"
 #include "cli/status_screen.h"
 #include "cli/status_source.h"
 
-static void status_put_past(const struct status_past *past, bool json, struct buf *out)
+static void status_put_past(const struct status_past *past, const char *dir, bool json,
+                            struct buf *out)
 {
     const struct record_step *last = &past->last;
+    const struct gate_screen_layout layout = {0, 10};
     char when[32] = "";
     const time_t at = (time_t)(past->at_ms / 1000);
     struct tm utc;
@@ -31,6 +34,8 @@ static void status_put_past(const struct status_past *past, bool json, struct bu
             buf_json_number(out, last->kl_mean);
             buf_putc(out, '}');
         }
+        buf_puts(out, ", \"gate\": ");
+        gate_screen_run(dir, true, layout, out);
         buf_puts(out, "}\n");
         return;
     }
@@ -44,6 +49,7 @@ static void status_put_past(const struct status_past *past, bool json, struct bu
                    "%" PRIu64 "\n",
                    last->step, when, last->reward_raw_mean, last->reward_shaped_mean,
                    last->kl_mean, last->kl_coef_after, past->summary.checkpoint_version);
+    gate_screen_run(dir, false, layout, out);
 }
 
 /* --- the command -------------------------------------------------------------------------- */
@@ -62,7 +68,7 @@ static enum err_code status_show(const char *target, bool json, struct buf *out,
     else if (rc == ERR_OK)
         status_screen(status, out);
     else if (rc == ERR_UNAVAILABLE && past.summary.records > 0)
-        status_put_past(&past, json, out);
+        status_put_past(&past, target, json, out);
     json_decref(status);
     buf_release(&text);
     return rc;

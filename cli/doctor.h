@@ -4,8 +4,9 @@
  *
  *     the coordinator answers       doctor_live.c   its status, twice where it says it waits for
  *                                                   the disk
- *     RUN is a directory here       doctor_dir.c    room on the disk, the gate's last verdict
  *     nobody answers                doctor_past.c   ledger, lock, RUN/http, run.log
+ *     either                        doctor_gate.c   the gate's last candidate
+ *     RUN is a directory here       doctor.c        room on its disk
  *
  * A rule is a function that says nothing where all is well.  A finding is a sentence on what is
  * so, with names and times, and one on what to do.  Nothing is changed, nobody is signalled.
@@ -42,8 +43,13 @@ void doctor_find(struct doctor *doctor, const char *advice, const char *format, 
 /* The coordinator's status, an object; `before` an earlier one, or NULL. */
 void doctor_live(struct doctor *doctor, const json_t *status, const json_t *before);
 
-/* A run's directory, whoever answers. */
-void doctor_dir(struct doctor *doctor, const char *dir);
+/* The disk of a run's directory, whoever answers. */
+void doctor_disk(struct doctor *doctor, const char *dir);
+
+/* The "gate" of a status (gate_record_json, or what could not be read, as its "fault"); and the
+ * same from the directory of a run. */
+void doctor_gate(struct doctor *doctor, const json_t *gate);
+void doctor_gate_of_dir(struct doctor *doctor, const char *dir);
 
 /* A run whose coordinator does not answer; `why`: the sentence that said so.  Appends what the
  * ledger has.  Finds nothing where the run is complete. */

@@ -77,6 +77,7 @@ static enum err_code replay_allocate(struct replay *replay, struct err *err)
 {
     const size_t slots = (size_t)replay->open * replay->B, T = replay->max_new;
     const size_t references = (size_t)replay->prompts.n * replay->M;
+    const size_t scorers = replay->config->scorers;
     replay->batch = calloc(replay->open, sizeof *replay->batch);
     replay->slots = calloc(slots, sizeof *replay->slots);
     replay->ids = calloc(slots * T, sizeof *replay->ids);
@@ -84,11 +85,14 @@ static enum err_code replay_allocate(struct replay *replay, struct err *err)
     replay->kl_sum = calloc(replay->B, sizeof *replay->kl_sum);
     replay->kl_tokens = calloc(replay->B, sizeof *replay->kl_tokens);
     replay->reference = calloc(references + 1, sizeof *replay->reference);
-    replay->reward_of = calloc(references + 1, sizeof *replay->reward_of);
-    replay->refs = calloc((size_t)replay->M + 1, sizeof *replay->refs);
+    replay->reference_scores = calloc(references * scorers + 1, sizeof(double));
+    replay->ref_named = calloc((size_t)replay->M * scorers + 1, sizeof *replay->ref_named);
+    replay->ref_all = calloc((size_t)replay->M + 1, sizeof *replay->ref_all);
+    replay->ref_rewards = calloc((size_t)replay->M + 1, sizeof *replay->ref_rewards);
     if (!replay->batch || !replay->slots || !replay->ids || !replay->floats ||
-        !replay->kl_sum || !replay->kl_tokens || !replay->reference || !replay->reward_of ||
-        !replay->refs)
+        !replay->kl_sum || !replay->kl_tokens || !replay->reference ||
+        !replay->reference_scores || !replay->ref_named || !replay->ref_all ||
+        !replay->ref_rewards)
         return err_set(err, ERR_NOMEM, "no memory for %zu slots and %zu references", slots,
                        references);
     replay_hand_out(replay);
@@ -111,7 +115,10 @@ enum err_code replay_new(struct replay **out, const struct run_config *config,
     if (rc == ERR_OK) {
         replay->B = config->batch;
         replay->K = replay->params.plan.samples_per_prompt;
-        replay->M = chain_references(&replay->params.chain);
+        replay->shaper_compares = chain_references(&replay->params.chain) > 0;
+        replay->M = combine_needs_references(&replay->params.combine)
+                        ? config->references
+                        : chain_references(&replay->params.chain);
         replay->open = config->lag + 1;
         replay->max_new = config->max_new_tokens;
         rc = replay_allocate(replay, err);
@@ -142,8 +149,10 @@ void replay_free(struct replay *replay)
     free(replay->kl_sum);
     free(replay->kl_tokens);
     free(replay->reference);
-    free(replay->reward_of);
-    free(replay->refs);
+    free(replay->reference_scores);
+    free(replay->ref_named);
+    free(replay->ref_all);
+    free(replay->ref_rewards);
     free(replay);
 }
 

@@ -6,27 +6,7 @@
 #include <string.h>
 
 #include "cli/replay_state.h"
-
-static void replay_derive_named(const struct replay *replay, const double *scores,
-                                struct score named[RUN_SCORERS_MAX])
-{
-    for (uint32_t i = 0; i < replay->config->scorers; i++)
-        named[i] = (struct score){
-            .name = replay->config->scorer[i].name, .state = SCORE_OK, .value = scores[i]};
-}
-
-enum err_code replay_derive_raw(const struct replay *replay, const double *scores,
-                                uint32_t tokens, double *raw, double *reward, struct err *err)
-{
-    struct score named[RUN_SCORERS_MAX];
-    replay_derive_named(replay, scores, named);
-    const struct combine_scores all = {.score = named, .n = replay->config->scorers};
-    const enum err_code rc =
-        combine_apply(&replay->params.combine, NULL, &all, NULL, 0, raw, err);
-    if (rc == ERR_OK)
-        *reward = reward_length(&replay->params.reward, *raw, tokens);
-    return rc;
-}
+#include "coordinator/raw_reward.h"
 
 static enum err_code replay_derive_cost(const struct replay *replay, struct replay_slot *slot,
                                         struct err *err)
@@ -36,31 +16,12 @@ static enum err_code replay_derive_cost(const struct replay *replay, struct repl
     slot->cost = 0.0;
     if (params->cost_terms_n == 0)
         return ERR_OK;
-    replay_derive_named(replay, slot->scores, named);
-    const enum err_code rc = score_combine(params->cost_terms, params->cost_terms_n, named,
-                                           replay->config->scorers, &slot->cost, err);
+    const struct combine_scores all = raw_reward_named(replay->config, slot->scores, named);
+    const enum err_code rc = score_combine(params->cost_terms, params->cost_terms_n, all.score,
+                                           all.n, &slot->cost, err);
     if (rc == ERR_OK && replay->config->safety_cost == RUN_SAFETY_COST_PROBABILITY)
         slot->cost = score_probability(slot->cost);
     return rc;
-}
-
-/* The rewards of the prompt's references that have a score, in order, into replay->refs. */
-static enum err_code replay_derive_references(struct replay *replay, uint32_t prompt,
-                                              uint32_t *n, struct err *err)
-{
-    *n = 0;
-    for (uint32_t m = 0; m < replay->M; m++) {
-        const struct replay_slot *reference = replay_reference(replay, prompt, m);
-        if (reference->state == REPLAY_SCORED)
-            replay->refs[(*n)++] = replay->reward_of[(size_t)prompt * replay->M + m];
-        else if (reference->state != REPLAY_DROPPED)
-            return err_set(err, ERR_VALUE,
-                           "reference %u/%u was neither scored nor dropped before", prompt, m);
-    }
-    if (replay->M > 0 && *n == 0)
-        return err_set(err, ERR_VALUE, "none of the references of prompt %u has a score",
-                       (unsigned)prompt);
-    return ERR_OK;
 }
 
 static enum err_code replay_derive_slot(struct replay *replay, struct replay_slot *slot,
@@ -69,21 +30,18 @@ static enum err_code replay_derive_slot(struct replay *replay, struct replay_slo
     struct chain_params chain = replay->params.chain;
     double reward, shaped;
     uint32_t refs;
-    enum err_code rc =
-        replay_derive_raw(replay, slot->scores, slot->tokens, &slot->raw, &reward, err);
+    enum err_code rc = replay_combine(replay, slot, &reward, &refs, err);
     if (rc == ERR_OK)
         rc = replay_derive_cost(replay, slot, err);
-    if (rc == ERR_OK)
-        rc = replay_derive_references(replay, slot->prompt, &refs, err);
     if (rc != ERR_OK)
         return rc;
     for (uint32_t i = 0; i < chain.links; i++)
         if (shaping_references(&chain.link[i]) > 0)
             chain.link[i].references = refs;
     const struct chain_state *state = &replay->states.chain;
-    rc = chain_apply(&chain, state, reward, replay->refs, refs, &shaped, err);
+    rc = chain_apply(&chain, state, reward, replay->ref_rewards, refs, &shaped, err);
     if (rc == ERR_OK)
-        rc = chain_add(&chain, state, reward, replay->refs, refs, seen, err);
+        rc = chain_add(&chain, state, reward, replay->ref_rewards, refs, seen, err);
     if (rc != ERR_OK)
         return rc;
     bool bootstrap;
@@ -140,6 +98,7 @@ static enum err_code replay_derive_multiplier(struct replay *replay,
     return rc;
 }
 
+/* One scorer's mean over the slots that have a score of it; how many should have and do not. */
 static void replay_derive_score(struct replay *replay, const struct replay_batch *batch,
                                 uint32_t s)
 {
@@ -148,13 +107,16 @@ static void replay_derive_score(struct replay *replay, const struct replay_batch
     uint32_t n = 0;
     for (uint32_t i = 0; i < replay->B; i++) {
         const struct replay_slot *slot = &batch->slot[i];
-        if (slot->state == REPLAY_DROPPED || isnan(slot->scores[s]))
+        if (slot->state == REPLAY_DROPPED || !replay_combine_counts(replay, s, slot->prompt))
             continue;
+        if (isnan(slot->scores[s])) {
+            out->score_missing[s]++;
+            continue;
+        }
         sum += slot->scores[s];
         n++;
     }
     out->score_mean[s] = n > 0 ? sum / n : (double)NAN;
-    out->score_missing[s] = out->trained - n;
 }
 
 static void replay_derive_means(struct replay *replay, const struct replay_batch *batch)
@@ -336,7 +298,9 @@ static enum err_code replay_derive_all(struct replay *replay, struct replay_batc
                                        struct err *err)
 {
     struct chain_state seen = {0};
-    enum err_code rc = replay_derive_slots(replay, batch, &seen, err);
+    enum err_code rc = replay_combine_group(replay, batch, err);
+    if (rc == ERR_OK)
+        rc = replay_derive_slots(replay, batch, &seen, err);
     if (rc == ERR_OK)
         rc = replay_derive_kl(replay, batch, err);
     if (rc == ERR_OK)

@@ -1,4 +1,5 @@
 /* replay_record.c -- see replay.h: a record against the plan and those before it. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,31 +122,48 @@ static enum err_code replay_reference_done(struct replay *replay, const struct r
     return rc;
 }
 
+/* Scorers that do not count for the prompt, and of references all but the rewards, tell nothing:
+ * a record does not depend on who scored it. */
+static bool replay_has_unasked(const struct replay *replay, const struct record *record)
+{
+    for (uint32_t s = 0; s < record->scorers; s++) {
+        const bool asked = record->work == WIRE_WORK_ROLLOUT ||
+                           replay->config->scorer[s].role == RUN_ROLE_REWARD;
+        if (!isnan(record->scores[s]) &&
+            !(asked && replay_combine_counts(replay, s, record->prompt)))
+            return true;
+    }
+    return false;
+}
+
 static enum err_code replay_score(struct replay *replay, const struct record *record,
                                   struct replay_slot *slot, struct err *err)
 {
     const bool is_slot = record->work == WIRE_WORK_ROLLOUT;
-    double raw, reward;
-    struct err why = {0};
+    const uint32_t n = replay->config->scorers;
     if (slot->state != REPLAY_GENERATED)
         return replay_refuse(record, "it is none that waits for a score", err);
     if (record->response_tokens != slot->tokens || record->finish != slot->finish ||
         record->prompt != slot->prompt)
         return replay_refuse(record, "prompt, tokens or finish are not those of its rollout",
                              err);
-    if (record->scorers != replay->config->scorers)
+    struct err why = {0};
+    if (record->scorers != n)
         return replay_refuse(record, "it does not have a score of each scorer", err);
-    if (replay_derive_raw(replay, record->scores, slot->tokens, &raw, &reward, &why) != ERR_OK)
+    if (replay_has_unasked(replay, record))
+        return replay_refuse(record, "it has a score of a scorer that is not asked there", err);
+    if (replay_combine_try(replay, slot->prompt, record->scores, slot->tokens, &why) != ERR_OK)
         return replay_refuse(record, why.text, err);
     slot->state = REPLAY_SCORED;
     slot->scored = true;
-    memcpy(slot->scores, record->scores, record->scorers * sizeof *slot->scores);
+    memcpy(slot->scores, record->scores, n * sizeof *slot->scores);
     if (is_slot) {
         memcpy(slot->ref, record->reference, slot->tokens * sizeof *slot->ref);
         return ERR_OK;
     }
-    slot->raw = raw;
-    replay->reward_of[(size_t)record->a * replay->M + record->b] = reward;
+    slot->raw = replay_combine_reference(replay, slot);
+    memcpy(replay->reference_scores + ((size_t)record->a * replay->M + record->b) * n,
+           record->scores, n * sizeof(double));
     return replay_reference_done(replay, record, slot, err);
 }
 
@@ -285,13 +303,15 @@ static enum err_code replay_identity(const struct replay *replay, const struct r
                                      struct err *err)
 {
     const struct core_prompts *prompts = &replay->prompts;
-    struct hash part[2], now;
+    struct hash part[3] = {0}, now;
     if (strcmp(record->id, "scorers") == 0)
         return ERR_OK;
     if (strcmp(record->id, "prompts") != 0)
         return replay_refuse(record, "it is of nothing that is known", err);
     hash_blake2b(&part[0], prompts->offset, (prompts->n + 1) * sizeof *prompts->offset);
     hash_blake2b(&part[1], prompts->ids, prompts->offset[prompts->n] * sizeof *prompts->ids);
+    if (prompts->kind)
+        hash_blake2b(&part[2], prompts->kind, prompts->n);
     hash_blake2b(&now, part, sizeof part);
     return memcmp(&now, &record->hash, sizeof now) == 0
                ? ERR_OK

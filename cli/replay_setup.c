@@ -10,6 +10,8 @@ static const enum combine_kind replay_combines[] = {
     [RUN_COMBINE_PRODUCT] = COMBINE_PRODUCT,
     [RUN_COMBINE_MIN] = COMBINE_MIN,
     [RUN_COMBINE_LEVELS] = COMBINE_LEVELS,
+    [RUN_COMBINE_TREE] = COMBINE_TREE,
+    [RUN_COMBINE_MAXMIN] = COMBINE_MAXMIN,
 };
 static const enum shaping_kind replay_shapers[] = {
 #define X(name, word) [RUN_SHAPER_##name] = SHAPING_##name,
@@ -57,6 +59,8 @@ static void replay_setup_scores(struct replay_params *params, const struct run_c
         if (scorer->role == RUN_ROLE_REWARD)
             params->terms[params->combine.terms++] =
                 (struct combine_term){.name = scorer->name,
+                                      .prompt_kind =
+                                          scorer->prompt_kind[0] ? scorer->prompt_kind : NULL,
                                       .weight = scorer->weight,
                                       .margin = scorer->margin,
                                       .low = scorer->low,
@@ -99,24 +103,19 @@ static void replay_setup_reward(struct replay_params *params, const struct run_c
 static void replay_setup_kl(struct kl_params *kl, const struct run_config *config)
 {
     const bool token = config->kl_target_token > 0.0;
-    const double target = token ? config->kl_target_token : config->kl_target;
     *kl = (struct kl_params){
         .controller = replay_kl_controllers[config->kl_controller],
         .unit = token ? KL_UNIT_TOKEN : KL_UNIT_SEQUENCE,
         .coef = config->kl_coef,
-        .target = target,
+        .target = token ? config->kl_target_token : config->kl_target,
         .horizon = config->kl_horizon,
         .cap = config->kl_cap,
-        .pid = {.kp = config->kl_kp,
-                .ki = config->kl_ki,
-                .kd = config->kl_kd,
-                .target = target,
-                .smooth_d = config->kl_smooth,
-                .delay = 1,
-                .hold = true,
-                .low = config->kl_coef_min,
-                .high = config->kl_coef_max,
-                .start = config->kl_coef},
+        .kp = config->kl_kp,
+        .ki = config->kl_ki,
+        .kd = config->kl_kd,
+        .smooth = config->kl_smooth,
+        .coef_min = config->kl_coef_min,
+        .coef_max = config->kl_coef_max,
     };
 }
 
@@ -127,6 +126,7 @@ static void replay_setup_safety(struct lagrange_params *lagrange,
         .controller = replay_safety_controllers[config->safety_controller],
         .limit = config->safety_limit,
         .multiplier = config->safety_lambda,
+        .multiplier_min = config->safety_lambda_min,
         .multiplier_max = config->safety_lambda_max,
         .lr = config->safety_lr,
         .kp = config->safety_kp,

@@ -4,7 +4,8 @@
  *     replay.c          new, free, steps opened, the end
  *     replay_record.c   a record against the plan
  *     replay_setup.c    the parameters of control/, from the configuration
- *     replay_derive.c   a step's numbers
+ *     replay_combine.c  raw rewards from scores
+ *     replay_derive.c   a step's numbers from them
  *     replay_compare.c  the numbers against a STEP record
  */
 #ifndef CLI_REPLAY_STATE_H
@@ -54,16 +55,21 @@ struct replay {
     struct replay_ops ops;
     struct replay_params params;
     uint32_t B, K, M, open, max_new;
+    bool shaper_compares; /* with references; else reward.combine does, where M > 0 */
 
     struct replay_batch *batch;    /* [open]: step s at s % open */
     struct replay_slot *slots;     /* [open * B] */
     struct replay_slot *reference; /* [prompts * M] */
-    double *reward_of;             /* [prompts * M]: of a scored reference */
+    double *reference_scores;      /* [prompts * M * scorers] */
     int32_t *ids;                  /* [open * B * max_new] */
     float *floats;                 /* [open * B * max_new], logp, ref and tokens' */
     double *kl_sum;                /* [B] */
     uint32_t *kl_tokens;           /* [B] */
-    double *refs;                  /* [M]: of the prompt at hand */
+
+    /* the references of the prompt at hand that were scored */
+    struct score *ref_named;        /* [M * scorers] */
+    struct combine_scores *ref_all; /* [M] of ref_named */
+    double *ref_rewards;            /* [M]: after the length penalty, where the shaper compares */
 
     /* the run so far */
     uint64_t seq, epoch, trained, opened, checkpoint;
@@ -91,10 +97,25 @@ struct replay_slot *replay_reference(const struct replay *replay, uint64_t promp
 enum err_code replay_setup(struct replay_params *params, const struct run_config *config,
                            uint32_t prompts, struct err *err);
 
+/* --- replay_combine.c */
+/* Is this scorer asked about answers to this prompt? */
+bool replay_combine_counts(const struct replay *replay, uint32_t scorer, uint32_t prompt);
+/* Can scores [scorers] of a response to this prompt be combined, whatever else scores? */
+enum err_code replay_combine_try(const struct replay *replay, uint32_t prompt,
+                                 const double *scores, uint32_t tokens, struct err *err);
+/* The raw reward of a reference; NaN where it has none of its own: it is what others are
+ * compared with, or depends on the step. */
+double replay_combine_reference(const struct replay *replay, const struct replay_slot *of);
+/* Of a whole step: whose group of users it serves worst, where reward.combine asks; fills
+ * derived.worst_group, and what replay_combine goes by. */
+enum err_code replay_combine_group(struct replay *replay, const struct replay_batch *batch,
+                                   struct err *err);
+/* slot->raw, and the same after the length penalty; the prompt's `refs` references into ref_all
+ * and, where the shaper compares, ref_rewards. */
+enum err_code replay_combine(struct replay *replay, struct replay_slot *slot, double *reward,
+                             uint32_t *refs, struct err *err);
+
 /* --- replay_derive.c */
-/* What reward.combine makes of scores [scorers], and the same after the length penalty. */
-enum err_code replay_derive_raw(const struct replay *replay, const double *scores,
-                                uint32_t tokens, double *raw, double *reward, struct err *err);
 /* Fill replay->derived, replay->next and the slots' derived numbers. */
 enum err_code replay_derive(struct replay *replay, struct replay_batch *batch, struct err *err);
 /* What a controller's number i in a STEP record is: "kl[0]", "shapers[3]". */

@@ -22,11 +22,9 @@
 enum err_code checkpoint_write(struct learner *learner, struct err *err);
 
 /* Fill the learner (models already laid out) from the newest checkpoint that is whole; *found
- * says whether there was one.  Each one passed over is logged with the reason. */
+ * says whether there was one: else it is as it was, with the models of the run.  Each one passed
+ * over is logged with the reason. */
 enum err_code checkpoint_read_newest(struct learner *learner, bool *found, struct err *err);
-
-/* The version of the newest checkpoint below run.dir, whole or not; 0: there is none. */
-uint64_t checkpoint_newest(const struct run_config *config);
 
 /* Publish the policy alone, with its tokenizer, as RUN/final. */
 enum err_code checkpoint_write_final(struct learner *learner, struct err *err);

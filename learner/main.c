@@ -1,6 +1,6 @@
 /* main.c -- rlhf-learner: load the newest checkpoint, then train until told to stop. */
 #include "base/log.h"
-#include "learner/checkpoint.h"
+#include "engine/precision.h"
 #include "learner/learner.h"
 #include "node/daemon.h"
 
@@ -33,10 +33,10 @@ int main(int argc, char **argv)
             .hash = learner->weights_hash,
         };
         run_config_hash(&config, &worker.config_hash);
+        char path[PRECISION_PATH_MAX];
+        precision_path((enum precision)config.precision, path);
+        log_info("START", "version %llu, %s", (unsigned long long)learner->version, path);
         rc = worker_run(context, &worker, learner_compute, learner, &err);
-        /* Others went on while this one started: what they wrote since is the remedy. */
-        if (rc == ERR_USAGE && checkpoint_newest(&config) > learner->version)
-            rc = err.code = ERR_UNAVAILABLE;
     }
     learner_disconnect(learner);
     wire_context_free(context);

@@ -71,6 +71,7 @@ static const struct expectation {
     {"step", "multiplier_before", "step 1: multiplier_before: the ledger has"},
     {"step", "multiplier_after", "step 1: multiplier_after: the ledger has"},
     {"step", "score_missing", "step 1: score_missing.words: the ledger has"},
+    {"step", "worst_group", "is damaged"}, /* there is no such scorer */
     {"step", "controller", "step 1: controller kl[0]: the ledger has"},
     {"step", "experience", "step 1: experience: the ledger has"},
     {"step", "duration_ms", NULL},

@@ -2,13 +2,14 @@
  * sim.h -- the coordinator's core among simulated workers, network, disk and crashes: one
  * process, one thread, one seed.
  *
- * The seed picks a configuration (lag, group size, shaper, estimator, multiplier, breaker,
- * checkpoints), the number of workers, of learners among them, and the rates of faults.  While
+ * The seed picks a configuration (lag, group size, combiner, kinds of prompts, shaper,
+ * estimator, multiplier, breaker, checkpoints), the number of workers, of learners among them, and the rates of faults.  While
  * faults last, messages are dropped,
- * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; a
- * monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
+ * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; one of
+ * several learners may be stopped for good; actors have weights from the learner that their lease
+ * names, or give it back; a monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
  * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
- * never; workers send what they should not.  Then the faults stop, and the run must finish.
+ * never, or are damaged when a learner looks for them; workers send what they should not.  Then the faults stop, and the run must finish.
  *
  * What must hold (a failure prints the seed, the time and the sentence):
  *     core_check after each event;
@@ -18,11 +19,14 @@
  *     and comes from version max(0, step - lag);
  *     what a worker is told to forget is durable or not wanted;
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
+ *     a step is trained on the scorer whose mean over these slots is least, where that is asked;
  *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
  *     lease then has no slots;
+ *     a checkpoint that a step names is there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
- *     the final weights are those of the run without any fault;
+ *     the final weights are those of the run without any fault, and so, to the bit, are the
+ *     states of all controllers that each step recorded;
  *     `rlhf replay` (cli/replay.h) derives the numbers of all records again.
  *
  * The learner's "weights" are a hash chain over all that its leases say, so any difference in
@@ -44,6 +48,7 @@
 #define SIM_M_MAX     3
 #define SIM_TOKENS    5 /* max_new_tokens */
 #define SIM_SCORERS   4 /* reward, reward, reward or cost, monitor */
+#define SIM_KIND      1 /* where prompts have kinds: the scorer of one */
 #define SIM_COST      2
 #define SIM_MONITOR   3
 #define SIM_WORKERS   10 /* at most 7 actors and reward workers, and 3 learners */
@@ -72,10 +77,12 @@ struct sim_worker {
     uint32_t inbox_n;
     uint32_t at; /* item of inbox[0] that comes next */
     bool taken;  /* inbox[0] is being worked on */
+    /* actor */
+    uint64_t weights; /* the version it has */
+    uint64_t pull_ms; /* since when it asks for another; 0: it does not */
     /* learner */
     uint64_t version;
     struct hash hash;
-    struct sim_message *last; /* its last result */
     uint64_t attempt, began_ms; /* the last it took part in */
     bool declined;              /* has given it up */
 };
@@ -102,6 +109,7 @@ struct sim_rates { /* of 1000 */
     uint32_t drop, twice, slow;
     uint32_t worker_crash, coordinator_crash, hang, silence; /* a tick */
     uint32_t hostile;                                        /* a result */
+    uint32_t damage;                                         /* a checkpoint looked for */
 };
 
 struct sim {
@@ -134,6 +142,8 @@ struct sim {
     struct sim_worker workers[SIM_WORKERS];
     int workers_n;
     uint32_t learners_n; /* of them */
+    int stopped_worker;  /* for good, from stopped_ms on; -1: none */
+    uint64_t stopped_ms;
     uint64_t attempt;    /* the last that was leased */
     uint64_t groups;     /* attempts of several learners */
     uint64_t addresses;
@@ -143,6 +153,9 @@ struct sim {
     uint64_t checkpoint_version; /* newest durable one */
     uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
     int checkpoint_writer;
+    bool checkpoint_kept[SIM_STEPS_MAX + 1]; /* of this version there is one */
+    bool recall; /* the coordinator asks for the records of this step */
+    uint64_t recall_step, recalls;
     uint64_t stops;
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;
@@ -178,6 +191,13 @@ void sim_worker_crash(struct sim *sim, int worker);
 void sim_worker_tick(struct sim *sim, int worker);
 void sim_worker_receive(struct sim *sim, int worker, const struct message *message);
 
+/* --- sim_pull.c */
+struct sim_worker *sim_worker_named(struct sim *sim, const char *name); /* or NULL */
+bool sim_worker_is_silent(const struct sim *sim, const struct sim_worker *w);
+/* Are the weights of a generate lease in this actor's model? */
+enum sim_pull { SIM_PULL_HERE, SIM_PULL_WAITS, SIM_PULL_FAILS };
+enum sim_pull sim_pull(struct sim *sim, struct sim_worker *w, const struct message *lease);
+
 /* --- sim_content.c: what workers make, as pure functions */
 struct sim_rollout {
     uint32_t tokens;
@@ -193,7 +213,9 @@ uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
                        uint32_t b);
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease);
 void sim_content_config(struct run_config *config, uint32_t number);
-/* Prompts: offset [SIM_PROMPTS + 1], ids. */
-struct core_prompts sim_content_prompts(void);
+/* Prompts: offset [SIM_PROMPTS + 1], ids; kinds where SIM_KIND asks for one. */
+struct core_prompts sim_content_prompts(const struct run_config *config);
+/* Is SIM_KIND asked about this prompt? */
+bool sim_content_counts(const struct run_config *config, uint32_t prompt);
 
 #endif

@@ -33,15 +33,27 @@ static void sim_worker_connect(struct sim *sim, struct sim_worker *w)
     w->hello_ms = w->begun_ms = w->heard_ms = sim->now_ms;
 }
 
+/* The newest checkpoint that is whole: version 0 is the models the run began with. */
+static uint64_t sim_worker_newest_whole(struct sim *sim)
+{
+    uint64_t version = sim->checkpoint_version;
+    while (version > 0 && sim_faulty(sim) && sim_chance(sim, sim->rates.damage))
+        do {
+            version--;
+        } while (version > 0 && !sim->checkpoint_kept[version]);
+    return version;
+}
+
 void sim_worker_start(struct sim *sim, int worker)
 {
     struct sim_worker *w = &sim->workers[worker];
     w->alive = true;
     w->progress = sim_random(sim, 1000);
     w->hang_until_ms = w->silent_until_ms = 0;
-    w->version = sim->checkpoint_version;
+    w->version = sim_worker_newest_whole(sim);
     w->hash = sim->checkpoint[w->version];
     w->attempt = 0;
+    w->weights = w->pull_ms = 0;
     sim_worker_connect(sim, w);
 }
 
@@ -71,8 +83,6 @@ void sim_worker_crash(struct sim *sim, int worker)
     for (uint32_t i = 0; i < w->outbox_n; i++)
         free(w->outbox[i]);
     w->outbox_n = 0;
-    free(w->last);
-    w->last = NULL;
     if (w->role == WIRE_ROLE_LEARNER && sim->checkpoint_writer == worker)
         sim->checkpoint_next = 0; /* what was half written is lost */
     w->alive = w->ready = false;
@@ -92,7 +102,7 @@ static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
     if (w->role == WIRE_ROLE_LEARNER)
         hello.hash = w->hash; /* reward processes all read the same */
     snprintf(hello.name, sizeof hello.name, "%s", w->name);
-    snprintf(hello.text, sizeof hello.text, "bulk");
+    snprintf(hello.text, sizeof hello.text, "%s", w->name);
     memcpy(hello.nonce, &w->nonce, sizeof w->nonce);
     w->hello_ms = sim->now_ms + SIM_HELLO_AGAIN_MS;
     sim_worker_emit(sim, w, &hello);
@@ -111,14 +121,16 @@ static void sim_worker_queue(struct sim *sim, struct sim_worker *w, struct messa
 
 /* --- what comes --------------------------------------------------------------------------- */
 
-/* Has the item all the scores it is to have: costs are of slots alone, monitors of none. */
+/* Has the item all the scores it is to have: costs are of slots alone, monitors of none, that of
+ * a kind of the kind's prompts. */
 static bool sim_worker_is_scored(const struct sim *sim, const struct wire_item *item,
                                  const unsigned char states[SIM_SCORERS])
 {
     for (uint32_t s = 0; s < SIM_SCORERS; s++) {
         const enum run_role role = sim->config->scorer[s].role;
         const bool idle = role == RUN_ROLE_MONITOR ||
-                          (role == RUN_ROLE_COST && item->kind == WIRE_WORK_REFERENCE);
+                          (role == RUN_ROLE_COST && item->kind == WIRE_WORK_REFERENCE) ||
+                          (s == SIM_KIND && !sim_content_counts(sim->config, item->prompt));
         if (!idle && states[s] != WIRE_SCORE_OK)
             return false;
     }
@@ -199,11 +211,6 @@ static void sim_worker_welcome(struct sim *sim, struct sim_worker *w,
 static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
                              const struct message *message)
 {
-    if (message->refused && w->role == WIRE_ROLE_LEARNER &&
-        sim->checkpoint_version > w->version) {
-        sim_worker_crash(sim, sim_worker_index(sim, w)); /* started again from that */
-        return;
-    }
     if (message->refused) {
         w->dismissed = true;
         sim_fail(sim, "%s was refused: %s", w->name, message->text);
@@ -336,6 +343,10 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
         states[SIM_MONITOR] = WIRE_SCORE_FAILED; /* what it says then must not matter */
         score[SIM_MONITOR] = (double)sim_random(sim, 1000);
     }
+    if (!sim_content_counts(sim->config, item->prompt)) {
+        states[SIM_KIND] = (unsigned char)(1 + sim_random(sim, 3)); /* nobody asked */
+        score[SIM_KIND] = (double)sim_random(sim, 1000);
+    }
     const size_t ref_bytes = item->kind == WIRE_WORK_ROLLOUT ? rollout.tokens * sizeof *ref : 0;
     struct message result = {
         .type = MESSAGE_SCORE_RESULT,
@@ -352,36 +363,48 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     sim_worker_queue(sim, w, &result);
 }
 
-static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
+static void sim_worker_say_failed(struct sim *sim, struct sim_worker *w, const char *reason,
+                                  bool untried)
 {
-    struct message failed = {.type = MESSAGE_LEASE_FAILED, .lease = w->inbox[0]->message.lease};
+    struct message failed = {
+        .type = MESSAGE_LEASE_FAILED, .lease = w->inbox[0]->message.lease, .untried = untried};
     snprintf(failed.text, sizeof failed.text, "%s", reason);
     sim_worker_queue(sim, w, &failed);
     w->at = w->inbox[0]->message.items_n;
 }
 
-/* --- groups ------------------------------------------------------------------------------- */
-
-static struct sim_worker *sim_worker_named(struct sim *sim, const char *name)
+static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
 {
-    for (int i = 0; i < sim->workers_n; i++)
-        if (strcmp(sim->workers[i].name, name) == 0)
-            return &sim->workers[i];
-    return NULL;
+    sim_worker_say_failed(sim, w, reason, false);
 }
+
+/* Weights first. */
+static void sim_worker_pull(struct sim *sim, struct sim_worker *w, const struct message *lease)
+{
+    switch (sim_pull(sim, w, lease)) {
+    case SIM_PULL_HERE: sim_worker_generate(sim, w, lease); return;
+    case SIM_PULL_WAITS: return;
+    case SIM_PULL_FAILS: sim_worker_say_failed(sim, w, "no answer", true); return;
+    }
+}
+
+/* --- groups ------------------------------------------------------------------------------- */
 
 enum sim_group { SIM_GROUP_WAITS, SIM_GROUP_GOES, SIM_GROUP_FAILS };
 
 /* Can this member finish the attempt?  Once all have begun it, though some may have finished;
- * not where one gave it up, or is long gone. */
+ * not where one gave it up, or is long silent. */
 static enum sim_group sim_worker_group(struct sim *sim, const struct sim_worker *w,
                                        const struct message *lease)
 {
     for (uint32_t i = 0; i < lease->ranks_n; i++) {
         const struct sim_worker *other = sim_worker_named(sim, lease->ranks[i].name);
-        if (other->alive && other->attempt == lease->attempt && !other->declined)
+        const bool takes_part =
+            other->alive && other->attempt == lease->attempt && !other->declined;
+        const bool finished = other->version > lease->step;
+        if (takes_part && (finished || !sim_worker_is_silent(sim, other)))
             continue;
-        const bool past = other->alive && other->attempt >= lease->attempt;
+        const bool past = other->alive && !takes_part && other->attempt >= lease->attempt;
         const bool silent = sim->now_ms - w->began_ms >= 3 * sim->config->dead_ms;
         return past || silent ? SIM_GROUP_FAILS : SIM_GROUP_WAITS;
     }
@@ -407,6 +430,12 @@ static void sim_worker_give_up(struct sim *sim, struct sim_worker *w, const char
 
 /* --- training ----------------------------------------------------------------------------- */
 
+static void sim_worker_checkpointed(struct sim *sim, uint64_t version)
+{
+    sim->checkpoint_version = version;
+    sim->checkpoint_kept[version] = true;
+}
+
 /* What rank 0 is asked for besides. */
 static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
                                   const struct message *lease)
@@ -418,25 +447,38 @@ static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
     sim->checkpoint_writer = sim_worker_index(sim, w);
     sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
     if (lease->last || sim->checkpoint_ms == sim->now_ms)
-        sim->checkpoint_version = w->version;
+        sim_worker_checkpointed(sim, w->version);
 }
 
-/* It holds what the lease leads to: its result again, if it still has it. */
+/* What it tells of the step that led to its version: a checkpoint says it too. */
+static void sim_worker_result(struct sim *sim, struct sim_worker *w,
+                              const struct message *lease)
+{
+    sim_worker_checkpoint(sim, w, lease);
+    struct wire_stat stat = {.name = "grad_norm", .value = (double)w->hash.bytes[0] / 256.0};
+    struct message result = {
+        .type = MESSAGE_TRAIN_RESULT,
+        .stats = &stat,
+        .stats_n = lease->items_n > 0,
+        .lease = lease->lease,
+        .step = lease->step,
+        .version = w->version,
+        .rank = lease->rank,
+        .hash = w->hash,
+        .has_hash = true,
+        .checkpoint_version =
+            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version,
+    };
+    sim_worker_queue(sim, w, &result);
+    w->at = lease->items_n;
+}
+
+/* It holds what the lease leads to: its result again. */
 static void sim_worker_repeat(struct sim *sim, struct sim_worker *w,
                               const struct message *lease)
 {
     sim_worker_begin(sim, w, lease, true);
-    if (!w->last || w->last->message.step != lease->step) {
-        sim_worker_fail_lease(sim, w, "trained in an earlier life");
-        return;
-    }
-    sim_worker_checkpoint(sim, w, lease);
-    w->last->message.lease = lease->lease;
-    w->last->message.rank = lease->rank;
-    w->last->message.checkpoint_version =
-        sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version;
-    sim_worker_queue(sim, w, &w->last->message);
-    w->at = lease->items_n;
+    sim_worker_result(sim, w, lease);
 }
 
 static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
@@ -453,25 +495,7 @@ static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
         sim_fail(sim, "step %llu trained again gives other weights",
                  (unsigned long long)lease->step);
     }
-    sim_worker_checkpoint(sim, w, lease);
-    struct wire_stat stat = {.name = "grad_norm", .value = (double)next.bytes[0] / 256.0};
-    struct message result = {
-        .type = MESSAGE_TRAIN_RESULT,
-        .stats = &stat,
-        .stats_n = lease->items_n > 0,
-        .lease = lease->lease,
-        .step = lease->step,
-        .version = w->version,
-        .rank = lease->rank,
-        .hash = next,
-        .has_hash = true,
-        .checkpoint_version =
-            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version,
-    };
-    free(w->last);
-    w->last = sim_message_copy(&result);
-    sim_worker_queue(sim, w, &result);
-    w->at = lease->items_n;
+    sim_worker_result(sim, w, lease);
 }
 
 static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct message *lease)
@@ -485,7 +509,7 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
             sim_fail(sim, "%s holds version %llu and is to train step %llu", w->name,
                      (unsigned long long)w->version, (unsigned long long)lease->step);
         sim_worker_begin(sim, w, lease, true);
-        sim_worker_fail_lease(sim, w, "trained in an earlier life");
+        sim_worker_fail_lease(sim, w, "it holds another version");
         return;
     }
     sim_worker_begin(sim, w, lease, false);
@@ -514,7 +538,7 @@ static void sim_worker_work(struct sim *sim, struct sim_worker *w)
     if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
         sim_worker_fail_lease(sim, w, "simulated");
     else if (lease->type == MESSAGE_GENERATE_LEASE)
-        sim_worker_generate(sim, w, lease);
+        sim_worker_pull(sim, w, lease);
     else if (lease->type == MESSAGE_SCORE_LEASE)
         sim_worker_score(sim, w, lease);
     else
@@ -530,7 +554,7 @@ void sim_worker_tick(struct sim *sim, int worker)
         return;
     if (w->role == WIRE_ROLE_LEARNER && sim->checkpoint_next > sim->checkpoint_version &&
         sim->now_ms >= sim->checkpoint_ms)
-        sim->checkpoint_version = sim->checkpoint_next;
+        sim_worker_checkpointed(sim, sim->checkpoint_next);
     if (w->ready ? sim->now_ms - w->heard_ms >= sim->config->dead_ms
                  : sim->now_ms - w->begun_ms >= 2000)
         sim_worker_connect(sim, w);

@@ -11,7 +11,7 @@
 
 #include "base/file.h"
 #include "cli/doctor.h"
-#include "tests/test.h"
+#include "tests/unit/gate_sample.h"
 
 /* A run of three actors where all is well. */
 static const char healthy[] =
@@ -248,30 +248,37 @@ static void an_open_breaker_is_said(void **state)
     check("breaker.cooling", "true", 1, "the breaker is open: it set a step aside, 2 trips");
 }
 
-static void the_gates_last_verdict_is_told(void **state)
+static void a_candidate_that_did_not_pass_is_told(void **state)
 {
     (void)state;
-    char dir[] = "/tmp/doctor-XXXXXX", path[FILE_PATH_MAX];
-    static const char nsf[] = "{\"decision\": \"nsf\", \"why\": \"\", \"mean\": 0.25, "
-                              "\"upper\": 0.5, \"limit\": 0.3}";
-    static const char pass[] = "{\"decision\": \"pass\", \"why\": \"\"}";
+    check("gate", "{'last': {'decision': 'PASS', 'version': 8, 'why': ''}}", 0, "");
+    check("gate",
+          "{'last': {'decision': 'NSF', 'version': 8, 'why': '', 'mean': 0.25, 'upper': 0.5, "
+          "'limit': 0.3, 'n': 60}}",
+          1,
+          "the gate did not pass version 8: a mean cost of 0.25, bounded by 0.5, limit 0.3, in "
+          "60 answers");
+    check("gate",
+          "{'last': {'decision': 'NSF', 'version': null, 'model': 'other', 'why': 'spent'}}", 1,
+          "the gate did not pass other: spent\n");
+    check("gate", "{'fault': 'gate.jsonl:3: no JSON'}", 1, "cannot be read: gate.jsonl:3:");
+}
+
+static void what_the_gate_left_in_a_directory_is_told(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/doctor-XXXXXX";
     assert_non_null(mkdtemp(dir));
-    check_ok(file_join(path, dir, "gate", &err));
-    check_ok(file_make_dir(path, &err));
-    check_ok(file_join(path, dir, "gate/a.json", &err));
-    for (int i = 0; i < 2; i++) {
-        buf_release(&out);
-        buf_init(&out, DOCTOR_OUT_MAX);
-        struct doctor doctor = {.out = &out};
-        const char *text = i == 0 ? nsf : pass;
-        check_ok(file_write(path, text, strlen(text), &err));
-        doctor_dir(&doctor, dir);
-        assert_int_equal(doctor.findings, i == 0);
-        if (i == 0)
-            assert_non_null(strstr(out.data,
-                                   "the gate's last verdict is nsf: a mean cost of 0.25, "
-                                   "bounded by 0.5, limit 0.3 ("));
-    }
+    buf_release(&out);
+    buf_init(&out, DOCTOR_OUT_MAX);
+    struct doctor doctor = {.out = &out};
+    doctor_gate_of_dir(&doctor, dir);
+    assert_int_equal(doctor.findings, 0);
+    gate_sample_write(dir, "the disk is full");
+    doctor_gate_of_dir(&doctor, dir);
+    assert_int_equal(doctor.findings, 1);
+    assert_non_null(
+        strstr(out.data, "the gate came to no verdict on version 8: the disk is full\n"));
     check_ok(file_remove_tree(dir, &err));
 }
 
@@ -342,7 +349,8 @@ int main(void)
         cmocka_unit_test(what_a_worker_says_went_wrong_is_passed_on),
         cmocka_unit_test(what_must_be_the_same_and_is_not_is_said),
         cmocka_unit_test(an_open_breaker_is_said),
-        cmocka_unit_test(the_gates_last_verdict_is_told),
+        cmocka_unit_test(a_candidate_that_did_not_pass_is_told),
+        cmocka_unit_test(what_the_gate_left_in_a_directory_is_told),
         cmocka_unit_test(a_halt_is_told_until_somebody_starts_the_run_again),
     };
     return cmocka_run_group_tests_name("cli/doctor", tests, NULL, release);
