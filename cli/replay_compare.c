@@ -107,8 +107,8 @@ static enum err_code replay_compare_experience(struct replay *replay,
     return err_set(
         err, ERR_VALUE,
         "step %llu: experience: the ledger has %.16s..., derived is %.16s...: a "
-        "prompt, a token, a log-prob, a token's reward or the weights of the version before "
-        "are not what was trained on",
+        "prompt, a token, a log-prob, a score, a token's reward or the weights of the version "
+        "before are not what was trained on",
         (unsigned long long)recorded->step, was, is);
 }
 

@@ -198,7 +198,7 @@ static void replay_derive_set_aside(struct replay *replay)
     replay->next.chain = replay->states.chain;
 }
 
-/* --- what the learner is given ------------------------------------------------------------ */
+/* --- what is trained on ------------------------------------------------------------------- */
 
 static enum err_code replay_derive_tokens(struct replay *replay, struct replay_slot *slot,
                                           struct err *err)
@@ -220,6 +220,7 @@ static enum err_code replay_derive_tokens(struct replay *replay, struct replay_s
 
 static void replay_derive_experience(struct replay *replay, const struct replay_batch *batch)
 {
+    const uint32_t scorers = replay->config->scorers;
     replay->derived.experience = replay->weights;
     for (uint32_t i = 0; i < replay->B && !replay->skipped; i++) {
         const struct replay_slot *slot = &batch->slot[i];
@@ -236,7 +237,13 @@ static void replay_derive_experience(struct replay *replay, const struct replay_
                                             .logp = slot->logp,
                                             .ref = slot->ref,
                                             .reward = slot->token_reward,
-                                            .cost = slot->token_cost});
+                                            .cost = slot->token_cost,
+                                            .scores_n = scorers,
+                                            .scores = slot->scores,
+                                            .reference_scores_n = replay->M * scorers,
+                                            .reference_scores = replay->reference_scores +
+                                                                (size_t)slot->prompt *
+                                                                    replay->M * scorers});
     }
 }
 

@@ -403,7 +403,8 @@ static enum err_code core_shape_items(struct core *core, struct core_batch *batc
     return rc;
 }
 
-/* What the learner is to be given, as one hash: a later replay can be held against it. */
+/* What the learner is to be given, and the scores it comes of, as one hash: a later replay can be
+ * held against it. */
 static enum err_code core_shape_experience(struct core *core, struct core_batch *batch,
                                            struct err *err)
 {
@@ -430,6 +431,11 @@ static enum err_code core_shape_experience(struct core *core, struct core_batch 
                       .ref = item->ref,
                       .reward = core->out_reward,
                       .cost = core->out_cost,
+                      .scores_n = core->config->scorers,
+                      .scores = item->scores,
+                      .reference_scores_n = core->M * core->config->scorers,
+                      .reference_scores = core->reference_scores +
+                                          (size_t)item->prompt * core->M * core->config->scorers,
                   });
     }
     return ERR_OK;

@@ -31,7 +31,7 @@ void record_experience_add(struct hash *running, const struct record_experience 
     struct {
         struct hash running;
         uint32_t counts[4];
-        struct hash array[6];
+        struct hash array[8];
     } all = {
         .running = *running,
         .counts = {slot->slot, slot->prompt_tokens, slot->response_tokens, slot->finish},
@@ -43,5 +43,8 @@ void record_experience_add(struct hash *running, const struct record_experience 
     hash_blake2b(&all.array[3], slot->ref, bytes);
     hash_blake2b(&all.array[4], slot->reward, bytes);
     hash_blake2b(&all.array[5], slot->cost, slot->cost ? bytes : 0);
+    hash_blake2b(&all.array[6], slot->scores, slot->scores_n * sizeof(double));
+    hash_blake2b(&all.array[7], slot->reference_scores,
+                 slot->reference_scores_n * sizeof(double));
     hash_blake2b(running, &all, sizeof all);
 }

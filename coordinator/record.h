@@ -95,7 +95,7 @@ struct record_step {
     double multiplier_after;  /* of this one: it has seen the step's costs; 0: none trains */
     uint32_t controller_n;
     double controller[RECORD_CONTROLLER_MAX]; /* as above */
-    struct hash experience; /* of what the learner was given: record_experience_add */
+    struct hash experience; /* of all that was trained on: record_experience_add */
 
     uint64_t duration_ms;          /* since the step before was committed, or the start */
     const struct wire_stat *stats; /* the learner's: loss, clip fraction, ... */
@@ -135,12 +135,15 @@ struct record {
     const struct record_step *step; /* STEP */
 };
 
-/* What a learner is given of one slot. */
+/* What a learner is given of one slot, and the scores that it comes of. */
 struct record_experience {
     uint32_t slot, prompt_tokens, response_tokens;
     enum wire_finish finish;
     const int32_t *prompt, *response;       /* [prompt_tokens], [response_tokens] */
     const float *logp, *ref, *reward, *cost; /* [response_tokens]; cost NULL: none trains */
+    uint32_t scores_n, reference_scores_n;
+    const double *scores, *reference_scores; /* [scores_n] its own, and those of its prompt's
+                                                references, one after the other; 0: dropped */
 };
 
 /* *running becomes the BLAKE2b-256 of itself, the slot's counts and the BLAKE2b-256 of each of its
