@@ -167,7 +167,7 @@ static void core_item_open_step(struct core *core, uint64_t step)
 {
     struct core_batch *batch = &core->steps[step % core->ring];
     batch->step = step;
-    batch->shaped = batch->skipped = false;
+    batch->shaped = batch->skipped = batch->restored = false;
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
     struct core_refs *refs = &core->refs[step % core->open];

@@ -60,7 +60,12 @@ static struct model *learner_load_scored(const char *dir, struct err *err)
     return model_load_with_score_head(file_exists(member) ? member : dir, 1, err);
 }
 
-static struct model *learner_load_critic(const struct run_config *c, struct err *err)
+struct model *learner_load_policy(const struct run_config *c, struct err *err)
+{
+    return model_load(c->policy, err);
+}
+
+struct model *learner_load_critic(const struct run_config *c, struct err *err)
 {
     const char *dir = c->policy;
     if (c->critic == RUN_CRITIC_PATH)
@@ -70,7 +75,7 @@ static struct model *learner_load_critic(const struct run_config *c, struct err 
     return learner_load_scored(dir, err);
 }
 
-static struct model *learner_load_cost_critic(const struct run_config *c, struct err *err)
+struct model *learner_load_cost_critic(const struct run_config *c, struct err *err)
 {
     const char *dir = c->policy;
     if (c->cost_critic == RUN_COST_CRITIC_PATH)
@@ -84,7 +89,7 @@ static struct model *learner_load_cost_critic(const struct run_config *c, struct
 static enum err_code learner_open_models(struct learner *l, struct err *err)
 {
     const struct run_config *c = l->config;
-    struct model *policy = model_load(c->policy, err);
+    struct model *policy = learner_load_policy(c, err);
     if (!policy)
         return learner_code(err);
     const size_t longest = (size_t)c->prompt_tokens_max + c->max_new_tokens;
@@ -252,6 +257,8 @@ static enum err_code learner_write(struct learner *l, const struct message *leas
                                    struct err *err)
 {
     enum err_code rc = ERR_OK;
+    l->pinned[0] = lease->base_version;
+    l->pinned[1] = lease->target_version;
     if ((lease->checkpoint || lease->last) && l->checkpoint != l->version)
         rc = checkpoint_write(l, err);
     if (rc == ERR_OK && lease->last)

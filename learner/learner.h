@@ -7,7 +7,7 @@
  * Everything that decides the weights is in the lease, the config and the state a checkpoint
  * holds; so the same steps give the same bits, whoever asks again, after whatever crash.
  *
- *  lease for step s, learner at version v
+ *  lease for step s, learner at version v (one that goes back restores where others train)
  *      s == v      train
  *      s == v - 1  the result of before is sent again, after what the lease asks for besides
  *      other       LEASE_FAILED: the coordinator follows the version in HELLO
@@ -79,6 +79,7 @@ struct learner {
     struct wire_stat stats[WIRE_STATS_MAX];
     uint32_t stats_n;
     bool dirty; /* an update of the step under way was applied */
+    uint64_t pinned[2]; /* checkpoints that rollbacks need, as the last lease said */
 };
 
 /* Load the newest whole checkpoint below run.dir, or model.policy and the critic; bind the
@@ -102,6 +103,16 @@ enum err_code learner_compute(struct worker *worker, void *ctx, struct err *err)
  * (learner/train.c) */
 enum err_code learner_train(struct learner *learner, const struct message *lease,
                             struct worker *worker, struct err *err);
+
+/* Policy, critics and optimizer become what they were at version `base`: from its checkpoint, or
+ * for version 0 the models the run began with.  The learner's own version stays.  An error names
+ * the file; learner->dirty says whether weights have changed.  (learner/restore.c) */
+enum err_code learner_restore(struct learner *learner, uint64_t base, struct err *err);
+
+/* The models the config names, as version 0 has them: a new one, or NULL. */
+struct model *learner_load_policy(const struct run_config *config, struct err *err);
+struct model *learner_load_critic(const struct run_config *config, struct err *err);
+struct model *learner_load_cost_critic(const struct run_config *config, struct err *err);
 
 /* Count a statistic for TRAIN_RESULT. */
 void learner_stat(struct learner *learner, const char *name, double value);

@@ -18,8 +18,11 @@
  *     and comes from version max(0, step - lag);
  *     what a worker is told to forget is durable or not wanted;
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
- *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
- *     lease then has no slots;
+ *     a step is set aside if and only if its mean reward is above the breaker's limit, what the
+ *     step before told is, or its rollouts are of a version that is no ancestor of the present
+ *     one any more; its lease then has no slots;
+ *     a step that goes back leads to the weights of the newest ancestor that is a restore point
+ *     and broke no limit, and the checkpoint of that is still there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
  *     the final weights are those of the run without any fault.
@@ -50,6 +53,7 @@
 #define SIM_INBOX     12
 #define SIM_TICK_MS   25
 #define SIM_REWARD_HIGH 0.3 /* of the breaker: it sets about one step in four aside */
+#define SIM_GRAD_HIGH   0.7 /* it goes back after about three trained steps in ten */
 
 /* A message that owns its memory: one block. */
 struct sim_message {
@@ -72,7 +76,7 @@ struct sim_worker {
     uint32_t at; /* item of inbox[0] that comes next */
     bool taken;  /* inbox[0] is being worked on */
     /* learner */
-    uint64_t version;
+    uint64_t version, hello_version; /* now, and as its last HELLO said */
     struct hash hash;
     struct sim_message *last; /* its last result */
     uint64_t attempt, began_ms; /* the last it took part in */
@@ -135,13 +139,16 @@ struct sim {
     uint32_t learners_n; /* of them */
     uint64_t attempt;    /* the last that was leased */
     uint64_t groups;     /* attempts of several learners */
+    uint64_t rollbacks;  /* leases that went back */
     uint64_t addresses;
     struct hash trained[SIM_STEPS_MAX + 1]; /* of version v, as first trained */
     uint64_t trained_n;
     struct hash checkpoint[SIM_STEPS_MAX + 1];
+    bool checkpoint_told[SIM_STEPS_MAX + 1]; /* the step that led there had something to tell */
     uint64_t checkpoint_version; /* newest durable one */
     uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
     int checkpoint_writer;
+    bool kept[SIM_STEPS_MAX + 1]; /* the checkpoint of that version is on the disk */
     uint64_t stops;
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/rollback.h"
 #include "tests/sim/sim.h"
 
 #define SIM_HELLO_AGAIN_MS 200
@@ -95,6 +96,7 @@ static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
     snprintf(hello.text, sizeof hello.text, "bulk");
     memcpy(hello.nonce, &w->nonce, sizeof w->nonce);
     w->hello_ms = sim->now_ms + SIM_HELLO_AGAIN_MS;
+    w->hello_version = w->version;
     sim_worker_emit(sim, w, &hello);
 }
 
@@ -200,7 +202,7 @@ static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
                              const struct message *message)
 {
     if (message->refused && w->role == WIRE_ROLE_LEARNER &&
-        sim->checkpoint_version > w->version) {
+        sim->checkpoint_version > w->hello_version) {
         sim_worker_crash(sim, sim_worker_index(sim, w)); /* started again from that */
         return;
     }
@@ -407,6 +409,18 @@ static void sim_worker_give_up(struct sim *sim, struct sim_worker *w, const char
 
 /* --- training ----------------------------------------------------------------------------- */
 
+/* A learner keeps the newest checkpoint, and what the lease says that rollbacks may need. */
+static void sim_worker_keep(struct sim *sim, const struct message *lease)
+{
+    const struct run_config *config = sim->config;
+    sim->kept[sim->checkpoint_version] = true;
+    for (uint64_t v = 0; v < sim->checkpoint_version; v++)
+        sim->kept[v] =
+            sim->kept[v] && (v == lease->base_version ||
+                             rollback_needs(config->breaker_restore_every, config->lag,
+                                            lease->step, lease->target_version, v));
+}
+
 /* What rank 0 is asked for besides. */
 static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
                                   const struct message *lease)
@@ -414,11 +428,37 @@ static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
     if (!lease->checkpoint || w->version <= sim->checkpoint_version)
         return;
     sim->checkpoint[w->version] = w->hash;
+    sim->checkpoint_told[w->version] = lease->items_n > 0;
     sim->checkpoint_next = w->version;
     sim->checkpoint_writer = sim_worker_index(sim, w);
     sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
-    if (lease->last || sim->checkpoint_ms == sim->now_ms)
+    /* What can be gone back to is there before the result is: as of a real learner all are. */
+    const bool restores = run_config_rolls_back(sim->config) &&
+                          w->version % sim->config->breaker_restore_every == 0;
+    if (lease->last || restores || sim->checkpoint_ms == sim->now_ms)
         sim->checkpoint_version = w->version;
+    if (restores)
+        sim_worker_keep(sim, lease);
+}
+
+/* What a learner finds in its checkpoint of what the step told; of others than those whose
+ * breaker goes by it, some find nothing. */
+static void sim_worker_remember(const struct sim *sim, struct sim_worker *w,
+                                const struct message *lease)
+{
+    if (w->last || !run_config_rolls_back(sim->config))
+        return;
+    struct wire_stat stat = {.name = "grad_norm", .value = (double)w->hash.bytes[0] / 256.0};
+    const struct message result = {
+        .type = MESSAGE_TRAIN_RESULT,
+        .stats = &stat,
+        .stats_n = sim->checkpoint_told[w->version],
+        .step = lease->step,
+        .version = w->version,
+        .hash = w->hash,
+        .has_hash = true,
+    };
+    w->last = sim_message_copy(&result);
 }
 
 /* It holds what the lease leads to: its result again, if it still has it. */
@@ -426,6 +466,7 @@ static void sim_worker_repeat(struct sim *sim, struct sim_worker *w,
                               const struct message *lease)
 {
     sim_worker_begin(sim, w, lease, true);
+    sim_worker_remember(sim, w, lease);
     if (!w->last || w->last->message.step != lease->step) {
         sim_worker_fail_lease(sim, w, "trained in an earlier life");
         return;
@@ -444,6 +485,13 @@ static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
 {
     struct hash next;
     sim_content_train(&next, &w->hash, lease);
+    if (lease->restore) {
+        if (lease->base_version > 0 && !sim->kept[lease->base_version])
+            sim_fail(sim, "step %llu is to go back to version %llu, whose checkpoint is gone",
+                     (unsigned long long)lease->step, (unsigned long long)lease->base_version);
+        next = sim->checkpoint[lease->base_version];
+        sim->rollbacks++;
+    }
     w->version++;
     w->hash = next;
     if (w->version > sim->trained_n) {
