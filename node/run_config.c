@@ -94,7 +94,8 @@ static const struct config_key run_keys[] = {
          "Hugging Face directory that training starts from: config.json, "
          "model.safetensors, tokenizer.json."),
     PATH_("model.reference", reference, "",
-         "The frozen reference policy; empty: the same as model.policy."),
+         "The frozen reference policy; empty: the same as model.policy. Its ids must be the "
+         "policy's tokens, which is looked at where it has a tokenizer.json."),
     WORD_("model.critic", critic, run_critics, "policy",
          "What the critic starts from: the policy's trunk with a zero value head, the "
          "first model scorer of the role reward, or model.critic_path."),
