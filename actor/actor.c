@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "actor/reference_rollouts.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "engine/generate.h"
 #include "engine/model.h"
@@ -86,6 +87,7 @@ enum err_code actor_new(struct actor **out, const struct run_config *config,
         rc = err->code;
         goto out;
     }
+    actor->model->precision = (enum precision)config->precision;
     const size_t cache =
         tokens_max < actor->model->config.T ? tokens_max : actor->model->config.T;
     actor->generator = generator_new(actor->model, actor->pool, actor->tokenizer,
@@ -138,9 +140,11 @@ static enum err_code actor_use_version(struct actor *actor, const struct message
         memcpy(actor->model->w, actor->start_w, model_bytes(actor->model));
     } else {
         actor->version = ACTOR_NO_VERSION; /* until the pull is whole */
-        const enum err_code rc = weights_pull(
-            actor->context, lease->text, lease->version, actor->model->w,
-            model_bytes(actor->model), NULL, ACTOR_PULL_MS, actor_stopping, actor->worker, err);
+        const struct weights_patience patience = {actor->config->dead_ms, ACTOR_PULL_MS,
+                                                  actor_stopping, actor->worker};
+        const enum err_code rc =
+            weights_pull(actor->context, lease->text, lease->version, actor->model->w,
+                         model_bytes(actor->model), NULL, &patience, err);
         if (rc)
             return rc;
     }
@@ -220,13 +224,48 @@ static enum err_code actor_add(struct actor *actor, const struct message *lease,
     return ERR_OK;
 }
 
-/* A lease this actor cannot do: drop what of it runs, say so. */
-static enum err_code actor_give_back(struct actor *actor, const struct message *lease,
-                                     const struct err *why, struct err *err)
+static void actor_log_back(const struct message *lease, const struct err *why)
 {
     log_warn("LEASE-BACK", "lease %llu of version %llu: %s", (unsigned long long)lease->lease,
              (unsigned long long)lease->version, why->text);
+}
+
+/* A lease this actor cannot do: say so. */
+static enum err_code actor_give_back(struct actor *actor, const struct message *lease,
+                                     const struct err *why, struct err *err)
+{
+    actor_log_back(lease, why);
     return worker_send_failed(actor->worker, lease, why->text, err);
+}
+
+/* A lease that was not begun, for a reason that is not its own. */
+static enum err_code actor_give_back_untried(struct actor *actor, const struct message *lease,
+                                             const struct err *why, struct err *err)
+{
+    actor_log_back(lease, why);
+    return worker_send_untried(actor->worker, lease, why->text, err);
+}
+
+/* The weights of `lease` cannot be had.  Each lease that waits for them too would wait as long
+ * again; so would one for any others from a learner that does not answer. */
+static enum err_code actor_give_back_all(struct actor *actor, const struct message *lease,
+                                         const struct err *why, struct err *err)
+{
+    enum err_code rc = actor_give_back_untried(actor, lease, why, err);
+    size_t kept = 0;
+    for (size_t i = 0; i < actor->waiting_n; i++) {
+        struct message *other = &actor->waiting[i];
+        const bool is_lost = other->version != 0 && strcmp(other->text, lease->text) == 0 &&
+                             (other->version == lease->version || why->code == ERR_TIMEOUT);
+        if (rc || !is_lost) {
+            actor->waiting[kept++] = *other;
+            continue;
+        }
+        rc = actor_give_back_untried(actor, other, why, err);
+        message_release(other);
+    }
+    actor->waiting_n = kept;
+    return rc;
 }
 
 /* Take the lease now, where its version is the one at hand or nothing is under way. */
@@ -234,7 +273,10 @@ static enum err_code actor_begin(struct actor *actor, struct message *lease, str
 {
     struct err why = {0};
     enum err_code rc = ERR_OK;
-    if (actor_use_version(actor, lease, &why) || actor_add(actor, lease, &why))
+    fault_at(FAULT_actor_lease);
+    if (actor_use_version(actor, lease, &why))
+        rc = actor_give_back_all(actor, lease, &why, err);
+    else if (actor_add(actor, lease, &why))
         rc = actor_give_back(actor, lease, &why, err);
     message_release(lease);
     return rc;
@@ -250,7 +292,7 @@ static enum err_code actor_take_leases(struct actor *actor, struct err *err)
     for (; have; have = worker_poll_lease(actor->worker, &lease)) {
         if (actor->waiting_n == ACTOR_LEASES_MAX) {
             const struct err full = {.text = "too many leases wait for another version"};
-            const enum err_code rc = actor_give_back(actor, &lease, &full, err);
+            const enum err_code rc = actor_give_back_untried(actor, &lease, &full, err);
             message_release(&lease);
             if (rc)
                 return rc;
@@ -309,6 +351,8 @@ static enum err_code actor_send_turn(struct actor *actor, struct err *err)
 {
     struct actor_turn *turn = &actor->turn;
     size_t at = 0;
+    if (turn->n > 0)
+        fault_at(FAULT_actor_turn);
     for (size_t first = 0, end; first < turn->n; first = end) {
         size_t tokens = 0;
         for (end = first; end < turn->n && turn->lease[end] == turn->lease[first]; end++)

@@ -6,8 +6,10 @@
  * weights are exchanged: version 0 is the directory model.policy, every other is pulled from
  * the learner.  What comes out is a pure function of (weights, item): see engine/generate.h.
  *
- * A lease whose weights cannot be had, or that asks for what this model cannot do, is given
- * back with LEASE_FAILED and the reason.
+ * A lease that asks for what this model cannot do is given back with LEASE_FAILED and the
+ * reason.  So is one whose weights cannot be had, with the others that wait for them, as
+ * untried: a learner that answers nothing for timeouts.dead_ms may have been stopped, and the
+ * coordinator, which waits as long, then names another.
  */
 #ifndef ACTOR_ACTOR_H
 #define ACTOR_ACTOR_H

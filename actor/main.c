@@ -1,6 +1,7 @@
 /* main.c -- rlhf-actor: load the policy, then serve generate leases until told to stop. */
 #include "actor/actor.h"
 #include "base/log.h"
+#include "engine/precision.h"
 #include "node/daemon.h"
 
 int main(int argc, char **argv)
@@ -25,7 +26,9 @@ int main(int argc, char **argv)
             .capacity = 2 * config.actor_rows, /* a batch, and the next one waiting */
         };
         run_config_hash(&config, &worker.config_hash);
-        log_info("START", "policy %s", config.policy);
+        char path[PRECISION_PATH_MAX];
+        precision_path((enum precision)config.precision, path);
+        log_info("START", "policy %s, %s", config.policy, path);
         rc = worker_run(context, &worker, actor_compute, actor, &err);
     }
     actor_free(actor);

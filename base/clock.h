@@ -1,5 +1,6 @@
 /*
- * clock.h -- the two clocks.  Deadlines use the monotonic one; wall time is for people.
+ * clock.h -- the clocks.  Deadlines use the monotonic one; wall time is for people; a thread's
+ * processor time says what it cost, however busy the machine is.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -9,6 +10,9 @@
 /* Milliseconds / microseconds since an arbitrary start; never goes back. */
 uint64_t clock_mono_ms(void);
 uint64_t clock_mono_us(void);
+
+/* Processor time that the calling thread has used, microseconds. */
+uint64_t clock_thread_us(void);
 
 /* Milliseconds since 1970-01-01 UTC; may jump. */
 int64_t clock_wall_ms(void);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
+
 #define FILE_CHUNK_BYTES 65536u
 #define FILE_DEPTH_MAX   64 /* directories within directories that file_remove_tree enters */
 
@@ -144,7 +146,7 @@ enum err_code file_sync_dir(const char *path, struct err *err)
     if (fd < 0)
         return err_errno(err, "open directory %s", path);
     enum err_code rc = ERR_OK;
-    if (fsync(fd) < 0)
+    if (fault_at(FAULT_file_sync_dir) || fsync(fd) < 0)
         rc = err_errno(err, "fsync directory %s", path);
     close(fd);
     return rc;
@@ -185,14 +187,15 @@ enum err_code file_write(const char *path, const void *bytes, size_t size, struc
     }
     tmp_exists = true;
 
-    rc = file_write_all(fd, bytes, size, tmp, err);
+    rc = fault_at(FAULT_file_write) ? err_errno(err, "write %s", tmp)
+                                    : file_write_all(fd, bytes, size, tmp, err);
     if (rc)
         goto out;
-    if (fsync(fd) < 0) {
+    if (fault_at(FAULT_file_fsync) || fsync(fd) < 0) {
         rc = err_errno(err, "fsync %s", tmp);
         goto out;
     }
-    if (rename(tmp, path) < 0) {
+    if (fault_at(FAULT_file_rename) || rename(tmp, path) < 0) {
         rc = err_errno(err, "rename %s to %s", tmp, path);
         goto out;
     }

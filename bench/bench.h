@@ -12,14 +12,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "engine/pool.h"
+#include "engine/precision.h"
 
 struct bench {
     struct pool *pool;
     size_t threads;
     double seconds; /* to spend on a measurement */
     bool cpu_time;  /* count processor time, of all threads: for one thread on a busy machine */
+    enum precision precision; /* of train, score, prefill, decode; bf16 stands beside fp32 */
     const char *only; /* variants whose name contains it; NULL: all */
     enum bench_output { BENCH_TEXT, BENCH_JSON, BENCH_TABLE } output;
 };
@@ -38,6 +41,7 @@ struct bench {
     X(prefill, "prompts into a key/value cache against their products, tokens/s")           \
     X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
     X(startup, "a small model: from its files to the end of the first step, seconds")      \
+    X(control, "shaping and controllers of a step, without a model, steps/s")               \
     X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s")
 
 #define X(name, help) void bench_##name(const struct bench *bench);
@@ -83,12 +87,18 @@ void bench_report_under(const struct bench *bench, const char *name, const char 
                         double work, const char *unit, struct bench_time time,
                         const struct bench_ceiling *ceilings, size_t n);
 
+/* The same bench in fp32. */
+struct bench bench_in_fp32(const struct bench *bench);
+
 /* True where --only leaves out the variant of this name. */
 bool bench_skips(const struct bench *bench, const char *what);
 
 /* n floats in [-0.5, 0.5), 64-byte aligned; ends the program where memory is out.  The caller
  * frees them. */
 float *bench_floats(size_t n);
+
+/* As many words, of zeros. */
+uint32_t *bench_words(size_t n);
 
 /* End the program with `what` and the sentence of err. */
 _Noreturn void bench_fail(const char *what, const struct err *err);

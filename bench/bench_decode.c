@@ -106,23 +106,32 @@ static void decode_case(const struct bench *bench, const struct bench_shape *sha
     snprintf(what, sizeof what, "%s, batch %zu", shape->name, rows);
     if (bench_skips(bench, what))
         return;
+    const bool bf16 = bench->precision == PRECISION_BF16;
+    const struct bench plain = bench_in_fp32(bench);
     struct decode_bench d = decode_new(bench, shape, rows, DECODE_PROMPT, DECODE_NEW, rows);
+    struct decode_bench fp32 = {0};
+    if (bf16)
+        fp32 = decode_new(&plain, shape, rows, DECODE_PROMPT, DECODE_NEW, rows);
     const size_t calls = 8;
     const struct bench_run runs[] = {
         {.fn = decode_turn, .arg = &d, .before = decode_ready, .calls = calls},
         {.fn = bench_model_forward, .arg = d.model, .calls = calls},
         {.fn = bench_model_read, .arg = d.model, .calls = calls},
+        {.fn = decode_turn, .arg = &fp32, .before = decode_ready, .calls = calls},
     };
-    struct bench_time times[3];
-    bench_times(bench, runs, 3, times);
+    struct bench_time times[4] = {{0}};
+    bench_times(bench, runs, bf16 ? 4 : 3, times);
     const double work = (double)rows;
-    const struct bench_ceiling ceilings[] = {
-        decode_ceiling("own products", work, times[1]),
-        decode_ceiling("reading the weights", work, times[2]),
-    };
-    bench_report_under(bench, "decode", what, work, "tokens/s", times[0], ceilings,
-                       rows == 1 ? 2 : 1);
+    struct bench_ceiling ceilings[3] = {decode_ceiling("own products", work, times[1])};
+    size_t n = 1;
+    if (rows == 1)
+        ceilings[n++] = decode_ceiling("reading the weights", work, times[2]);
+    if (bf16)
+        ceilings[n++] = decode_ceiling("fp32", work, times[3]);
+    bench_report_under(bench, "decode", what, work, "tokens/s", times[0], ceilings, n);
     decode_free(&d);
+    if (bf16)
+        decode_free(&fp32);
 }
 
 void bench_decode(const struct bench *bench)
@@ -136,18 +145,28 @@ void bench_decode(const struct bench *bench)
 static void prefill_case(const struct bench *bench, const struct bench_shape *shape)
 {
     enum { ROWS = 4 };
+    const bool bf16 = bench->precision == PRECISION_BF16;
+    const struct bench plain = bench_in_fp32(bench);
     struct decode_bench d =
         decode_new(bench, shape, ROWS, PREFILL_PROMPT, 1, ROWS * PREFILL_PROMPT);
+    struct decode_bench fp32 = {0};
+    if (bf16)
+        fp32 = decode_new(&plain, shape, ROWS, PREFILL_PROMPT, 1, ROWS * PREFILL_PROMPT);
     const struct bench_run runs[] = {{.fn = decode_prefill, .arg = &d},
-                                     {.fn = bench_model_forward, .arg = d.model}};
-    struct bench_time times[2];
-    bench_times(bench, runs, 2, times);
+                                     {.fn = bench_model_forward, .arg = d.model},
+                                     {.fn = decode_prefill, .arg = &fp32}};
+    struct bench_time times[3] = {{0}};
+    bench_times(bench, runs, bf16 ? 3 : 2, times);
     const double work = ROWS * PREFILL_PROMPT;
-    const struct bench_ceiling ceiling = decode_ceiling("own products", work, times[1]);
+    const struct bench_ceiling ceilings[] = {decode_ceiling("own products", work, times[1]),
+                                             decode_ceiling("fp32", work, times[2])};
     char what[64];
     snprintf(what, sizeof what, "%s, %d x %d tokens", shape->name, ROWS, PREFILL_PROMPT);
-    bench_report_under(bench, "prefill", what, work, "tokens/s", times[0], &ceiling, 1);
+    bench_report_under(bench, "prefill", what, work, "tokens/s", times[0], ceilings,
+                       bf16 ? 2 : 1);
     decode_free(&d);
+    if (bf16)
+        decode_free(&fp32);
 }
 
 void bench_prefill(const struct bench *bench)

@@ -94,7 +94,8 @@ struct bench_model *bench_model_new(const struct bench *bench, const struct benc
     if (!m || !model)
         bench_fail(shape->name, &err);
     model_init_random(model, 1, 0.02f);
-    struct block *block = block_new(model, bench->pool, shape->config.T, &err);
+    model->precision = bench->precision;
+    struct block *block = block_new(model, bench->pool, shape->config.T, backward, &err);
     if (!block)
         bench_fail(shape->name, &err);
     const size_t wide = block->up_width > block->qkv_width ? block->up_width : block->qkv_width;
@@ -128,14 +129,11 @@ void bench_model_free(struct bench_model *m)
 static void bench_product(const struct bench_model *m, const struct block_linear *linear,
                           float *y, size_t rows)
 {
-    struct pool *pool = m->bench->pool;
-    gemm_forward(pool, y, linear->N, m->x, linear->K, &linear->packed, NULL, rows, GEMM_SET);
+    block_linear_forward(m->block, linear, y, linear->N, m->x, rows);
     if (!m->grad)
         return;
-    gemm_dw(pool, m->grad + linear->w_at, linear->K, y, linear->N, m->x, linear->K, rows,
-            linear->N, linear->K);
-    gemm_dx(pool, m->dx, linear->K, y, linear->N, m->model->w + linear->w_at, linear->K, rows,
-            linear->N, linear->K, GEMM_SET);
+    block_linear_dw(m->block, linear, m->grad, y, linear->N, m->x, rows);
+    block_linear_dx(m->block, linear, m->dx, y, linear->N, rows, GEMM_SET);
 }
 
 static void bench_products(const struct bench_model *m)

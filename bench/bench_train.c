@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "bench/bench_model.h"
+#include "bench/bench_peak.h"
 #include "engine/adamw.h"
 #include "engine/pass.h"
 
@@ -103,29 +104,46 @@ static struct bench_ceiling train_ceiling(const char *name, double work, struct 
     return (struct bench_ceiling){name, work / time.best, work / time.median};
 }
 
+/* In fp32 against sgemm, which people measure a machine by; in bf16, which OpenBLAS has not,
+ * against the tiles' peak and against the same step in fp32. */
 static void train_case(const struct bench *bench, const struct bench_shape *shape)
 {
-    enum { STEP, PRODUCTS, SGEMM, RUNS };
+    enum { STEP, PRODUCTS, UNITS, FP32, RUNS };
+    const bool bf16 = bench->precision == PRECISION_BF16;
+    const struct bench plain = bench_in_fp32(bench);
     struct train_bench t = train_bench_new(bench, shape, shape->seqs, shape->tokens, true);
-    struct bench_sgemm sgemm = bench_sgemm_new(bench);
-    const double tokens = (double)t.N, params = (double)t.model->model->params;
+    struct train_bench fp32 = {0};
+    struct bench_sgemm sgemm = {0};
+    struct bench_peak peak = bench_peak_bf16(bench);
+    if (bf16)
+        fp32 = train_bench_new(&plain, shape, shape->seqs, shape->tokens, true);
+    else
+        sgemm = bench_sgemm_new(bench);
     const struct bench_run runs[RUNS] = {
         [STEP] = {.fn = train_bench_step, .arg = &t},
         [PRODUCTS] = {.fn = bench_model_backward, .arg = t.model},
-        [SGEMM] = {.fn = bench_sgemm_run, .arg = &sgemm, .settle = BENCH_SETTLE},
+        [UNITS] = bf16 ? (struct bench_run){.fn = bench_peak_run, .arg = &peak}
+                       : (struct bench_run){bench_sgemm_run, &sgemm, .settle = BENCH_SETTLE},
+        [FP32] = {.fn = train_bench_step, .arg = &fp32},
     };
-    struct bench_time times[RUNS];
-    bench_times(bench, runs, RUNS, times);
+    const size_t n = bf16 ? RUNS : FP32;
+    struct bench_time times[RUNS] = {{0}};
+    bench_times(bench, runs, n, times);
+    const double tokens = (double)t.N, flop = 6.0 * (double)t.model->model->params;
     const struct bench_ceiling ceilings[] = {
         train_ceiling("own products", tokens, times[PRODUCTS]),
-        train_ceiling("sgemm at 6N", BENCH_SGEMM_FLOP / (6.0 * params), times[SGEMM]),
+        train_ceiling(bf16 ? "the tiles' peak at 6N" : "sgemm at 6N",
+                      (bf16 ? peak.flop : BENCH_SGEMM_FLOP) / flop, times[UNITS]),
+        train_ceiling("fp32", tokens, times[FP32]),
     };
     char what[64];
     snprintf(what, sizeof what, "%s, %zu x %zu tokens", shape->name, shape->seqs,
              shape->tokens);
-    bench_report_under(bench, "train", what, tokens, "tokens/s", times[STEP], ceilings, 2);
+    bench_report_under(bench, "train", what, tokens, "tokens/s", times[STEP], ceilings, n - 1);
     bench_sgemm_free(&sgemm);
     train_bench_free(&t);
+    if (bf16)
+        train_bench_free(&fp32);
 }
 
 void bench_train(const struct bench *bench)
@@ -137,17 +155,28 @@ void bench_train(const struct bench *bench)
 
 static void score_case(const struct bench *bench, const struct bench_shape *shape)
 {
+    const bool bf16 = bench->precision == PRECISION_BF16;
+    const struct bench plain = bench_in_fp32(bench);
     struct train_bench t = train_bench_new(bench, shape, shape->seqs, shape->tokens, false);
+    struct train_bench fp32 = {0};
+    if (bf16)
+        fp32 = train_bench_new(&plain, shape, shape->seqs, shape->tokens, false);
     const struct bench_run runs[] = {{.fn = train_bench_score, .arg = &t},
-                                     {.fn = bench_model_forward, .arg = t.model}};
-    struct bench_time times[2];
-    bench_times(bench, runs, 2, times);
-    const struct bench_ceiling ceiling = train_ceiling("own products", (double)t.N, times[1]);
+                                     {.fn = bench_model_forward, .arg = t.model},
+                                     {.fn = train_bench_score, .arg = &fp32}};
+    struct bench_time times[3] = {{0}};
+    bench_times(bench, runs, bf16 ? 3 : 2, times);
+    const struct bench_ceiling ceilings[] = {
+        train_ceiling("own products", (double)t.N, times[1]),
+        train_ceiling("fp32", (double)t.N, times[2])};
     char what[64];
     snprintf(what, sizeof what, "%s, %zu x %zu tokens", shape->name, shape->seqs,
              shape->tokens);
-    bench_report_under(bench, "score", what, (double)t.N, "tokens/s", times[0], &ceiling, 1);
+    bench_report_under(bench, "score", what, (double)t.N, "tokens/s", times[0], ceilings,
+                       bf16 ? 2 : 1);
     train_bench_free(&t);
+    if (bf16)
+        train_bench_free(&fp32);
 }
 
 void bench_score(const struct bench *bench)

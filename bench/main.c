@@ -1,5 +1,5 @@
-/* main.c -- rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time] [--json | --table]
- * [CASE ...] */
+/* main.c -- rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time]
+ * [--precision fp32|bf16] [--json | --table] [CASE ...] */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
-#include "engine/kernels/isa.h"
 
 static const struct bench_case {
     const char *name, *help;
@@ -124,10 +123,12 @@ static void bench_report_json(const struct bench *bench, const char *name, const
                               double work, const char *unit, struct bench_time time,
                               const struct bench_ceiling *ceilings, size_t n)
 {
-    printf("{\"case\":\"%s\",\"what\":\"%s\",\"threads\":%zu,\"isa\":\"%s\",\"unit\":\"%s\","
+    char path[PRECISION_PATH_MAX];
+    precision_path(bench->precision, path);
+    printf("{\"case\":\"%s\",\"what\":\"%s\",\"threads\":%zu,\"path\":\"%s\",\"unit\":\"%s\","
            "\"best\":%.6g,\"median\":%.6g,\"calls\":%zu,\"ceilings\":[",
-           name, what, bench->threads, isa_name(isa_used()), unit, work / time.best,
-           work / time.median, time.calls);
+           name, what, bench->threads, path, unit, work / time.best, work / time.median,
+           time.calls);
     for (size_t i = 0; i < n; i++)
         printf("%s{\"of\":\"%s\",\"best\":%.6g,\"median\":%.6g,\"ratio\":%.4g}",
                i > 0 ? "," : "", ceilings[i].name, ceilings[i].best, ceilings[i].median,
@@ -158,6 +159,13 @@ void bench_report_under(const struct bench *bench, const char *name, const char 
     fflush(stdout);
 }
 
+struct bench bench_in_fp32(const struct bench *bench)
+{
+    struct bench fp32 = *bench;
+    fp32.precision = PRECISION_FP32;
+    return fp32;
+}
+
 bool bench_skips(const struct bench *bench, const char *what)
 {
     return bench->only && !strstr(what, bench->only);
@@ -169,13 +177,27 @@ _Noreturn void bench_fail(const char *what, const struct err *err)
     exit(err_exit_code(err->code));
 }
 
-float *bench_floats(size_t n)
+/* 4 bytes each. */
+static void *bench_line_of(size_t n)
 {
-    float *x = aligned_alloc(64, (n * sizeof *x / 64 + 1) * 64);
+    void *x = aligned_alloc(64, (n * sizeof(float) / 64 + 1) * 64);
     if (!x) {
-        fprintf(stderr, "rlhf-bench: out of memory for %zu floats\n", n);
+        fprintf(stderr, "rlhf-bench: out of memory for %zu numbers\n", n);
         exit(71);
     }
+    return x;
+}
+
+uint32_t *bench_words(size_t n)
+{
+    uint32_t *words = bench_line_of(n);
+    memset(words, 0, n * sizeof *words);
+    return words;
+}
+
+float *bench_floats(size_t n)
+{
+    float *x = bench_line_of(n);
     uint64_t state = 1;
     for (size_t i = 0; i < n; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
@@ -186,8 +208,8 @@ float *bench_floats(size_t n)
 
 static void bench_usage(FILE *out)
 {
-    fprintf(out, "usage: rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time] "
-                 "[--json | --table] [CASE ...]\n");
+    fprintf(out, "usage: rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time]\n"
+                 "                  [--precision fp32|bf16] [--json | --table] [CASE ...]\n");
     for (size_t i = 0; i < BENCH_CASES; i++)
         fprintf(out, "  %-12s %s\n", bench_cases[i].name, bench_cases[i].help);
 }
@@ -201,6 +223,15 @@ static bool bench_number(const char *option, const char *text, double low, doubl
     if (text && end != text && *end == '\0' && *value >= low && *value <= high)
         return true;
     fprintf(stderr, "rlhf-bench: %s wants a number from %g to %g\n", option, low, high);
+    return false;
+}
+
+static bool bench_precision(const char *word, enum precision *precision)
+{
+    struct err err = {0};
+    if (precision_parse(word ? word : "", precision, &err) == ERR_OK)
+        return true;
+    fprintf(stderr, "rlhf-bench: %s\n", err.text);
     return false;
 }
 
@@ -231,6 +262,9 @@ static int bench_options(struct bench *bench, int argc, char **argv, int *status
             bench->cpu_time = true;
         } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             bench->only = argv[++i];
+        } else if (strcmp(argv[i], "--precision") == 0) {
+            if (!bench_precision(argv[++i], &bench->precision))
+                return 0;
         } else if (strcmp(argv[i], "--threads") == 0) {
             if (!bench_number("--threads", argv[++i], 1.0, POOL_THREADS_MAX, &threads))
                 return 0;
@@ -250,12 +284,14 @@ static int bench_options(struct bench *bench, int argc, char **argv, int *status
 
 static void bench_head(const struct bench *bench)
 {
+    char path[PRECISION_PATH_MAX];
+    precision_path(bench->precision, path);
     if (bench->output == BENCH_TEXT)
-        printf("%zu threads, %s\n", bench->threads, isa_name(isa_used()));
+        printf("%zu threads, %s\n", bench->threads, path);
     if (bench->output == BENCH_TABLE)
         printf("| case, %zu threads, %s | what | best | median | of the ceiling |\n"
                "|---|---|---|---|---|\n",
-               bench->threads, isa_name(isa_used()));
+               bench->threads, path);
 }
 
 int main(int argc, char **argv)

@@ -28,7 +28,9 @@
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \
     X("evaluate", cmd_evaluate, "a model's answers under a run's scorers; win rates")         \
+    X("dual", cmd_dual, "the multiplier of a run with a cost limit, before the run")            \
     X("gate", cmd_gate, "publish a policy if its cost is below a limit, with confidence")      \
+    X("power", cmd_power, "how many held-out prompts a gate needs")                           \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("data inspect", cmd_data_inspect, "what is in a data set: pairs, lengths, bad lines, leaks") \

@@ -98,9 +98,10 @@ static const struct cli_usage evaluate_usage = {
     .about =
         "Samples the model's answers to the prompts with the run's sampling and scores them\n"
         "with the run's scorers, monitors included, in this one process.  Prints the mean\n"
-        "and its standard error of each score, of the KL to the run's reference policy and\n"
-        "of the length.  With --against both models answer with the same random numbers, and\n"
-        "each score gets a win rate: 1 where it is greater, 1/2 where it is equal.\n"
+        "and its standard error of each score, one by one and not combined, of the KL to the\n"
+        "run's reference policy and of the length.  With --against both models answer with\n"
+        "the same random numbers, and each score gets a win rate: 1 where it is greater, 1/2\n"
+        "where it is equal.\n"
         "The same seed gives the same bits, whatever the threads.\n",
     .examples =
         "  rlhf evaluate --config runs/a/config.yaml --model runs/a/final --against policy\n"

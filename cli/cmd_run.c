@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
@@ -252,16 +253,17 @@ static enum err_code run_bulk(const struct run *run, uint32_t number, char *bulk
 static enum err_code run_start(struct run *run, const char *role, uint32_t number,
                                size_t *child, struct err *err)
 {
-    char program[RUN_PATH_MAX + 32], name[64], bulk[RUN_TEXT_MAX + 16];
+    char program[RUN_PATH_MAX + 32], name[64], bulk[RUN_TEXT_MAX + 16], supervised[32];
     const bool learns = strcmp(role, "learner") == 0;
     const enum err_code rc = run_bulk(run, learns ? number : 0, bulk, sizeof bulk, err);
     if (rc)
         return rc;
     snprintf(program, sizeof program, "%s/rlhf-%s", run->bin, role);
     snprintf(name, sizeof name, "%s-%u", role, number);
+    snprintf(supervised, sizeof supervised, "--supervised=%ld", (long)getpid());
     const char *const argv[] = {
-        program,      "--config", run->config_path, "--name",       name, "--control",
-        run->control, "--bulk",   bulk,             "--supervised", NULL};
+        program,  "--config", run->config_path, "--name", name, "--control", run->control,
+        "--bulk", bulk,       supervised,       NULL};
     if (access(program, X_OK) != 0)
         return err_errno(err, "%s is not there", program);
     return supervisor_start(run->supervisor, name, argv, run->log_fd, child, err);
@@ -447,8 +449,10 @@ int cmd_run(int argc, char **argv)
 
     struct err err = {0};
     const char *const *overrides = (const char *const *)argv + first + 1;
-    enum err_code rc =
-        run_config_load(&run.config, argv[first], overrides, (size_t)(argc - first - 1), &err);
+    enum err_code rc = fault_arm(getenv("RLHF_FAULT"), getenv("RLHF_FAULT_DIR"), "run", &err);
+    if (rc == ERR_OK)
+        rc = run_config_load(&run.config, argv[first], overrides, (size_t)(argc - first - 1),
+                             &err);
     char progress[RUN_PATH_MAX];
     if (rc == ERR_OK)
         rc = run_prepare(&run, &err);
@@ -462,8 +466,8 @@ int cmd_run(int argc, char **argv)
         rc = run_loop(&run, &err);
     }
     if (rc == ERR_OK && run.status == EX_OK) {
+        rc = run_gate(&run, &err); /* first: the report tells of it */
         run_summary(&run);
-        rc = run_gate(&run, &err);
     }
     run_release(&run);
     return rc ? cli_fail(&usage, &err) : run.status;

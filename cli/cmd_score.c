@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "data/encode.h"
 #include "data/reader.h"
+#include "engine/combiner.h"
 #include "engine/pass.h"
 
 #define SCORE_LINES_MAX 1024 /* of a packed pass */
@@ -20,7 +21,10 @@ struct score {
     struct pass *pass;
     size_t tokens_max;
     float temperature;
+    enum precision precision;
     bool json, values;
+    struct combiner combiner;
+    bool combined; /* there is a combiner.json: outputs become one score */
     struct encode how;
     struct encoded one; /* the record at hand */
 
@@ -112,12 +116,19 @@ static void score_put_values(struct score *s, size_t seq)
     struct buf *out = &s->out;
     if (!s->json) {
         buf_printf(out, "%6llu  %6zu", (unsigned long long)(s->line + seq), n);
+        if (s->combined)
+            buf_printf(out, "  %12.6f", combiner_apply(&s->combiner, last));
         for (size_t j = 0; j < labels; j++)
             buf_printf(out, "  %12.6f", (double)last[j]);
         buf_putc(out, '\n');
         return;
     }
     buf_putc(out, '{');
+    if (s->combined) {
+        buf_puts(out, "\"score\": ");
+        buf_json_number(out, combiner_apply(&s->combiner, last));
+        buf_puts(out, ", ");
+    }
     score_put_floats(out, "scores", last, labels);
     if (s->values && labels == 1) {
         buf_puts(out, ", ");
@@ -221,16 +232,42 @@ static enum err_code score_lines(struct score *s, const char *path, struct err *
     return rc;
 }
 
-static enum err_code score_open(struct score *s, const char *dir, size_t threads,
+static enum err_code score_refuse_ensemble(const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    const enum err_code rc = file_join(path, dir, "member-0", err);
+    if (rc || !file_exists(path))
+        return rc;
+    return err_set(err, ERR_FORMAT,
+                   "%s: an ensemble has no scores of its own, its members have: name %s; a run's "
+                   "scorer makes one of them, as `rlhf evaluate` shows",
+                   dir, path);
+}
+
+static enum err_code score_load(struct score *s, const char *dir, size_t threads,
                                 struct err *err)
 {
-    pool_thread_init();
+    enum err_code rc = score_refuse_ensemble(dir, err);
+    if (rc)
+        return rc;
     s->pool = pool_new(threads, err);
     s->model = s->pool ? model_load(dir, err) : NULL;
     if (!s->model)
         return err->code;
+    s->model->precision = s->precision;
+    return s->model->config.head == MODEL_HEAD_SCORE
+               ? combiner_read(&s->combiner, &s->model->config, dir, &s->combined, err)
+               : ERR_OK;
+}
+
+static enum err_code score_open(struct score *s, const char *dir, size_t threads,
+                                struct err *err)
+{
+    pool_thread_init();
     char path[FILE_PATH_MAX];
-    enum err_code rc = file_join(path, dir, "tokenizer.json", err);
+    enum err_code rc = score_load(s, dir, threads, err);
+    if (!rc)
+        rc = file_join(path, dir, "tokenizer.json", err);
     if (rc)
         return rc;
     if (file_exists(path) && !(s->tokenizer = tokenizer_load(dir, err)))
@@ -281,7 +318,8 @@ static const struct cli_usage score_usage = {
              "\"response\": ...}, or of another format of docs/DATA.md with one or more\n"
              "answers.  For each of these, in order: a language model's log-prob (nats) of\n"
              "every token after the first, or of the response's tokens alone, and the entropy\n"
-             "of each distribution; or a score head's outputs at the last token.\n",
+             "of each distribution; or a score head's outputs at the last token, and before\n"
+             "them the one score that combiner.json makes of them, where there is one.\n",
     .examples = "  echo '{\"ids\": [1, 403, 407]}' | rlhf score --model DIR --ids - --json\n"
                 "  rlhf score --model reward-model --ids pairs.jsonl --chat chatml\n",
 };
@@ -290,7 +328,7 @@ int cmd_score(int argc, char **argv)
 {
     static struct score s; /* its tables are too large for the stack */
     s = (struct score){.line = 1};
-    const char *model = NULL, *ids = NULL, *chat = "plain";
+    const char *model = NULL, *ids = NULL, *chat = "plain", *precision = "fp32";
     uint64_t threads = 1, tokens_max = 4096;
     double temperature = 1.0;
     const struct cli_option options[] = {
@@ -303,6 +341,7 @@ int cmd_score(int argc, char **argv)
         cli_number("temperature", &temperature, "X", 1e-3, 100.0, "logits are divided by it"),
         cli_count("tokens", &tokens_max, "N", 1, 1 << 20, "most tokens of a packed pass"),
         cli_count("threads", &threads, "N", 1, POOL_THREADS_MAX, "threads"),
+        cli_text("precision", &precision, "NAME", "fp32; bf16: faster where the CPU has AMX"),
     };
     struct cli_usage usage = score_usage;
     usage.options = options;
@@ -320,11 +359,14 @@ int cmd_score(int argc, char **argv)
     enum err_code rc = chat_template_parse(chat, &s.how.chat, &err);
     if (rc)
         return cli_usage_error(&usage, "--chat: %s", err.text);
+    if (precision_parse(precision, &s.precision, &err))
+        return cli_usage_error(&usage, "%s", err.text);
     rc = score_open(&s, model, threads, &err);
     if (!rc && !s.json)
         puts(s.model->config.head == MODEL_HEAD_LM
                  ? "  line  tokens   sum log-prob        mean     entropy"
-                 : "  line  tokens        scores");
+             : s.combined ? "  line  tokens         score        scores"
+                          : "  line  tokens        scores");
     if (!rc)
         rc = score_lines(&s, ids, &err);
     score_close(&s);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "cli/gate_screen.h"
 #include "cli/status_fetch.h"
 #include "cli/status_screen.h"
 #include "coordinator/ledger.h"
@@ -96,9 +97,11 @@ static enum err_code status_read_past(const char *dir, struct status_past *past,
     return rc ? rc : closed;
 }
 
-static void status_put_past(const struct status_past *past, bool json, struct buf *out)
+static void status_put_past(const struct status_past *past, const char *dir, bool json,
+                            struct buf *out)
 {
     const struct record_step *last = &past->last;
+    const struct gate_screen_layout layout = {0, 10};
     char when[32] = "";
     const time_t at = (time_t)(past->at_ms / 1000);
     struct tm utc;
@@ -119,6 +122,8 @@ static void status_put_past(const struct status_past *past, bool json, struct bu
             buf_json_number(out, last->kl_mean);
             buf_putc(out, '}');
         }
+        buf_puts(out, ", \"gate\": ");
+        gate_screen_run(dir, true, layout, out);
         buf_puts(out, "}\n");
         return;
     }
@@ -132,6 +137,7 @@ static void status_put_past(const struct status_past *past, bool json, struct bu
                    "%" PRIu64 "\n",
                    last->step, when, last->reward_raw_mean, last->reward_shaped_mean,
                    last->kl_mean, last->kl_coef_after, past->summary.checkpoint_version);
+    gate_screen_run(dir, false, layout, out);
 }
 
 /* Another run may have been given the port that this one once had. */
@@ -169,7 +175,7 @@ static enum err_code status_of_dir(const char *dir, bool json, struct buf *out, 
     else if (rc == ERR_OK)
         status_screen(status, out);
     else if (rc == ERR_UNAVAILABLE)
-        status_put_past(&past, json, out);
+        status_put_past(&past, dir, json, out);
 out:
     json_decref(status);
     buf_release(&text);

@@ -39,6 +39,7 @@ static enum err_code evaluate_open_side(struct evaluate *e, const char *dir, str
         const uint32_t all = e->config->prompt_tokens_max + e->config->max_new_tokens;
         e->longest = all < side->model->config.T ? all : side->model->config.T;
     }
+    side->model->precision = (enum precision)e->config->precision;
     side->generator = generator_new(side->model, e->pool, e->tokenizer, e->config->actor_rows,
                                     e->longest, err);
     return side->generator ? evaluate_allocate(e, side, err) : err->code;
@@ -47,8 +48,9 @@ static enum err_code evaluate_open_side(struct evaluate *e, const char *dir, str
 static enum err_code evaluate_open_reference(struct evaluate *e, struct err *err)
 {
     const struct run_config *c = e->config;
-    const enum err_code rc = frozen_new(&e->reference, c->reference, MODEL_HEAD_LM,
-                                        e->side[0].model->config.V, e->pool, e->longest, err);
+    const enum err_code rc =
+        frozen_new(&e->reference, c->reference, MODEL_HEAD_LM, e->side[0].model->config.V,
+                   (enum precision)c->precision, e->pool, e->longest, err);
     if (rc == ERR_OK && frozen_longest(e->reference) < e->longest)
         return err_set(err, ERR_USAGE,
                        "%s: the reference takes %u tokens, prompts and responses may have %u",
@@ -80,8 +82,10 @@ static enum err_code evaluate_open(struct evaluate *e, struct err *err)
     e->reference_logp =
         calloc((size_t)EVALUATE_CHUNK * c->max_new_tokens, sizeof *e->reference_logp);
     e->rows = calloc(EVALUATE_CHUNK, sizeof *e->rows);
-    if (!e->reference_logp || !e->rows)
-        return err_set(err, ERR_NOMEM, "out of memory for the reference's log-probs");
+    e->asked = calloc(EVALUATE_CHUNK, sizeof *e->asked);
+    e->told = calloc(EVALUATE_CHUNK, sizeof *e->told);
+    if (!e->reference_logp || !e->rows || !e->asked || !e->told)
+        return err_set(err, ERR_NOMEM, "out of memory for %u answers", EVALUATE_CHUNK);
     return ERR_OK;
 }
 
@@ -107,6 +111,8 @@ static void evaluate_close(struct evaluate *e)
     pool_free(e->pool);
     free(e->reference_logp);
     free(e->rows);
+    free(e->asked);
+    free(e->told);
 }
 
 static enum wire_finish evaluate_finish(enum generate_finish finish)
@@ -158,7 +164,8 @@ static enum err_code evaluate_ask(struct evaluate *e, uint32_t prompt, uint32_t 
     struct scorer_sample *sample = &e->now->sample[i];
     *sample = (struct scorer_sample){.ids = e->now->ids + i * e->longest,
                                      .prompt_tokens = (uint32_t)tokens,
-                                     .label = labels_get(&e->labels, prompt)};
+                                     .label = labels_get(&e->labels, prompt),
+                                     .kind = labels_kind(&e->labels, prompt)};
     snprintf(sample->name, sizeof sample->name, "sample %u of prompt %u", k, prompt);
     struct err why = {0};
     const enum err_code rc = generator_add(e->now->generator, &request, &why);
@@ -206,24 +213,41 @@ static enum err_code evaluate_divergence(struct evaluate *e, size_t n, struct er
     return ERR_OK;
 }
 
-static enum err_code evaluate_score(struct evaluate *e, size_t n, struct err *err)
+/* What scorer s says of e->now's n answers to prompts that it counts for; the state of the
+ * others is none. */
+static void evaluate_ask_scorer(struct evaluate *e, uint32_t s, size_t n)
 {
     const struct scorer_watch watch = {0};
+    const struct run_scorer *scorer = &e->config->scorer[s];
+    struct evaluate_side *told = &e->result->side[e->now - e->side];
+    struct scorer_score *score = e->now->score + (size_t)s * EVALUATE_CHUNK;
+    size_t asked = 0;
+    for (size_t i = 0; i < n; i++)
+        if (run_scorer_counts(scorer, e->now->sample[i].kind))
+            e->asked[asked++] = e->now->sample[i];
+    if (asked > 0)
+        scorer_score(e->scorer[s], e->asked, asked, &watch, e->told);
+    asked = 0;
+    for (size_t i = 0; i < n; i++) {
+        score[i] = (struct scorer_score){0};
+        if (!run_scorer_counts(scorer, e->now->sample[i].kind))
+            continue;
+        score[i] = e->told[asked++];
+        told->missing[s] += score[i].state != SCORE_OK;
+        if (score[i].state != SCORE_OK && told->why[0] == '\0')
+            snprintf(told->why, sizeof told->why, "%.60s: %.180s", scorer->name,
+                     score[i].reason);
+    }
+}
+
+static enum err_code evaluate_score(struct evaluate *e, size_t n, struct err *err)
+{
     struct evaluate_answers *now = e->now;
-    struct evaluate_side *told = &e->result->side[now - e->side];
     enum err_code rc = evaluate_divergence(e, n, err);
     if (rc == ERR_OK)
         rc = texts_decode(&now->texts, e->tokenizer, now->sample, n, err);
-    for (uint32_t s = 0; s < e->config->scorers && rc == ERR_OK; s++) {
-        struct scorer_score *score = now->score + (size_t)s * EVALUATE_CHUNK;
-        scorer_score(e->scorer[s], now->sample, n, &watch, score);
-        for (size_t i = 0; i < n; i++) {
-            told->missing[s] += score[i].state != SCORE_OK;
-            if (score[i].state != SCORE_OK && told->why[0] == '\0')
-                snprintf(told->why, sizeof told->why, "%.60s: %.180s",
-                         e->config->scorer[s].name, score[i].reason);
-        }
-    }
+    for (uint32_t s = 0; s < e->config->scorers && rc == ERR_OK; s++)
+        evaluate_ask_scorer(e, s, n);
     return rc;
 }
 

@@ -5,7 +5,8 @@
  *     prompt i, sample k ---model----> answer ---scorers---> scores \
  *                        \--against--> answer ---scorers---> scores / win: 1, 1/2 or 0
  *
- * Token t of sample k of prompt i is drawn with Philox(seed; stream, i, k, t), by both models: what comes out is a pure function of models, config, prompts and seed, whatever the
+ * Token t of sample k of prompt i is drawn with Philox(seed; stream, i, k, t), by both
+ * models: what comes out is a pure function of models, config, prompts and seed, whatever the
  * threads and rows.
  *
  * Statistics.  Samples of one prompt are not independent, so a prompt counts once:
@@ -16,7 +17,11 @@
  *
  * Winning is such a quantity: 1 where the model's score is greater than that of the other one's
  * sample k of the same prompt, 1/2 where they are equal, 0 where it is less.  A score that could
- * not be had is left out and counted as missing; it is never 0.
+ * not be had is left out and counted as missing; it is never 0.  A scorer with a prompt_kind is
+ * asked about prompts of that kind alone, and its mean is over these.
+ *
+ * Scores are told one by one.  What reward.combine makes of them is not: with a tree it would
+ * need references, with maxmin it is a step's.
  */
 #ifndef CLI_EVALUATE_H
 #define CLI_EVALUATE_H

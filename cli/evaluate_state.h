@@ -47,6 +47,8 @@ struct evaluate {
     uint32_t first, n;                 /* prompts at hand */
     float *reference_logp;             /* (CHUNK * max_new_tokens) */
     const struct scorer_sample **rows; /* (CHUNK) */
+    struct scorer_sample *asked;       /* (CHUNK) what one scorer is asked, */
+    struct scorer_score *told;         /* (CHUNK) and its answers */
     struct moments win[RUN_SCORERS_MAX];
 };
 

@@ -15,6 +15,9 @@
 static const char *const experiment_numbers[EXPERIMENT_NUMBERS] = {
     "best tenth", "last tenth", "last - best", "answers", "win rate"};
 
+static const char *const experiment_holds[EXPERIMENT_HOLDS] = {
+    "steps to target", "overshoot", "hold error", "tenths held", "noise"};
+
 /* --- tables ------------------------------------------------------------------------------- */
 
 static uint32_t experiment_runs_of(const struct experiment_results *results, uint32_t setting)
@@ -64,12 +67,30 @@ static void experiment_write_quantity(const struct experiment_results *results,
     }
 }
 
+static void experiment_write_holds(const struct experiment_results *results, struct buf *out)
+{
+    buf_printf(out, "%-28s", "KL held at its target");
+    for (size_t k = 0; k < EXPERIMENT_HOLDS; k++)
+        buf_printf(out, "  %18s", experiment_holds[k]);
+    buf_putc(out, '\n');
+    for (uint32_t s = 0; s < results->experiment->settings; s++) {
+        buf_printf(out, "  %-20.60s %2u runs", results->experiment->setting[s].name,
+                   experiment_runs_of(results, s));
+        for (int k = 0; k < EXPERIMENT_HOLDS; k++)
+            experiment_write_cell(experiment_results_hold(results, (enum experiment_hold)k, s),
+                                  out);
+        buf_putc(out, '\n');
+    }
+}
+
 void experiment_results_write(const struct experiment_results *results, struct buf *out)
 {
     for (size_t q = 0; q < results->quantities; q++)
         if (experiment_has(results, &results->quantity[q], EXPERIMENT_LAST) ||
             experiment_has(results, &results->quantity[q], EXPERIMENT_ANSWERS))
             experiment_write_quantity(results, &results->quantity[q], out);
+    if (experiment_results_holds(results))
+        experiment_write_holds(results, out);
     buf_puts(out, "mean +- standard error over runs; a dash: there is none\n");
 }
 
@@ -102,6 +123,31 @@ static void experiment_page_table(const struct experiment_results *results, stru
         if (experiment_has(results, &results->quantity[q], EXPERIMENT_LAST) ||
             experiment_has(results, &results->quantity[q], EXPERIMENT_ANSWERS))
             experiment_page_rows(results, &results->quantity[q], out);
+    buf_puts(out, "</tbody></table></div>\n");
+}
+
+static void experiment_page_holds(const struct experiment_results *results, struct buf *out)
+{
+    buf_puts(out,
+             "<h2>KL held at its target</h2>\n<p>In parts of the target. Hold error: of the "
+             "tenths of the last half of the steps, the greatest distance of a mean from "
+             "the target. Overshoot: of as many steps at any place, the greatest mean. "
+             "Noise: standard deviation of single steps.</p>\n"
+             "<div class=\"wide\"><table>\n<thead><tr><th>setting</th>");
+    for (size_t k = 0; k < EXPERIMENT_HOLDS; k++)
+        buf_printf(out, "<th class=\"n\">%s</th>", experiment_holds[k]);
+    buf_puts(out, "</tr></thead>\n<tbody>\n");
+    for (uint32_t s = 0; s < results->experiment->settings; s++) {
+        buf_puts(out, "<tr><td>");
+        report_page_text(out, results->experiment->setting[s].name);
+        buf_puts(out, "</td>");
+        for (int k = 0; k < EXPERIMENT_HOLDS; k++) {
+            const struct report_mean mean =
+                experiment_results_hold(results, (enum experiment_hold)k, s);
+            report_page_cell_error(out, mean.mean, mean.error);
+        }
+        buf_puts(out, "</tr>\n");
+    }
     buf_puts(out, "</tbody></table></div>\n");
 }
 
@@ -305,6 +351,8 @@ enum err_code experiment_results_page(const struct experiment_results *results,
     report_page_begin(&page, results->experiment->name);
     experiment_page_lead(results, &page);
     experiment_page_table(results, &page);
+    if (experiment_results_holds(results))
+        experiment_page_holds(results, &page);
     enum err_code rc = experiment_page_parts(results, &page, err);
     report_page_end(&page);
     if (rc == ERR_OK)

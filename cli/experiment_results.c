@@ -196,3 +196,39 @@ struct report_mean experiment_results_mean(const struct experiment_results *resu
     }
     return report_stats_mean(x, n);
 }
+
+/* --- how the KL was held ------------------------------------------------------------------ */
+
+bool experiment_results_holds(const struct experiment_results *results)
+{
+    for (uint32_t i = 0; i < results->experiment->runs; i++)
+        if (results->run[i].trained &&
+            results->run[i].curves.config->kl_controller != RUN_KL_CONTROLLER_FIXED)
+            return true;
+    return false;
+}
+
+static double experiment_hold_of(const struct report_curves *curves,
+                                 enum experiment_hold number)
+{
+    const struct run_config *config = curves->config;
+    const double target =
+        config->kl_target_token > 0.0 ? config->kl_target_token : config->kl_target;
+    const struct report_hold hold =
+        report_stats_hold(curves->y[REPORT_KL_MEASURED], curves->n, target);
+    const double numbers[EXPERIMENT_HOLDS] = {hold.reached, hold.overshoot, hold.error,
+                                              hold.held, hold.noise};
+    return numbers[number];
+}
+
+struct report_mean experiment_results_hold(const struct experiment_results *results,
+                                           enum experiment_hold number, uint32_t setting)
+{
+    const struct experiment *e = results->experiment;
+    double x[EXPERIMENT_SEEDS_MAX];
+    size_t n = 0;
+    for (uint32_t i = 0; i < e->runs; i++)
+        if (results->run[i].trained && e->run[i].setting == setting)
+            x[n++] = experiment_hold_of(&results->run[i].curves, number);
+    return report_stats_mean(x, n);
+}

@@ -68,6 +68,21 @@ struct report_mean experiment_results_mean(const struct experiment_results *resu
                                            const struct experiment_quantity *quantity,
                                            enum experiment_number number, uint32_t setting);
 
+/* How the KL was held at its target by a setting's runs, each against the target of its config:
+ * report_stats.h, over the runs that have the number. */
+enum experiment_hold {
+    EXPERIMENT_HOLD_REACHED,
+    EXPERIMENT_HOLD_OVERSHOOT,
+    EXPERIMENT_HOLD_ERROR,
+    EXPERIMENT_HOLD_HELD,
+    EXPERIMENT_HOLD_NOISE,
+    EXPERIMENT_HOLDS
+};
+/* Is the KL of any run held by a controller? */
+bool experiment_results_holds(const struct experiment_results *results);
+struct report_mean experiment_results_hold(const struct experiment_results *results,
+                                           enum experiment_hold number, uint32_t setting);
+
 /* The scorer of a run that the quantity is about; RUN_SCORERS_MAX: it has none. */
 size_t experiment_results_scorer(const struct experiment_outcome *run,
                                  const struct experiment_quantity *quantity);

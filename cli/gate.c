@@ -1,16 +1,20 @@
 /* gate.c -- see gate.h. */
+#define _DEFAULT_SOURCE /* realpath */
 #include "cli/gate.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/evaluate.h"
 #include "coordinator/prompts.h"
 #include "data/seen.h"
 #include "engine/model.h"
+#include "node/gate_record.h"
 
 #define GATE_LINES_MAX ((size_t)1 << 30)
 #define GATE_TEXT_MAX  ((size_t)1 << 20)
@@ -104,6 +108,8 @@ static enum err_code gate_identify(struct gate *g, struct err *err)
     buf_printf(&text, "%s seed %llu template %d sampling %.9g %u %.9g %.9g %u", hex,
                (unsigned long long)c->seed, (int)c->template_, (double)c->temperature, c->top_k,
                (double)c->top_p, (double)c->min_p, c->max_new_tokens);
+    if (c->precision == RUN_PRECISION_BF16) /* fp32 is what a candidate always was */
+        buf_puts(&text, "\nbf16");
     for (uint32_t i = 0; i < c->stops; i++)
         buf_printf(&text, "\nstop %s", c->stop[i]);
     for (uint32_t i = 0; i < c->scorers; i++) {
@@ -118,12 +124,12 @@ static enum err_code gate_identify(struct gate *g, struct err *err)
     return rc;
 }
 
-static enum err_code gate_hash_set(struct gate *g, struct err *err)
+static enum err_code gate_hash_set(const struct gate *g, struct hash *set, struct err *err)
 {
     struct buf bytes;
     buf_init(&bytes, PROMPTS_FILE_MAX);
     const enum err_code rc = file_read(g->config.prompts, &bytes, err);
-    hash_blake2b(&g->claim.set, bytes.data, bytes.len);
+    hash_blake2b(set, bytes.data, bytes.len);
     buf_release(&bytes);
     return rc;
 }
@@ -189,6 +195,16 @@ static void gate_fail(struct gate *g, const char *why)
         snprintf(entry->why, sizeof entry->why, "%.319s", why);
 }
 
+/* The file with the prompts was read more than once: the answers are to those of the hash. */
+static enum err_code gate_check_set(struct gate *g, struct err *err)
+{
+    struct hash now;
+    const enum err_code rc = gate_hash_set(g, &now, err);
+    if (rc == ERR_OK && memcmp(&now, &g->claim.set, sizeof now) != 0)
+        gate_fail(g, "the file with the prompts was changed during the test");
+    return rc;
+}
+
 /* What evaluate.h tells of one answer. */
 static void gate_on_score(void *ctx, uint32_t prompt, const struct score *score)
 {
@@ -246,7 +262,7 @@ static enum err_code gate_test(struct gate *g, struct err *err)
     else if (bound_gate_test(&g->bound, entry->number, g->cost, g->n, &entry->verdict, &why))
         gate_fail(g, why.text);
     entry->tested = true;
-    return ERR_OK;
+    return gate_check_set(g, err);
 }
 
 /* --- the verdict --------------------------------------------------------------------------- */
@@ -315,17 +331,68 @@ static enum err_code gate_write_beside(const struct gate *g, const struct buf *m
     return rc;
 }
 
-/* Nothing is written of a candidate that was not tested: an earlier verdict may be there. */
+/* Which version of the run's policy the candidate is; NAN: some other model. */
+static double gate_version(const struct gate *g)
+{
+    char run[PATH_MAX], model[PATH_MAX];
+    unsigned long long version;
+    int end = 0;
+    if (!realpath(g->params->config->dir, run) || !realpath(g->params->model, model))
+        return NAN;
+    const size_t n = strlen(run);
+    if (strncmp(model, run, n) != 0)
+        return NAN;
+    if (strcmp(model + n, "/final") == 0)
+        return (double)g->params->config->steps;
+    return sscanf(model + n, "/checkpoints/v%8llu/policy%n", &version, &end) == 1 && end > 0 &&
+                   model[n + (size_t)end] == '\0'
+               ? (double)version
+               : NAN;
+}
+
+/* RUN/gate.jsonl: what came of it.  An error is what `why` says. */
+static enum err_code gate_record(const struct gate *g, const char *why, struct err *err)
+{
+    const struct gate_entry *entry = &g->result->entry;
+    const struct run_config *config = g->params->config;
+    const bool bounded = !why && entry->tested && entry->why[0] == '\0';
+    struct gate_record record = {
+        .at_ms = (uint64_t)clock_wall_ms(),
+        .decision = why                                     ? GATE_RECORD_ERROR
+                    : entry->verdict.decision == BOUND_PASS ? GATE_RECORD_PASS
+                                                            : GATE_RECORD_NSF,
+        .before = g->result->before,
+        .version = gate_version(g),
+        .mean = bounded ? entry->verdict.mean : (double)NAN,
+        .upper = bounded ? entry->verdict.upper : (double)NAN,
+        .limit = config->gate_limit,
+        .delta = config->gate_delta / config->gate_candidates,
+        .n = entry->n,
+        .spent = entry->spent > 0 ? (double)entry->spent : (double)NAN,
+        .candidates = config->gate_candidates,
+    };
+    snprintf(record.why, sizeof record.why, "%s", why ? why : entry->why);
+    snprintf(record.name, sizeof record.name, "%s", g->result->name);
+    snprintf(record.model, sizeof record.model, "%s", g->params->model);
+    snprintf(record.bound, sizeof record.bound, "%s",
+             bound_name(gate_bound_kind(config->gate_bound)));
+    snprintf(record.cost, sizeof record.cost, "%s", gate_cost_name(config->gate_cost));
+    return gate_record_append(config->dir, &record, err);
+}
+
+/* Nothing is written beside a candidate that was not tested: an earlier verdict may be there. */
 static enum err_code gate_publish(struct gate *g, struct err *err)
 {
     struct buf manifest;
     if (!g->result->entry.tested)
-        return ERR_OK;
+        return gate_record(g, NULL, err);
     buf_init(&manifest, GATE_TEXT_MAX);
     gate_write_manifest(g, &manifest);
     enum err_code rc = buf_check(&manifest, "the verdict", err);
     if (rc == ERR_OK)
         rc = gate_write_beside(g, &manifest, err);
+    if (rc == ERR_OK)
+        rc = gate_record(g, NULL, err);
     if (rc == ERR_OK && g->result->entry.verdict.decision == BOUND_PASS)
         rc = gate_release_publish(&g->release, g->result->name, &manifest, err);
     buf_release(&manifest);
@@ -355,7 +422,7 @@ static enum err_code gate_carry_out(struct gate *g, struct err *err)
         return rc;
     gate_configure(g);
     if ((rc = gate_plan(g, err)) || (rc = gate_identify(g, err)) ||
-        (rc = gate_hash_set(g, err)) || (rc = gate_count_prompts(g, err)) ||
+        (rc = gate_hash_set(g, &g->claim.set, err)) || (rc = gate_count_prompts(g, err)) ||
         (rc = gate_enter(g, err)))
         return rc;
     if (!entry->tested && entry->why[0] == '\0') {
@@ -379,8 +446,11 @@ enum err_code gate_run(const struct gate_params *params, struct gate_result *res
     g->release.lock_fd = -1;
     buf_init(&g->lines, GATE_LINES_MAX);
     const enum err_code rc = gate_carry_out(g, &why);
-    if (rc) /* whatever was computed: it was not published as a whole */
+    if (rc) { /* whatever was computed: it was not published as a whole */
         result->entry.verdict.decision = BOUND_NSF;
+        if (g->release.lock_fd >= 0)
+            gate_record(g, why.text, NULL); /* where the disk is full, the command alone says so */
+    }
     gate_release_end(&g->release);
     gate_ledger_close(g->ledger);
     buf_release(&g->lines);

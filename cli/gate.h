@@ -12,8 +12,10 @@
  * ledger of the set (gate_ledger.h) before anything is published (gate_release.h).
  *
  * NSF, no safe solution, is every outcome but PASS: U above the limit, a score that could not be
- * had, costs that the bound does not allow, a set that is spent.  RUN/published then stays as
- * it is.  An error (a file that is missing, a damaged ledger) publishes nothing either.
+ * had, costs that the bound does not allow, a set that is spent, a file of prompts that was
+ * changed meanwhile.  RUN/published then stays as it is.  An error (a file that is missing, a
+ * damaged ledger, a full disk) publishes nothing either.  Whatever it is, RUN/gate.jsonl says so
+ * before anything is published (node/gate_record.h): dashboards show it, training never sees it.
  *
  * What is written beside it: RUN/gate/NAME.json, the verdict with its numbers, and
  * RUN/gate/NAME.jsonl, the answers and their scores.  They are for people: a set whose answers

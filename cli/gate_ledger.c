@@ -186,29 +186,37 @@ static enum err_code gate_ledger_find(const struct gate_ledger *ledger,
     return rc;
 }
 
+static enum err_code gate_ledger_count(const struct gate_ledger *ledger,
+                                       const struct gate_claim *claim, uint32_t *spent,
+                                       struct err *err)
+{
+    sqlite3_int64 n = 0;
+    sqlite3_stmt *stmt = gate_ledger_about(
+        ledger, claim, "SELECT count(*) FROM candidate WHERE set_hash=?1", err);
+    const enum err_code rc = stmt ? gate_ledger_finish(ledger, stmt, NULL, &n, err) : err->code;
+    *spent = (uint32_t)n;
+    return rc;
+}
+
+/* As the next one of entry->spent. */
 static enum err_code gate_ledger_enter(const struct gate_ledger *ledger,
                                        const struct gate_claim *claim, const char *candidate,
                                        struct gate_entry *entry, struct err *err)
 {
-    sqlite3_int64 spent = 0;
-    sqlite3_stmt *stmt = gate_ledger_about(
-        ledger, claim, "SELECT count(*) FROM candidate WHERE set_hash=?1", err);
-    enum err_code rc = stmt ? gate_ledger_finish(ledger, stmt, NULL, &spent, err) : err->code;
-    if (rc)
-        return rc;
-    if (spent >= claim->candidates_max)
+    if (entry->spent >= claim->candidates_max)
         return err_set(err, ERR_STATE,
-                       "the set of prompts is spent: %lld candidates were tested on it, as "
+                       "the set of prompts is spent: %u candidates were tested on it, as "
                        "planned (%s)",
-                       (long long)spent, ledger->path);
-    stmt = gate_ledger_about(ledger, claim,
-                             "INSERT INTO candidate(set_hash, number, candidate, run, at_ms)"
-                             " VALUES(?1,?2,?3,?4,?5)",
-                             err);
+                       (unsigned)entry->spent, ledger->path);
+    sqlite3_stmt *stmt =
+        gate_ledger_about(ledger, claim,
+                          "INSERT INTO candidate(set_hash, number, candidate, run, at_ms)"
+                          " VALUES(?1,?2,?3,?4,?5)",
+                          err);
     if (!stmt)
         return err->code;
-    entry->number = (uint32_t)spent;
-    sqlite3_bind_int64(stmt, 2, spent);
+    entry->number = entry->spent++;
+    sqlite3_bind_int64(stmt, 2, entry->number);
     sqlite3_bind_text(stmt, 3, candidate, -1, SQLITE_STATIC);
     sqlite3_bind_text(stmt, 4, claim->run, -1, SQLITE_STATIC);
     sqlite3_bind_int64(stmt, 5, clock_wall_ms());
@@ -229,6 +237,8 @@ enum err_code gate_ledger_spend(struct gate_ledger *ledger, const struct gate_cl
     rc = gate_ledger_plan(ledger, claim, &why);
     if (rc == ERR_OK)
         rc = gate_ledger_find(ledger, claim, candidate, &found, entry, &why);
+    if (rc == ERR_OK)
+        rc = gate_ledger_count(ledger, claim, &entry->spent, &why);
     if (rc == ERR_OK && !found)
         rc = gate_ledger_enter(ledger, claim, candidate, entry, &why);
     if (rc == ERR_OK)

@@ -42,6 +42,7 @@ struct gate_claim {
 
 struct gate_entry {
     uint32_t number; /* of the candidate in its set, from 0 */
+    uint32_t spent;  /* candidates of the set, this one among them where it was entered */
     bool tested;     /* what follows is there */
     struct bound_verdict verdict;
     uint32_t n;             /* samples */

@@ -20,9 +20,13 @@ static enum err_code gate_release_lock(struct gate_release *release, struct err 
         return err_errno(err, "open %s", release->root);
     if (flock(release->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return ERR_OK;
-    if (errno == EWOULDBLOCK)
-        return err_set(err, ERR_STATE, "%s: another gate tests a policy there", release->run);
-    return err_errno(err, "lock %s", release->root);
+    const enum err_code rc =
+        errno == EWOULDBLOCK
+            ? err_set(err, ERR_STATE, "%s: another gate tests a policy there", release->run)
+            : err_errno(err, "lock %s", release->root);
+    close(release->lock_fd);
+    release->lock_fd = -1;
+    return rc;
 }
 
 static enum err_code gate_release_copy_bytes(const char *from, const char *to, struct err *err)

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "cli/gate_screen.h"
 #include "cli/inspect.h"
 #include "cli/status_screen.h"
 #include "coordinator/ledger.h"
@@ -147,7 +148,7 @@ static void inspect_ledger_json(const struct inspect_ledger *seen, struct buf *o
                    record_reason_name((enum record_reason)r), seen->dropped[r]);
     buf_printf(out, "}}, \"events\": %" PRIu64 ", \"last\": ", seen->events);
     if (sum->steps == 0) {
-        buf_puts(out, "null}");
+        buf_puts(out, "null");
         return;
     }
     buf_printf(out, "{\"step\": %" PRIu64 ", \"at_ms\": %" PRIu64, last->step, seen->step_ms);
@@ -160,7 +161,7 @@ static void inspect_ledger_json(const struct inspect_ledger *seen, struct buf *o
     inspect_ledger_number(out, "cost_limit", last->cost_limit);
     inspect_ledger_number(out, "multiplier_before", last->multiplier_before);
     inspect_ledger_number(out, "multiplier_after", last->multiplier_after);
-    buf_puts(out, "}}");
+    buf_putc(out, '}');
 }
 
 static enum err_code inspect_ledger_read(const char *dir, struct inspect_ledger *seen,
@@ -196,5 +197,8 @@ enum err_code inspect_ledger(const char *dir, bool json, struct buf *out, struct
         inspect_ledger_json(&seen, out);
     else
         inspect_ledger_people(&seen, out);
+    buf_puts(out, json ? ", \"gate\": " : "");
+    gate_screen_run(dir, json, (struct gate_screen_layout){2, 14}, out);
+    buf_puts(out, json ? "}" : "");
     return ERR_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "cli/chart.h"
+#include "cli/gate_screen.h"
 #include "cli/report_curves.h"
 #include "cli/report_examples.h"
 #include "cli/report_page.h"
@@ -178,13 +179,13 @@ static void report_verdict(const struct report_curves *curves, size_t column, st
         break;
     case REPORT_FELL:
     case REPORT_HACKED:
-        buf_printf(
-            out,
-            "%s from %.4g, its best, at steps %.0f\xe2\x80\x93%.0f to %.4g in the last "
-            "tenth (%+.3g), while the proxy %s (%+.3g).",
-            sense < 0 ? "rose" : "fell", gap.best.at.mean, step[gap.best.from], step[gap.best.from + gap.best.steps - 1],
-            gap.last.at.mean, gap.monitor_change,
-            gap.verdict == REPORT_HACKED ? "rose" : "did not rise", gap.proxy_change);
+        buf_printf(out,
+                   "%s from %.4g, its best, at steps %.0f\xe2\x80\x93%.0f to %.4g in the last "
+                   "tenth (%+.3g), while the proxy %s (%+.3g).",
+                   sense < 0 ? "rose" : "fell", gap.best.at.mean, step[gap.best.from],
+                   step[gap.best.from + gap.best.steps - 1], gap.last.at.mean,
+                   gap.monitor_change, gap.verdict == REPORT_HACKED ? "rose" : "did not rise",
+                   gap.proxy_change);
         break;
     }
     buf_puts(out, "</p>\n");
@@ -227,10 +228,12 @@ static void report_summary(const struct report_curves *curves, struct buf *out)
 /* --- the page ----------------------------------------------------------------------------- */
 
 static void report_page(const struct report_curves *curves,
-                        const struct report_examples *examples, struct buf *out)
+                        const struct report_examples *examples, const struct buf *gate,
+                        struct buf *out)
 {
     report_page_begin(out, curves->config->name);
     report_summary(curves, out);
+    buf_append(out, gate->data, gate->len);
     if (curves->n > 0) {
         report_proxy_and_gold(curves, out);
         report_section(curves, REPORT_REWARD, "Reward: what training sees, and its parts", out);
@@ -250,8 +253,9 @@ enum err_code report_write(const char *run_dir, struct err *err)
     char path[FILE_PATH_MAX];
     struct report_curves curves = {0};
     struct report_examples *examples = calloc(1, sizeof *examples); /* too large for a stack */
-    struct buf page;
+    struct buf page, gate;
     buf_init(&page, REPORT_PAGE_BYTES_MAX);
+    buf_init(&gate, REPORT_PAGE_BYTES_MAX);
     enum err_code rc = ERR_OK;
     if (!examples)
         rc = err_set(err, ERR_NOMEM, "no memory for the report of %s", run_dir);
@@ -260,9 +264,11 @@ enum err_code report_write(const char *run_dir, struct err *err)
     if (rc == ERR_OK && curves.n > 0)
         rc = report_examples_load(examples, run_dir, curves.config,
                                   (uint64_t)curves.y[REPORT_STEP][curves.n - 1], err);
+    if (rc == ERR_OK)
+        rc = gate_screen_report(run_dir, &gate, err);
     if (rc)
         goto out;
-    report_page(&curves, examples, &page);
+    report_page(&curves, examples, &gate, &page);
     if ((rc = buf_check(&page, "the report", err)) ||
         (rc = file_join(path, run_dir, "report.html", err)))
         goto out;
@@ -272,6 +278,7 @@ out:
         report_examples_release(examples);
     free(examples);
     report_curves_release(&curves);
+    buf_release(&gate);
     buf_release(&page);
     return rc;
 }

@@ -46,6 +46,7 @@ static void report_curves_row(double row[REPORT_COLUMNS], const struct record_st
     row[REPORT_COST_VALUE_LOSS] = report_curves_stat(s, "cost_value_loss");
     row[REPORT_COST_VARIANCE] = report_curves_stat(s, "cost_explained_variance");
     row[REPORT_KL] = s->kl_mean;
+    row[REPORT_KL_MEASURED] = s->controller_n >= 3 ? s->controller[1] : NAN; /* record.h */
     row[REPORT_SQRT_KL] = sqrt(fmax(0, s->kl_mean)); /* an estimate may be below 0 */
     row[REPORT_BETA] = s->kl_coef_before;
     row[REPORT_LENGTH] = (double)s->response_tokens / trained;

@@ -42,6 +42,7 @@ enum report_sense { REPORT_NEITHER = 0, REPORT_MORE = 1, REPORT_LESS = -1 };
     X(COST_VALUE_LOSS, "Value loss of the cost critic", "cost squared", SAFETY, NEITHER)      \
     X(COST_VARIANCE, "Explained variance of the cost critic", "share", SAFETY, NEITHER)       \
     X(KL, "KL to the reference policy", "nats per sequence", POLICY, NEITHER)                 \
+    X(KL_MEASURED, "KL as its controller measures it", "nats", NOWHERE, NEITHER)              \
     X(SQRT_KL, "Square root of KL", "nats^0.5", NOWHERE, NEITHER)                             \
     X(BETA, "KL coefficient beta", "reward per nat", POLICY, NEITHER)                         \
     X(LENGTH, "Response length", "tokens", POLICY, NEITHER)                                   \

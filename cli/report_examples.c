@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/report_page.h"
+#include "cli/report_raw.h"
 #include "coordinator/ledger.h"
 #include "coordinator/prompts.h"
 #include "engine/tokenizer.h"
@@ -151,6 +152,8 @@ enum err_code report_examples_load(struct report_examples *examples, const char 
         rc = ledger_each(ledger, last_step, report_examples_last, &reader, err);
     if (rc == ERR_OK)
         rc = ledger_each(ledger, 0, report_examples_any, &reader, err);
+    if (rc == ERR_OK)
+        rc = report_raw_fill(examples, ledger, config, err);
     const enum err_code closed = ledger_close(ledger, rc ? NULL : err);
     if (rc == ERR_OK)
         report_examples_prompts(examples, tokenizer, config);
@@ -185,17 +188,6 @@ static void report_examples_head(const struct run_config *config, struct buf *ou
     buf_puts(out, "</tr></thead>\n<tbody>\n");
 }
 
-/* The weighted sum of the reward scorers, as core_result.c has it; NAN where one is missing. */
-static double report_examples_raw(const struct report_example *example,
-                                  const struct run_config *config)
-{
-    double sum = 0;
-    for (uint32_t s = 0; s < config->scorers; s++)
-        if (config->scorer[s].role == RUN_ROLE_REWARD)
-            sum += config->scorer[s].weight * (s < example->scorers ? example->score[s] : NAN);
-    return sum;
-}
-
 static void report_examples_row(const struct report_example *example, const struct buf *prompt,
                                 const struct run_config *config, struct buf *out)
 {
@@ -212,7 +204,7 @@ static void report_examples_row(const struct report_example *example, const stru
     buf_puts(out, "</td><td class=\"said\">");
     buf_html_text(out, example->text.data, example->text.len);
     buf_puts(out, "</td>");
-    report_page_cell(out, report_examples_raw(example, config));
+    report_page_cell(out, example->raw);
     for (uint32_t s = 0; s < config->scorers; s++)
         report_page_cell(out, s < example->scorers ? example->score[s] : NAN);
     buf_puts(out, "</tr>\n");

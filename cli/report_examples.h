@@ -25,6 +25,7 @@ struct report_example {
     struct buf text;
     uint32_t scorers; /* 0: no score is recorded */
     double score[RUN_SCORERS_MAX];
+    double raw; /* as reward.combine makes it (report_raw.h); NaN: none */
 };
 
 struct report_examples {

@@ -84,7 +84,8 @@ static double report_stats_errors(struct report_mean from, struct report_mean to
     return change / error; /* of no error at all: infinitely many */
 }
 
-struct report_gap report_stats_gap(const double *proxy, const double *monitor, size_t n, int sense)
+struct report_gap report_stats_gap(const double *proxy, const double *monitor, size_t n,
+                                   int sense)
 {
     struct report_gap gap = {.monitor_change = NAN, .proxy_change = NAN};
     if (n == 0)
@@ -118,4 +119,45 @@ size_t report_stats_blocks(const double *x, const double *y, size_t n, size_t bl
         error_out[b] = mean.error;
     }
     return count;
+}
+
+enum { REPORT_STATS_TENTHS = 10 };
+
+/* Over windows at any place. */
+static void report_stats_reach(const double *y, size_t n, double target, size_t steps,
+                               struct report_hold *hold)
+{
+    for (size_t from = 0; from + steps <= n; from++) {
+        const double off = report_stats_mean(y + from, steps).mean / target - 1.0;
+        hold->overshoot = fmax(hold->overshoot, off); /* fmax leaves out NAN */
+        if (isnan(hold->reached) && fabs(off) <= REPORT_STATS_HELD)
+            hold->reached = (double)(from + steps);
+    }
+}
+
+struct report_hold report_stats_hold(const double *y, size_t n, double target)
+{
+    struct report_hold hold = {NAN, NAN, NAN, NAN, NAN};
+    const size_t steps = n / (2 * REPORT_STATS_TENTHS);
+    const size_t first = n - REPORT_STATS_TENTHS * steps;
+    double held = 0, squares = 0;
+    for (size_t i = first; i < n; i++)
+        if (!isfinite(y[i]))
+            return hold;
+    if (steps == 0 || !(target > 0))
+        return hold;
+    for (size_t k = 0; k < REPORT_STATS_TENTHS; k++) {
+        const double *tenth = y + first + k * steps;
+        const double mean = report_stats_mean(tenth, steps).mean;
+        const double off = fabs(mean / target - 1.0);
+        hold.error = fmax(hold.error, off);
+        held += off <= REPORT_STATS_HELD;
+        for (size_t i = 0; i < steps; i++)
+            squares += (tenth[i] - mean) * (tenth[i] - mean);
+    }
+    hold.held = held / REPORT_STATS_TENTHS;
+    if (steps > 1)
+        hold.noise = sqrt(squares / (double)(REPORT_STATS_TENTHS * (steps - 1))) / target;
+    report_stats_reach(y, n, target, steps, &hold);
+    return hold;
 }

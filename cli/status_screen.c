@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/gate_screen.h"
+
 #define STATUS_SCREEN_NAME_MAX 256 /* bytes of a worker's name, escaped */
 
 /* How many bytes at `at`, of valid UTF-8, a terminal must not get to see; 0: none. */
@@ -297,6 +299,7 @@ void status_screen(const json_t *status, struct buf *out)
     status_screen_run(status, out);
     status_screen_slots(status, out);
     status_screen_last(status, out);
+    gate_screen(json_object_get(status, "gate"), (struct gate_screen_layout){0, 12}, out);
     status_screen_ledger(status, out);
     status_screen_trouble(status, out);
     if (json_array_size(peers) == 0) {

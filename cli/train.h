@@ -23,7 +23,7 @@
 struct train {
     /* As given. */
     const char *model_dir, *init, *tokenizer_dir, *data_path, *out_dir, *schedule, *chat,
-        *format;
+        *format, *precision_word;
     struct fit_params fit;
     uint64_t threads, step_tokens, micro_tokens;
     double weight_decay, beta2, init_std, held_out, max_bad_fraction;
@@ -32,6 +32,7 @@ struct train {
     /* What train_check made of it. */
     enum chat_template chat_template;
     enum format_kind format_kind;
+    enum precision precision;
 
     /* Held between train_open and train_close. */
     struct pool *pool;

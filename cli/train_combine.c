@@ -12,9 +12,9 @@ static bool train_combine_is_fit(const struct train_score *t)
     return strcmp(t->combine, "fit") == 0;
 }
 
-/* "name=weight" of n bytes into the combiner. */
+/* "name=weight" of n bytes into the combiner; given [labels] are those that have one. */
 static enum err_code train_combine_one(const struct train_score *t, const char *text, size_t n,
-                                       struct combiner *out, struct err *err)
+                                       struct combiner *out, bool *given, struct err *err)
 {
     const char *equals = memchr(text, '=', n);
     const size_t name = equals ? (size_t)(equals - text) : n;
@@ -23,10 +23,14 @@ static enum err_code train_combine_one(const struct train_score *t, const char *
     if (!equals || end == equals + 1 || end != text + n || !(weight > -1e9 && weight < 1e9))
         return err_set(err, ERR_VALUE, "--combine: \"%.*s\" is not NAME=WEIGHT", (int)n, text);
     for (uint32_t j = 0; j < t->labels; j++) {
-        if (strlen(t->attribute[j]) == name && memcmp(t->attribute[j], text, name) == 0) {
-            out->weight[j] = weight;
-            return ERR_OK;
-        }
+        if (strlen(t->attribute[j]) != name || memcmp(t->attribute[j], text, name) != 0)
+            continue;
+        if (given[j])
+            return err_set(err, ERR_VALUE, "--combine: \"%.*s\" has two weights", (int)name,
+                           text);
+        given[j] = true;
+        out->weight[j] = weight;
+        return ERR_OK;
     }
     return err_set(err, ERR_VALUE, "--combine: \"%.*s\" is not among --attributes", (int)name,
                    text);
@@ -35,11 +39,12 @@ static enum err_code train_combine_one(const struct train_score *t, const char *
 static enum err_code train_combine_parse(const struct train_score *t, struct combiner *out,
                                          struct err *err)
 {
+    bool given[FEEDBACK_LABELS_MAX] = {false};
     *out = (struct combiner){.labels = t->labels};
     enum err_code rc = ERR_OK;
     for (const char *at = t->combine; !rc; at++) {
         const size_t n = strcspn(at, ",");
-        rc = train_combine_one(t, at, n, out, err);
+        rc = train_combine_one(t, at, n, out, given, err);
         at += n;
         if (*at == '\0')
             break;

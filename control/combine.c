@@ -72,7 +72,8 @@ static double combine_levels(const struct combine_term *term)
 static enum err_code combine_check_term(enum combine_kind kind, const struct combine_term *term,
                                         struct err *err)
 {
-    const bool factor = kind == COMBINE_PRODUCT || kind == COMBINE_MIN;
+    const bool factor =
+        kind == COMBINE_PRODUCT || kind == COMBINE_MIN || kind == COMBINE_MAXMIN;
     const char *name = term->name;
     if (kind == COMBINE_SUM && !isfinite(term->weight))
         return err_set(err, ERR_USAGE, "combine: \"%s\" has weight %g", name, term->weight);
@@ -80,6 +81,11 @@ static enum err_code combine_check_term(enum combine_kind kind, const struct com
         return err_set(err, ERR_USAGE,
                        "combine: \"%s\" has weight %g, under %s it must be above 0", name,
                        term->weight, combine_name(kind));
+    if (kind == COMBINE_MAXMIN && term->prompt_kind)
+        return err_set(err, ERR_USAGE,
+                       "combine: \"%s\" counts for prompts of one kind, under maxmin a group "
+                       "judges every prompt",
+                       name);
     if (kind == COMBINE_TREE && !(isfinite(term->margin) && term->margin >= 0.0))
         return err_set(err, ERR_USAGE, "combine: \"%s\" has margin %g, must be 0 or more", name,
                        term->margin);
@@ -112,7 +118,7 @@ static enum err_code combine_check_name(const struct combine_params *params, uin
 
 enum err_code combine_check(const struct combine_params *params, struct err *err)
 {
-    if ((unsigned)params->kind > COMBINE_TREE)
+    if ((unsigned)params->kind > COMBINE_MAXMIN)
         return err_set(err, ERR_USAGE, "combine: kind %u is none", (unsigned)params->kind);
     if (params->terms < 1 || params->terms > COMBINE_TERMS_MAX)
         return err_set(err, ERR_USAGE, "combine: %u scores, must be 1 to %d",
@@ -244,6 +250,20 @@ static double combine_min(const struct combine_counted *in)
     return least;
 }
 
+/* A score that would make the reward infinite is refused whichever group is chosen: whether a
+ * response can be trained on must not depend on the others. */
+static double combine_group(const struct combine_counted *in, uint32_t group)
+{
+    double chosen = 0.0;
+    for (uint32_t i = 0; i < in->n; i++) {
+        const double value = in->term[i]->weight * in->value[i];
+        if (!isfinite(value))
+            return value;
+        chosen = i == group ? value : chosen;
+    }
+    return chosen;
+}
+
 static double combine_digits(const struct combine_counted *in)
 {
     double sum = 0.0, place = 1.0;
@@ -298,6 +318,10 @@ enum err_code combine_apply(const struct combine_params *params, const char *pro
         result = combine_min(&counted);
     if (params->kind == COMBINE_LEVELS)
         result = combine_digits(&counted);
+    if (params->kind == COMBINE_MAXMIN) {
+        assert(params->group < counted.n);
+        result = combine_group(&counted, params->group);
+    }
     if (!isfinite(result))
         return err_set(err, ERR_VALUE, "combine: the %s of %u scores is %g",
                        combine_name(params->kind), (unsigned)counted.n, result);

@@ -6,6 +6,7 @@
  *     min        min_i weight[i] s[i]
  *     levels     the scores as digits of one number: the first counts most
  *     tree       the share of reference responses that it beats, score by score
+ *     maxmin     weight[g] s[g], g the group of users that the whole step serves worst
  *
  * A term's score s[i] is that of the scorer of its name, or, where the term has members, of an
  * ensemble of scorers:
@@ -22,8 +23,10 @@
  *
  * min, with a scorer for each group of users, is the reward of the group worst served by this
  * response.  MaxMin-RLHF (Chakraborty et al., arXiv:2402.08925) asks for the group worst served
- * by the policy: the least of the means, not the mean of the least.  combine_weakest finds it;
- * the reward of the step is then that group's.
+ * by the policy: the least of the means, not the mean of the least.  That is maxmin: a term is
+ * a group's score, combine_weakest finds the group of a step from all its responses, and then
+ * the raw reward of each, and of each reference, is that group's.  Every term counts for every
+ * prompt: a group that did not judge a response could not be served by it.
  *
  * The tree is HERON's (Bukharin et al., "Deep reinforcement learning from hierarchical
  * preference design", arXiv:2309.02632): of two responses to a prompt, the first score in the
@@ -58,7 +61,8 @@
 #define COMBINE_LEVELS_MAX 9007199254740992.0 /* 2^53: the product of all n of levels */
 
 #define COMBINE_KIND_MAP(X) \
-    X(SUM, "sum") X(PRODUCT, "product") X(MIN, "min") X(LEVELS, "levels") X(TREE, "tree")
+    X(SUM, "sum") X(PRODUCT, "product") X(MIN, "min") X(LEVELS, "levels") X(TREE, "tree") \
+    X(MAXMIN, "maxmin")
 #define COMBINE_ENSEMBLE_MAP(X) X(MEAN, "mean") X(LEAST, "min") X(LCB, "lcb")
 
 enum combine_kind {
@@ -79,7 +83,7 @@ struct combine_term {
     enum combine_ensemble ensemble;
     double deviations;       /* LCB: >= 0 */
     const char *prompt_kind; /* NULL: the term counts for every prompt */
-    double weight;           /* SUM: finite; PRODUCT, MIN: > 0 */
+    double weight;           /* SUM: finite; PRODUCT, MIN, MAXMIN: > 0 */
     double margin;           /* LEVELS: > 0; TREE: >= 0 */
     double low, high;        /* LEVELS: finite, low < high; scores past them count as they */
 };
@@ -88,6 +92,7 @@ struct combine_params {
     enum combine_kind kind;
     uint32_t terms; /* 1 .. COMBINE_TERMS_MAX */
     const struct combine_term *term;
+    uint32_t group; /* MAXMIN: the term whose group the step serves worst, < terms */
 };
 
 /* All that was scored about one response. */
@@ -101,7 +106,8 @@ const char *combine_name(enum combine_kind kind);
 const char *combine_ensemble_name(enum combine_ensemble ensemble);
 
 /* ERR_USAGE, naming the term and the setting, where the ranges above do not hold, a name is
- * empty or stands twice, or the levels are more than COMBINE_LEVELS_MAX. */
+ * empty or stands twice, a term of MAXMIN has a prompt kind, or the levels are more than
+ * COMBINE_LEVELS_MAX. */
 enum err_code combine_check(const struct combine_params *params, struct err *err);
 
 /* Does it compare with references (TREE)? */
@@ -119,8 +125,9 @@ enum err_code combine_value(const struct combine_term *term,
 /*
  * *raw = the raw reward of a response to a prompt of this kind, or of none (NULL).  TREE alone
  * reads refs[0 .. n_refs-1], what was scored about reference responses to the same prompt; it
- * needs one.  Errors as combine_value; also ERR_STATE where no term counts or a reference is
- * needed, and ERR_VALUE where PRODUCT meets a score below 0.  *raw is untouched on error.
+ * needs one.  MAXMIN needs the scores of all groups, whichever is the one.  Errors as
+ * combine_value; also ERR_STATE where no term counts or a reference is needed, and ERR_VALUE
+ * where PRODUCT meets a score below 0.  *raw is untouched on error.
  */
 enum err_code combine_apply(const struct combine_params *params, const char *prompt_kind,
                             const struct combine_scores *scores,

@@ -4,139 +4,184 @@
 #include <assert.h>
 #include <math.h>
 
-#define DUAL_EPS 1e-10 /* Adagrad's, as PyTorch has it */
+#include "control/moments.h"
+
+#define DUAL_GRID 256 /* values of m among which the first that meets the limit is looked for */
 
 enum err_code dual_check(const struct dual_params *params, struct err *err)
 {
-    if (params->constraints < 1 || params->constraints > DUAL_CONSTRAINTS_MAX)
-        return err_set(err, ERR_USAGE, "dual: %u constraints, must be 1 to %d",
-                       (unsigned)params->constraints, DUAL_CONSTRAINTS_MAX);
-    for (uint32_t j = 0; j < params->constraints; j++) {
-        if (!isfinite(params->threshold[j]))
-            return err_set(err, ERR_USAGE, "dual: threshold %u is %g", (unsigned)j,
-                           params->threshold[j]);
-    }
     if (!isfinite(params->beta) || params->beta <= 0.0)
         return err_set(err, ERR_USAGE, "dual: beta is %g, must be above 0", params->beta);
-    if (!isfinite(params->lr) || params->lr <= 0.0)
-        return err_set(err, ERR_USAGE, "dual: lr is %g, must be above 0", params->lr);
-    if (!isfinite(params->start) || params->start < 0.0)
-        return err_set(err, ERR_USAGE, "dual: start is %g, must be 0 or more", params->start);
+    if (!isfinite(params->limit))
+        return err_set(err, ERR_USAGE, "dual: the limit is %g", params->limit);
     return ERR_OK;
 }
 
-void dual_init(const struct dual_params *params, struct dual_state *state)
-{
-    *state = (struct dual_state){0};
-    for (uint32_t j = 0; j < params->constraints; j++)
-        state->lambda[j] = params->start;
-}
-
-/* h of sample i. */
-static double dual_score(const struct dual_params *params, const double *lambda,
-                         const struct dual_batch *batch, size_t i)
-{
-    const uint32_t J = params->constraints;
-    double score = batch->reward[i];
-    for (uint32_t j = 0; j < J; j++)
-        score += lambda[j] * (batch->safety[i * J + j] - params->threshold[j]);
-    return score;
-}
-
-static enum err_code dual_greatest(const struct dual_params *params, const double *lambda,
-                                   const struct dual_batch *batch, size_t p, double *greatest,
-                                   struct err *err)
-{
-    if (batch->offset[p] >= batch->offset[p + 1])
-        return err_set(err, ERR_VALUE, "dual: prompt %zu has no sample", p);
-    *greatest = -INFINITY;
-    for (uint32_t i = batch->offset[p]; i < batch->offset[p + 1]; i++) {
-        const double score = dual_score(params, lambda, batch, i);
-        if (!isfinite(score))
-            return err_set(err, ERR_VALUE,
-                           "dual: sample %u has reward %g, and %g with its "
-                           "safety",
-                           (unsigned)i, batch->reward[i], score);
-        *greatest = fmax(*greatest, score);
-    }
-    return ERR_OK;
-}
-
-/* Add what prompt p brings to D and to its gradient, before the mean over prompts. */
-static enum err_code dual_add_prompt(const struct dual_params *params, const double *lambda,
-                                     const struct dual_batch *batch, size_t p, double *value,
-                                     double *gradient, struct err *err)
-{
-    const uint32_t J = params->constraints, first = batch->offset[p];
-    double greatest, sum = 0.0, weighted[DUAL_CONSTRAINTS_MAX] = {0};
-    const enum err_code rc = dual_greatest(params, lambda, batch, p, &greatest, err);
-    if (rc)
-        return rc;
-    for (uint32_t i = first; i < batch->offset[p + 1]; i++) {
-        const double score = dual_score(params, lambda, batch, i);
-        const double w = exp((score - greatest) / params->beta);
-        sum += w;
-        for (uint32_t j = 0; j < J; j++)
-            weighted[j] += w * (batch->safety[(size_t)i * J + j] - params->threshold[j]);
-    }
-    *value += greatest + params->beta * log(sum / (batch->offset[p + 1] - first));
-    for (uint32_t j = 0; j < J; j++)
-        gradient[j] += weighted[j] / sum;
-    return ERR_OK;
-}
-
-enum err_code dual_evaluate(const struct dual_params *params, const double *lambda,
-                            const struct dual_batch *batch, double *value, double *gradient,
-                            struct err *err)
+static enum err_code dual_check_batch(const struct dual_batch *batch, struct err *err)
 {
     if (batch->prompts == 0)
         return err_set(err, ERR_VALUE, "dual: there is no prompt");
-    *value = 0.0;
-    for (uint32_t j = 0; j < params->constraints; j++)
-        gradient[j] = 0.0;
     for (size_t p = 0; p < batch->prompts; p++) {
-        const enum err_code rc =
-            dual_add_prompt(params, lambda, batch, p, value, gradient, err);
-        if (rc)
-            return rc;
+        if (batch->offset[p] >= batch->offset[p + 1])
+            return err_set(err, ERR_VALUE, "dual: prompt %zu has no sample", p);
+        for (uint32_t i = batch->offset[p]; i < batch->offset[p + 1]; i++) {
+            if (!isfinite(batch->reward[i]) || !isfinite(batch->cost[i]))
+                return err_set(err, ERR_VALUE, "dual: sample %u has reward %g and cost %g",
+                               (unsigned)i, batch->reward[i], batch->cost[i]);
+        }
     }
-    *value /= (double)batch->prompts;
-    for (uint32_t j = 0; j < params->constraints; j++)
-        gradient[j] /= (double)batch->prompts;
     return ERR_OK;
 }
 
-void dual_weights(const struct dual_params *params, const double *lambda,
-                  const struct dual_batch *batch, size_t p, double *weight)
+/* m: the share of the cost in what is maximised. */
+static double dual_share(double lambda)
 {
-    double greatest, sum = 0.0;
-    const enum err_code rc = dual_greatest(params, lambda, batch, p, &greatest, NULL);
-    assert(rc == ERR_OK);
-    const uint32_t first = batch->offset[p], n = batch->offset[p + 1] - first;
-    for (uint32_t i = 0; i < n; i++) {
-        const double score = dual_score(params, lambda, batch, first + i);
-        weight[i] = exp((score - greatest) / params->beta);
-        sum += weight[i];
-    }
-    for (uint32_t i = 0; i < n; i++)
-        weight[i] /= sum;
+    return isinf(lambda) ? 1.0 : lambda / (1.0 + lambda);
 }
 
-enum err_code dual_step(const struct dual_params *params, struct dual_state *state,
-                        const double *gradient, struct err *err)
+static double dual_lambda(double share)
 {
-    struct dual_state next = *state;
-    for (uint32_t j = 0; j < params->constraints; j++) {
-        const double g = gradient[j];
-        next.square[j] += g * g;
-        if (!isfinite(next.square[j]))
-            return err_set(err, ERR_VALUE, "dual: the gradient of constraint %u is %g",
-                           (unsigned)j, g);
-        const double moved =
-            state->lambda[j] - params->lr * g / (sqrt(next.square[j]) + DUAL_EPS);
-        next.lambda[j] = fmax(0.0, moved);
+    return share >= 1.0 ? (double)INFINITY : share / (1.0 - share);
+}
+
+/* h of sample i. */
+static double dual_tilt(const struct dual_params *params, double share,
+                        const struct dual_batch *batch, uint32_t i)
+{
+    const double cost = batch->cost[i] - params->limit;
+    return ((1.0 - share) * batch->reward[i] - share * cost) / params->beta;
+}
+
+/* What the softmax of a prompt's h is made of: weight i is exp(h[i] - greatest) / sum. */
+struct dual_softmax {
+    double greatest, sum;
+};
+
+static struct dual_softmax dual_normalise(const struct dual_params *params, double share,
+                                          const struct dual_batch *batch, size_t p)
+{
+    struct dual_softmax soft = {.greatest = -INFINITY};
+    for (uint32_t i = batch->offset[p]; i < batch->offset[p + 1]; i++)
+        soft.greatest = fmax(soft.greatest, dual_tilt(params, share, batch, i));
+    for (uint32_t i = batch->offset[p]; i < batch->offset[p + 1]; i++)
+        soft.sum += exp(dual_tilt(params, share, batch, i) - soft.greatest);
+    return soft;
+}
+
+/* A prompt's part of a point. */
+struct dual_part {
+    double reward, cost, kl, effective;
+    double log_mean; /* of exp h */
+    double spread;   /* Var c + Cov(r, c) */
+};
+
+static struct dual_part dual_prompt(const struct dual_params *params, double share,
+                                    const struct dual_batch *batch, size_t p)
+{
+    const struct dual_softmax soft = dual_normalise(params, share, batch, p);
+    const double n = batch->offset[p + 1] - batch->offset[p];
+    struct dual_part part = {.log_mean = soft.greatest + log(soft.sum / n)};
+    double squares = 0.0, spread = 0.0;
+    for (uint32_t i = batch->offset[p]; i < batch->offset[p + 1]; i++) {
+        const double h = dual_tilt(params, share, batch, i);
+        const double w = exp(h - soft.greatest) / soft.sum;
+        part.reward += w * batch->reward[i];
+        part.cost += w * batch->cost[i];
+        part.kl += w * (h - part.log_mean); /* log(n w), also where w is 0 */
+        squares += w * w;
     }
-    next.steps += 1.0;
-    *state = next;
+    for (uint32_t i = batch->offset[p]; i < batch->offset[p + 1]; i++) {
+        const double w = exp(dual_tilt(params, share, batch, i) - soft.greatest) / soft.sum;
+        const double cost = batch->cost[i] - part.cost;
+        spread += w * cost * (cost + batch->reward[i] - part.reward);
+    }
+    part.effective = 1.0 / squares;
+    part.spread = spread;
+    return part;
+}
+
+static struct dual_point dual_at(const struct dual_params *params, double share,
+                                 const struct dual_batch *batch)
+{
+    struct dual_point point = {.lambda = dual_lambda(share)};
+    struct moments cost = {0};
+    double log_mean = 0.0, spread = 0.0;
+    const double n = (double)batch->prompts;
+    for (size_t p = 0; p < batch->prompts; p++) {
+        const struct dual_part part = dual_prompt(params, share, batch, p);
+        moments_add(&cost, part.cost);
+        point.reward += part.reward / n;
+        point.cost += part.cost / n;
+        point.kl += part.kl / n;
+        point.effective += part.effective / n;
+        log_mean += part.log_mean / n;
+        spread += part.spread / n;
+    }
+    const double rest = 1.0 - share; /* dm/dlambda is its square, 1 + lambda its inverse */
+    point.cost_error = n > 1.0 ? sqrt(moments_variance(&cost, true) / n) : (double)NAN;
+    point.slope = -spread / params->beta * rest * rest;
+    point.value = rest > 0.0 ? params->beta / rest * log_mean : (double)NAN;
+    return point;
+}
+
+enum err_code dual_evaluate(const struct dual_params *params, double lambda,
+                            const struct dual_batch *batch, struct dual_point *point,
+                            struct err *err)
+{
+    assert(lambda >= 0.0);
+    const enum err_code rc = dual_check_batch(batch, err);
+    if (rc)
+        return rc;
+    *point = dual_at(params, dual_share(lambda), batch);
+    point->lambda = lambda;
+    return ERR_OK;
+}
+
+void dual_weights(const struct dual_params *params, double lambda,
+                  const struct dual_batch *batch, size_t p, double *weight)
+{
+    const double share = dual_share(lambda);
+    const struct dual_softmax soft = dual_normalise(params, share, batch, p);
+    const uint32_t first = batch->offset[p];
+    for (uint32_t i = first; i < batch->offset[p + 1]; i++)
+        weight[i - first] = exp(dual_tilt(params, share, batch, i) - soft.greatest) / soft.sum;
+}
+
+/* Between one that does not meet the limit and one that does, until no double lies between. */
+static double dual_bisect(const struct dual_params *params, const struct dual_batch *batch,
+                          double above, double below)
+{
+    for (;;) {
+        const double mid = 0.5 * (above + below);
+        if (mid <= above || mid >= below)
+            return below;
+        if (dual_at(params, mid, batch).cost > params->limit)
+            above = mid;
+        else
+            below = mid;
+    }
+}
+
+enum err_code dual_solve(const struct dual_params *params, const struct dual_batch *batch,
+                         struct dual_solution *solution, struct err *err)
+{
+    const enum err_code rc = dual_check_batch(batch, err);
+    if (rc)
+        return rc;
+    *solution = (struct dual_solution){.lambda_error = NAN};
+    int k = 0;
+    for (; k <= DUAL_GRID; k++) {
+        solution->at = dual_at(params, (double)k / DUAL_GRID, batch);
+        if (solution->at.cost <= params->limit)
+            break;
+    }
+    solution->met = k <= DUAL_GRID;
+    if (!solution->met || k == 0)
+        return ERR_OK;
+    const double share =
+        dual_bisect(params, batch, (k - 1.0) / DUAL_GRID, (double)k / DUAL_GRID);
+    solution->at = dual_at(params, share, batch);
+    if (isfinite(solution->at.lambda))
+        solution->lambda_error = solution->at.cost_error / fabs(solution->at.slope);
     return ERR_OK;
 }

@@ -5,7 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#define KL_ERROR_CLIP 0.2 /* Ziegler's bound on the proportional error */
+#define KL_ERROR_CLIP 0.2   /* Ziegler's bound on the proportional error */
+#define KL_EXP_ERROR  1e-12 /* exp(log(x)) of x, and exp of another machine's libm */
 
 const char *kl_estimator_name(enum kl_estimator estimator)
 {
@@ -101,16 +102,30 @@ double kl_batch_mean(enum kl_unit unit, const double *sum, const uint32_t *token
     return total / (double)n;
 }
 
+static struct pid_params kl_pid(const struct kl_params *params)
+{
+    return (struct pid_params){
+        .kp = params->kp,
+        .ki = params->ki,
+        .kd = params->kd,
+        .target = 1.0,
+        .error_max = KL_ERROR_CLIP,
+        .smooth_d = params->smooth,
+        .delay = 1,
+        .hold = true,
+        .low = log(params->coef_min),
+        .high = log(params->coef_max),
+        .start = log(params->coef),
+    };
+}
+
 static enum err_code kl_check_pid(const struct kl_params *params, struct err *err)
 {
-    const struct pid_params *pid = &params->pid;
-    if (!isfinite(params->target) || params->target <= 0.0 || pid->target != params->target)
-        return err_set(err, ERR_USAGE, "kl: target is %g %s, must be above 0", params->target,
-                       kl_unit_name(params->unit));
-    if (pid->low < 0.0 || pid->start != params->coef)
-        return err_set(err, ERR_USAGE, "kl: coef is %g and at least %g, must be 0 or more",
-                       params->coef, pid->low);
-    return pid_params_check(pid, err);
+    if (!isfinite(params->coef_max) || !(params->coef_min > 0.0))
+        return err_set(err, ERR_USAGE, "kl: coef_min is %g, coef_max %g, must be above 0",
+                       params->coef_min, params->coef_max);
+    const struct pid_params pid = kl_pid(params);
+    return pid_params_check(&pid, err);
 }
 
 enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences,
@@ -122,13 +137,13 @@ enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences
         return err_set(err, ERR_USAGE, "kl: cap is %g, must be 0 (none) or more", params->cap);
     if (params->controller == KL_CONTROLLER_FIXED)
         return ERR_OK;
-    if (params->controller == KL_CONTROLLER_PID)
-        return kl_check_pid(params, err);
     if (params->coef == 0.0)
         return err_set(err, ERR_USAGE, "kl: an adaptive coef cannot leave 0");
     if (!isfinite(params->target) || params->target <= 0.0)
         return err_set(err, ERR_USAGE, "kl: target is %g %s, must be above 0", params->target,
                        kl_unit_name(params->unit));
+    if (params->controller == KL_CONTROLLER_PID)
+        return kl_check_pid(params, err);
     /* At or past this a single step could take beta to 0 or below. */
     if (!isfinite(params->horizon) || params->horizon <= KL_ERROR_CLIP * sequences)
         return err_set(err, ERR_USAGE,
@@ -140,8 +155,10 @@ enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences
 void kl_init(const struct kl_params *params, struct kl_state *state)
 {
     *state = (struct kl_state){.coef = params->coef};
-    if (params->controller == KL_CONTROLLER_PID)
-        pid_init(&params->pid, &state->pid);
+    if (params->controller == KL_CONTROLLER_PID) {
+        const struct pid_params pid = kl_pid(params);
+        pid_init(&pid, &state->pid);
+    }
 }
 
 enum err_code kl_step(const struct kl_params *params, struct kl_state *state, double kl,
@@ -156,10 +173,11 @@ enum err_code kl_step(const struct kl_params *params, struct kl_state *state, do
         state->coef *= 1.0 + error * sequences / params->horizon;
     }
     if (params->controller == KL_CONTROLLER_PID) {
-        const enum err_code rc = pid_step(&params->pid, &state->pid, kl, err);
+        const struct pid_params pid = kl_pid(params);
+        const enum err_code rc = pid_step(&pid, &state->pid, kl / params->target, err);
         if (rc)
             return rc;
-        state->coef = state->pid.output;
+        state->coef = exp(state->pid.output);
     }
     state->last = kl;
     state->steps += 1.0;
@@ -179,11 +197,19 @@ enum err_code kl_check(const struct kl_params *params, const struct kl_state *st
                        state->steps);
     if (params->controller != KL_CONTROLLER_PID)
         return ERR_OK;
-    if (state->coef != state->pid.output || state->steps != state->pid.steps)
-        return err_set(err, ERR_VALUE,
-                       "kl: the state's coef is %.17g after %g steps, its pid says %.17g after %g",
-                       state->coef, state->steps, state->pid.output, state->pid.steps);
-    return pid_check(&params->pid, &state->pid, err);
+    const double said = exp(state->pid.output);
+    if (fabs(state->coef - said) > KL_EXP_ERROR * said || state->steps != state->pid.steps)
+        return err_set(
+            err, ERR_VALUE,
+            "kl: the state's coef is %.17g after %g steps, its pid says %.17g after %g",
+            state->coef, state->steps, said, state->pid.steps);
+    const struct pid_params pid = kl_pid(params);
+    return pid_check(&pid, &state->pid, err);
+}
+
+double kl_integral(const struct kl_params *params, const struct kl_state *state)
+{
+    return params->controller == KL_CONTROLLER_PID ? exp(state->pid.integral) : 0.0;
 }
 
 uint32_t kl_state_n(const struct kl_params *params)

@@ -16,7 +16,12 @@
  *     fixed      beta stays
  *     adaptive   e = clip(kl / target - 1, -0.2, 0.2); beta *= 1 + e * sequences / horizon
  *                (Ziegler et al., arXiv:1909.08593, section 2.2)
- *     pid        beta is the output of a controller of pid.h that is given kl
+ *     pid        log beta is the output of a controller of pid.h that holds kl / target at 1,
+ *                bounded by log coef_min and log coef_max, with error_max 0.2, delay 1 and hold
+ *
+ * Both moving ones are in relative terms, because the KL that a run comes to is nearly a power
+ * of beta (docs/EXPERIMENTS.md): an error of so many percent then asks for the same change of
+ * log beta at any target, in any unit, and the same gains serve.
  *
  * What `kl` and `target` mean is the unit:
  *
@@ -83,20 +88,22 @@ double kl_batch_mean(enum kl_unit unit, const double *sum, const uint32_t *token
 
 struct kl_params {
     enum kl_controller controller;
-    enum kl_unit unit; /* of target, cap and what kl_step is given */
-    double coef;       /* beta at the start, >= 0; for ADAPTIVE > 0 */
-    double target;     /* ADAPTIVE, PID: > 0 */
-    double horizon;    /* ADAPTIVE: sequences, > 0.2 * sequences of a step */
-    double cap;        /* hard cap; 0: none */
-    struct pid_params pid; /* PID: its target and start are those above, its low is >= 0 */
+    enum kl_unit unit;         /* of target, cap and what kl_step is given */
+    double coef;               /* beta at the start, >= 0; for ADAPTIVE > 0 */
+    double target;             /* ADAPTIVE, PID: > 0 */
+    double horizon;            /* ADAPTIVE: sequences, > 0.2 * sequences of a step */
+    double cap;                /* hard cap; 0: none */
+    double kp, ki, kd;         /* PID: >= 0, one of them above */
+    double smooth;             /* PID: of what kd sees, pid.h's smooth_d */
+    double coef_min, coef_max; /* PID: 0 < coef_min <= coef <= coef_max, not both equal */
 };
 
 /* Doubles alone, so that it can be written down as it is. */
 struct kl_state {
-    double coef;  /* beta for the next step */
-    double last;  /* the kl of the last kl_step; 0 before the first */
-    double steps; /* how often kl_step has run */
-    struct pid_state pid; /* PID; else all zero */
+    double coef;          /* beta for the next step */
+    double last;          /* the kl of the last kl_step; 0 before the first */
+    double steps;         /* how often kl_step has run */
+    struct pid_state pid; /* PID, of log beta; else all zero */
 };
 #define KL_STATE_MAX (3 + sizeof(struct pid_state) / sizeof(double)) /* doubles */
 
@@ -115,6 +122,9 @@ enum err_code kl_step(const struct kl_params *params, struct kl_state *state, do
 /* A state that was read back: ERR_VALUE where it cannot have come from kl_init and kl_step. */
 enum err_code kl_check(const struct kl_params *params, const struct kl_state *state,
                        struct err *err);
+
+/* PID: beta by the integral part alone, where it comes to rest; else 0. */
+double kl_integral(const struct kl_params *params, const struct kl_state *state);
 
 /* The state as kl_state_n doubles, and back: the same bits.  3 of them, and for PID those of
  * pid.h behind them. */

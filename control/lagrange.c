@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define LAGRANGE_SMOOTHING 0.95 /* of pid's E and S: OmniSafe's default */
+/* OmniSafe's defaults. */
+#define LAGRANGE_SMOOTHING 0.95
+#define LAGRANGE_DELAY     10 /* steps */
 
 const char *lagrange_controller_name(enum lagrange_controller controller)
 {
@@ -17,6 +19,28 @@ const char *lagrange_controller_name(enum lagrange_controller controller)
 #undef X
     }
     return "?";
+}
+
+static double lagrange_most(const struct lagrange_params *params)
+{
+    return params->multiplier_max > 0.0 ? params->multiplier_max : INFINITY;
+}
+
+static struct pid_params lagrange_pid(const struct lagrange_params *params)
+{
+    return (struct pid_params){
+        .kp = params->kp,
+        .ki = params->ki,
+        .kd = params->kd,
+        .target = params->limit,
+        .smooth_p = LAGRANGE_SMOOTHING,
+        .smooth_d = LAGRANGE_SMOOTHING,
+        .delay = LAGRANGE_DELAY,
+        .rising = true,
+        .low = params->multiplier_min,
+        .high = lagrange_most(params),
+        .start = params->multiplier,
+    };
 }
 
 static enum err_code lagrange_check_range(const char *name, double value, struct err *err)
@@ -35,11 +59,9 @@ enum err_code lagrange_params_check(const struct lagrange_params *params, struct
         double value;
     } ranges[] = {
         {"multiplier", params->multiplier},
+        {"multiplier_min", params->multiplier_min},
         {"multiplier_max", params->multiplier_max},
         {"lr", params->lr},
-        {"kp", params->kp},
-        {"ki", params->ki},
-        {"kd", params->kd},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
         const enum err_code rc = lagrange_check_range(ranges[i].name, ranges[i].value, err);
@@ -48,7 +70,10 @@ enum err_code lagrange_params_check(const struct lagrange_params *params, struct
     }
     if (!isfinite(params->limit))
         return err_set(err, ERR_USAGE, "lagrange: limit is %g", params->limit);
-    if (params->multiplier_max > 0.0 && params->multiplier > params->multiplier_max)
+    if (params->multiplier < params->multiplier_min)
+        return err_set(err, ERR_USAGE, "lagrange: multiplier %g is below multiplier_min %g",
+                       params->multiplier, params->multiplier_min);
+    if (params->multiplier > lagrange_most(params))
         return err_set(err, ERR_USAGE, "lagrange: multiplier %g is above multiplier_max %g",
                        params->multiplier, params->multiplier_max);
     if (params->pessimistic) {
@@ -64,9 +89,10 @@ enum err_code lagrange_params_check(const struct lagrange_params *params, struct
         return err_set(err, ERR_USAGE,
                        "lagrange: lagrangian never moves from multiplier %g with lr %g",
                        params->multiplier, params->lr);
-    if (params->controller == LAGRANGE_PID && params->kp + params->ki + params->kd == 0.0)
-        return err_set(err, ERR_USAGE, "lagrange: pid never moves with all its gains 0");
-    return ERR_OK;
+    if (params->controller != LAGRANGE_PID)
+        return ERR_OK;
+    const struct pid_params pid = lagrange_pid(params);
+    return pid_params_check(&pid, err);
 }
 
 void lagrange_init(const struct lagrange_params *params, struct lagrange_state *state)
@@ -77,8 +103,10 @@ void lagrange_init(const struct lagrange_params *params, struct lagrange_state *
     state->multiplier = params->multiplier;
     if (params->controller == LAGRANGE_LAGRANGIAN)
         state->log_multiplier = log(params->multiplier);
-    if (params->controller == LAGRANGE_PID)
-        state->integral = params->multiplier;
+    if (params->controller == LAGRANGE_PID) {
+        const struct pid_params pid = lagrange_pid(params);
+        pid_init(&pid, &state->pid);
+    }
 }
 
 void lagrange_add(struct lagrange_sums *step, double cost)
@@ -127,32 +155,13 @@ static void lagrange_remember(const struct lagrange_params *params,
     state->window[0] = *step;
 }
 
-static double lagrange_most(const struct lagrange_params *params)
-{
-    return params->multiplier_max > 0.0 ? params->multiplier_max : INFINITY;
-}
-
 static void lagrange_ascend(const struct lagrange_params *params, struct lagrange_state *state,
                             double above)
 {
     const double l = state->log_multiplier + params->lr * state->multiplier * above;
-    const double most = lagrange_most(params);
-    state->log_multiplier = fmin(l, log(most));
-    state->multiplier = fmin(exp(l), most);
-}
-
-static void lagrange_pid(const struct lagrange_params *params, struct lagrange_state *state,
-                         double cost)
-{
-    const double above = cost - params->limit;
-    state->integral = fmax(0.0, state->integral + params->ki * above);
-    state->error = LAGRANGE_SMOOTHING * state->error + (1.0 - LAGRANGE_SMOOTHING) * above;
-    state->cost = LAGRANGE_SMOOTHING * state->cost + (1.0 - LAGRANGE_SMOOTHING) * cost;
-    const double rise = fmax(0.0, state->cost - state->past[LAGRANGE_PAST - 1]);
-    memmove(&state->past[1], &state->past[0], (LAGRANGE_PAST - 1) * sizeof state->past[0]);
-    state->past[0] = state->cost;
-    const double answer = params->kp * state->error + state->integral + params->kd * rise;
-    state->multiplier = fmin(fmax(0.0, answer), lagrange_most(params));
+    const double least = params->multiplier_min, most = lagrange_most(params);
+    state->log_multiplier = fmax(fmin(l, log(most)), log(least));
+    state->multiplier = fmax(fmin(exp(l), most), least);
 }
 
 enum err_code lagrange_step(const struct lagrange_params *params, struct lagrange_state *state,
@@ -180,8 +189,13 @@ enum err_code lagrange_step(const struct lagrange_params *params, struct lagrang
     const bool moves = state->steps >= (double)params->delay;
     if (moves && params->controller == LAGRANGE_LAGRANGIAN)
         lagrange_ascend(params, &next, cost - params->limit);
-    if (moves && params->controller == LAGRANGE_PID)
-        lagrange_pid(params, &next, cost);
+    if (moves && params->controller == LAGRANGE_PID) {
+        const struct pid_params pid = lagrange_pid(params);
+        const enum err_code rc = pid_step(&pid, &next.pid, cost, err);
+        if (rc)
+            return rc;
+        next.multiplier = next.pid.output;
+    }
     const bool lost = params->controller == LAGRANGE_LAGRANGIAN && next.multiplier == 0.0;
     if (!isfinite(next.multiplier) || lost)
         return err_set(err, ERR_VALUE,
@@ -192,6 +206,20 @@ enum err_code lagrange_step(const struct lagrange_params *params, struct lagrang
     return ERR_OK;
 }
 
+/* Do the multiplier and what moves it agree? */
+static enum err_code lagrange_check_pid(const struct lagrange_params *params,
+                                        const struct lagrange_state *state, struct err *err)
+{
+    const struct pid_params pid = lagrange_pid(params);
+    const double moves = fmax(0.0, state->steps - (double)params->delay);
+    if (state->pid.output != state->multiplier || state->pid.steps != moves)
+        return err_set(err, ERR_VALUE,
+                       "lagrange: the state's multiplier is %.17g after %g moves, its pid says "
+                       "%.17g after %g",
+                       state->multiplier, moves, state->pid.output, state->pid.steps);
+    return pid_check(&pid, &state->pid, err);
+}
+
 enum err_code lagrange_check(const struct lagrange_params *params,
                              const struct lagrange_state *state, struct err *err)
 {
@@ -199,10 +227,12 @@ enum err_code lagrange_check(const struct lagrange_params *params,
     const bool still = params->controller == LAGRANGE_NONE ||
                        params->controller == LAGRANGE_FIXED ||
                        state->steps <= (double)params->delay;
-    const bool over = state->multiplier > lagrange_most(params);
+    const bool out =
+        params->controller != LAGRANGE_NONE && (state->multiplier < params->multiplier_min ||
+                                                state->multiplier > lagrange_most(params));
     if (!isfinite(state->steps) || state->steps < 0.0)
         return err_set(err, ERR_VALUE, "lagrange: the state has %g steps", state->steps);
-    if (!isfinite(state->multiplier) || state->multiplier < 0.0 || over ||
+    if (!isfinite(state->multiplier) || state->multiplier < 0.0 || out ||
         (still && state->multiplier != start))
         return err_set(err, ERR_VALUE,
                        "lagrange: the state's multiplier is %.17g, of a %s one that begins at "
@@ -219,38 +249,42 @@ enum err_code lagrange_check(const struct lagrange_params *params,
                            "to %g",
                            i, step->n, step->sum);
     }
-    return ERR_OK;
+    return params->controller == LAGRANGE_PID ? lagrange_check_pid(params, state, err) : ERR_OK;
+}
+
+/* Those of the state's doubles that stand before pid, as many as the window asks for. */
+static uint32_t lagrange_plain_n(const struct lagrange_params *params)
+{
+    return 3 + 3 * params->window;
 }
 
 uint32_t lagrange_state_n(const struct lagrange_params *params)
 {
-    return params->controller == LAGRANGE_NONE ? 0 : 6 + LAGRANGE_PAST + 3 * params->window;
+    const uint32_t pid = sizeof(struct pid_state) / sizeof(double);
+    return params->controller == LAGRANGE_NONE  ? 0
+           : params->controller == LAGRANGE_PID ? lagrange_plain_n(params) + pid
+                                                : lagrange_plain_n(params);
 }
 
 void lagrange_state_write(const struct lagrange_params *params,
                           const struct lagrange_state *state, double *out)
 {
+    const uint32_t n = lagrange_plain_n(params);
     if (params->controller == LAGRANGE_NONE)
         return;
-    const double scalars[6] = {state->steps,    state->multiplier, state->log_multiplier,
-                               state->integral, state->error,      state->cost};
-    memcpy(out, scalars, sizeof scalars);
-    memcpy(out + 6, state->past, sizeof state->past);
-    memcpy(out + 6 + LAGRANGE_PAST, state->window, params->window * sizeof state->window[0]);
+    memcpy(out, state, n * sizeof *out);
+    if (params->controller == LAGRANGE_PID)
+        memcpy(out + n, &state->pid, sizeof state->pid);
 }
 
 void lagrange_state_read(const struct lagrange_params *params, struct lagrange_state *state,
                          const double *in)
 {
+    const uint32_t n = lagrange_plain_n(params);
     *state = (struct lagrange_state){0};
     if (params->controller == LAGRANGE_NONE)
         return;
-    state->steps = in[0];
-    state->multiplier = in[1];
-    state->log_multiplier = in[2];
-    state->integral = in[3];
-    state->error = in[4];
-    state->cost = in[5];
-    memcpy(state->past, in + 6, sizeof state->past);
-    memcpy(state->window, in + 6 + LAGRANGE_PAST, params->window * sizeof state->window[0]);
+    memcpy(state, in, n * sizeof *in);
+    if (params->controller == LAGRANGE_PID)
+        memcpy(&state->pid, in + n, sizeof state->pid);
 }

@@ -7,13 +7,16 @@
  *
  *     none        lambda 0: costs are watched, and train nothing
  *     fixed       lambda stays
- *     lagrangian  l += lr * lambda * (J - d);  l <= log(multiplier_max);  lambda = exp(l)
+ *     lagrangian  l += lr * lambda * (J - d);  lambda = exp(l)
  *                 (PPO-Lagrangian: Dai et al., arXiv:2310.12773; safe-rlhf)
- *     pid         I = max(0, I + ki (J - d));  E = 0.95 E + 0.05 (J - d);
- *                 S = 0.95 S + 0.05 J;  D = max(0, S - S 10 steps ago);
- *                 lambda = clip(kp E + I + kd D, 0, multiplier_max)
- *                 (Stooke et al., arXiv:2007.03964, in the form of OmniSafe; E and S begin at
- *                 0, I at the first multiplier, and S was 0 before the first step)
+ *     pid         lambda is the output of a controller of pid.h that is given J: OmniSafe's
+ *                 (Stooke et al., arXiv:2007.03964), with the smoothing .95 and the delay 10
+ *                 that it has there, and I within the bounds of lambda
+ *
+ * lambda stays within multiplier_min and multiplier_max, and so do l and I.  A least one is for
+ * lagrangian: its moves are in proportion to lambda, so that one that has come near 0 takes
+ * log(lambda wanted / lambda) / (lr * lambda * (J - d)) steps and more to be of use again.
+ * safe-rlhf has none.
  *
  * J is the mean over all responses of the last `window` steps, this one among them; or, where
  * `pessimistic`, the bound of pessimism.h on it, from the sums of squares that are kept beside
@@ -30,9 +33,9 @@
 
 #include "base/err.h"
 #include "control/pessimism.h"
+#include "control/pid.h"
 
 #define LAGRANGE_WINDOW_MAX 16 /* steps */
-#define LAGRANGE_PAST       10 /* smoothed costs that the derivative of pid looks back */
 
 #define LAGRANGE_CONTROLLER_MAP(X) \
     X(NONE, "none") X(FIXED, "fixed") X(LAGRANGIAN, "lagrangian") X(PID, "pid")
@@ -47,12 +50,13 @@ struct lagrange_params {
     enum lagrange_controller controller;
     double limit;          /* d, in the unit of the costs */
     double multiplier;     /* lambda at the start, >= 0; LAGRANGIAN: > 0 */
+    double multiplier_min; /* 0 .. multiplier */
     double multiplier_max; /* >= multiplier; 0: no bound */
     double lr;             /* LAGRANGIAN: > 0 */
     double kp, ki, kd;     /* PID: >= 0, one of them above */
     uint32_t window;       /* steps, 1..LAGRANGE_WINDOW_MAX */
     uint64_t delay;        /* steps before the first move; the window fills meanwhile */
-    bool pessimistic;          /* J is a bound on the mean */
+    bool pessimistic;      /* J is a bound on the mean */
     struct pessimism_params pessimism;
 };
 
@@ -61,16 +65,15 @@ struct lagrange_sums {
     double n, sum, squares;
 };
 
-/* Doubles alone, so that it can be written down as it is. */
+/* Doubles alone, in the order in which they are written down. */
 struct lagrange_state {
-    double steps;                 /* how often lagrange_step has run */
-    double multiplier;            /* lambda */
-    double log_multiplier;        /* LAGRANGIAN: l */
-    double integral, error, cost; /* PID: I, E, S */
-    double past[LAGRANGE_PAST];   /* PID: S of the last steps, newest first */
+    double steps;                                     /* how often lagrange_step has run */
+    double multiplier;                                /* lambda */
+    double log_multiplier;                            /* LAGRANGIAN: l */
     struct lagrange_sums window[LAGRANGE_WINDOW_MAX]; /* newest first */
+    struct pid_state pid;                             /* PID; else all zero */
 };
-#define LAGRANGE_STATE_MAX (6 + LAGRANGE_PAST + 3 * LAGRANGE_WINDOW_MAX) /* doubles */
+#define LAGRANGE_STATE_MAX (sizeof(struct lagrange_state) / sizeof(double)) /* doubles */
 
 /* "lagrangian"; "?" for a number that is none.  A constant string. */
 const char *lagrange_controller_name(enum lagrange_controller controller);

@@ -42,11 +42,14 @@ enum err_code pid_params_check(const struct pid_params *params, struct err *err)
     if (!isfinite(params->target) || !isfinite(params->before))
         return err_set(err, ERR_USAGE, "pid: target is %g, before is %g, must be finite",
                        params->target, params->before);
+    if (!isfinite(params->error_max) || params->error_max < 0.0)
+        return err_set(err, ERR_USAGE, "pid: error_max is %g, must be 0 (none) or more",
+                       params->error_max);
     if (params->delay < 1 || params->delay > PID_DELAY_MAX)
         return err_set(err, ERR_USAGE, "pid: delay is %u steps, must be 1 to %d",
                        (unsigned)params->delay, PID_DELAY_MAX);
-    if (!isfinite(params->low) || !isfinite(params->high) || params->low >= params->high)
-        return err_set(err, ERR_USAGE, "pid: bounds are %g and %g, must be finite and rise",
+    if (!isfinite(params->low) || !(params->low < params->high))
+        return err_set(err, ERR_USAGE, "pid: bounds are %g and %g, must rise from a finite one",
                        params->low, params->high);
     if (!(params->start >= params->low && params->start <= params->high))
         return err_set(err, ERR_USAGE, "pid: start is %g, must be within %g and %g",
@@ -62,6 +65,14 @@ void pid_init(const struct pid_params *params, struct pid_state *state)
         state->history[i] = params->before;
 }
 
+static double pid_error(const struct pid_params *params, double value)
+{
+    const double error = value - params->target;
+    if (params->error_max == 0.0 || fabs(error) <= params->error_max || isnan(error))
+        return error;
+    return error < 0.0 ? -params->error_max : params->error_max;
+}
+
 /* Would integrating push an output that is past its bound further out? */
 static bool pid_is_stuck(const struct pid_params *params, double output, double error)
 {
@@ -73,18 +84,18 @@ enum err_code pid_step(const struct pid_params *params, struct pid_state *state,
 {
     assert(params->delay >= 1 && params->delay <= PID_DELAY_MAX);
     struct pid_state next = *state;
-    const double error = value - params->target;
+    const double error = pid_error(params, value);
     next.proportional =
         params->smooth_p * state->proportional + (1.0 - params->smooth_p) * error;
     next.value = params->smooth_d * state->value + (1.0 - params->smooth_d) * value;
     double derivative = next.value - state->history[params->delay - 1];
     if (params->rising && derivative < 0.0)
         derivative = 0.0;
-    const double swift = params->kp * next.proportional + params->kd * derivative;
-    if (!params->hold || !pid_is_stuck(params, swift + state->integral, error))
+    const double p = params->kp * next.proportional, d = params->kd * derivative;
+    if (!params->hold || !pid_is_stuck(params, p + state->integral + d, error))
         next.integral = pid_clip(params, state->integral + params->ki * error);
-    const double output = swift + next.integral;
-    if (!isfinite(output))
+    const double output = p + next.integral + d;
+    if (!isfinite(output) || !isfinite(value))
         return err_set(err, ERR_VALUE, "pid: a value of %g leaves an output of %g", value,
                        output);
     next.output = pid_clip(params, output);
@@ -100,7 +111,7 @@ enum err_code pid_check(const struct pid_params *params, const struct pid_state 
 {
     const double bounded[2] = {state->output, state->integral};
     for (int i = 0; i < 2; i++) {
-        if (!(bounded[i] >= params->low && bounded[i] <= params->high))
+        if (!isfinite(bounded[i]) || bounded[i] < params->low || bounded[i] > params->high)
             return err_set(err, ERR_VALUE,
                            "pid: the state's output is %g, its integral %g, outside %g to %g",
                            state->output, state->integral, params->low, params->high);

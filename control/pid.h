@@ -4,7 +4,7 @@
  * The output u is what acts against J: a Lagrange multiplier against a cost, the coefficient
  * beta against a KL.  Each step measures J once and gives the u of the next:
  *
- *     e = J - d                               in units of J, as is d
+ *     e = clip(J - d, -error_max, error_max)  in units of J, as is d
  *     P = smooth_p * P + (1 - smooth_p) * e
  *     I = clip(I + ki * e, low, high)         in units of u
  *     S = smooth_d * S + (1 - smooth_d) * J
@@ -14,8 +14,8 @@
  * (Stooke, Achiam and Abbeel, "Responsive Safety in RL by PID Lagrangian Methods",
  * arXiv:2007.03964, algorithm 2; with the smoothing and the delay of OmniSafe's
  * pid_lagrange.py; ALGORITHMS, section 4.)  Its settings there: kp .1, ki .01, kd .01, smooth
- * .95, delay 10, rising, low 0, high 100, start .001.  Without smoothing, with delay 1, it is
- * the paper's controller, whose K_I is inside I here.
+ * .95, delay 10, no error_max, rising, low 0, high 100, start .001; its I has no upper bound.
+ * Without smoothing, with delay 1, it is the paper's controller, whose K_I is inside I here.
  *
  * Before the first step P is 0, I is `start`, and S has always been `before`.
  *
@@ -23,6 +23,9 @@
  * there for as long after J has come back.  With `hold`, I stays as it is in a step that finds
  * kp * P + I + kd * D past a bound, by the I from before, and e pushing it further out
  * (conditional integration; Astrom and Hagglund, "Advanced PID Control", 2006, section 3.5).
+ *
+ * `error_max` bounds what one step can do to P and I, where J begins far from d and takes its
+ * time, as a KL that begins at 0, and where a single J is far off.
  *
  * Pure arithmetic in double.
  */
@@ -39,11 +42,12 @@
 struct pid_params {
     double kp, ki, kd;         /* >= 0, and one above 0; in units of u per unit of J */
     double target;             /* d */
+    double error_max;          /* the greatest |e|; 0: no bound */
     double smooth_p, smooth_d; /* the weight of the past, [0, 1); 0: none */
     uint32_t delay;            /* steps, 1 .. PID_DELAY_MAX */
     bool rising;               /* D counts a J that rises, not one that falls */
     bool hold;                 /* see above */
-    double low, high;          /* bounds of u, low < high */
+    double low, high;          /* bounds of u, low < high; high may be INFINITY: none */
     double start;              /* of I, and so of u: low .. high */
     double before;             /* J before the first step: 0 for a KL */
 };

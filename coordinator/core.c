@@ -42,13 +42,14 @@ struct core_blocks {
 
 static void core_carve(struct core *core, struct core_carver *carver, struct core_blocks *b)
 {
-    const uint64_t slots = (uint64_t)core->ring * core->B;
+    const uint64_t slots = ((uint64_t)core->ring + 1) * core->B; /* the last: recalled */
     const uint64_t refs = (uint64_t)core->open * core->groups * core->M;
     const uint64_t scorers = core->config->scorers;
     const uint64_t prompts = core->prompts.n;
     core->steps = core_take(carver, core->ring, sizeof *core->steps);
     core->refs = core_take(carver, core->open, sizeof *core->refs);
     core->reference = core_take(carver, prompts * core->M, sizeof *core->reference);
+    core->reference_scores = core_take(carver, prompts * core->M * scorers, sizeof(double));
     core->prompt = core_take(carver, prompts, sizeof *core->prompt);
     core->version_hash = core_take(carver, (uint64_t)core->ring + 1, sizeof(struct hash));
     b->items = core_take(carver, slots, sizeof *b->items);
@@ -71,15 +72,18 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
     core->kl_sum = core_take(carver, core->B, sizeof(double));
     core->kl_tokens = core_take(carver, core->B, sizeof(uint32_t));
     core->ref_rewards = core_take(carver, core->M, sizeof(double));
+    core->ref_named = core_take(carver, core->M * scorers, sizeof *core->ref_named);
+    core->ref_all = core_take(carver, core->M, sizeof *core->ref_all);
 }
 
 /* Hand each item its arrays; they stay its own for ever. */
 static void core_wire_items(struct core *core, const struct core_blocks *b)
 {
     const uint32_t scorers = core->config->scorers;
-    for (uint32_t r = 0; r < core->ring; r++) {
-        core->steps[r].step = CORE_NO_STEP;
-        core->steps[r].items = b->items + (size_t)r * core->B;
+    for (uint32_t r = 0; r <= core->ring; r++) {
+        struct core_batch *batch = r < core->ring ? &core->steps[r] : &core->recall.batch;
+        batch->step = CORE_NO_STEP;
+        batch->items = b->items + (size_t)r * core->B;
         for (uint32_t i = 0; i < core->B; i++) {
             const size_t at = (size_t)r * core->B + i;
             b->items[at].ids = b->ids + at * core->max_new;
@@ -114,6 +118,26 @@ static enum err_code core_check_prompt_ids(const struct core_setup *setup, struc
     return ERR_OK;
 }
 
+/* A kind that no prompt has is a slip of the pen: its scorer would never be asked. */
+static enum err_code core_check_kinds(const struct core_setup *setup, struct err *err)
+{
+    const struct run_config *config = setup->config;
+    for (uint32_t s = 0; s < config->scorers; s++) {
+        const char *word = config->scorer[s].prompt_kind;
+        bool there = word[0] == '\0';
+        for (uint32_t i = 0; i < setup->prompts.n && setup->prompts.kind && !there; i++) {
+            const uint8_t kind = setup->prompts.kind[i];
+            there = kind && strcmp(config->scorer[kind - 1].prompt_kind, word) == 0;
+        }
+        if (!there)
+            return err_set(err, ERR_VALUE,
+                           "scorer \"%s\" counts for prompts of kind \"%s\": no prompt of %s "
+                           "is of it",
+                           config->scorer[s].name, word, config->prompts);
+    }
+    return ERR_OK;
+}
+
 static enum err_code core_check_setup(const struct core_setup *setup, struct err *err)
 {
     const struct run_config *config = setup->config;
@@ -144,7 +168,8 @@ static enum err_code core_check_setup(const struct core_setup *setup, struct err
             return err_set(err, ERR_VALUE, "prompt %u has %zu tokens: must be 1..%u",
                            (unsigned)i, n, (unsigned)config->prompt_tokens_max);
     }
-    return core_check_prompt_ids(setup, err);
+    const enum err_code rc = core_check_kinds(setup, err);
+    return rc ? rc : core_check_prompt_ids(setup, err);
 }
 
 static void core_size(struct core *core)
@@ -153,7 +178,9 @@ static void core_size(struct core *core)
     core->B = config->batch;
     core->K = config->samples_per_prompt ? config->samples_per_prompt : 1;
     core->groups = core->B / core->K;
-    core->M = chain_references(&core->chain);
+    core->shaper_M = chain_references(&core->chain);
+    core->M =
+        combine_needs_references(&core->raw.combine) ? config->references : core->shaper_M;
     core->max_new = config->max_new_tokens;
     core->open = config->lag + 1;
     core->group_estimator =
@@ -161,8 +188,8 @@ static void core_size(struct core *core)
     const uint64_t every =
         config->checkpoint_every < config->steps ? config->checkpoint_every : config->steps;
     uint64_t ring = every + core->open + CORE_RING_SLACK;
-    if (ring > UINT32_MAX - 1)
-        ring = UINT32_MAX - 1;
+    if (ring > UINT32_MAX - 2)
+        ring = UINT32_MAX - 2;
     core->ring = (uint32_t)ring;
     core->out_ids_max = (size_t)core->B * (config->prompt_tokens_max + core->max_new);
 }
@@ -363,6 +390,7 @@ void core_step(struct core *core, const struct core_event *event)
     case CORE_EV_BAD_MESSAGE: core_peer_bad(core, event->peer, event->text); break;
     case CORE_EV_PEER_GONE: core_peer_gone(core, event->peer); break;
     case CORE_EV_DURABLE: core_durable_now(core, event->seq); break;
+    case CORE_EV_RECORD: core_recall_record(core, event->record); break;
     case CORE_EV_PAUSE: core->paused = true; break;
     case CORE_EV_RESUME: core->paused = false; break;
     case CORE_EV_DRAIN: core->draining = true; break;

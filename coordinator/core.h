@@ -36,16 +36,22 @@
  * weights, critics and optimizer version s + 1 has; steps whose rollouts are of versions that
  * were left behind are set aside.
  *
- * Scores.  A slot needs those of all reward and cost scorers, a reference those of the reward
- * scorers: else it is scored again, and in the end dropped.  A monitor's that is missing is NaN.
+ * Scores.  A slot needs those of all reward scorers that count for its prompt and of all cost
+ * scorers, a reference those of the reward scorers: else it is scored again, and in the end
+ * dropped.  A monitor's that is missing is NaN, and so is that of a scorer that does not count.
  *
  * Retained steps.  A learner that lost its memory comes back at its last checkpoint c; steps
  * c..trained-1 are sent again with the same content, and must give the recorded weights, bit
  * for bit, or the run halts.  Steps are kept from the newest durable checkpoint on.
+ * Steps that are not kept: a learner whose newest checkpoint is gone or damaged comes back at an
+ * older one, or with the models the run began with.  RECALL asks for the records of the one step
+ * it needs next; they come as events RECORD, and it is shaped anew.  One such step is held at a
+ * time.  The weights the learner holds are then held against the record, as HELLO's are before.
+ * So a learner that finds no checkpoint to go back to comes back at one before it, and makes it.
  * Where so many are kept that no other fits, the last is sent again with the checkpoint flag:
  * its result, from the learner's memory, tells of a checkpoint that became durable meanwhile.
  * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
- * version 0 where the shaper uses references.
+ * version 0 where rewards are compared with references.
  *
  * Learners.  Up to workers.learners of them, each with the whole state.  A step is leased to all
  * that are here, as one attempt with ranks by name, where all hold its version and are idle;
@@ -54,7 +60,7 @@
  * leased to those that remain; who had finished then tells so by its version.  A learner that
  * is behind trains recorded steps, with others at the same version where there are some, while
  * the run waits for it.  Attempts that fail CORE_GROUP_FAILS_MAX times in a row are followed by
- * one of a learner alone.
+ * one of a learner alone.  Actors are sent for weights to the live learner that has the newest.
  *
  * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
  * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,
@@ -82,7 +88,7 @@
 #define CORE_PEERS_MAX       256  /* names known at once */
 #define CORE_LEASES_MAX      1024 /* leases out at once */
 #define CORE_SCORE_TRIES_MAX 3    /* scorings of one item before it is dropped */
-#define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED for one item before it is dropped */
+#define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED, but untried, for one item: it is dropped */
 #define CORE_TRAIN_FAILS_MAX 3    /* LEASE_FAILED for one step before the run halts */
 #define CORE_GROUP_FAILS_MAX 3    /* attempts of groups before one learner tries alone */
 #define CORE_BAD_MAX         3    /* bad messages of one connection before it is cut */
@@ -94,6 +100,8 @@ struct core_prompts {
     uint32_t n;
     const size_t *offset; /* [n + 1] */
     const int32_t *ids;
+    const uint8_t *kind; /* [n] 1 + the first scorer of prompt i's kind; 0: no scorer has its
+                            kind, or it has none.  NULL: all are 0 */
 };
 
 /* What ids can be, so that a rollout can be held against it.  All zero: nothing is known, and
@@ -118,6 +126,7 @@ struct core_setup {
     X(BAD_MESSAGE) /* peer, text: what was wrong with it */                               \
     X(PEER_GONE)   /* peer: the transport can no longer reach it */                       \
     X(DURABLE)     /* seq: all records up to it survive a power cut */                    \
+    X(RECORD)      /* record: one of those a RECALL asked for, in order of seq */         \
     X(PAUSE)       /* no new leases */                                                    \
     X(RESUME)                                                                             \
     X(DRAIN)       /* finish the step in training, with a checkpoint, then end */         \
@@ -137,6 +146,7 @@ struct core_event {
     uint64_t peer;    /* an address the shell can send to; opaque here */
     const struct message *message;
     uint64_t seq;
+    const struct record *record; /* valid during the call */
     const char *text;
 };
 
@@ -147,6 +157,8 @@ struct core_event {
     X(LOG)       /* level, id, text */                                                    \
     X(STEP_DONE) /* step: it is durable; for progress and metrics */                      \
     X(KICK)      /* peer: cut its connection */                                           \
+    X(RECALL)    /* recall_step: read START (of step 0) or the STEP before it, then all     \
+                    records of its slots and its STEP, and hand them over as RECORD */      \
     X(FINISHED)  /* exit_code, text: the machine is at its end and does nothing more */
 // clang-format on
 enum core_effect_kind {
@@ -167,6 +179,7 @@ struct core_effect {
     const struct message *message;
     const struct record *record;
     const struct record_step *step;
+    uint64_t recall_step;
     enum log_level level;
     const char *id;
     const char *text;
@@ -246,8 +259,9 @@ struct core_stats {
     bool started, paused, draining, finished;
     double kl_coef;
     double kl_last;     /* what the KL controller measured last, in the unit of its target */
-    double kl_integral; /* of pid; else 0 */
+    double kl_integral; /* beta by pid's integral part alone; else 0 */
     double multiplier; /* lambda of the last step trained, or where it begins */
+    double multiplier_integral; /* of pid; else 0 */
     struct core_shaper_stats shaper[RUN_SHAPERS_MAX]; /* of those that carry any, in order */
     uint32_t shapers;
     double cost_bound; /* what moves lambda in place of the mean cost; NaN: the mean does */
@@ -257,10 +271,10 @@ struct core_stats {
     const char *trip_signal, *trip_limit; /* of the last; NULL: there was none */
     double trip_value;
     bool has_rollback;
-    uint64_t rollbacks;       /* of the run */
-    uint64_t rollback_base;   /* the version the last went back to */
-    uint64_t rollback_target; /* that one would go back to now */
-    double lr_scale, beta_scale; /* in force */
+    uint64_t rollbacks;                      /* of the run */
+    uint64_t rollback_base;                  /* the version the last went back to */
+    uint64_t rollback_target;                /* that one would go back to now */
+    double lr_scale, beta_scale;             /* in force */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
 
     /* slots of the run so far; planned is their sum */
@@ -278,6 +292,7 @@ struct core_stats {
     uint64_t score_retries;
     uint64_t sessions, resets, bad_messages;
     uint64_t retrained;   /* steps the learner computed again, equal to the record */
+    uint64_t recalled;    /* steps read from the ledger for it */
     double logp_diff_max; /* greatest |actor - learner| log-prob so far; NaN: none told */
 
     bool has_last;           /* last is valid */

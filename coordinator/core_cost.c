@@ -25,6 +25,7 @@ enum err_code core_cost_setup(struct core *core, struct err *err)
         .controller = core_cost_controller(config->safety_controller),
         .limit = config->safety_limit,
         .multiplier = config->safety_lambda,
+        .multiplier_min = config->safety_lambda_min,
         .multiplier_max = config->safety_lambda_max,
         .lr = config->safety_lr,
         .kp = config->safety_kp,
@@ -50,11 +51,14 @@ enum err_code core_cost_setup(struct core *core, struct err *err)
     return rc;
 }
 
-/* A monitor's never; of references shaping asks for the reward alone. */
-bool core_cost_is_needed(const struct core *core, uint32_t scorer, enum wire_work work)
+/* A monitor's never; a reward's where it counts; of references the reward alone is asked for. */
+bool core_cost_is_needed(const struct core *core, uint32_t scorer, enum wire_work work,
+                         uint32_t prompt)
 {
     const enum run_role role = core->config->scorer[scorer].role;
-    return role == RUN_ROLE_REWARD || (role == RUN_ROLE_COST && work == WIRE_WORK_ROLLOUT);
+    return (role == RUN_ROLE_REWARD &&
+            (core_combine_counts(core, scorer, prompt) || core_bug(core, 24))) ||
+           (role == RUN_ROLE_COST && work == WIRE_WORK_ROLLOUT);
 }
 
 enum err_code core_cost_of(const struct core *core, const double *scores, double *cost,

@@ -95,12 +95,12 @@ static uint32_t core_group_pick(struct core *core, uint64_t version, uint32_t mo
 static void core_group_lease(struct core *core, uint64_t step, uint64_t version, bool alone)
 {
     struct core_peer *group[WIRE_RANKS_MAX];
-    const struct core_batch *batch = core_item_batch(core, step);
+    const struct core_batch *batch = core_recall_batch(core, step);
     const bool together = !alone && core->group_fails < CORE_GROUP_FAILS_MAX;
     if (!batch || !batch->shaped)
         return;
     const uint32_t n = core_group_pick(core, version, together ? WIRE_RANKS_MAX : 1, group);
-    if (n > 0)
+    if (n > 0 && core_recall_fits(core, batch, group, n))
         core_train_send(core, group, n, batch);
 }
 

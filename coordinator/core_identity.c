@@ -27,10 +27,12 @@ static void core_identity_record(struct core *core, enum core_identity_of of,
 
 static void core_identity_of_prompts(const struct core *core, struct hash *out)
 {
-    struct hash part[2];
+    struct hash part[3] = {0};
     const struct core_prompts *prompts = &core->prompts;
     hash_blake2b(&part[0], prompts->offset, (prompts->n + 1) * sizeof *prompts->offset);
     hash_blake2b(&part[1], prompts->ids, prompts->offset[prompts->n] * sizeof *prompts->ids);
+    if (prompts->kind)
+        hash_blake2b(&part[2], prompts->kind, prompts->n);
     hash_blake2b(out, part, sizeof part);
 }
 

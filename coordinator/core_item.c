@@ -43,7 +43,10 @@ void core_item_move(struct core *core, struct core_item *item, enum core_item_st
     const enum core_item_state old = item->state;
     uint64_t *totals;
     uint32_t *counts;
-    if (item->work == WIRE_WORK_ROLLOUT) {
+    if (core_recall_has(core, item)) {
+        totals = core->recall.slots;
+        counts = core->recall.batch.count;
+    } else if (item->work == WIRE_WORK_ROLLOUT) {
         totals = core->slots;
         counts = core_item_batch(core, item->a)->count;
     } else {
@@ -128,9 +131,8 @@ void core_item_scored(struct core *core, struct core_item *item, const double *s
         struct core_reference *kept = core_item_reference(core, item->prompt, item->b);
         kept->state = CORE_ITEM_SCORED;
         kept->seq = seq;
-        double raw;
-        if (core_shape_raw(core, scores, item->tokens, &raw, &kept->reward, NULL) != ERR_OK)
-            assert(0 && "scores are checked before they are accepted");
+        kept->tokens = item->tokens;
+        core_combine_keep(core, item);
     }
 }
 
@@ -163,18 +165,12 @@ static void core_item_plan_references(struct core *core, struct core_refs *refs,
     }
 }
 
-static void core_item_open_step(struct core *core, uint64_t step)
+void core_item_plan_slots(const struct core *core, struct core_batch *batch, uint64_t step)
 {
-    struct core_batch *batch = &core->steps[step % core->ring];
     batch->step = step;
     batch->shaped = batch->skipped = batch->restored = false;
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
-    struct core_refs *refs = &core->refs[step % core->open];
-    refs->step = step;
-    refs->n = 0;
-    memset(refs->count, 0, sizeof refs->count);
-
     for (uint32_t slot = 0; slot < core->B; slot++) {
         const struct plan_slot plan = plan_slot(&core->plan, step, slot);
         struct core_item *item = &batch->items[slot];
@@ -182,10 +178,21 @@ static void core_item_open_step(struct core *core, uint64_t step)
         item->prompt = plan.prompt;
         item->group = plan.group;
         item->version = plan_policy_version(step, core->config->lag);
-        core_item_plan_references(core, refs, plan.prompt);
     }
     batch->count[CORE_ITEM_WAITING] = core->B;
+}
+
+static void core_item_open_step(struct core *core, uint64_t step)
+{
+    struct core_batch *batch = &core->steps[step % core->ring];
+    core_item_plan_slots(core, batch, step);
     core->slots[CORE_ITEM_WAITING] += core->B;
+    struct core_refs *refs = &core->refs[step % core->open];
+    refs->step = step;
+    refs->n = 0;
+    memset(refs->count, 0, sizeof refs->count);
+    for (uint32_t slot = 0; slot < core->B; slot++)
+        core_item_plan_references(core, refs, batch->items[slot].prompt);
 }
 
 void core_item_open_steps(struct core *core)

@@ -185,8 +185,9 @@ void core_lease_failed(struct core *core, struct core_peer *peer, const struct m
     if (lease->kind == CORE_LEASE_TRAIN)
         core_train_lease_failed(core, peer, lease, message->text);
     else
-        core_lease_end(core, lease,
-                       (struct core_lease_back){.failed = true, .reason = message->text});
+        core_lease_end(
+            core, lease,
+            (struct core_lease_back){.failed = !message->untried, .reason = message->text});
 }
 
 /* --- dispatch ------------------------------------------------------------------------- */
@@ -322,8 +323,8 @@ static void core_lease_dispatch_kind(struct core *core, bool generate,
 
 void core_lease_dispatch(struct core *core)
 {
-    const struct core_peer *learner = core_peer_learner(core);
-    if (learner) /* its endpoint is where actors find the weights */
-        core_lease_dispatch_kind(core, true, learner);
+    const struct core_peer *source = core_peer_source(core);
+    if (source)
+        core_lease_dispatch_kind(core, true, source);
     core_lease_dispatch_kind(core, false, NULL);
 }

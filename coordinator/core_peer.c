@@ -50,6 +50,20 @@ struct core_peer *core_peer_learner(struct core *core)
     return best;
 }
 
+struct core_peer *core_peer_source(struct core *core)
+{
+    struct core_peer *best = NULL;
+    for (size_t i = 0; i < core->peers_n; i++) {
+        struct core_peer *peer = &core->peers[i];
+        if (peer->state != CORE_PEER_LIVE || peer->role != WIRE_ROLE_LEARNER)
+            continue;
+        if (!best || peer->version > best->version ||
+            (peer->version == best->version && strcmp(peer->name, best->name) < 0))
+            best = peer;
+    }
+    return best;
+}
+
 /* Learners that are here under other names. */
 static uint32_t core_peer_learners(const struct core *core, const char *but)
 {
@@ -98,6 +112,14 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why)
     peer->session = 0;
     peer->acks_n = 0;
     peer->in_flight = 0;
+}
+
+void core_peer_expel(struct core *core, struct core_peer *peer, const char *text)
+{
+    core_log(core, LOG_LEVEL_ERROR, "PEER-REFUSED", "%s (%s): %s", peer->name,
+             wire_role_name(peer->role), text);
+    core_peer_reset(core, peer->address, peer->session, true, text);
+    core_peer_end(core, peer, "it was refused");
 }
 
 void core_peer_dismiss(struct core *core, bool for_good, const char *text)
@@ -277,6 +299,10 @@ static void core_peer_heartbeat(struct core *core, struct core_peer *peer,
         peer->progress = message->progress;
         core_peer_progress(core, peer);
     }
+    /* Later messages came before it, and could not be acknowledged without it.  A worker whose
+     * outbox is full sends no other result for which they would be. */
+    if (message->seq < peer->in_seq)
+        core_peer_owe_ack(core, peer);
 }
 
 /* Note that message `seq` came; false where so many are missing before it that they are lost.

@@ -20,8 +20,7 @@ enum err_code core_replay_begin(struct core *core, uint64_t checkpoint_version, 
     return ERR_OK;
 }
 
-static enum err_code core_replay_refuse(const struct record *record, const char *why,
-                                        struct err *err)
+enum err_code core_replay_refuse(const struct record *record, const char *why, struct err *err)
 {
     return err_set(err, ERR_STATE, "the ledger's record %llu (%s of %llu/%u) %s",
                    (unsigned long long)record->seq, record_kind_name(record->kind),
@@ -34,8 +33,8 @@ static bool core_replay_skips(const struct core *core, const struct record *reco
     return record->work == WIRE_WORK_ROLLOUT && record->a < core->replay_from;
 }
 
-static enum err_code core_replay_rollout(struct core *core, const struct record *record,
-                                         struct core_item *item, struct err *err)
+enum err_code core_replay_rollout(struct core *core, const struct record *record,
+                                  struct core_item *item, struct err *err)
 {
     const bool slot = record->work == WIRE_WORK_ROLLOUT;
     if (item->state != CORE_ITEM_WAITING)
@@ -52,8 +51,8 @@ static enum err_code core_replay_rollout(struct core *core, const struct record 
     return ERR_OK;
 }
 
-static enum err_code core_replay_score(struct core *core, const struct record *record,
-                                       struct core_item *item, struct err *err)
+enum err_code core_replay_score(struct core *core, const struct record *record,
+                                struct core_item *item, struct err *err)
 {
     const bool slot = record->work == WIRE_WORK_ROLLOUT;
     if (item->state == CORE_ITEM_WAITING && !slot && record->response_tokens > 0 &&
@@ -63,10 +62,10 @@ static enum err_code core_replay_score(struct core *core, const struct record *r
     } else if (item->state != CORE_ITEM_GENERATED) {
         return core_replay_refuse(record, "is for one that waits for no score", err);
     }
-    double raw, reward, cost;
+    double cost;
     if (record->scorers != core->config->scorers || !record->scores ||
         record->response_tokens != item->tokens || (slot && !record->reference) ||
-        core_shape_raw(core, record->scores, item->tokens, &raw, &reward, NULL) != ERR_OK ||
+        core_combine_try(core, item->prompt, record->scores, item->tokens, NULL) != ERR_OK ||
         (slot && core_cost_of(core, record->scores, &cost, NULL) != ERR_OK))
         return core_replay_refuse(record, "is not what this run plans there", err);
     core_item_scored(core, item, record->scores, record->reference, record->seq);
@@ -123,13 +122,28 @@ static bool core_replay_same_number(double a, double b)
 
 static bool core_replay_same_sums(const struct record_step *a, const struct record_step *b)
 {
-    return a->trained == b->trained && memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
+    return a->trained == b->trained && a->worst_group == b->worst_group &&
+           memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
            a->kl_coef_before == b->kl_coef_before && a->kl_coef_after == b->kl_coef_after &&
            a->reward_shaped_mean == b->reward_shaped_mean &&
            core_replay_same_number(a->cost_raw_mean, b->cost_raw_mean) &&
            a->multiplier_before == b->multiplier_before &&
            a->multiplier_after == b->multiplier_after &&
            memcmp(a->controller, b->controller, a->controller_n * sizeof a->controller[0]) == 0;
+}
+
+enum err_code core_replay_agrees(const struct record_step *now,
+                                 const struct record_step *record, struct err *err)
+{
+    if (core_replay_same_sums(now, record))
+        return ERR_OK;
+    return err_set(err, ERR_STATE,
+                   "step %llu: from the recorded scores this program computes a shaped "
+                   "mean of %.17g, beta %.17g and lambda %.17g, the ledger says %.17g, "
+                   "%.17g and %.17g: it was written by another version",
+                   (unsigned long long)record->step, now->reward_shaped_mean,
+                   now->kl_coef_after, now->multiplier_after, record->reward_shaped_mean,
+                   record->kl_coef_after, record->multiplier_after);
 }
 
 static enum err_code core_replay_step(struct core *core, const struct record *record,
@@ -157,15 +171,9 @@ static enum err_code core_replay_step(struct core *core, const struct record *re
             return err_set(
                 err, ERR_STATE, "the ledger's record %llu: step %llu has not all its scores %s",
                 (unsigned long long)record->seq, (unsigned long long)step->step, why.text);
-        if (!core_replay_same_sums(&batch->result, step))
-            return err_set(err, ERR_STATE,
-                           "step %llu: from the recorded scores this program computes a shaped "
-                           "mean of %.17g, beta %.17g and lambda %.17g, the ledger says %.17g, "
-                           "%.17g and %.17g: it was written by another version",
-                           (unsigned long long)step->step, batch->result.reward_shaped_mean,
-                           batch->result.kl_coef_after, batch->result.multiplier_after,
-                           step->reward_shaped_mean, step->kl_coef_after,
-                           step->multiplier_after);
+        const enum err_code rc = core_replay_agrees(&batch->result, step, err);
+        if (rc != ERR_OK)
+            return rc;
     }
     const struct kl_state kl_after = batch->kl_after;
     batch->result = *step;

@@ -151,10 +151,10 @@ struct core_result_score {
 };
 
 /* Scores may stand at any address of their frame: doubles are copied.  Those that the item can
- * do without are NaN where they are not to be had; of a reference they are always, so that a
- * record does not depend on who scored it. */
+ * do without are NaN where they are not to be had; those that nobody asks for are always, so
+ * that a record does not depend on who scored it. */
 static void core_result_read(struct core *core, const struct message *message, uint32_t i,
-                             uint32_t tokens, struct core_result_score *out)
+                             const struct core_item *item, struct core_result_score *out)
 {
     const enum wire_work work = message->items[i].kind;
     const uint32_t n = core->config->scorers;
@@ -163,8 +163,9 @@ static void core_result_read(struct core *core, const struct message *message, u
     memcpy(out->score, (const unsigned char *)message->frame[0].data + (size_t)i * n * 8u,
            n * sizeof(double));
     for (uint32_t s = 0; s < n; s++) {
-        if (!core_cost_is_needed(core, s, work)) {
-            if (states[s] != WIRE_SCORE_OK || work == WIRE_WORK_REFERENCE)
+        if (!core_cost_is_needed(core, s, work, item->prompt)) {
+            if (states[s] != WIRE_SCORE_OK || work == WIRE_WORK_REFERENCE ||
+                !core_combine_counts(core, s, item->prompt))
                 out->score[s] = NAN;
             continue;
         }
@@ -173,9 +174,9 @@ static void core_result_read(struct core *core, const struct message *message, u
         else if (states[s] != WIRE_SCORE_OK && states[s] != WIRE_SCORE_TIMEOUT)
             out->fault = RECORD_REASON_SCORE_FAILED;
     }
-    double raw, reward, cost;
+    double cost;
     if (out->fault == RECORD_REASON_NONE &&
-        (core_shape_raw(core, out->score, tokens, &raw, &reward, NULL) != ERR_OK ||
+        (core_combine_try(core, item->prompt, out->score, item->tokens, NULL) != ERR_OK ||
          (work == WIRE_WORK_ROLLOUT && core_cost_of(core, out->score, &cost, NULL) != ERR_OK)))
         out->fault = RECORD_REASON_SCORE_FAILED; /* the sum is not finite */
 }
@@ -253,7 +254,7 @@ void core_result_scored(struct core *core, struct core_peer *peer,
             continue;
         }
         struct core_result_score score;
-        core_result_read(core, message, i, item->tokens, &score);
+        core_result_read(core, message, i, item, &score);
         score.ref = item->ref ? ref + here : NULL;
         if (score.fault != RECORD_REASON_NONE) {
             core_result_score_fault(core, peer, item, message, score.fault);

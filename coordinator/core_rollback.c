@@ -30,11 +30,21 @@ bool core_rollback_discards(const struct core *core, uint64_t version)
     return core->has_rollback && rollback_discards(&core->rollback_state, version);
 }
 
+static uint64_t core_rollback_target(const struct core *core,
+                                     const struct rollback_state *rollback,
+                                     const struct breaker_state *breaker)
+{
+    return rollback_target(rollback, core->config->breaker_restore_every, breaker->good);
+}
+
 void core_rollback_apply(struct core *core, struct core_batch *batch)
 {
+    /* Not core->target: the step may be an old one that is recalled. */
+    const uint64_t target =
+        core_rollback_target(core, &core->rollback_state, &core->breaker_state);
     batch->skipped = batch->restored = true;
     rollback_step(&batch->rollback_after, batch->step,
-                  core_bug(core, 22) ? core->checkpoint_version : core->target);
+                  core_bug(core, 26) ? core->checkpoint_version : target);
 }
 
 void core_rollback_write(const struct core *core, const struct core_batch *batch, double *out)
@@ -49,7 +59,7 @@ enum err_code core_rollback_read(const struct core *core, struct core_batch *bat
     batch->rollback_after = core->rollback_state;
     if (!core->has_rollback)
         return ERR_OK;
-    if (!core_bug(core, 23))
+    if (!core_bug(core, 27))
         memcpy(&batch->rollback_after, in, sizeof batch->rollback_after);
     return rollback_check(&batch->rollback_after, core->config->breaker_restore_every,
                           batch->step + 1, err);
@@ -60,23 +70,16 @@ bool core_rollback_is_restore_point(const struct core *core, uint64_t version)
     return core->has_rollback && version % core->config->breaker_restore_every == 0;
 }
 
-static uint64_t core_rollback_target(const struct core *core,
-                                     const struct rollback_state *rollback,
-                                     const struct breaker_state *breaker)
-{
-    return rollback_target(rollback, core->config->breaker_restore_every, breaker->good);
-}
-
 void core_rollback_lease(const struct core *core, const struct core_batch *batch,
                          struct message *lease)
 {
     lease->lr_scale = batch->breaker_after.lr_scale;
     if (!core->has_rollback)
         return;
-    lease->restore = batch->restored && !core_bug(core, 25);
+    lease->restore = batch->restored && !core_bug(core, 29);
     lease->base_version = (uint64_t)batch->rollback_after.base;
     lease->target_version =
-        core_bug(core, 24)
+        core_bug(core, 28)
             ? lease->base_version
             : core_rollback_target(core, &batch->rollback_after, &batch->breaker_after);
 }
@@ -85,17 +88,6 @@ const struct hash *core_rollback_expects(const struct core *core,
                                          const struct core_batch *batch)
 {
     return batch->restored ? &core->target_hash : core_train_hash(core, batch->step);
-}
-
-bool core_rollback_reaches(const struct core *core, uint64_t version)
-{
-    for (uint64_t step = version; step < core->trained; step++) {
-        const struct core_batch *batch = core_item_batch(core, step);
-        if (batch && batch->shaped && batch->restored &&
-            batch->rollback_after.base != core->rollback_state.base)
-            return false;
-    }
-    return true;
 }
 
 /* Of a restore point that may become the target. */

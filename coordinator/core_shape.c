@@ -42,34 +42,6 @@ static enum reward_truncation core_shape_truncation(enum run_truncation truncati
     return REWARD_TRUNCATION_NONE;
 }
 
-static enum combine_kind core_shape_combine(enum run_combine combine)
-{
-    switch (combine) {
-    case RUN_COMBINE_SUM: return COMBINE_SUM;
-    case RUN_COMBINE_PRODUCT: return COMBINE_PRODUCT;
-    case RUN_COMBINE_MIN: return COMBINE_MIN;
-    case RUN_COMBINE_LEVELS: return COMBINE_LEVELS;
-    }
-    assert(0 && "reward.combine: no such value");
-    return COMBINE_SUM;
-}
-
-static void core_shape_setup_combine(struct core *core)
-{
-    static_assert(RUN_SCORERS_MAX <= COMBINE_TERMS_MAX, "all scorers can be combined");
-    core->combine = (struct combine_params){.kind = core_shape_combine(core->config->combine),
-                                            .term = core->terms};
-    for (uint32_t i = 0; i < core->config->scorers; i++) {
-        const struct run_scorer *scorer = &core->config->scorer[i];
-        if (scorer->role == RUN_ROLE_REWARD)
-            core->terms[core->combine.terms++] = (struct combine_term){.name = scorer->name,
-                                                                       .weight = scorer->weight,
-                                                                       .margin = scorer->margin,
-                                                                       .low = scorer->low,
-                                                                       .high = scorer->high};
-    }
-}
-
 static enum shaping_kind core_shape_word(const char *word)
 {
     for (int kind = SHAPING_NONE; kind <= SHAPING_SGFC; kind++)
@@ -117,18 +89,12 @@ static void core_shape_setup_kl(struct core *core)
         .target = token ? config->kl_target_token : config->kl_target,
         .horizon = config->kl_horizon,
         .cap = config->kl_cap,
-    };
-    core->kl.pid = (struct pid_params){
         .kp = config->kl_kp,
         .ki = config->kl_ki,
         .kd = config->kl_kd,
-        .target = core->kl.target,
-        .smooth_d = config->kl_smooth,
-        .delay = 1,
-        .hold = true,
-        .low = config->kl_coef_min,
-        .high = config->kl_coef_max,
-        .start = config->kl_coef,
+        .smooth = config->kl_smooth,
+        .coef_min = config->kl_coef_min,
+        .coef_max = config->kl_coef_max,
     };
 }
 
@@ -144,8 +110,7 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
         .estimator = core_shape_estimator(config->kl_estimator),
     };
     core_shape_setup_kl(core);
-    core_shape_setup_combine(core);
-    enum err_code rc = combine_check(&core->combine, err);
+    enum err_code rc = raw_reward_init(&core->raw, core->config, err);
     if (rc == ERR_OK)
         rc = chain_check(&core->chain, err);
     if (rc == ERR_OK)
@@ -163,27 +128,8 @@ enum err_code core_shape_setup(struct core *core, struct err *err)
     return ERR_OK;
 }
 
-enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t tokens,
-                             double *raw, double *reward, struct err *err)
-{
-    struct score named[RUN_SCORERS_MAX];
-    const uint32_t n = core->config->scorers;
-    for (uint32_t i = 0; i < n; i++)
-        named[i] = (struct score){
-            .name = core->config->scorer[i].name, .state = SCORE_OK, .value = scores[i]};
-    const struct combine_scores all = {.score = named, .n = n};
-    const enum err_code rc = combine_apply(&core->combine, NULL, &all, NULL, 0, raw, err);
-    if (rc != ERR_OK)
-        return rc;
-    *reward = reward_length(&core->reward, *raw, tokens);
-    if (!isfinite(*reward))
-        return err_set(err, ERR_VALUE, "the reward after the length penalty is not finite");
-    return ERR_OK;
-}
-
-/* The rewards of this prompt's references, in order, less those dropped; UINT32_MAX: some are
- * still to come. */
-static uint32_t core_shape_references(struct core *core, uint32_t prompt)
+/* How many of this prompt's references have scores; UINT32_MAX: some are still to come. */
+static uint32_t core_shape_references(const struct core *core, uint32_t prompt)
 {
     uint32_t n = 0;
     for (uint32_t m = 0; m < core->M; m++) {
@@ -193,8 +139,7 @@ static uint32_t core_shape_references(struct core *core, uint32_t prompt)
             continue;
         if (!there || !core_durable(core, kept->seq))
             return UINT32_MAX;
-        if (kept->state == CORE_ITEM_SCORED)
-            core->ref_rewards[n++] = kept->reward;
+        n += kept->state == CORE_ITEM_SCORED;
     }
     return n;
 }
@@ -256,14 +201,13 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item,
                                      struct chain_state *seen, struct err *err)
 {
     double reward;
-    enum err_code rc =
-        core_shape_raw(core, item->scores, item->tokens, &item->raw, &reward, err);
+    uint32_t refs;
+    enum err_code rc = core_combine_item(core, item, &reward, &refs, err);
     if (rc == ERR_OK)
         rc = core_cost_of(core, item->scores, &item->cost, err);
     if (rc != ERR_OK)
         return rc;
     struct chain_params chain = core->chain;
-    const uint32_t refs = core->M > 0 ? core_shape_references(core, item->prompt) : 0;
     for (uint32_t i = 0; i < chain.links; i++)
         if (shaping_references(&chain.link[i]) > 0)
             chain.link[i].references = refs; /* over those that could be had */
@@ -279,19 +223,24 @@ static enum err_code core_shape_item(struct core *core, struct core_item *item,
     return ERR_OK;
 }
 
-/* One scorer's mean over the slots that have a score of it. */
+/* One scorer's mean over the slots that have a score of it; how many should have and do not. */
 static void core_shape_score(const struct core *core, struct core_batch *batch, uint32_t s)
 {
     double sum = 0.0, n = 0.0;
+    uint32_t missing = 0;
     for (uint32_t i = 0; i < core->B; i++) {
         const struct core_item *item = &batch->items[i];
-        if (item->state == CORE_ITEM_DROPPED || isnan(item->scores[s]))
+        if (item->state == CORE_ITEM_DROPPED || !core_combine_counts(core, s, item->prompt))
             continue;
+        if (isnan(item->scores[s])) {
+            missing++;
+            continue;
+        }
         sum += item->scores[s];
         n += 1.0;
     }
     batch->result.score_mean[s] = n > 0.0 ? sum / n : (double)NAN;
-    batch->result.score_missing[s] = batch->result.trained - (uint32_t)n;
+    batch->result.score_missing[s] = missing;
 }
 
 /* The means of a shaped step, over its slots in order. */
@@ -445,6 +394,23 @@ static enum err_code core_shape_set_aside(struct core *core, struct core_batch *
     return core_shape_running(core, batch, &nothing, err);
 }
 
+static enum err_code core_shape_items(struct core *core, struct core_batch *batch,
+                                      struct chain_state *seen, struct err *err)
+{
+    enum err_code rc = core_combine_group(core, batch, err);
+    for (uint32_t i = 0; i < core->B && rc == ERR_OK; i++) {
+        struct core_item *item = &batch->items[i];
+        struct err why;
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        rc = core_shape_item(core, item, seen, &why);
+        if (rc != ERR_OK)
+            err_set(err, rc, "step %llu, slot %u: %s", (unsigned long long)batch->step,
+                    (unsigned)i, why.text);
+    }
+    return rc;
+}
+
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
 {
     const uint32_t n = batch->count[CORE_ITEM_SCORED];
@@ -459,17 +425,9 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
         .trained = n,
     };
     struct chain_state seen = {0};
-    for (uint32_t i = 0; i < core->B; i++) {
-        struct core_item *item = &batch->items[i];
-        if (item->state == CORE_ITEM_DROPPED)
-            continue;
-        struct err why;
-        const enum err_code rc = core_shape_item(core, item, &seen, &why);
-        if (rc != ERR_OK)
-            return err_set(err, rc, "step %llu, slot %u: %s", (unsigned long long)batch->step,
-                           (unsigned)i, why.text);
-    }
-    enum err_code rc = core_shape_kl(core, batch, err);
+    enum err_code rc = core_shape_items(core, batch, &seen, err);
+    if (rc == ERR_OK)
+        rc = core_shape_kl(core, batch, err);
     if (rc == ERR_OK)
         rc = core_shape_running(core, batch, &seen, err);
     if (rc == ERR_OK)

@@ -7,12 +7,14 @@
  *     core_lease.c    leases given out, lost and taken back
  *     core_result.c   what actors and reward workers send
  *     core_shape.c    from scores to token rewards; the KL controller
+ *     core_combine.c  from scores to the raw reward
  *     core_cost.c     from scores to token costs; the multiplier
  *     core_breaker.c  whether a step may be trained on
  *     core_rollback.c what the run goes back to, and leaves behind
  *     core_group.c    which learners train a step together, and when
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
+ *     core_recall.c   a step that is no longer kept, from records
  *     core_stats.c    numbers for people; core_check
  *
  * Memory: one arena.  A step's items live in steps[step % ring]; `ring` is enough for the open
@@ -25,7 +27,6 @@
 #include "base/arena.h"
 #include "control/breaker.h"
 #include "control/chain.h"
-#include "control/combine.h"
 #include "control/kl.h"
 #include "control/lagrange.h"
 #include "control/plan.h"
@@ -33,6 +34,7 @@
 #include "control/rollback.h"
 #include "control/score.h"
 #include "coordinator/core.h"
+#include "coordinator/raw_reward.h"
 
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
 #define CORE_ADDRESSES_MAX  64     /* connections whose bad messages are counted */
@@ -40,7 +42,7 @@
 #define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
 #define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
-#define CORE_RESTORE_MAX    16u    /* restore points the next target is among: lag + 2 at most */
+#define CORE_RESTORE_MAX    16u /* restore points the next target is among: lag + 2 at most */
 #define CORE_SUSPECT_BEATS  3u     /* heartbeats of silence */
 
 /* Deliberate faults, for the simulator to catch; the product's core has none of them. */
@@ -108,6 +110,28 @@ struct core_batch {
     uint64_t opened_ms;
 };
 
+/* What shaping a step begins from: the controllers, and what the step before told. */
+struct core_before {
+    struct kl_state kl;
+    struct chain_state chain;
+    struct lagrange_state lagrange;
+    struct breaker_state breaker;
+    struct rollback_state rollback;
+    struct record_step last;
+    bool has_last;
+};
+
+/* One step out of the ledger, for a learner that is further back than what is kept. */
+struct core_recall {
+    struct core_batch batch; /* batch.step: the one asked for, or CORE_NO_STEP */
+    bool complete;           /* all its records came, and it is shaped */
+    bool has_weights;
+    struct hash weights; /* of the version it is trained from */
+    struct core_before before;
+    struct wire_stat stats[WIRE_STATS_MAX]; /* of before.last */
+    uint64_t slots[CORE_ITEM_STATES];       /* its own, no part of the run's */
+};
+
 /* The references that became due with an open step. */
 struct core_refs {
     uint64_t step;
@@ -118,9 +142,9 @@ struct core_refs {
 
 /* What is kept of a reference for the whole run, [prompt * M + m]. */
 struct core_reference {
-    uint8_t state; /* enum core_item_state; WAITING also before it is due */
-    uint64_t seq;  /* of its SCORE or DROP */
-    double reward; /* combined, after the length penalty */
+    uint8_t state;   /* enum core_item_state; WAITING also before it is due */
+    uint32_t tokens; /* of the response */
+    uint64_t seq;    /* of its SCORE or DROP */
 };
 struct core_prompt {
     bool due;      /* its references are planned */
@@ -194,6 +218,7 @@ struct core {
 
     /* sizes */
     uint32_t B, K, M, groups; /* slots, samples a prompt, references a prompt, prompts a step */
+    uint32_t shaper_M; /* M where the shaper takes references, else 0 */
     uint32_t max_new;
     uint32_t ring, open; /* steps kept; lag + 1 */
     bool group_estimator;
@@ -207,8 +232,7 @@ struct core {
     struct lagrange_params lagrange;
     struct breaker_params breaker;
     bool has_breaker, has_rollback;
-    struct combine_params combine;                 /* of terms, to the raw reward */
-    struct combine_term terms[RUN_SCORERS_MAX];
+    struct raw_reward raw; /* its group: of the step at hand */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t cost_terms_n;
 
@@ -221,8 +245,8 @@ struct core {
     struct lagrange_state lagrange_state;
     struct breaker_state breaker_state;
     struct rollback_state rollback_state;
-    uint64_t target;         /* what a rollback would go back to now, */
-    struct hash target_hash; /* and its weights */
+    uint64_t target;                            /* what a rollback would go back to now, */
+    struct hash target_hash;                    /* and its weights */
     struct hash restore_hash[CORE_RESTORE_MAX]; /* of restore points, in turn */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails; /* LEASE_FAILED of a learner alone, in a row */
@@ -234,8 +258,10 @@ struct core {
     bool has_start;
     struct core_identity identity[CORE_IDENTITIES];
     struct core_batch *steps;         /* [ring] */
+    struct core_recall recall;
     struct core_refs *refs;           /* [open] */
     struct core_reference *reference; /* [prompts * M] */
+    double *reference_scores;         /* [prompts * M * scorers] */
     struct core_prompt *prompt;       /* [prompts] */
     struct hash *version_hash;        /* [ring + 1]: of version v at v % (ring + 1) */
     uint64_t slots[CORE_ITEM_STATES]; /* of the whole run */
@@ -270,7 +296,9 @@ struct core {
     size_t out_ids_max;
     double *kl_sum;      /* [B] */
     uint32_t *kl_tokens; /* [B] */
-    double *ref_rewards; /* [M] */
+    double *ref_rewards; /* [M] combined, after the length penalty */
+    struct score *ref_named;        /* [M * scorers] */
+    struct combine_scores *ref_all; /* [M] of ref_named */
 #ifdef CORE_BUGS
     int bug;
 #endif
@@ -298,6 +326,8 @@ void core_peer_bad(struct core *core, uint64_t address, const char *text);
 void core_peer_gone(struct core *core, uint64_t address);
 void core_peer_tick(struct core *core);
 void core_peer_release_acks(struct core *core);
+/* This learner is not to come back as it is. */
+void core_peer_expel(struct core *core, struct core_peer *peer, const char *text);
 /* The run is over for everybody, or this coordinator is. */
 void core_peer_dismiss(struct core *core, bool for_good, const char *text);
 /* What came from it is settled once all that was appended by now is durable. */
@@ -307,9 +337,12 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why);
 /* The entry of this name, made if need be; NULL where all are taken by live peers. */
 struct core_peer *core_peer_named(struct core *core, const char *name);
 uint16_t core_peer_index(const struct core *core, const struct core_peer *peer);
-/* The learner that serves weights: of those that are here the one that holds the newest, and of
- * several the first by name; or NULL. */
+/* Of the learners that are here, the one that holds the newest version, and of several a live
+ * one, the first by name; or NULL. */
 struct core_peer *core_peer_learner(struct core *core);
+/* The one whose weights actors are sent to: the same among the live; or NULL.  A suspect may have
+ * been stopped: an actor sent there would wait for nothing. */
+struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 
@@ -333,6 +366,8 @@ void core_item_generated(struct core *core, struct core_item *item, uint32_t tok
 /* scores [scorers] */
 void core_item_scored(struct core *core, struct core_item *item, const double *scores,
                       const float *ref, uint64_t seq);
+/* All slots of the step, waiting; counted in batch->count alone. */
+void core_item_plan_slots(const struct core *core, struct core_batch *batch, uint64_t step);
 /* Open what may be opened. */
 void core_item_open_steps(struct core *core);
 uint32_t core_item_prompt_tokens(const struct core *core, uint32_t prompt);
@@ -360,10 +395,6 @@ void core_result_scored(struct core *core, struct core_peer *peer,
 
 /* --- core_shape.c */
 enum err_code core_shape_setup(struct core *core, struct err *err);
-/* What reward.combine makes of the reward scorers' scores [scorers], and the same after the
- * length penalty. */
-enum err_code core_shape_raw(struct core *core, const double *scores, uint32_t tokens,
-                             double *raw, double *reward, struct err *err);
 /* All slots scored or dropped, all references there, everything durable?  Drops slots whose
  * prompt or group cannot be used, and is then false for another while. */
 bool core_shape_ready(struct core *core, struct core_batch *batch);
@@ -378,13 +409,30 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
 enum err_code core_shape_tokens(struct core *core, const struct core_batch *batch,
                                 const struct core_item *item, float *out, struct err *err);
 
+/* --- core_combine.c */
+/* Is this scorer asked about answers to this prompt? */
+bool core_combine_counts(const struct core *core, uint32_t scorer, uint32_t prompt);
+/* Can these scores [scorers] of a response to this prompt be combined, whatever else scores? */
+enum err_code core_combine_try(struct core *core, uint32_t prompt, const double *scores,
+                               uint32_t tokens, struct err *err);
+/* Keep the scores of a reference for the whole run. */
+void core_combine_keep(struct core *core, const struct core_item *item);
+/* Of a whole step: the group of users it serves worst, where reward.combine asks; fills
+ * result.worst_group, and what core_combine_item goes by. */
+enum err_code core_combine_group(struct core *core, struct core_batch *batch, struct err *err);
+/* item->raw, and the same after the length penalty; the rewards of its prompt's refs references
+ * in ref_rewards, where the shaper takes any. */
+enum err_code core_combine_item(struct core *core, struct core_item *item, double *reward,
+                                uint32_t *refs, struct err *err);
+
 /* --- core_cost.c */
 enum err_code core_cost_setup(struct core *core, struct err *err);
 /* What a response costs by its scores [scorers]; 0 without cost scorers. */
 enum err_code core_cost_of(const struct core *core, const double *scores, double *cost,
                            struct err *err);
-/* Can an item of this kind not do without a score of this scorer? */
-bool core_cost_is_needed(const struct core *core, uint32_t scorer, enum wire_work work);
+/* Can an item of this kind, a response to this prompt, not do without a score of this scorer? */
+bool core_cost_is_needed(const struct core *core, uint32_t scorer, enum wire_work work,
+                         uint32_t prompt);
 /* The multiplier's move by the costs of the step's slots; fills lagrange_after and what the
  * result says of it, `at` in its controllers. */
 enum err_code core_cost_step(struct core *core, struct core_batch *batch, uint32_t at,
@@ -445,9 +493,6 @@ bool core_rollback_is_restore_point(const struct core *core, uint64_t version);
 /* The weights that a step which was set aside leads to. */
 const struct hash *core_rollback_expects(const struct core *core,
                                          const struct core_batch *batch);
-/* Can a learner that holds this version still do all steps after it?  Of rollbacks the checkpoint
- * of the last is kept. */
-bool core_rollback_reaches(const struct core *core, uint64_t version);
 /* The step is committed. */
 void core_rollback_commit(struct core *core, const struct core_batch *batch);
 enum err_code core_rollback_check(const struct core *core, struct err *err);
@@ -466,6 +511,9 @@ void core_train_lease_failed(struct core *core, struct core_peer *peer,
 /* What a STEP record does once it is durable; `record` NULL: as shaped. */
 void core_train_commit(struct core *core, struct core_batch *batch);
 struct hash *core_train_hash(const struct core *core, uint64_t version);
+/* The sentence for weights of `version` that are not the recorded ones. */
+void core_train_other_weights(uint64_t version, const struct hash *now,
+                              const struct hash *recorded, char *text, size_t size);
 void core_train_checkpoint(struct core *core, uint64_t version);
 /* May this learner's HELLO stand?  NULL: yes; else why not. */
 /* --- core_identity.c: prompts and scorers are those the run began with */
@@ -479,5 +527,29 @@ enum err_code core_identity_replay(struct core *core, const struct record *recor
 
 const char *core_train_greet(struct core *core, const struct message *hello, char *text,
                              size_t size);
+
+/* --- core_replay.c */
+enum err_code core_replay_refuse(const struct record *record, const char *why, struct err *err);
+enum err_code core_replay_rollout(struct core *core, const struct record *record,
+                                  struct core_item *item, struct err *err);
+enum err_code core_replay_score(struct core *core, const struct record *record,
+                                struct core_item *item, struct err *err);
+/* ERR_STATE where the recorded step is not what shaping gives now. */
+enum err_code core_replay_agrees(const struct record_step *now, const struct record_step *record,
+                                 struct err *err);
+
+/* --- core_recall.c */
+/* The step, shaped, kept or recalled; NULL where its records have yet to come, which is asked
+ * for.  Valid until the next call that asks for another. */
+const struct core_batch *core_recall_batch(struct core *core, uint64_t step);
+/* Does this learner's group hold the weights that the recorded step began with?  Who does not is
+ * refused.  True of a step that is kept: HELLO was held against the record. */
+bool core_recall_fits(struct core *core, const struct core_batch *batch,
+                      struct core_peer *const *group, uint32_t ranks);
+/* The weights that the recalled step led to; NULL: another one is there. */
+const struct hash *core_recall_result(const struct core *core, uint64_t step);
+/* Is it one of the recalled step's? */
+bool core_recall_has(const struct core *core, const struct core_item *item);
+void core_recall_record(struct core *core, const struct record *record);
 
 #endif

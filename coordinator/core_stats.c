@@ -117,8 +117,9 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->finished = core->finished;
     out->kl_coef = core->kl_state.coef * core->breaker_state.beta_scale;
     out->kl_last = core->kl_state.last;
-    out->kl_integral = core->kl_state.pid.integral;
+    out->kl_integral = kl_integral(&core->kl, &core->kl_state);
     out->multiplier = core->lagrange_state.multiplier;
+    out->multiplier_integral = core->lagrange_state.pid.integral;
     struct pessimism_bound bound;
     out->cost_bound = NAN;
     if (core->lagrange.pessimistic &&

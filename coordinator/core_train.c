@@ -17,6 +17,24 @@ static bool core_train_same_hash(const struct hash *a, const struct hash *b)
     return memcmp(a, b, sizeof *a) == 0;
 }
 
+void core_train_other_weights(uint64_t version, const struct hash *now,
+                              const struct hash *recorded, char *text, size_t size)
+{
+    char was[HASH_HEX_BYTES], is[HASH_HEX_BYTES];
+    hash_hex(recorded, was);
+    hash_hex(now, is);
+    snprintf(text, size, "its weights of version %llu are %.16s..., the record says %.16s...",
+             (unsigned long long)version, is, was);
+}
+
+/* What the record says of this version's weights; NULL: it is in the ledger alone. */
+static const struct hash *core_train_recorded(const struct core *core, uint64_t version)
+{
+    if (version <= core->trained && version + core->ring >= core->trained)
+        return core_train_hash(core, version);
+    return version > 0 ? core_recall_result(core, version - 1) : NULL;
+}
+
 void core_train_halt(struct core *core, const char *text)
 {
     core_event(core, LOG_LEVEL_ERROR, "HALT", "%s", text);
@@ -70,38 +88,15 @@ const char *core_train_greet(struct core *core, const struct message *hello, cha
                  (unsigned long long)version, (unsigned long long)core->trained);
         return text;
     }
-    /* Others may have written a checkpoint while it started from the one before. */
-    const bool kept = core->config->learners > 1 && version >= core->replay_from &&
-                      version + core->ring >= core->opened;
-    if (version < core->checkpoint_version && !kept) {
-        snprintf(text, size,
-                 "it holds version %llu, but steps are kept from checkpoint %llu on: start it "
-                 "from that",
-                 (unsigned long long)version, (unsigned long long)core->checkpoint_version);
-        return text;
-    }
-    if (!core_rollback_reaches(core, version)) {
-        snprintf(
-            text, size,
-            "it holds version %llu, and a step after it went back to a checkpoint that is not "
-            "kept any more: start it from checkpoint %llu",
-            (unsigned long long)version, (unsigned long long)core->checkpoint_version);
-        return text;
-    }
     if (version == 0 && !core->has_start) {
         core_train_record_start(core, &hello->hash);
         return NULL;
     }
-    if (!ahead && !core_train_same_hash(core_train_hash(core, version), &hello->hash)) {
-        char was[HASH_HEX_BYTES], is[HASH_HEX_BYTES];
-        hash_hex(core_train_hash(core, version), was);
-        hash_hex(&hello->hash, is);
-        snprintf(text, size,
-                 "its weights of version %llu are %.16s..., the record says %.16s...",
-                 (unsigned long long)version, is, was);
-        return text;
-    }
-    return NULL;
+    const struct hash *recorded = ahead ? NULL : core_train_recorded(core, version);
+    if (!recorded || core_train_same_hash(recorded, &hello->hash))
+        return NULL;
+    core_train_other_weights(version, &hello->hash, recorded, text, size);
+    return text;
 }
 
 /* --- the lease ------------------------------------------------------------------------ */
@@ -332,11 +327,11 @@ static void core_train_compare(struct core *core, const struct core_peer *peer,
                                const struct message *message, bool leased)
 {
     const struct core_batch *batch = core_item_batch(core, message->step);
-    const struct hash *recorded = &message->hash;
-    if (message->step < core->trained && message->version + core->ring >= core->trained)
-        recorded = core_train_hash(core, message->version);
-    else if (message->step == core->trained && batch)
-        recorded = &batch->result.weights;
+    const struct hash *recorded = core_train_recorded(core, message->version);
+    if (message->step == core->trained)
+        recorded = batch ? &batch->result.weights : NULL;
+    if (!recorded) /* held against the record before the next step is leased to it */
+        recorded = &message->hash;
     if (!core_train_same_hash(recorded, &message->hash)) {
         core_train_not_reproducible(core, peer, message->step, recorded, &message->hash);
         return;
@@ -414,12 +409,12 @@ void core_train_lease_failed(struct core *core, struct core_peer *peer,
     const bool grouped = lease->ranks > 1;
     core_group_abandon(core, lease->attempt);
     struct core_batch *batch = core_item_batch(core, core->trained);
-    const bool done_before = step == core->trained && core->commit_seq == 0 && batch &&
-                             batch->shaped && peer->version == step + 1;
-    if (done_before && !grouped && reason) {
+    const bool done_before = reason && step == core->trained && core->commit_seq == 0 &&
+                              batch && batch->shaped && peer->version == step + 1;
+    if (done_before && !grouped) {
         /* It trained this step in an earlier life and no longer has the numbers: what its
          * HELLO said of the weights stands.  What it trained on was durable then.  One that has
-         * only said nothing may have a checkpoint still to write, and is asked again. */
+         * not answered yet may have a checkpoint to write, or the final model. */
         core_train_append(core, batch, &peer->hash, 0, NULL, 0);
         return;
     }

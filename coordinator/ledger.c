@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "coordinator/ledger_state.h"
 
 static const char ledger_schema[] =
@@ -41,12 +42,12 @@ static const char ledger_schema[] =
     " reward_raw_mean REAL, reward_raw_std REAL, reward_shaped_mean REAL,"
     " score_mean TEXT NOT NULL, kl_mean REAL, kl_coef_before REAL, kl_coef_after REAL,"
     " cost_raw_mean REAL, cost_limit REAL, multiplier_before REAL, multiplier_after REAL,"
-    " score_missing TEXT NOT NULL, controller BLOB NOT NULL, duration_ms INT NOT NULL,"
-    " stats TEXT NOT NULL);"
+    " score_missing TEXT NOT NULL, worst_group INT NOT NULL, controller BLOB NOT NULL,"
+    " duration_ms INT NOT NULL, stats TEXT NOT NULL);"
     "CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, at_ms INT, version INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 3;";
+    "PRAGMA user_version = 4;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {
@@ -64,6 +65,13 @@ enum err_code ledger_execute(const struct ledger *ledger, const char *sql, struc
     if (sqlite3_exec(ledger->db, sql, NULL, NULL, NULL) != SQLITE_OK)
         return ledger_refuse(ledger, "write", err);
     return ERR_OK;
+}
+
+/* As a disk would fail here. */
+static enum err_code ledger_fault(const struct ledger *ledger, enum fault_point point,
+                                  struct err *err)
+{
+    return fault_at(point) ? err_errno(err, "%s: %s", ledger->path, fault_name(point)) : ERR_OK;
 }
 
 /* --- opening ------------------------------------------------------------------------------ */
@@ -120,11 +128,14 @@ static enum err_code ledger_create(struct ledger *ledger, const struct hash *con
     snprintf(sql, sizeof sql,
              "INSERT INTO run VALUES('config_hash','%s'),('created_ms','%" PRId64 "');COMMIT;",
              hex, clock_wall_ms());
-    enum err_code rc = ledger_execute(ledger, "BEGIN IMMEDIATE;", err);
+    enum err_code rc = ledger_fault(ledger, FAULT_ledger_create, err);
+    if (rc == ERR_OK)
+        rc = ledger_execute(ledger, "BEGIN IMMEDIATE;", err);
     if (rc == ERR_OK)
         rc = ledger_execute(ledger, ledger_schema, err);
     if (rc == ERR_OK)
         rc = ledger_execute(ledger, sql, err);
+    fault_at(FAULT_ledger_created);
     return rc;
 }
 
@@ -310,6 +321,7 @@ static void ledger_free_entries(struct ledger_entry *entry)
 
 enum err_code ledger_append(struct ledger *ledger, const struct record *record, struct err *err)
 {
+    fault_at(FAULT_ledger_append);
     struct ledger_entry *entry = ledger_copy(record);
     if (!entry)
         return err_set(err, ERR_NOMEM, "no memory for a record of the ledger");
@@ -339,12 +351,21 @@ enum err_code ledger_append(struct ledger *ledger, const struct record *record, 
 static enum err_code ledger_commit(struct ledger *ledger, const struct ledger_entry *first,
                                    uint64_t *seq, struct err *err)
 {
-    enum err_code rc = ledger_execute(ledger, "BEGIN IMMEDIATE", err);
+    enum err_code rc = ledger_fault(ledger, FAULT_ledger_begin, err);
+    if (rc == ERR_OK)
+        rc = ledger_execute(ledger, "BEGIN IMMEDIATE", err);
     for (const struct ledger_entry *entry = first; entry && rc == ERR_OK; entry = entry->next) {
         rc = ledger_write_record(ledger, &entry->record, err);
         *seq = entry->record.seq;
+        if (rc == ERR_OK)
+            rc = ledger_fault(ledger, FAULT_ledger_record, err);
     }
-    return rc == ERR_OK ? ledger_execute(ledger, "COMMIT", err) : rc;
+    if (rc == ERR_OK)
+        rc = ledger_fault(ledger, FAULT_ledger_commit, err);
+    if (rc == ERR_OK)
+        rc = ledger_execute(ledger, "COMMIT", err);
+    fault_at(FAULT_ledger_committed);
+    return rc;
 }
 
 /* All that is queued; NULL when closing and nothing is. */
@@ -404,6 +425,7 @@ enum err_code ledger_close(struct ledger *ledger, struct err *err)
         return ERR_OK;
     enum err_code rc = ERR_OK;
     if (ledger->running) {
+        fault_at(FAULT_ledger_close);
         pthread_mutex_lock(&ledger->mutex);
         ledger->closing = true;
         pthread_cond_signal(&ledger->queued);

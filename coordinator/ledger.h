@@ -15,7 +15,8 @@
  *                 ref_logprobs    (kind rollout: a = step, b = slot; kind reference:
  *                 a = prompt, b = m)
  *     dropped     seq, at_ms, kind, a, b, prompt, reason, text
- *     step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ..., stats
+ *     step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ..., worst_group,
+ *                 ..., stats      (worst_group: of reward.combine maxmin, 1 + the scorer)
  *     checkpoint  seq, at_ms, version
  *     event       seq, at_ms, id, text
  *
@@ -43,7 +44,7 @@
 #include "coordinator/record.h"
 
 #define LEDGER_FILE   "ledger.sqlite"
-#define LEDGER_SCHEMA 3
+#define LEDGER_SCHEMA 4
 #define LEDGER_QUEUE_BYTES                                            \
     ((size_t)256 * 1024 * 1024) /* not yet written; then append waits \
                                  */
@@ -93,6 +94,13 @@ enum err_code ledger_each_step(struct ledger *ledger,
                                enum err_code (*fn)(void *ctx, const struct record *record,
                                                    struct err *err),
                                void *ctx, struct err *err);
+
+/* fn for what a step was trained on and began from: START where it is step 0, else the STEP
+ * before it, then the records of its slots and its STEP, in order of seq. */
+enum err_code ledger_each_of_step(struct ledger *ledger, uint64_t step,
+                                  enum err_code (*fn)(void *ctx, const struct record *record,
+                                                      struct err *err),
+                                  void *ctx, struct err *err);
 
 /* --- writing ------------------------------------------------------------------------------ */
 

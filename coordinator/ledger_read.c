@@ -34,8 +34,20 @@ static const struct ledger_source ledger_sources[] = {
 };
 #define LEDGER_SOURCES (sizeof ledger_sources / sizeof ledger_sources[0])
 
+/* Of one step alone, and of what it begins from. */
+static const struct ledger_source ledger_step_sources[] = {
+    {RECORD_START, 0, "SELECT * FROM start WHERE ?1=0 ORDER BY seq"},
+    {RECORD_ROLLOUT, WIRE_WORK_ROLLOUT, "SELECT * FROM rollout WHERE step=?1 ORDER BY seq"},
+    {RECORD_SCORE, 0, "SELECT * FROM score WHERE kind='rollout' AND a=?1 ORDER BY seq"},
+    {RECORD_DROP, 0, "SELECT * FROM dropped WHERE kind='rollout' AND a=?1 ORDER BY seq"},
+    {RECORD_STEP, 0, "SELECT * FROM step WHERE step BETWEEN ?1-1 AND ?1 ORDER BY seq"},
+};
+#define LEDGER_STEP_SOURCES (sizeof ledger_step_sources / sizeof ledger_step_sources[0])
+
 struct ledger_reader {
     struct ledger *ledger;
+    const struct ledger_source *source;
+    size_t sources; /* <= LEDGER_SOURCES */
     sqlite3_stmt *stmt[LEDGER_SOURCES];
     bool more[LEDGER_SOURCES]; /* a row is there */
     /* BLOBs are copied here: SQLite does not promise their alignment */
@@ -296,6 +308,9 @@ static void ledger_read_step(struct ledger_reader *reader, sqlite3_stmt *stmt, i
     const uint32_t n = ledger_column_numbers(reader, stmt, &c, missing, RUN_SCORERS_MAX);
     for (uint32_t i = 0; i < n; i++)
         s->score_missing[i] = ledger_to_count(reader, missing[i]);
+    s->worst_group = ledger_column_u32(reader, stmt, &c);
+    if (s->worst_group > RUN_SCORERS_MAX)
+        reader->damaged = true;
     const size_t bytes = (size_t)sqlite3_column_bytes(stmt, c);
     if (bytes % sizeof(double) != 0 || bytes > sizeof s->controller)
         reader->damaged = true;
@@ -350,26 +365,26 @@ static enum err_code ledger_reader_advance(struct ledger_reader *reader, size_t 
 
 static size_t ledger_reader_least(const struct ledger_reader *reader)
 {
-    size_t least = LEDGER_SOURCES;
-    for (size_t i = 0; i < LEDGER_SOURCES; i++)
+    size_t least = reader->sources;
+    for (size_t i = 0; i < reader->sources; i++)
         if (reader->more[i] &&
-            (least == LEDGER_SOURCES || sqlite3_column_int64(reader->stmt[i], 0) <
-                                            sqlite3_column_int64(reader->stmt[least], 0)))
+            (least == reader->sources || sqlite3_column_int64(reader->stmt[i], 0) <
+                                             sqlite3_column_int64(reader->stmt[least], 0)))
             least = i;
     return least;
 }
 
-static enum err_code ledger_reader_open(struct ledger_reader *reader, uint64_t from_step,
+static enum err_code ledger_reader_open(struct ledger_reader *reader, uint64_t step,
                                         bool steps_only, struct err *err)
 {
-    for (size_t i = 0; i < LEDGER_SOURCES; i++) {
-        if (steps_only && ledger_sources[i].kind != RECORD_STEP)
+    for (size_t i = 0; i < reader->sources; i++) {
+        if (steps_only && reader->source[i].kind != RECORD_STEP)
             continue;
-        if (sqlite3_prepare_v2(reader->ledger->db, ledger_sources[i].sql, -1, &reader->stmt[i],
+        if (sqlite3_prepare_v2(reader->ledger->db, reader->source[i].sql, -1, &reader->stmt[i],
                                NULL) != SQLITE_OK)
             return ledger_refuse(reader->ledger, "read", err);
         if (sqlite3_bind_parameter_count(reader->stmt[i]) > 0)
-            sqlite3_bind_int64(reader->stmt[i], 1, (sqlite3_int64)from_step);
+            sqlite3_bind_int64(reader->stmt[i], 1, (sqlite3_int64)step);
         const enum err_code rc = ledger_reader_advance(reader, i, err);
         if (rc != ERR_OK)
             return rc;
@@ -379,33 +394,36 @@ static enum err_code ledger_reader_open(struct ledger_reader *reader, uint64_t f
 
 typedef enum err_code ledger_visit(void *ctx, const struct record *record, struct err *err);
 
-static enum err_code ledger_read_all(struct ledger *ledger, uint64_t from_step, bool steps_only,
-                                     ledger_visit *fn, void *ctx, struct err *err)
+/* `step` is what the sources' parameter means. */
+static enum err_code ledger_read_from(struct ledger *ledger, const struct ledger_source *source,
+                                      size_t sources, uint64_t step, bool steps_only,
+                                      ledger_visit *fn, void *ctx, struct err *err)
 {
     struct ledger_reader *reader = calloc(1, sizeof *reader);
     if (!reader)
         return err_set(err, ERR_NOMEM, "no memory to read the ledger");
     reader->ledger = ledger;
+    reader->source = source;
+    reader->sources = sources;
     /* One transaction: all tables as of one moment, whoever writes meanwhile. */
     enum err_code rc = ledger_execute(ledger, "BEGIN", err);
     if (rc == ERR_OK)
-        rc = ledger_reader_open(reader, from_step, steps_only, err);
+        rc = ledger_reader_open(reader, step, steps_only, err);
     while (rc == ERR_OK) {
-        const size_t source = ledger_reader_least(reader);
-        if (source == LEDGER_SOURCES)
+        const size_t least = ledger_reader_least(reader);
+        if (least == sources)
             break;
-        struct record record = {.kind = ledger_sources[source].kind,
-                                .work = ledger_sources[source].work};
-        ledger_read_columns(reader, reader->stmt[source], &record);
+        struct record record = {.kind = source[least].kind, .work = source[least].work};
+        ledger_read_columns(reader, reader->stmt[least], &record);
         if (reader->damaged)
             rc = err_set(err, ERR_FORMAT, "%s: record %" PRIu64 " (%s) is damaged",
                          ledger->path, record.seq, record_kind_name(record.kind));
         if (rc == ERR_OK)
             rc = fn(ctx, &record, err);
         if (rc == ERR_OK)
-            rc = ledger_reader_advance(reader, source, err);
+            rc = ledger_reader_advance(reader, least, err);
     }
-    for (size_t i = 0; i < LEDGER_SOURCES; i++)
+    for (size_t i = 0; i < sources; i++)
         sqlite3_finalize(reader->stmt[i]);
     for (size_t i = 0; i < 3; i++)
         free(reader->copy[i]);
@@ -417,13 +435,21 @@ static enum err_code ledger_read_all(struct ledger *ledger, uint64_t from_step, 
 enum err_code ledger_each(struct ledger *ledger, uint64_t from_step, ledger_visit *fn,
                           void *ctx, struct err *err)
 {
-    return ledger_read_all(ledger, from_step, false, fn, ctx, err);
+    return ledger_read_from(ledger, ledger_sources, LEDGER_SOURCES, from_step, false, fn, ctx,
+                            err);
 }
 
 enum err_code ledger_each_step(struct ledger *ledger, ledger_visit *fn, void *ctx,
                                struct err *err)
 {
-    return ledger_read_all(ledger, 0, true, fn, ctx, err);
+    return ledger_read_from(ledger, ledger_sources, LEDGER_SOURCES, 0, true, fn, ctx, err);
+}
+
+enum err_code ledger_each_of_step(struct ledger *ledger, uint64_t step, ledger_visit *fn,
+                                  void *ctx, struct err *err)
+{
+    return ledger_read_from(ledger, ledger_step_sources, LEDGER_STEP_SOURCES, step, false, fn,
+                            ctx, err);
 }
 
 enum err_code ledger_summarise(struct ledger *ledger, struct ledger_summary *out,

@@ -16,7 +16,7 @@ static const char *const ledger_write_sql[LEDGER_REFERENCE + 1] = {
     [RECORD_SCORE] = "INSERT INTO score VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_DROP] = "INSERT INTO dropped VALUES(?,?,?,?,?,?,?,?)",
     [RECORD_STEP] =
-        "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_CHECKPOINT] = "INSERT INTO checkpoint VALUES(?,?,?)",
     [RECORD_EVENT] = "INSERT INTO event VALUES(?,?,?,?)",
 };
@@ -171,6 +171,7 @@ static void ledger_write_step(struct ledger *ledger, struct ledger_row *row,
         missing[i] = s->score_missing[i];
     ledger_write_numbers(text, missing, RUN_SCORERS_MAX);
     sqlite3_bind_text(row->stmt, ++row->column, text->data, -1, SQLITE_TRANSIENT);
+    ledger_row_u64(row, s->worst_group);
     ledger_row_blob(row, s->controller, s->controller_n * sizeof s->controller[0]);
     ledger_row_u64(row, s->duration_ms);
     buf_clear(text);

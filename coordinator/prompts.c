@@ -2,6 +2,7 @@
 #include "coordinator/prompts.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -39,20 +40,77 @@ static enum err_code prompts_turns(const json_t *messages, struct chat_turn *tur
     return ERR_OK;
 }
 
-static enum err_code prompts_push(struct prompts *prompts, struct err *err)
+static enum err_code prompts_grow(struct prompts *prompts, struct err *err)
+{
+    const uint32_t cap = prompts->cap > UINT32_MAX / 2 ? UINT32_MAX : 2 * prompts->cap;
+    size_t *offset = realloc(prompts->offset, (size_t)cap * sizeof *offset);
+    if (offset)
+        prompts->offset = offset;
+    uint8_t *kind = prompts->kind ? realloc(prompts->kind, cap) : NULL;
+    if (kind)
+        prompts->kind = kind;
+    if (!offset || (prompts->kind && !kind))
+        return err_set(err, ERR_NOMEM, "no memory for %u prompts", (unsigned)cap);
+    prompts->cap = cap;
+    return ERR_OK;
+}
+
+static enum err_code prompts_push(struct prompts *prompts, uint8_t kind, struct err *err)
 {
     if (prompts->n == UINT32_MAX - 1)
         return err_set(err, ERR_VALUE, "more prompts than can be counted");
     if (prompts->n + 1 >= prompts->cap) {
-        const uint32_t cap = prompts->cap > UINT32_MAX / 2 ? UINT32_MAX : 2 * prompts->cap;
-        size_t *grown = realloc(prompts->offset, (size_t)cap * sizeof *grown);
-        if (!grown)
-            return err_set(err, ERR_NOMEM, "no memory for %u prompts", (unsigned)cap);
-        prompts->offset = grown;
-        prompts->cap = cap;
+        const enum err_code rc = prompts_grow(prompts, err);
+        if (rc != ERR_OK)
+            return rc;
     }
+    if (prompts->kind)
+        prompts->kind[prompts->n] = kind;
     prompts->offset[++prompts->n] = prompts->tokens.n;
     return ERR_OK;
+}
+
+static bool prompts_have_kinds(const struct run_config *config)
+{
+    for (uint32_t i = 0; i < config->scorers; i++)
+        if (config->scorer[i].prompt_kind[0])
+            return true;
+    return false;
+}
+
+/* A prompt that nobody rewards cannot be trained on. */
+static enum err_code prompts_check_reward(const struct run_config *config, const char *word,
+                                          const char *where, struct err *err)
+{
+    bool rewards = false;
+    for (uint32_t i = 0; i < config->scorers; i++) {
+        if (config->scorer[i].role != RUN_ROLE_REWARD)
+            continue;
+        if (run_scorer_counts(&config->scorer[i], word))
+            return ERR_OK;
+        rewards = true;
+    }
+    if (!rewards)
+        return ERR_OK;
+    return err_set(err, ERR_VALUE, "%s: no reward scorer counts for a prompt %s%.64s%s", where,
+                   word ? "of kind \"" : "without \"kind\"", word ? word : "",
+                   word ? "\"" : "");
+}
+
+/* *kind as core_prompts has it. */
+static enum err_code prompts_kind(const struct run_config *config, const json_t *object,
+                                  const char *where, uint8_t *kind, struct err *err)
+{
+    const json_t *member = json_object_get(object, "kind");
+    const char *word = json_string_value(member);
+    *kind = 0;
+    if (member && !word)
+        return err_set(err, ERR_FORMAT, "%s: \"kind\" must be text", where);
+    for (uint32_t i = 0; i < config->scorers && word && *kind == 0; i++)
+        if (config->scorer[i].prompt_kind[0] &&
+            strcmp(config->scorer[i].prompt_kind, word) == 0)
+            *kind = (uint8_t)(i + 1);
+    return prompts_check_reward(config, word, where, err);
 }
 
 static enum err_code prompts_line(struct prompts *prompts, const struct run_config *config,
@@ -89,8 +147,11 @@ static enum err_code prompts_line(struct prompts *prompts, const struct run_conf
         rc = err_set(err, ERR_VALUE,
                      "%s: the prompt has %zu tokens: data.prompt_tokens_max allows 1..%u",
                      where, tokens, (unsigned)config->prompt_tokens_max);
+    uint8_t kind = 0;
+    if (rc == ERR_OK && prompts->kind)
+        rc = prompts_kind(config, object, where, &kind, err);
     if (rc == ERR_OK)
-        rc = prompts_push(prompts, err);
+        rc = prompts_push(prompts, kind, err);
     json_decref(object);
     return rc;
 }
@@ -125,7 +186,9 @@ enum err_code prompts_load(struct prompts *prompts, const struct run_config *con
         goto out;
     }
     prompts->offset = calloc(prompts->cap, sizeof *prompts->offset);
-    if (!prompts->offset) {
+    if (prompts_have_kinds(config))
+        prompts->kind = calloc(prompts->cap, 1);
+    if (!prompts->offset || (prompts_have_kinds(config) && !prompts->kind)) {
         rc = err_set(err, ERR_NOMEM, "no memory for the prompts");
         goto out;
     }
@@ -147,11 +210,14 @@ void prompts_release(struct prompts *prompts)
 {
     tokens_release(&prompts->tokens);
     free(prompts->offset);
+    free(prompts->kind);
     *prompts = (struct prompts){0};
 }
 
 struct core_prompts prompts_view(const struct prompts *prompts)
 {
-    return (struct core_prompts){
-        .n = prompts->n, .offset = prompts->offset, .ids = prompts->tokens.ids};
+    return (struct core_prompts){.n = prompts->n,
+                                 .offset = prompts->offset,
+                                 .ids = prompts->tokens.ids,
+                                 .kind = prompts->kind};
 }

@@ -3,7 +3,9 @@
  *
  * JSON lines, plain or gzip: {"prompt": "text"} or {"messages": [{"role": ..., "content": ...},
  * ...]}, with "label" and other members ignored here.  Blank lines are skipped; prompt i is the
- * i-th of the others.  A text prompt is one turn of the user in the run's template.
+ * i-th of the others.  A text prompt is one turn of the user in the run's template.  Where a
+ * scorer has a prompt_kind, a line may have "kind": text, and is refused where no reward scorer
+ * counts for it.
  */
 #ifndef COORDINATOR_PROMPTS_H
 #define COORDINATOR_PROMPTS_H
@@ -19,14 +21,15 @@
 struct prompts {
     struct tokens tokens; /* ids of all, one after the other */
     size_t *offset;       /* [n + 1] */
+    uint8_t *kind;        /* [n] as core_prompts has it; NULL: no scorer has a prompt_kind */
     uint32_t n, cap;
 };
 
 /*
  * Read data.prompts with the tokenizer of model.policy.  ERR_FORMAT and ERR_VALUE name
  * file:line and what is wrong there: no JSON, no prompt, more than data.prompt_tokens_max
- * tokens, not UTF-8; also where there is no prompt at all.  The caller ends it with
- * prompts_release, also on failure.
+ * tokens, not UTF-8, a kind that is no text or has no reward; also where there is no prompt at
+ * all.  The caller ends it with prompts_release, also on failure.
  */
 enum err_code prompts_load(struct prompts *prompts, const struct run_config *config,
                            struct err *err);

@@ -79,11 +79,13 @@ struct record_step {
     uint32_t truncated;                      /* trained slots that ended by length */
     uint64_t prompt_tokens, response_tokens; /* of the trained slots */
 
-    double reward_raw_mean;             /* weighted sum of the scores, before any penalty */
+    double reward_raw_mean;             /* as reward.combine makes it, before any penalty */
     double reward_raw_std;              /* over slots, n in the denominator */
     double reward_shaped_mean;          /* what lands on the last token */
-    double score_mean[RUN_SCORERS_MAX]; /* NaN: a monitor that answered for no slot */
+    double score_mean[RUN_SCORERS_MAX]; /* over the slots it counts for; NaN: no slot has one */
     uint32_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
+    uint32_t worst_group; /* reward.combine maxmin: 1 + the scorer that was trained on, that of
+                             the group the batch served worst; 0: another combiner */
     double kl_mean;           /* nats a sequence, k1: sum of behaviour - reference */
     double kl_coef_before;    /* beta that shaped this step: the controller's, scaled */
     double kl_coef_after;     /* beta of the next, as long as the scale stays */
@@ -119,8 +121,9 @@ struct record {
 
     const int32_t *ids;     /* ROLLOUT [response_tokens] */
     const float *logprobs;  /* ROLLOUT of a slot [response_tokens], nats; else NULL */
-    const double *scores;   /* SCORE [scorers]; NaN: a monitor that failed, and of a reference
-                               all that are no reward */
+    const double *scores;   /* SCORE [scorers]; NaN: a monitor that failed, a scorer that does
+                               not count for the prompt, and of a reference all that are no
+                               reward */
     uint32_t scorers;       /* SCORE */
     const float *reference; /* SCORE of a slot [response_tokens], nats; else NULL */
 

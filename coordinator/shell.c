@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "coordinator/core.h"
@@ -52,6 +53,8 @@ struct shell {
 
     uint64_t gone[SHELL_GONE_MAX]; /* peers that a send found gone; the core is told after */
     size_t gone_n;
+    bool recall; /* the core asks for the records of recall_step; it is given them after */
+    uint64_t recall_step;
     bool ended; /* the core has finished, or the shell failed */
     int exit_code;
     enum err_code rc;
@@ -71,11 +74,47 @@ static void shell_fail(struct shell *shell, const struct err *err)
 
 /* --- effects ------------------------------------------------------------------------------ */
 
+/* The points before and after a message of this type is sent, and when one came. */
+static void shell_fault_sending(enum message_type type)
+{
+    switch (type) {
+    case MESSAGE_WELCOME: fault_at(FAULT_coordinator_welcome); break;
+    case MESSAGE_ACK: fault_at(FAULT_coordinator_ack); break;
+    case MESSAGE_GENERATE_LEASE: fault_at(FAULT_coordinator_lease_generate); break;
+    case MESSAGE_SCORE_LEASE: fault_at(FAULT_coordinator_lease_score); break;
+    case MESSAGE_TRAIN_LEASE: fault_at(FAULT_coordinator_lease_train); break;
+    default: break;
+    }
+}
+
+static void shell_fault_sent(enum message_type type)
+{
+    switch (type) {
+    case MESSAGE_WELCOME: fault_at(FAULT_coordinator_welcomed); break;
+    case MESSAGE_ACK: fault_at(FAULT_coordinator_acked); break;
+    case MESSAGE_TRAIN_LEASE: fault_at(FAULT_coordinator_leased_train); break;
+    default: break;
+    }
+}
+
+static void shell_fault_came(enum message_type type)
+{
+    switch (type) {
+    case MESSAGE_HELLO: fault_at(FAULT_coordinator_hello); break;
+    case MESSAGE_GENERATE_RESULT: fault_at(FAULT_coordinator_generated); break;
+    case MESSAGE_SCORE_RESULT: fault_at(FAULT_coordinator_scored); break;
+    case MESSAGE_TRAIN_RESULT: fault_at(FAULT_coordinator_trained); break;
+    default: break;
+    }
+}
+
 static void shell_send(struct shell *shell, uint64_t peer, const struct message *message)
 {
     struct err err = {0};
+    shell_fault_sending(message->type);
     const enum wire_send sent =
         wire_socket_send(shell->wire, (struct wire_peer){peer}, message, &err);
+    shell_fault_sent(message->type);
     if (sent == WIRE_SEND_OK)
         return;
     log_warn("SEND", "%s not sent: %s%s%s", message_type_name(message->type),
@@ -89,12 +128,18 @@ static void shell_step_done(struct shell *shell, const struct record_step *step)
 {
     struct buf line;
     struct err err;
+    fault_at(FAULT_coordinator_step_done);
     buf_init(&line, 1 << 20);
     status_progress(shell->status, step, &line);
     log_info("STEP", "step %llu of %llu: reward %.4f (raw %.4f), kl %.4f, beta %.5f, %u slots",
              (unsigned long long)step->step + 1, (unsigned long long)shell->config->steps,
              step->reward_shaped_mean, step->reward_raw_mean, step->kl_mean,
              step->kl_coef_before, (unsigned)step->trained);
+    if (step->worst_group > 0)
+        log_info("GROUP",
+                 "step %llu: trained on \"%s\", of whose group the mean is least: %.4f",
+                 (unsigned long long)step->step + 1,
+                 shell->config->scorer[step->worst_group - 1].name, step->reward_raw_mean);
     if (!isnan(step->cost_raw_mean))
         log_info("COST", "step %llu: cost %.4f, limit %.4f, lambda %.5f then %.5f",
                  (unsigned long long)step->step + 1, step->cost_raw_mean, step->cost_limit,
@@ -103,6 +148,7 @@ static void shell_step_done(struct shell *shell, const struct record_step *step)
         ERR_OK)
         log_warn("PROGRESS", "%s", err.text);
     buf_release(&line);
+    fault_at(FAULT_coordinator_step_told);
 }
 
 static void shell_sink(void *user, const struct core_effect *effect)
@@ -121,7 +167,12 @@ static void shell_sink(void *user, const struct core_effect *effect)
         log_warn("KICK", "a connection that keeps sending what is no message is cut");
         wire_socket_kick(shell->wire, (struct wire_peer){effect->peer});
         break;
+    case CORE_FX_RECALL:
+        shell->recall = true;
+        shell->recall_step = effect->recall_step;
+        break;
     case CORE_FX_FINISHED:
+        fault_at(FAULT_coordinator_finished);
         shell->exit_code = effect->exit_code;
         shell->ended = true;
         log_line(effect->exit_code == CORE_EXIT_HALT ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
@@ -145,20 +196,55 @@ static struct core_event shell_event(enum core_event_kind kind)
     return event;
 }
 
+static enum err_code shell_recall_record(void *ctx, const struct record *record,
+                                         struct err *err)
+{
+    struct shell *shell = ctx;
+    (void)err;
+    struct core_event event = shell_event(CORE_EV_RECORD);
+    event.record = record;
+    if (!shell->ended)
+        core_step(shell->core, &event);
+    return ERR_OK;
+}
+
+/* A step's records, by a connection of its own beside the writing thread's.  In the loop: it is
+ * some milliseconds, and as seldom as a learner that lost checkpoints. */
+static void shell_recall(struct shell *shell)
+{
+    struct ledger *ledger;
+    struct err err;
+    shell->recall = false;
+    enum err_code rc = ledger_open_read(&ledger, shell->config->dir, &err);
+    if (rc == ERR_OK) {
+        rc = ledger_each_of_step(ledger, shell->recall_step, shell_recall_record, shell, &err);
+        ledger_close(ledger, NULL);
+    }
+    if (rc != ERR_OK)
+        shell_fail(shell, &err);
+}
+
 static void shell_step(struct shell *shell, struct core_event event)
 {
+    const uint64_t begin = clock_thread_us();
     if (shell->ended)
         return;
     core_step(shell->core, &event);
-    while (shell->gone_n > 0 && !shell->ended) {
+    while ((shell->gone_n > 0 || shell->recall) && !shell->ended) {
+        if (shell->recall) {
+            shell_recall(shell);
+            continue;
+        }
         event = shell_event(CORE_EV_PEER_GONE);
         event.peer = shell->gone[--shell->gone_n];
         core_step(shell->core, &event);
     }
+    status_spent(shell->status, clock_thread_us() - begin);
 }
 
 static void shell_on_message(void *ctx, struct wire_peer peer, struct message *message)
 {
+    shell_fault_came(message->type);
     struct core_event event = shell_event(CORE_EV_MESSAGE);
     event.peer = peer.id;
     event.message = message;
@@ -310,6 +396,7 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
             rc = ledger_each(shell->ledger, summary.checkpoint_version, shell_replay_record,
                              shell->core, err);
     }
+    fault_at(FAULT_coordinator_replayed);
     return rc;
 }
 
@@ -379,6 +466,7 @@ static enum err_code shell_begin(struct shell *shell, struct err *err)
         return rc;
     const struct core_event event = shell_event(CORE_EV_TICK);
     core_start(shell->core, &event);
+    fault_at(FAULT_coordinator_started);
     return shell->rc;
 }
 

@@ -15,6 +15,7 @@ struct status *status_new(const struct run_config *config)
     if (!status)
         return NULL;
     status->config = config;
+    status->gate.published_version = NAN;
     status->metrics = metrics_new();
     if (!status->metrics) {
         free(status);
@@ -27,6 +28,7 @@ void status_free(struct status *status)
 {
     if (!status)
         return;
+    gate_record_release(&status->gate);
     metrics_free(status->metrics);
     free(status);
 }
@@ -164,6 +166,10 @@ static void status_step(const struct status *status, const struct record_step *s
         status_number(out, "multiplier_before", step->multiplier_before);
         status_number(out, "multiplier_after", step->multiplier_after);
     }
+    if (step->worst_group > 0) {
+        buf_putc(out, ',');
+        status_text(out, "worst_group", status->config->scorer[step->worst_group - 1].name);
+    }
     status_count(out, "duration_ms", step->duration_ms);
     for (uint32_t s = 0; s < status->config->scorers; s++) {
         status_scorer(status, "score", s, step->score_mean[s], out);
@@ -218,7 +224,7 @@ static void status_peer(const struct core_peer_stats *peer, struct buf *out)
     buf_putc(out, '}');
 }
 
-void status_json(const struct status *status, const struct core_stats *stats, struct buf *out)
+void status_json(struct status *status, const struct core_stats *stats, struct buf *out)
 {
     buf_putc(out, '{');
     char hex[HASH_HEX_BYTES];
@@ -256,6 +262,8 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     status_count(out, "dropped", stats->references_dropped);
     buf_putc(out, '}');
     status_monitors(status, stats, out);
+    buf_puts(out, ",\"gate\":");
+    status_gate_json(status, out);
     buf_printf(out, ",\"counters\":{\"response_tokens\":%llu",
                (unsigned long long)stats->tokens_response);
     status_count(out, "duplicates", stats->duplicates);
@@ -268,6 +276,7 @@ void status_json(const struct status *status, const struct core_stats *stats, st
     status_count(out, "resets", stats->resets);
     status_count(out, "bad_messages", stats->bad_messages);
     status_count(out, "retrained", stats->retrained);
+    status_count(out, "recalled", stats->recalled);
     buf_puts(out, "},\"peers\":[");
     for (uint32_t i = 0; i < stats->peers; i++) {
         if (i > 0)

@@ -1,7 +1,9 @@
 /*
  * status.h -- what the coordinator shows of itself: metrics, status as JSON, progress lines.
  *
- * Everything is derived from struct core_stats; nothing here is counted twice or decides.
+ * Everything is derived from struct core_stats; nothing here is counted twice or decides.  What
+ * the gate decided alone comes from its record in the run's directory (node/gate_record.h), which
+ * the core does not know of.
  */
 #ifndef COORDINATOR_STATUS_H
 #define COORDINATOR_STATUS_H
@@ -16,11 +18,14 @@ struct status;
 struct status *status_new(const struct run_config *config);
 void status_free(struct status *status);
 
+/* Another so much processor time went into the core and its effects. */
+void status_spent(struct status *status, uint64_t us);
+
 /* Prometheus text, /metrics. */
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out);
 
 /* One JSON object, /api/v1/status: the run, the life of slots, peers by name, the last step. */
-void status_json(const struct status *status, const struct core_stats *stats, struct buf *out);
+void status_json(struct status *status, const struct core_stats *stats, struct buf *out);
 
 /* One JSON line for RUN/progress.jsonl: the numbers of a finished step, the learner's
  * statistics under their own names, tokens_per_s and eta_s. */

@@ -45,7 +45,8 @@ static void status_metrics_kl(struct status *status, const struct core_stats *st
     }
     if (config->kl_controller == RUN_KL_CONTROLLER_PID)
         status_plain(status, "rlhfd_kl_pid_integral",
-                     "Integral part of the KL coefficient, reward per nat", stats->kl_integral);
+                     "The KL coefficient by pid's integral part alone, reward per nat",
+                     stats->kl_integral);
 }
 
 /* The last trip's limit is the label: gauges of others are of earlier trips. */
@@ -127,6 +128,9 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
         status_plain(status, "rlhfd_multiplier",
                      "Lagrange multiplier lambda of the last step, cost against reward",
                      stats->multiplier);
+    if (config->safety_controller == RUN_SAFETY_CONTROLLER_PID)
+        status_plain(status, "rlhfd_multiplier_pid_integral", "Integral part of lambda",
+                     stats->multiplier_integral);
     if (config->safety_gate_samples > 0)
         status_plain(status, "rlhfd_cost_bound",
                      "Bound on the mean cost that moves the multiplier; NaN before there is one",
@@ -211,6 +215,8 @@ static void status_metrics_counts(struct status *status, const struct core_stats
         {"rlhfd_bad_messages_total", "Messages that were none", stats->bad_messages},
         {"rlhfd_retrained_steps_total", "Steps computed again by a restarted learner",
          stats->retrained},
+        {"rlhfd_recalled_steps_total", "Steps read from the ledger for a learner further back",
+         stats->recalled},
     };
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         status_counter(status, counts[i].name, counts[i].help, NULL, NULL, (double)counts[i].n);
@@ -291,6 +297,17 @@ static void status_metrics_monitors(struct status *status, const struct core_sta
                            status->config->scorer[s].name, (double)stats->score_missing[s]);
 }
 
+/* Its mean is rlhfd_step_reward_raw_mean. */
+static void status_metrics_groups(struct status *status, const struct record_step *last)
+{
+    for (uint32_t s = 0; s < status->config->scorers && last->worst_group > 0; s++)
+        if (status->config->scorer[s].role == RUN_ROLE_REWARD)
+            status_gauge(status, "rlhfd_step_worst_group",
+                         "1 where the last step trained on this scorer, that of the group of "
+                         "users it served worst; else 0",
+                         "scorer", status->config->scorer[s].name, s + 1 == last->worst_group);
+}
+
 static void status_metrics_step(struct status *status, const struct core_stats *stats)
 {
     const struct record_step *last = &stats->last;
@@ -316,6 +333,7 @@ static void status_metrics_step(struct status *status, const struct core_stats *
     for (uint32_t s = 0; s < status->config->scorers; s++)
         status_gauge(status, "rlhfd_step_score_mean", "Mean score of the last step, by scorer",
                      "scorer", status->config->scorer[s].name, last->score_mean[s]);
+    status_metrics_groups(status, last);
     for (uint32_t i = 0; i < last->stats_n; i++)
         status_metrics_stat(status, &last->stats[i]);
 }
@@ -382,16 +400,26 @@ static void status_metrics_peers(struct status *status, const struct core_stats 
     }
 }
 
+void status_spent(struct status *status, uint64_t us)
+{
+    status->spent_us += us;
+}
+
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out)
 {
     status_metrics_run(status, stats);
     status_metrics_slots(status, stats);
     status_metrics_counts(status, stats);
     status_metrics_monitors(status, stats);
+    status_gate_metrics(status);
     status_metrics_roles(status, stats);
     if (stats->has_last)
         status_metrics_step(status, stats);
     status_metrics_peers(status, stats);
+    status_counter(status, "rlhfd_core_cpu_seconds_total",
+                   "Processor time of all decisions and what carries them out: planning, "
+                   "shaping, control, records, messages",
+                   NULL, NULL, 1e-6 * (double)status->spent_us);
     status_process(status->metrics);
     metrics_render(status->metrics, out);
 }

@@ -125,7 +125,8 @@ static void block_find_all(struct block *block)
     else if (!c->tied)
         block->head = block_linear_find(model, "", "lm_head", c->V, c->C);
     else
-        block->head = (struct block_linear){block->wte_at, BLOCK_NONE, c->V, c->C, {0}};
+        block->head = (struct block_linear){
+            .w_at = block->wte_at, .bias_at = BLOCK_NONE, .N = c->V, .K = c->C};
     for (uint32_t l = 0; l < c->L; l++) {
         if (gpt2)
             block_find_gpt2(block, l);
@@ -150,30 +151,17 @@ static size_t block_layer_linears(struct block_layer *layer,
 
 /* ---- construction ---- */
 
-static size_t block_packed_bytes(const struct block_linear *linear)
-{
-    return gemm_packed_floats(linear->N, linear->K) * sizeof(float) + ARENA_ALIGN;
-}
-
 static size_t block_bytes(struct block *block)
 {
     const struct model_config *c = &block->model->config;
     struct block_linear *list[BLOCK_LINEARS_MAX];
-    size_t bytes = block_packed_bytes(&block->head);
+    size_t bytes = block_linear_bytes(block, &block->head);
     for (uint32_t l = 0; l < c->L; l++)
         for (size_t i = block_layer_linears(&block->layers[l], list); i-- > 0;)
-            bytes += block_packed_bytes(list[i]);
+            bytes += block_linear_bytes(block, list[i]);
     if (c->family == MODEL_LLAMA)
         bytes += 2 * (block->positions * (c->D / 2) * sizeof(float) + ARENA_ALIGN);
     return bytes;
-}
-
-static void block_take(struct block *block, struct block_linear *linear)
-{
-    linear->packed = (struct gemm_packed){
-        arena_array(&block->arena, gemm_packed_floats(linear->N, linear->K), sizeof(float)),
-        linear->N, linear->K};
-    assert(linear->packed.panels);
 }
 
 static void block_take_all(struct block *block)
@@ -183,9 +171,9 @@ static void block_take_all(struct block *block)
     for (uint32_t l = 0; l < c->L; l++) {
         const size_t n = block_layer_linears(&block->layers[l], list);
         for (size_t i = 0; i < n; i++)
-            block_take(block, list[i]);
+            block_linear_take(block, list[i]);
     }
-    block_take(block, &block->head);
+    block_linear_take(block, &block->head);
     if (c->family != MODEL_LLAMA)
         return;
     float f[ATTENTION_D_MAX / 2];
@@ -197,28 +185,20 @@ static void block_take_all(struct block *block)
     rope_tables(block->cos_table, block->sin_table, f, block->positions, c->D);
 }
 
-static void block_pack(struct block *block, struct block_linear *linear)
-{
-    /* The panels are const for those who multiply by them; this is who writes them. */
-    float *storage = (float *)(uintptr_t)linear->packed.panels;
-    gemm_pack(block->pool, &linear->packed, storage, block->model->w + linear->w_at, linear->K,
-              linear->N, linear->K);
-}
-
 static void block_pack_all(struct block *block)
 {
     struct block_linear *list[BLOCK_LINEARS_MAX];
     for (uint32_t l = 0; l < block->model->config.L; l++) {
         const size_t n = block_layer_linears(&block->layers[l], list);
         for (size_t i = 0; i < n; i++)
-            block_pack(block, list[i]);
+            block_linear_pack(block, list[i]);
     }
-    block_pack(block, &block->head);
+    block_linear_pack(block, &block->head);
     block->generation = block->model->generation;
 }
 
 struct block *block_new(const struct model *model, struct pool *pool, size_t positions,
-                        struct err *err)
+                        bool training, struct err *err)
 {
     const struct model_config *c = &model->config;
     struct block *block = calloc(1, sizeof *block);
@@ -231,6 +211,8 @@ struct block *block_new(const struct model *model, struct pool *pool, size_t pos
     }
     block->model = model;
     block->pool = pool;
+    block->precision = model->precision;
+    block->training = training;
     block->positions = positions < c->T ? positions : c->T;
     block->qkv_width = ((size_t)c->H + 2 * (size_t)c->G) * c->D;
     block->up_width = c->family == MODEL_LLAMA ? 2 * (size_t)c->F : c->F;
@@ -293,8 +275,7 @@ static void block_products(const struct block *block, const struct block_linear 
 {
     size_t column = 0;
     for (size_t i = 0; i < n; column += linear[i].N, i++)
-        gemm_forward(block->pool, y + column, width, x, linear[i].K, &linear[i].packed,
-                     block_weight(block, linear[i].bias_at), M, GEMM_SET);
+        block_linear_forward(block, &linear[i], y + column, width, x, M);
     assert(column == width);
 }
 
@@ -374,6 +355,5 @@ void block_final(const struct block *block, float *y, float *mean, float *r, con
 void block_head(const struct block *block, float *out, size_t out_stride, const float *hidden,
                 size_t M)
 {
-    gemm_forward(block->pool, out, out_stride, hidden, block->head.K, &block->head.packed, NULL,
-                 M, GEMM_SET);
+    block_linear_forward(block, &block->head, out, out_stride, hidden, M);
 }

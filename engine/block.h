@@ -24,12 +24,14 @@
 #ifndef ENGINE_BLOCK_H
 #define ENGINE_BLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/arena.h"
 #include "base/err.h"
 #include "engine/kernels/attention.h"
+#include "engine/kernels/bgemm.h"
 #include "engine/kernels/gemm.h"
 #include "engine/model.h"
 #include "engine/pool.h"
@@ -38,9 +40,10 @@
 
 /* y = x w^T + bias; offsets are into model->w. */
 struct block_linear {
-    size_t w_at, bias_at; /* bias_at may be BLOCK_NONE */
-    size_t N, K;          /* outputs, inputs */
-    struct gemm_packed packed;
+    size_t w_at, bias_at;             /* bias_at may be BLOCK_NONE */
+    size_t N, K;                      /* outputs, inputs */
+    struct gemm_packed packed;        /* PRECISION_FP32 */
+    struct bgemm_packed bf16, turned; /* PRECISION_BF16; turned for training alone */
 };
 
 struct block_norm {
@@ -63,8 +66,10 @@ struct block_layer {
 struct block {
     const struct model *model; /* borrowed, as is the pool */
     struct pool *pool;
-    uint64_t generation; /* of the packed weights */
-    size_t positions;    /* of the rotation tables; position[] must be below */
+    enum precision precision; /* the model's when the block was made */
+    bool training;            /* blocks without it have no block_linear_dx */
+    uint64_t generation;      /* of the packed weights */
+    size_t positions;         /* of the rotation tables; position[] must be below */
 
     struct block_layer *layers; /* (L) */
     struct block_norm final;
@@ -81,13 +86,33 @@ struct block {
 };
 
 /* The caller frees it with block_free.  `positions`: greatest sequence length that will come
- * (at most the model's T).  The weights are packed. */
+ * (at most the model's T).  The weights are packed, in bf16 for training a second time, for
+ * the products of the backward pass. */
 struct block *block_new(const struct model *model, struct pool *pool, size_t positions,
-                        struct err *err);
+                        bool training, struct err *err);
 void block_free(struct block *block);
 
 /* Pack again if the model's weights have changed; else return at once. */
 void block_refresh(struct block *block);
+
+/*
+ * A linear layer in the block's precision (engine/block_linear.c).  Rows of x, y, dx, dy are
+ * M; of y and dy they are `stride` floats apart, those of x and dx dense.
+ *     y = x w^T + bias        dx = dy w, or += with GEMM_ADD        grad of w += dy^T x
+ * grad is the whole flat array.
+ */
+void block_linear_forward(const struct block *block, const struct block_linear *linear,
+                          float *y, size_t stride, const float *x, size_t M);
+void block_linear_dx(const struct block *block, const struct block_linear *linear, float *dx,
+                     const float *dy, size_t stride, size_t M, enum gemm_into into);
+void block_linear_dw(const struct block *block, const struct block_linear *linear, float *grad,
+                     const float *dy, size_t stride, const float *x, size_t M);
+
+/* For block_new and block_refresh: bytes of the packed copies; take their memory from the
+ * arena; pack the weight into them. */
+size_t block_linear_bytes(const struct block *block, const struct block_linear *linear);
+void block_linear_take(struct block *block, struct block_linear *linear);
+void block_linear_pack(const struct block *block, struct block_linear *linear);
 
 /*
  * M rows on their way through one layer.  All arrays are the caller's, dense, 64-byte aligned

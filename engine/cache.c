@@ -89,7 +89,7 @@ struct cache *cache_new(const struct model *model, struct pool *pool, size_t row
                             .tokens_max = tokens_max,
                             .batch_max = batch_max,
                             .positions = attention_cache_positions(tokens_max)};
-    cache->block = block_new(model, pool, tokens_max, err);
+    cache->block = block_new(model, pool, tokens_max, false, err);
     if (!cache->block) {
         cache_free(cache);
         return NULL;

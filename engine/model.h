@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "engine/config.h"
+#include "engine/precision.h"
 
 #define MODEL_NAME_MAX 96
 
@@ -38,7 +39,9 @@ struct model {
     size_t params;       /* length of the flat array; each tensor starts 16-aligned, gaps 0 */
     float *w;            /* (params) */
     uint64_t generation; /* bumped by whoever changes w; packed copies compare it */
-    struct arena arena;  /* holds w */
+    /* How passes and generators made from now on multiply; fp32 until the owner says else. */
+    enum precision precision;
+    struct arena arena; /* holds w */
 };
 
 /* Allocate and lay out; w is zero.  The caller frees it with model_free. */

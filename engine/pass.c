@@ -35,18 +35,20 @@ static float *pass_take_floats(struct pass_taker *taker, size_t n)
     return pass_take(taker, n, sizeof(float));
 }
 
-static size_t pass_chunk_rows(const struct model_config *config, size_t N)
+/* True where the logits of all tokens stay for their gradient. */
+static bool pass_keeps(size_t outputs, size_t N, bool training)
 {
-    size_t rows = PASS_CHUNK_BYTES / sizeof(float) / config->V;
-    rows = rows < PASS_CHUNK_MIN   ? PASS_CHUNK_MIN
-           : rows > PASS_CHUNK_MAX ? PASS_CHUNK_MAX
-                                   : rows;
-    return rows < N ? rows : N;
+    return training && N <= PASS_KEEP_BYTES / sizeof(float) / outputs;
 }
 
-static size_t pass_logit_rows(size_t outputs, size_t N, size_t chunk, bool training)
+static size_t pass_chunk_rows(size_t outputs, size_t N, bool keeps)
 {
-    return training && N <= PASS_KEEP_BYTES / sizeof(float) / outputs ? N : chunk;
+    const size_t room = (keeps ? PASS_KEEP_BYTES : PASS_CHUNK_BYTES) / sizeof(float) / outputs;
+    const bool cached = outputs * PASS_CHUNK_CACHED * sizeof(float) <= PASS_CACHE_BYTES;
+    const size_t most = cached ? PASS_CHUNK_CACHED : PASS_CHUNK_MAX;
+    size_t rows = room < PASS_CHUNK_MIN ? PASS_CHUNK_MIN : room > most ? most : room;
+    rows = rows < N ? rows : N;
+    return (rows + BGEMM_STEP - 1) / BGEMM_STEP * BGEMM_STEP;
 }
 
 /* What backward needs of a layer. */
@@ -87,8 +89,9 @@ static void pass_take_backward(struct pass_taker *taker, struct pass *pass,
 static void pass_take_all(struct pass_taker *taker, struct pass *pass,
                           const struct model_config *c, size_t N, bool training)
 {
-    const size_t rows = pass_chunk_rows(c, N);
     const size_t outputs = c->head == MODEL_HEAD_SCORE ? c->labels : c->V;
+    const bool keeps = pass_keeps(outputs, N, training);
+    const size_t rows = pass_chunk_rows(outputs, N, keeps);
     struct pass_layer scrap;
     for (uint32_t l = 0; l < (training ? c->L : 1); l++)
         pass_take_layer(taker, pass->layers ? &pass->layers[l] : &scrap, c, N);
@@ -102,7 +105,7 @@ static void pass_take_all(struct pass_taker *taker, struct pass *pass,
     pass->chunk = rows;
     pass->chunk_hidden = pass_take_floats(taker, rows * c->C);
     pass->chunk_dhidden = training ? pass_take_floats(taker, rows * c->C) : NULL;
-    pass->logit_rows = pass_logit_rows(outputs, N, rows, training);
+    pass->logit_rows = keeps && N > rows ? N : rows;
     pass->logits = pass_take_floats(taker, pass->logit_rows * outputs);
     pass->logprob = pass_take(taker, pass->logit_rows, sizeof *pass->logprob);
     if (!training)
@@ -136,7 +139,7 @@ struct pass *pass_new(const struct model *model, struct pool *pool, size_t token
     pass->pool = pool;
     pass->tokens_max = tokens_max;
     pass->training = training;
-    pass->block = block_new(model, pool, tokens_max, err);
+    pass->block = block_new(model, pool, tokens_max, training, err);
     if (!pass->block ||
         arena_init(&pass->arena, pass_bytes(c, tokens_max, training), "activations", err)) {
         pass_free(pass);

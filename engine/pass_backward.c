@@ -50,10 +50,9 @@ static void pass_linears_backward(const struct pass *pass, const struct block_li
         const struct block_linear *one = &linear[i];
         if (one->bias_at != BLOCK_NONE)
             gemm_db(pass->pool, pass->grad + one->bias_at, dy + column, width, pass->N, one->N);
-        gemm_dw(pass->pool, pass->grad + one->w_at, one->K, dy + column, width, x, one->K,
-                pass->N, one->N, one->K);
-        gemm_dx(pass->pool, dx, one->K, dy + column, width, pass->model->w + one->w_at, one->K,
-                pass->N, one->N, one->K, i == 0 ? GEMM_SET : GEMM_ADD);
+        block_linear_dw(pass->block, one, pass->grad, dy + column, width, x, pass->N);
+        block_linear_dx(pass->block, one, dx, dy + column, width, pass->N,
+                        i == 0 ? GEMM_SET : GEMM_ADD);
     }
 }
 

@@ -99,10 +99,8 @@ static void pass_chunk_backward(struct pass *pass, const float *dout, const uint
                                 size_t rows)
 {
     const struct block_linear *head = &pass->block->head;
-    gemm_dw(pass->pool, pass->grad + head->w_at, head->K, dout, head->N, pass->chunk_hidden,
-            head->K, rows, head->N, head->K);
-    gemm_dx(pass->pool, pass->chunk_dhidden, head->K, dout, head->N,
-            pass->model->w + head->w_at, head->K, rows, head->N, head->K, GEMM_SET);
+    block_linear_dw(pass->block, head, pass->grad, dout, head->N, pass->chunk_hidden, rows);
+    block_linear_dx(pass->block, head, pass->chunk_dhidden, dout, head->N, rows, GEMM_SET);
     pass_scatter(pass, at, rows);
 }
 

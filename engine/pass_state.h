@@ -12,11 +12,14 @@
 #include "engine/kernels/logprob.h"
 #include "engine/pass.h"
 
-/* Rows of logits that exist at a time: enough to repay reading the head's weights, few enough
- * to be memory that one can spare. */
-#define PASS_CHUNK_BYTES (64u << 20)
-#define PASS_CHUNK_MIN   16u
-#define PASS_CHUNK_MAX   256u
+/* Rows of logits that are computed at a time: while they fit the second-level cache few, for
+ * what reads them next; else many, for each chunk goes through the head's weights and their
+ * gradient.  Whole steps of bgemm.h, so that a gradient does not depend on where one ends. */
+#define PASS_CHUNK_BYTES  ((size_t)64 << 20)
+#define PASS_CHUNK_MIN    32u
+#define PASS_CHUNK_MAX    1024u
+#define PASS_CHUNK_CACHED 256u
+#define PASS_CACHE_BYTES  ((size_t)2 << 20)
 
 /* A training pass keeps the logits of its log-probs for their gradient, where all tokens' take
  * no more than this: a product over the vocabulary less. */

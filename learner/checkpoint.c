@@ -1,4 +1,5 @@
 /* checkpoint.c -- see checkpoint.h for the layout and the promise. */
+#define _GNU_SOURCE /* renameat2 */
 #include "learner/checkpoint.h"
 
 #include <dirent.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -78,9 +80,11 @@ static enum err_code checkpoint_write_floats(const char *dir, const char *name, 
     if (fd < 0)
         return err_errno(err, "create %s", path);
     rc = file_write_all(fd, a, n * sizeof *a, path, err);
+    if (rc == ERR_OK && fault_at(FAULT_checkpoint_floats))
+        rc = err_errno(err, "write %s", path);
     if (rc == ERR_OK && b)
         rc = file_write_all(fd, b, n * sizeof *b, path, err);
-    if (rc == ERR_OK && fsync(fd) < 0)
+    if (rc == ERR_OK && (fault_at(FAULT_checkpoint_fsync) || fsync(fd) < 0))
         rc = err_errno(err, "fsync %s", path);
     close(fd);
     return rc;
@@ -111,16 +115,19 @@ static void checkpoint_history_name(char name[64], uint64_t version)
 static enum err_code checkpoint_write_state(const struct learner *l, const char *dir,
                                             struct err *err)
 {
-    char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
+    char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES], products[PRECISION_PATH_MAX];
     struct hash config_hash;
     struct buf text;
     buf_init(&text, CHECKPOINT_JSON_MAX);
     run_config_hash(l->config, &config_hash);
     hash_hex(&config_hash, hex);
+    precision_path((enum precision)l->config->precision, products);
     buf_printf(&text,
-               "{\"version\": %llu, \"config\": \"%s\",\n \"policy_updates\": %llu, "
+               "{\"version\": %llu, \"config\": \"%s\", \"products\": \"%s\",\n "
+               "\"policy_updates\": %llu, "
                "\"critic_updates\": %llu, \"cost_critic_updates\": %llu,\n \"history\": [",
-               (unsigned long long)l->version, hex, (unsigned long long)l->policy.adamw.steps,
+               (unsigned long long)l->version, hex, products,
+               (unsigned long long)l->policy.adamw.steps,
                (unsigned long long)l->critic.adamw.steps, /* 0 where there is none */
                (unsigned long long)l->cost_critic.adamw.steps);
     for (uint32_t i = 1; i < l->history_n; i++)
@@ -216,15 +223,24 @@ static enum err_code checkpoint_write_trainable(const struct learner *l,
     return rc;
 }
 
+/* As a disk would fail here. */
+static enum err_code checkpoint_fault(enum fault_point point, const char *dir, struct err *err)
+{
+    return fault_at(point) ? err_errno(err, "%s: %s", dir, fault_name(point)) : ERR_OK;
+}
+
 static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct err *err)
 {
     enum err_code rc;
     const size_t n = l->policy.model->params;
-    if ((rc = checkpoint_write_trainable(l, &l->policy, dir, "policy", err)) ||
+    if ((rc = checkpoint_fault(FAULT_checkpoint_begin, dir, err)) ||
+        (rc = checkpoint_write_trainable(l, &l->policy, dir, "policy", err)) ||
         (l->has_critic &&
          (rc = checkpoint_write_trainable(l, &l->critic, dir, "critic", err))) ||
         (l->has_cost_critic &&
          (rc = checkpoint_write_trainable(l, &l->cost_critic, dir, "cost_critic", err))))
+        return rc;
+    if ((rc = checkpoint_fault(FAULT_checkpoint_model, dir, err)))
         return rc;
     for (uint32_t i = 1; i < l->history_n; i++) {
         char name[64];
@@ -232,21 +248,43 @@ static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct 
         if ((rc = checkpoint_write_floats(dir, name, l->history[i].w, NULL, n, err)))
             return rc;
     }
-    if ((rc = checkpoint_write_state(l, dir, err)))
+    if ((rc = checkpoint_write_state(l, dir, err)) ||
+        (rc = checkpoint_fault(FAULT_checkpoint_manifest, dir, err)))
         return rc;
     return checkpoint_write_manifest(dir, err);
 }
 
-/* Give `tmp` its final name, durably.  What stood there before goes first. */
+/* Where something stands at `path` the two change places, so that at no moment nothing does: a
+ * run may be over, and what is replaced be all there is of it.  Not every file system can. */
+static enum err_code checkpoint_rename(const char *tmp, const char *path, struct err *err)
+{
+    if (rename(tmp, path) == 0)
+        return ERR_OK;
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return err_errno(err, "rename %s to %s", tmp, path);
+    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
+        return ERR_OK;
+    const enum err_code rc = file_remove_tree(path, err);
+    if (rc == ERR_OK && rename(tmp, path) < 0)
+        return err_errno(err, "rename %s to %s", tmp, path);
+    return rc;
+}
+
+/* Give `tmp` its final name, durably.  What stood there before goes last. */
 static enum err_code checkpoint_publish(const char *tmp, const char *path, const char *parent,
+                                        enum fault_point before, enum fault_point after,
                                         struct err *err)
 {
     enum err_code rc = file_sync_dir(tmp, err);
     if (rc == ERR_OK)
-        rc = file_remove_tree(path, err);
-    if (rc == ERR_OK && rename(tmp, path) < 0)
-        rc = err_errno(err, "rename %s to %s", tmp, path);
-    return rc ? rc : file_sync_dir(parent, err);
+        rc = checkpoint_fault(before, tmp, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_rename(tmp, path, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_fault(after, path, err);
+    if (rc == ERR_OK)
+        rc = file_sync_dir(parent, err);
+    return rc ? rc : file_remove_tree(tmp, err);
 }
 
 /* Versions of the directories named vNNNNNNNN below root, newest first. */
@@ -303,6 +341,8 @@ static enum err_code checkpoint_prune(const struct learner *l, const char *root,
             continue;
         rc = checkpoint_path(root, versions[i], path, err);
         if (rc == ERR_OK)
+            rc = checkpoint_fault(FAULT_checkpoint_prune, path, err);
+        if (rc == ERR_OK)
             rc = file_remove_tree(path, err);
     }
     return rc;
@@ -327,12 +367,14 @@ enum err_code checkpoint_write(struct learner *l, struct err *err)
         return rc;
     rc = checkpoint_fill(l, tmp, err);
     if (rc == ERR_OK)
-        rc = checkpoint_publish(tmp, path, root, err);
+        rc = checkpoint_publish(tmp, path, root, FAULT_checkpoint_rename,
+                                FAULT_checkpoint_renamed, err);
     if (rc) {
         file_remove_tree(tmp, NULL);
         return rc;
     }
     l->checkpoint = l->version;
+    fault_at(FAULT_checkpoint_published);
     return checkpoint_prune(l, root, err);
 }
 
@@ -345,7 +387,8 @@ enum err_code checkpoint_write_final(struct learner *l, struct err *err)
         (rc = checkpoint_write_model(l, l->policy.model, tmp, true, err)) ||
         (rc = file_join(path, l->config->dir, "final", err)))
         return rc;
-    return checkpoint_publish(tmp, path, l->config->dir, err);
+    return checkpoint_publish(tmp, path, l->config->dir, FAULT_final_rename,
+                              FAULT_final_renamed, err);
 }
 
 /* Every file the manifest names, held against its size and hash. */
@@ -459,15 +502,15 @@ static enum err_code checkpoint_load_trainable(struct trainable *t, const char *
     return checkpoint_read_floats(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
 }
 
-/* The STATE.json of a checkpoint that is whole and this run's; NULL, and an error, else.  The
- * caller drops it with json_decref. */
+/* The STATE.json of a checkpoint that was verified, if it is this run's; NULL, and an error, else.
+ * The caller drops it with json_decref. */
 static json_t *checkpoint_open(const struct learner *l, const char *dir,
                                char path[FILE_PATH_MAX], uint64_t *version, struct err *err)
 {
     char hex[HASH_HEX_BYTES];
     struct hash config_hash;
     const char *config = NULL;
-    if (checkpoint_verify(dir, err) || file_join(path, dir, "STATE.json", err))
+    if (file_join(path, dir, "STATE.json", err))
         return NULL;
     json_t *state = json_read_file(path, CHECKPOINT_JSON_MAX, err);
     if (!state)
@@ -508,6 +551,7 @@ static enum err_code checkpoint_load_trainables(struct learner *l, const char *d
     return rc;
 }
 
+/* From one that was verified. */
 static enum err_code checkpoint_load(struct learner *l, const char *dir, struct err *err)
 {
     char path[FILE_PATH_MAX];
@@ -528,7 +572,8 @@ enum err_code checkpoint_read_state(struct learner *l, uint64_t version, struct 
     char root[FILE_PATH_MAX], dir[FILE_PATH_MAX], path[FILE_PATH_MAX];
     uint64_t written = 0;
     enum err_code rc;
-    if ((rc = checkpoint_root(l, root, err)) || (rc = checkpoint_path(root, version, dir, err)))
+    if ((rc = checkpoint_root(l, root, err)) ||
+        (rc = checkpoint_path(root, version, dir, err)) || (rc = checkpoint_verify(dir, err)))
         return rc;
     json_t *state = checkpoint_open(l, dir, path, &written, err);
     if (!state)
@@ -544,20 +589,18 @@ enum err_code checkpoint_read_state(struct learner *l, uint64_t version, struct 
     return rc;
 }
 
-uint64_t checkpoint_newest(const struct run_config *config)
+/* Of the newest, whole or not; 0: there is none. */
+static uint64_t checkpoint_newest(const char *root)
 {
     static uint64_t versions[CHECKPOINT_LIST_MAX];
-    char root[FILE_PATH_MAX];
-    return file_join(root, config->dir, "checkpoints", NULL) == ERR_OK &&
-                   checkpoint_list(root, versions) > 0
-               ? versions[0]
-               : 0;
+    return checkpoint_list(root, versions) > 0 ? versions[0] : 0;
 }
 
-/* The newest of those listed that is whole. */
+/* The newest of those listed that is whole.  *touched: the models are no longer those that the
+ * run began with. */
 static enum err_code checkpoint_read_listed(struct learner *l, const char *root,
                                             const uint64_t *versions, size_t n, bool *found,
-                                            struct err *err)
+                                            bool *touched, struct err *err)
 {
     enum err_code rc = ERR_OK;
     for (size_t i = 0; i < n; i++) {
@@ -565,7 +608,11 @@ static enum err_code checkpoint_read_listed(struct learner *l, const char *root,
         struct err why = {0};
         if ((rc = checkpoint_path(root, versions[i], path, err)))
             return rc;
-        rc = checkpoint_load(l, path, &why);
+        rc = checkpoint_verify(path, &why);
+        if (rc == ERR_OK) {
+            *touched = true;
+            rc = checkpoint_load(l, path, &why);
+        }
         if (rc == ERR_OK) {
             l->checkpoint = l->version;
             *found = true;
@@ -580,10 +627,13 @@ static enum err_code checkpoint_read_listed(struct learner *l, const char *root,
     return ERR_OK;
 }
 
-enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err *err)
+enum err_code checkpoint_read_newest(struct learner *l, uint64_t below, bool *found,
+                                     struct err *err)
 {
     static uint64_t versions[CHECKPOINT_LIST_MAX];
     char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
+    bool touched = false;
+    struct err why = {0};
     *found = false;
     enum err_code rc;
     if ((rc = checkpoint_root(l, root, err)) || (rc = checkpoint_tmp(l, root, tmp, err)) ||
@@ -591,10 +641,18 @@ enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err 
         return rc;
     for (int tries = 0; tries < CHECKPOINT_TRIES; tries++) {
         const size_t n = checkpoint_list(root, versions);
-        rc = checkpoint_read_listed(l, root, versions, n, found, err);
-        if (rc != ERR_FORMAT || checkpoint_newest(l->config) == versions[0])
-            return rc;
+        size_t first = 0;
+        while (first < n && versions[first] >= below)
+            first++;
+        rc =
+            checkpoint_read_listed(l, root, versions + first, n - first, found, &touched, &why);
+        if (rc != ERR_FORMAT || checkpoint_newest(root) == versions[0])
+            break;
         /* Another learner has put a newer one in the place of what was being read. */
     }
-    return rc;
+    if (rc == ERR_FORMAT && !touched) {
+        log_warn("CHECKPOINT-NONE", "%s: it begins again with the models of the run", why.text);
+        return ERR_OK;
+    }
+    return rc == ERR_OK ? rc : err_set(err, rc, "%s", why.text);
 }

@@ -21,17 +21,16 @@
  * rollback can need.  ERR_IO names the file; nothing half-written stays under a final name. */
 enum err_code checkpoint_write(struct learner *learner, struct err *err);
 
-/* Fill the learner (models already laid out) from the newest checkpoint that is whole; *found
- * says whether there was one.  Each one passed over is logged with the reason. */
-enum err_code checkpoint_read_newest(struct learner *learner, bool *found, struct err *err);
+/* Fill the learner (models already laid out) from the newest checkpoint that is whole and of a
+ * version before `below`; *found says whether there was one: else it is as it was, with the
+ * models of the run.  Each one passed over is logged with the reason. */
+enum err_code checkpoint_read_newest(struct learner *learner, uint64_t below, bool *found,
+                                     struct err *err);
 
 /* Fill policy, critics and optimizer, and nothing else of the learner, from the checkpoint of
  * `version`.  ERR_IO or ERR_FORMAT naming it where it is not there or not whole, and then nothing
  * has changed while learner->dirty is false. */
 enum err_code checkpoint_read_state(struct learner *learner, uint64_t version, struct err *err);
-
-/* The version of the newest checkpoint below run.dir, whole or not; 0: there is none. */
-uint64_t checkpoint_newest(const struct run_config *config);
 
 /* Publish the policy alone, with its tokenizer, as RUN/final. */
 enum err_code checkpoint_write_final(struct learner *learner, struct err *err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/hash.h"
 #include "learner/exchange_state.h"
 
@@ -103,6 +104,7 @@ enum err_code exchange_join(struct exchange *x, const struct exchange_group *gro
         return err_set(err, ERR_STATE, "attempt %llu of step %llu comes after attempt %llu",
                        (unsigned long long)group->attempt, (unsigned long long)group->step,
                        (unsigned long long)x->attempt);
+    fault_at(FAULT_exchange_join);
     const enum err_code rc = exchange_connect(x, group, err);
     if (rc)
         return rc;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "learner/exchange_state.h"
 
 #define EXCHANGE_WAIT_MS   50  /* between looks at the clock and at stop() */
@@ -72,6 +73,7 @@ static void exchange_ask(struct exchange *x, struct exchange_stream *s)
             return;
         if (s->here >> (s->next - s->base) & 1)
             continue;
+        fault_at(FAULT_exchange_ask);
         const struct message ask = {.type = MESSAGE_GRADIENT_ASK,
                                     .step = x->step,
                                     .gradient = exchange_piece(x, s, s->next)};
@@ -145,6 +147,7 @@ static void exchange_on_chunk(struct exchange *x, uint32_t rank, struct message 
         atomic_fetch_add(&x->repeated, 1);
         return;
     }
+    fault_at(FAULT_exchange_chunk);
     atomic_fetch_add(&x->bytes_received, m->frame[0].size);
     x->watch[rank].moved_ms = now_ms;
     exchange_keep(x, s, i, m);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "learner/exchange_state.h"
 
@@ -79,6 +80,7 @@ static void exchange_send_chunk(struct exchange *x, struct wire_socket *socket,
                                 const struct wire_gradient *ask)
 {
     static const unsigned char done = 0;
+    fault_at(FAULT_exchange_serve);
     const bool is_done = ask->part == EXCHANGE_PART_DONE;
     const unsigned char *bytes = is_done ? &done : x->part[ask->part].bytes + ask->first;
     struct message answer = {

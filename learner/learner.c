@@ -5,11 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "learner/checkpoint.h"
 #include "learner/experience.h"
 #include "learner/group.h"
+
+_Static_assert((int)RUN_PRECISION_BF16 == (int)PRECISION_BF16, "one is cast to the other");
+
+#define LEARNER_RETRY_S 1 /* to what the end of a run needs on the disk */
 
 static enum err_code learner_code(const struct err *err)
 {
@@ -21,6 +27,7 @@ static struct trainable_setup learner_setup(const struct learner *l, size_t toke
     const struct run_config *c = l->config;
     return (struct trainable_setup){
         .pool = l->pool,
+        .precision = (enum precision)c->precision,
         .tokens_max = tokens_max,
         .micros_max = c->batch,
         .grouped = c->learners > 1,
@@ -111,6 +118,8 @@ static enum err_code learner_open_models(struct learner *l, struct err *err)
     if (rc)
         return rc;
     l->checker = model_new(&policy->config, err);
+    if (l->checker)
+        l->checker->precision = policy->precision;
     l->checker_pass =
         l->checker ? pass_new(l->checker, l->pool, l->tokens_max, false, err) : NULL;
     if (!l->checker_pass)
@@ -153,8 +162,8 @@ static enum err_code learner_serve(struct learner *l, struct err *err)
 }
 
 enum err_code learner_new(struct learner **out, const struct run_config *config,
-                          const char *name, struct wire_context *context, const char *bulk,
-                          struct err *err)
+                          const char *name, uint64_t below, struct wire_context *context,
+                          const char *bulk, struct err *err)
 {
     struct learner *l = calloc(1, sizeof *l);
     if (!l)
@@ -173,7 +182,8 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     if (!l->pool)
         rc = learner_code(err);
     if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
-        (rc = learner_open_history(l, err)) || (rc = checkpoint_read_newest(l, &found, err)) ||
+        (rc = learner_open_history(l, err)) ||
+        (rc = checkpoint_read_newest(l, below, &found, err)) ||
         (rc = weights_server_open(&l->server, context, bulk, config->lag + 2, err)) ||
         (rc = learner_serve(l, err)) || (rc = group_open(l, err))) {
         learner_free(l);
@@ -251,10 +261,8 @@ static enum err_code learner_send_result(struct learner *l, const struct message
     return worker_send(worker, &result, err);
 }
 
-/* What a lease asks for besides, of the version it leads to.  Where it was done before: not
- * again. */
-static enum err_code learner_write(struct learner *l, const struct message *lease,
-                                   struct err *err)
+static enum err_code learner_write_once(struct learner *l, const struct message *lease,
+                                        struct err *err)
 {
     enum err_code rc = ERR_OK;
     l->pinned[0] = lease->base_version;
@@ -264,6 +272,27 @@ static enum err_code learner_write(struct learner *l, const struct message *leas
     if (rc == ERR_OK && lease->last)
         rc = checkpoint_write_final(l, err);
     return rc;
+}
+
+/* What a lease asks for besides, of the version it leads to.  Where it was done before: not
+ * again.  Where the disk fails, nothing of it has a final name, and what is in memory is as good
+ * as ever: a checkpoint is asked for again, the end of the run waits for the disk. */
+static enum err_code learner_write(struct learner *l, const struct message *lease,
+                                   struct worker *worker, struct err *err)
+{
+    for (;;) {
+        const enum err_code rc = learner_write_once(l, lease, err);
+        if (rc != ERR_IO)
+            return rc;
+        log_error("CHECKPOINT-FAILED", "version %llu: %s; %s", (unsigned long long)l->version,
+                  err->text, lease->last ? "again in a second" : "again with the next step's");
+        if (!lease->last)
+            return ERR_OK;
+        if (worker_stopping(worker))
+            return rc;
+        worker_progress(worker);
+        nanosleep(&(struct timespec){.tv_sec = LEARNER_RETRY_S}, NULL);
+    }
 }
 
 /* LEASE_FAILED; an error where what this learner holds is no version any more. */
@@ -281,20 +310,37 @@ static enum err_code learner_fail(struct learner *l, const struct message *lease
     return err_set(err, why->code, "step %llu: %s", (unsigned long long)lease->step, why->text);
 }
 
+/* Nothing in memory leads to the version that the step goes back to.  No LEASE_FAILED: the run need
+ * not end of it. */
+static enum err_code learner_rewind(struct learner *l, const struct message *lease,
+                                    const struct err *why, struct err *err)
+{
+    group_end(l, why->text);
+    log_warn("REWIND", "step %llu: %s: it comes there again from before",
+             (unsigned long long)lease->step, why->text);
+    return err_set(err, why->code, "step %llu: %s", (unsigned long long)lease->step, why->text);
+}
+
 /* Train, publish, keep, tell. */
 static enum err_code learner_step(struct learner *l, const struct message *lease,
                                   struct worker *worker, struct err *err)
 {
     struct err why = {0};
+    fault_at(FAULT_train_step);
     enum err_code rc = group_begin(l, lease, worker, &why);
+    fault_at(FAULT_group_joined);
     if (rc == ERR_OK)
         rc = learner_train(l, lease, worker, &why);
+    if (rc && l->below > 0)
+        return learner_rewind(l, lease, &why, err);
     if (rc)
         return learner_fail(l, lease, worker, &why, err);
+    fault_at(FAULT_train_done);
     group_end(l, NULL);
-    if ((rc = learner_advance(l, err)) || (rc = learner_write(l, lease, err)))
+    if ((rc = learner_advance(l, err)) || (rc = learner_write(l, lease, worker, err)))
         return rc;
     worker_set_weights(worker, l->version, &l->weights_hash);
+    fault_at(FAULT_train_result);
     return learner_send_result(l, lease, worker, err);
 }
 
@@ -303,7 +349,7 @@ static enum err_code learner_repeat(struct learner *l, const struct message *lea
                                     struct worker *worker, struct err *err)
 {
     group_decline(l, lease, "it has trained this step already");
-    const enum err_code rc = learner_write(l, lease, err);
+    const enum err_code rc = learner_write(l, lease, worker, err);
     return rc ? rc : learner_send_result(l, lease, worker, err);
 }
 

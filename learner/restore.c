@@ -42,6 +42,8 @@ enum err_code learner_restore(struct learner *l, uint64_t base, struct err *err)
     struct err why = {0};
     const enum err_code rc =
         base > 0 ? checkpoint_read_state(l, base, &why) : restore_start(l, &why);
+    if (base > 0 && (rc == ERR_IO || rc == ERR_FORMAT))
+        l->below = base;
     if (rc)
         return err_set(err, rc, "cannot go back to version %llu: %.200s",
                        (unsigned long long)base, why.text);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/rng.h"
 #include "learner/advantages.h"
 #include "learner/experience.h"
@@ -171,11 +172,13 @@ static enum err_code train_sum(struct train *t, struct err *err)
 {
     struct learner *l = t->learner;
     struct exchange *exchange = group_exchange(l);
+    fault_at(FAULT_train_sum);
     enum err_code rc = trainable_sum(&l->policy, exchange, err);
     if (rc == ERR_OK && l->has_critic)
         rc = trainable_sum(&l->critic, exchange, err);
     if (rc == ERR_OK && l->has_cost_critic)
         rc = trainable_sum(&l->cost_critic, exchange, err);
+    fault_at(FAULT_train_summed);
     return rc;
 }
 
@@ -189,6 +192,7 @@ static enum err_code train_apply(struct train *t, struct err *err)
     if (rc)
         return rc;
     l->dirty = true;
+    fault_at(FAULT_train_half_updated);
     if (l->has_critic)
         rc = trainable_update(&l->critic, critic_lr, &critic_norm, err);
     if (rc == ERR_OK && l->has_cost_critic)

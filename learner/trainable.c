@@ -40,6 +40,7 @@ enum err_code trainable_init(struct trainable *t, const char *what, struct model
     enum err_code rc = adamw_init(&t->adamw, model, err);
     if (rc)
         goto out;
+    model->precision = setup->precision;
     t->pass = pass_new(model, setup->pool, setup->tokens_max, true, err);
     if (!t->pass) {
         rc = err ? err->code : ERR_NOMEM;

@@ -37,6 +37,7 @@
 /* What the trainables of a learner have in common. */
 struct trainable_setup {
     struct pool *pool;   /* borrowed */
+    enum precision precision;
     size_t tokens_max;   /* of a pass */
     uint32_t micros_max; /* the most micro-batches of an update */
     bool grouped;        /* it may be one of several ranks */

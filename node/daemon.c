@@ -6,11 +6,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 
 static void daemon_help(const char *program)
@@ -27,7 +29,7 @@ static void daemon_help(const char *program)
         "  --bulk ENDPOINT      learner: where to serve weights\n"
         "  --http ADDRESS:PORT  coordinator: metrics, health, status\n"
         "  --log-level LEVEL    debug, info, warn, error (info)\n"
-        "  --supervised         end when the parent process does\n"
+        "  --supervised[=PID]   end when the parent process, PID, does\n"
         "  --help, --version\n",
         program);
 }
@@ -44,16 +46,28 @@ static int daemon_log_level(const char *word, enum log_level *level)
     return -1;
 }
 
+/* The kernel tells of a parent that dies from now on; one that is dead by now is not `parent`. */
+static void daemon_follow_parent(const char *parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (parent && getppid() != (pid_t)strtol(parent, NULL, 10))
+        raise(SIGTERM);
+}
+
 /* The options; -1 to go on. */
 static int daemon_options_read(int argc, char **argv, struct daemon_options *options,
                                enum log_level *level)
 {
-    static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},  {"name", required_argument, NULL, 'n'},
-        {"control", required_argument, NULL, 'e'}, {"bulk", required_argument, NULL, 'b'},
-        {"http", required_argument, NULL, 'p'},    {"log-level", required_argument, NULL, 'l'},
-        {"supervised", no_argument, NULL, 's'},    {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"config", required_argument, NULL, 'c'},
+                                          {"name", required_argument, NULL, 'n'},
+                                          {"control", required_argument, NULL, 'e'},
+                                          {"bulk", required_argument, NULL, 'b'},
+                                          {"http", required_argument, NULL, 'p'},
+                                          {"log-level", required_argument, NULL, 'l'},
+                                          {"supervised", optional_argument, NULL, 's'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (c) {
         case 'c': options->config_path = optarg; break;
@@ -61,7 +75,7 @@ static int daemon_options_read(int argc, char **argv, struct daemon_options *opt
         case 'e': options->control = optarg; break;
         case 'b': options->bulk = optarg; break;
         case 'p': options->http = optarg; break;
-        case 's': prctl(PR_SET_PDEATHSIG, SIGTERM); break;
+        case 's': daemon_follow_parent(optarg); break;
         case 'h': daemon_help(options->program); return EX_OK;
         case 'V': printf("%s %s\n", options->program, RLHF_VERSION); return EX_OK;
         case 'l':
@@ -96,9 +110,11 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
     signal(SIGPIPE, SIG_IGN);
 
     struct err err = {0};
-    const enum err_code rc =
-        run_config_load(config, options->config_path, (const char *const *)argv + optind,
-                        (size_t)(argc - optind), &err);
+    enum err_code rc =
+        fault_arm(getenv("RLHF_FAULT"), getenv("RLHF_FAULT_DIR"), options->name, &err);
+    if (rc == ERR_OK)
+        rc = run_config_load(config, options->config_path, (const char *const *)argv + optind,
+                             (size_t)(argc - optind), &err);
     if (rc) {
         fprintf(stderr, "%s: %s\n", options->program, err.text);
         return err_exit_code(rc);

@@ -5,7 +5,8 @@
  *                [--http ADDRESS:PORT] [--log-level debug|info|warn|error] [KEY=VALUE ...]
  *
  * An endpoint given here wins over the config's.  With --supervised the process asks the kernel
- * for SIGTERM when its parent dies, so that nothing is left behind a killed `rlhf run`.
+ * for SIGTERM when its parent dies, so that nothing is left behind a killed `rlhf run`; told the
+ * parent's number, it ends too where that has died before it could ask.
  */
 #ifndef NODE_DAEMON_H
 #define NODE_DAEMON_H

@@ -18,13 +18,14 @@ static const char *const run_aggregations[] = {"token_mean", "sequence_mean", "s
 static const char *const run_kl_estimators[] = {"k1", "k2", "k3", NULL};
 static const char *const run_kl_places[] = {"reward", "loss", NULL};
 static const char *const run_kl_controllers[] = {"fixed", "adaptive", "pid", NULL};
-static const char *const run_shapers[] = {
+const char *const run_config_shapers[] = {
 #define X(name, word) word,
     RUN_SHAPER_MAP(X)
 #undef X
         NULL};
 static const char *const run_truncations[] = {"none", "penalty", "bootstrap", NULL};
 static const char *const run_schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const run_precisions[] = {"fp32", "bf16", NULL};
 static const char *const run_critics[] = {"policy", "reward", "path", NULL};
 static const char *const run_cost_critics[] = {"policy", "cost", "path", NULL};
 const char *const run_config_controllers[] = {"none", "fixed", "lagrangian", "pid", NULL};
@@ -48,7 +49,8 @@ const char *const run_config_scorer_kinds[] = {
 static const char *const run_signals[] = {"loss", "grad_norm", "kl",
                                           "entropy", "cost",   "reward", NULL};
 static const char *const run_trips[] = {"skip", "rollback", "halt", NULL};
-static const char *const run_combines[] = {"sum", "product", "min", "levels", NULL};
+const char *const run_config_combines[] = {"sum",  "product", "min", "levels",
+                                           "tree", "maxmin",  NULL};
 static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
 
 // clang-format off
@@ -106,9 +108,14 @@ static const struct config_key run_keys[] = {
          "first model scorer of the role cost, or model.cost_critic_path."),
     PATH_("model.cost_critic_path", cost_critic_path, "",
          "Directory of the cost critic, for model.cost_critic: path."),
+    WORD_("model.precision", precision, run_precisions, "fp32",
+         "What linear layers multiply, when sampling, scoring and training: float32, or "
+         "bfloat16 with sums in float32: faster where the CPU has AMX, slower elsewhere, the "
+         "same bits on both. Weights and optimizer are float32 in either."),
 
     PATH_("data.prompts", prompts, NULL,
-         "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything}."),
+         "JSON lines {\"prompt\": text, or \"messages\": [...], \"label\": anything, "
+         "\"kind\": text}."),
     WORD_("data.template", template_, run_templates, "plain",
          "Chat template that turns a prompt into ids."),
     U32_("data.prompt_tokens_max", prompt_tokens_max, 1, 1048576, "512", "tokens",
@@ -147,11 +154,14 @@ static const struct config_key run_keys[] = {
          "reward: a summand of the raw reward; cost: a summand of the raw cost, which "
          "`safety` holds below its limit; monitor: recorded and shown, never trained on: a "
          "score that cannot be had drops nothing."},
+    S_TEXT("reward.scorers[].prompt_kind", prompt_kind, "",
+         "It counts for prompts of this kind alone, and is not asked about others: that of their "
+         "line in data.prompts; empty: for all.  Not for costs."),
     {"reward.scorers[].weight", CONFIG_F64, OF(weight), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
          "Factor in the weighted sum that is the raw reward, or the raw cost (there above 0: "
-         "more is worse); not for monitors."},
+         "more is worse); not for monitors, and 1 under reward.combine levels and tree."},
     {"reward.scorers[].margin", CONFIG_F64, OF(margin), 8, 1e-9, 1e6, "0.1", NULL, 0, 0, "",
-         "Scores of a reward closer than this count as equal (reward.combine: levels)."},
+         "Scores of a reward closer than this count as equal (reward.combine: levels, tree)."},
     {"reward.scorers[].low", CONFIG_F64, OF(low), 8, -1e6, 1e6, "0", NULL, 0, 0, "",
          "Scores below it count as it (reward.combine: levels)."},
     {"reward.scorers[].high", CONFIG_F64, OF(high), 8, -1e6, 1e6, "1", NULL, 0, 0, "",
@@ -183,12 +193,15 @@ static const struct config_key run_keys[] = {
     {"reward.scorers[].better", CONFIG_WORD, OF(better), 4, 0, 0, "higher", run_betters, 0, 0, "",
          "Which scores of a monitor are good: how reports read it."},
 
-    WORD_("reward.combine", combine, run_combines, "sum",
+    WORD_("reward.combine", combine, run_config_combines, "sum",
          "What the scores of the role reward become. sum: of weight times score; product: of "
          "score to the power weight, for scores of 0 or more; min: the least weight times score; "
          "levels: a number whose digits are the scores in steps of their margins, the first "
-         "scorer's counting most."),
-    WORD_("reward.shaper", shaper, run_shapers, "par",
+         "scorer's counting most; tree: the share of the reference responses that it beats, "
+         "where the first scorer whose scores differ by more than its margin decides, for a "
+         "reward.shaper that takes no references; maxmin: weight times the score of one scorer "
+         "for the whole step, that of the group of users whose mean over the step is least."),
+    WORD_("reward.shaper", shaper, run_config_shapers, "par",
          "What becomes of the raw reward r. none: r; ceiling: min(r, reward.ceiling); "
          "sigmoid, tanh, polynomial (a fit of the sigmoid): of r; centered: r less the "
          "mean of the references; par: Preference As Reward, the mean sigmoid of r less "
@@ -201,7 +214,8 @@ static const struct config_key run_keys[] = {
          "Several of these words, applied one after another, in place of reward.shaper; what one "
          "makes of a response it makes of the references too before the next one compares."},
     U32_("reward.references", references, 1, 64, "4", "responses",
-         "Reference responses a prompt, for the shapers that take references; lsc needs 2."),
+         "Reference responses a prompt, for the shapers that take references, and for "
+         "reward.combine: tree; lsc needs 2."),
     PATH_("reward.reference_store", reference_store, "",
          "A file in which reference responses and their scores are kept, for later runs of the "
          "same policy, prompts, sampling, scorers and reference seed; it changes no bit of a "
@@ -230,23 +244,24 @@ static const struct config_key run_keys[] = {
     WORD_("kl.place", kl_place, run_kl_places, "reward",
          "In the token rewards (PPO) or in the loss (GRPO)."),
     WORD_("kl.controller", kl_controller, run_kl_controllers, "adaptive",
-         "fixed; adaptive (Ziegler et al.) or pid (a PID controller's answer to KL - target) "
-         "towards kl.target_nats_per_sequence, or kl.target_nats_per_token."),
-    F64_("kl.coef", kl_coef, 0, 1e6, "0.05", "reward per nat", "beta, or where it starts."),
+         "fixed; adaptive (Ziegler et al.) or pid (log beta is a PID controller's answer to "
+         "KL / target - 1) towards kl.target_nats_per_sequence, or kl.target_nats_per_token."),
+    F64_("kl.coef", kl_coef, 0, 1e6, "0.1", "reward per nat", "beta, or where it starts."),
     F64_("kl.target_nats_per_sequence", kl_target, 1e-6, 1e6, "6", "nats",
          "Mean over sequences of the summed k1."),
     F64_("kl.target_nats_per_token", kl_target_token, 0, 1e6, "0", "nats",
          "Mean over sequences of the mean k1 of their tokens, in place of the target per "
          "sequence; 0: that one counts."),
     F64_("kl.horizon", kl_horizon, 1, 1e9, "1000", "sequences",
-         "Time constant of the adaptive controller."),
-    F64_("kl.kp", kl_kp, 0, 1e6, "0.03", "reward per nat^2", "Proportional gain of pid."),
-    F64_("kl.ki", kl_ki, 0, 1e6, "0.002", "reward per nat^2", "Integral gain of pid, a step."),
-    F64_("kl.kd", kl_kd, 0, 1e6, "0.02", "reward per nat^2",
-         "Derivative gain of pid, a step."),
-    F64_("kl.smooth", kl_smooth, 0, 0.999, "0.5", "",
+         "Time constant of the adaptive controller: an error of x moves log beta by about x in "
+         "so many. Of 16 steps' responses or more, else beta swings; above pipeline.batch / 5."),
+    F64_("kl.kp", kl_kp, 0, 1e6, "2", "", "Proportional gain of pid."),
+    F64_("kl.ki", kl_ki, 0, 1e6, "0.1", "", "Integral gain of pid, a step."),
+    F64_("kl.kd", kl_kd, 0, 1e6, "5", "", "Derivative gain of pid, a step."),
+    F64_("kl.smooth", kl_smooth, 0, 0.999, "0.9", "",
          "Weight of the past in the KL that pid takes the derivative of; 0: none."),
-    F64_("kl.coef_min", kl_coef_min, 0, 1e6, "0", "reward per nat", "Least beta of pid."),
+    F64_("kl.coef_min", kl_coef_min, 1e-9, 1e6, "0.0001", "reward per nat",
+         "Least beta of pid."),
     F64_("kl.coef_max", kl_coef_max, 0, 1e6, "10", "reward per nat",
          "Greatest beta of pid."),
     F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
@@ -264,6 +279,9 @@ static const struct config_key run_keys[] = {
     F64_("safety.limit", safety_limit, -1e6, 1e6, "0.05", "cost",
          "The mean cost is held at or below it; for safety.cost: probability within 0 and 1."),
     F64_("safety.lambda", safety_lambda, 0, 1e6, "1", "", "lambda, or where it starts."),
+    F64_("safety.lambda_min", safety_lambda_min, 0, 1e6, "0", "",
+         "Least lambda; 0: none. lagrangian moves in proportion to lambda: from near 0 it takes "
+         "long to come back."),
     F64_("safety.lambda_max", safety_lambda_max, 0, 1e6, "5", "",
          "Greatest lambda; 0: none, and where the limit cannot be met lambda grows until the "
          "run halts."),
@@ -470,11 +488,12 @@ enum err_code run_config_check_shapers(const struct run_config *config, const ch
     for (uint32_t i = 0; i < config->shapers_n; i++) {
         const char *word = config->shapers[i];
         size_t k = 0;
-        while (run_shapers[k] && strcmp(word, run_shapers[k]) != 0)
+        while (run_config_shapers[k] && strcmp(word, run_config_shapers[k]) != 0)
             k++;
-        if (run_shapers[k])
+        if (run_config_shapers[k])
             continue;
-        const char *near = config_nearest(word, run_shapers, RUN_COUNT(run_shapers) - 1);
+        const char *near =
+            config_nearest(word, run_config_shapers, RUN_COUNT(run_config_shapers) - 1);
         return err_set(err, ERR_USAGE, "%s: reward.shapers: there is no shaper \"%s\"%s%s%s",
                        path, word, near ? "; did you mean \"" : "", near ? near : "",
                        near ? "\"?" : "");

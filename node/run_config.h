@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -60,6 +61,9 @@ enum run_shaper {
 };
 enum run_truncation { RUN_TRUNCATION_NONE, RUN_TRUNCATION_PENALTY, RUN_TRUNCATION_BOOTSTRAP };
 enum run_schedule { RUN_SCHEDULE_CONSTANT, RUN_SCHEDULE_LINEAR, RUN_SCHEDULE_COSINE };
+enum run_precision { /* model.precision: in the order of engine/precision.h, to be cast to it */
+    RUN_PRECISION_FP32, RUN_PRECISION_BF16
+};
 enum run_critic { RUN_CRITIC_POLICY, RUN_CRITIC_REWARD, RUN_CRITIC_PATH };
 enum run_cost_critic { RUN_COST_CRITIC_POLICY, RUN_COST_CRITIC_COST, RUN_COST_CRITIC_PATH };
 enum run_safety_controller { /* safety.controller */
@@ -108,7 +112,8 @@ enum run_ensemble { /* reward.scorers[].ensemble */
 };
 
 enum run_combine { /* reward.combine: the words of control/combine.h */
-    RUN_COMBINE_SUM, RUN_COMBINE_PRODUCT, RUN_COMBINE_MIN, RUN_COMBINE_LEVELS
+    RUN_COMBINE_SUM, RUN_COMBINE_PRODUCT, RUN_COMBINE_MIN, RUN_COMBINE_LEVELS,
+    RUN_COMBINE_TREE, RUN_COMBINE_MAXMIN
 };
 
 enum run_better { RUN_BETTER_HIGHER, RUN_BETTER_LOWER }; /* reward.scorers[].better */
@@ -117,7 +122,11 @@ enum run_signal { /* breaker.limits[].signal: the words of control/breaker.h */
     RUN_SIGNAL_LOSS, RUN_SIGNAL_GRAD_NORM, RUN_SIGNAL_KL, RUN_SIGNAL_ENTROPY, RUN_SIGNAL_COST,
     RUN_SIGNAL_REWARD
 };
-enum run_trip { RUN_TRIP_SKIP, RUN_TRIP_ROLLBACK, RUN_TRIP_HALT }; /* breaker.limits[].outcome */
+enum run_trip {
+    RUN_TRIP_SKIP,
+    RUN_TRIP_ROLLBACK,
+    RUN_TRIP_HALT
+}; /* breaker.limits[].outcome */
 
 struct run_limit { /* breaker.limits[i] */
     enum run_signal signal;
@@ -132,8 +141,10 @@ struct run_scorer { /* reward.scorers[i] */
     char name[RUN_NAME_MAX];
     enum run_scorer_kind kind;
     enum run_role role;
+    char prompt_kind[RUN_NAME_MAX]; /* it is asked about prompts of this kind; "": about all */
     double weight;               /* in the weighted sum that is the raw reward, or cost */
-    double margin, low, high;    /* of a reward under reward.combine levels */
+    double margin;               /* of a reward under reward.combine levels, tree */
+    double low, high;            /* likewise, levels */
     char path[RUN_PATH_MAX];     /* model: of one, or of an ensemble member-0, member-1, ... */
     enum run_ensemble ensemble;  /* model: how its members' scores become one */
     double ensemble_k;           /* mean_minus_std: standard deviations taken off */
@@ -161,9 +172,10 @@ struct run_config {
     char critic_path[RUN_PATH_MAX]; /* model.critic_path */
     enum run_cost_critic cost_critic; /* model.cost_critic */
     char cost_critic_path[RUN_PATH_MAX]; /* model.cost_critic_path */
+    enum run_precision precision; /* model.precision: of every model of the run */
 
     /* data: */
-    char prompts[RUN_PATH_MAX];   /* data.prompts: JSON lines {"prompt": ..., "label": ...} */
+    char prompts[RUN_PATH_MAX];   /* data.prompts: JSON lines {"prompt", "label", "kind"} */
     enum run_template template_;  /* data.template */
     uint32_t prompt_tokens_max;   /* data.prompt_tokens_max: longer prompts are refused */
 
@@ -214,6 +226,7 @@ struct run_config {
     enum run_safety_cost safety_cost; /* of a response: the raw cost, or its sigmoid */
     double safety_limit;          /* d: the mean cost is held at or below it */
     double safety_lambda;         /* the multiplier, or where it starts */
+    double safety_lambda_min;     /* at most safety_lambda */
     double safety_lambda_max;     /* 0: none */
     double safety_lr;             /* lagrangian */
     double safety_kp, safety_ki, safety_kd; /* pid */
@@ -322,6 +335,13 @@ static inline bool run_config_rolls_back(const struct run_config *config)
 static inline bool run_config_has_cost(const struct run_config *config)
 {
     return config->safety_controller != RUN_SAFETY_CONTROLLER_NONE; /* which needs scorers */
+}
+
+/* Does it count for prompts of this kind?  NULL: a prompt of no kind. */
+static inline bool run_scorer_counts(const struct run_scorer *scorer, const char *prompt_kind)
+{
+    return scorer->prompt_kind[0] == '\0' ||
+           (prompt_kind && strcmp(scorer->prompt_kind, prompt_kind) == 0);
 }
 
 /* What reference responses are drawn with. */

@@ -54,14 +54,7 @@ static enum err_code run_config_check_scorers(const struct run_config *c, const 
                        "%s: no scorer of reward.scorers has the role reward: nothing would be "
                        "rewarded",
                        path);
-    const bool factors = c->combine == RUN_COMBINE_PRODUCT || c->combine == RUN_COMBINE_MIN;
     for (uint32_t i = 0; i < c->scorers; i++) {
-        if (factors && c->scorer[i].role == RUN_ROLE_REWARD && c->scorer[i].weight <= 0)
-            return err_set(err, ERR_USAGE,
-                           "%s: scorer \"%s\" has weight %g: under reward.combine %s it must be "
-                           "above 0",
-                           path, c->scorer[i].name, c->scorer[i].weight,
-                           c->combine == RUN_COMBINE_MIN ? "min" : "product");
         enum err_code rc = run_config_check_scorer(&c->scorer[i], path, err);
         if (rc)
             return rc;
@@ -111,6 +104,9 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
                        "%s: safety.limit %g is no rate of harmful responses: it must be within "
                        "0 and 1, or safety.cost be score",
                        path, c->safety_limit);
+    if (c->safety_lambda < c->safety_lambda_min)
+        return err_set(err, ERR_USAGE, "%s: safety.lambda %g is below safety.lambda_min %g",
+                       path, c->safety_lambda, c->safety_lambda_min);
     if (c->safety_lambda_max > 0 && c->safety_lambda > c->safety_lambda_max)
         return err_set(err, ERR_USAGE, "%s: safety.lambda %g is above safety.lambda_max %g",
                        path, c->safety_lambda, c->safety_lambda_max);
@@ -121,6 +117,12 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
             "%s: safety.controller lagrangian never moves from safety.lambda %g with "
             "safety.lr %g: both must be above 0",
             path, c->safety_lambda, c->safety_lr);
+    if (c->safety_controller == RUN_SAFETY_CONTROLLER_PID && c->safety_kp == 0 &&
+        c->safety_ki == 0 && c->safety_kd == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: safety.controller pid never moves with safety.kp, safety.ki and "
+                       "safety.kd all 0",
+                       path);
     return ERR_OK;
 }
 
@@ -321,6 +323,8 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
     enum err_code rc = run_config_check_scorers(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_shaping(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_combine(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_safety(c, path, err);
     if (rc == ERR_OK)

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/fault.h"
+
 #define SUPERVISOR_DELAY_MIN_MS 100u
 #define SUPERVISOR_DELAY_MAX_MS 5000u
 #define SUPERVISOR_HEALTHY_MS   10000u /* a life this long forgets the crashes before it */
@@ -104,7 +106,9 @@ static int supervisor_spawn(struct supervisor_child *child)
         .stdio = stdio,
     };
     child->started_ms = uv_now(child->owner->loop);
+    fault_at(FAULT_supervisor_spawn);
     const int failed = uv_spawn(child->owner->loop, &child->process, &options);
+    fault_at(FAULT_supervisor_spawned);
     child->process.data = child;
     child->owner->open_handles += 1;
     if (failed) /* even so the handle is the loop's */
@@ -169,6 +173,7 @@ static void supervisor_on_exit(uv_process_t *process, int64_t status, int signal
     struct supervisor *s = child->owner;
     child->status = (int)status;
     child->signal = signal;
+    fault_at(FAULT_supervisor_exited);
     if (s->closing || s->stopping) {
         uv_close((uv_handle_t *)process, supervisor_on_process_closed);
         supervisor_enter(child, SUPERVISOR_STOPPED);
@@ -228,6 +233,7 @@ void supervisor_stop(struct supervisor *s, uint32_t grace_ms)
     if (s->stopping)
         return;
     s->stopping = true;
+    fault_at(FAULT_supervisor_stop);
     for (size_t i = 0; i < s->children_n; i++) {
         struct supervisor_child *child = s->children[i];
         if (child->state == SUPERVISOR_RUNNING)

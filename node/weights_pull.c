@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "node/weights.h"
 
 #define WEIGHTS_PULL_WAIT_MS    50  /* between looks at the clock and at stop() */
@@ -28,11 +29,11 @@ struct weights_pull {
     uint32_t next;        /* none before it is missing */
     uint32_t asked, here;
 
-    uint64_t asked_ms;  /* last WEIGHTS_ASK; 0: none */
-    uint64_t heard_ms;  /* last message, or resumption */
-    uint64_t absent_ms; /* first of the answers that it is not held; 0: the last was another */
-    bool heard;
-    char bad[160]; /* what was wrong with the last message that was none */
+    uint64_t asked_ms;   /* last WEIGHTS_ASK; 0: none */
+    uint64_t heard_ms;   /* last message, or the beginning */
+    uint64_t resumed_ms; /* the same, or resumption */
+    uint64_t absent_ms;  /* first of the answers that it is not held; 0: the last was another */
+    char bad[160];       /* what was wrong with the last message that was none */
     struct err *err;
 };
 
@@ -88,7 +89,7 @@ static void weights_pull_resume(struct weights_pull *p, uint64_t now_ms)
     p->next = 0;
     p->has_manifest = false;
     p->asked_ms = 0;
-    p->heard_ms = now_ms;
+    p->resumed_ms = now_ms;
 }
 
 /* A manifest unlike the one before it: nothing that is here counts. */
@@ -148,6 +149,7 @@ static enum err_code weights_pull_on_chunk(struct weights_pull *p, const struct 
         p->asked--;
     p->chunk[m->chunk_index] = CHUNK_HERE;
     p->here++;
+    fault_at(FAULT_weights_pull_chunk);
     return ERR_OK;
 }
 
@@ -167,8 +169,7 @@ static enum err_code weights_pull_receive(struct weights_pull *p)
                      bad.text);
             continue;
         }
-        p->heard = true;
-        p->heard_ms = clock_mono_ms();
+        p->heard_ms = p->resumed_ms = clock_mono_ms();
         if (m.version == p->version && m.type == MESSAGE_WEIGHTS_MANIFEST)
             rc = weights_pull_on_manifest(p, &m, p->heard_ms);
         else if (m.version == p->version && m.type == MESSAGE_CHUNK)
@@ -198,26 +199,27 @@ static enum err_code weights_pull_timeout(const struct weights_pull *p, uint32_t
 {
     if (p->absent_ms)
         return weights_pull_fail(p, ERR_UNAVAILABLE, "it is not held there");
-    if (!p->heard)
-        return weights_pull_fail(p, ERR_TIMEOUT, "no answer for %u ms%s", timeout_ms, p->bad);
     return weights_pull_fail(p, ERR_TIMEOUT, "%u of %u chunks came within %u ms%s", p->here,
                              p->chunks, timeout_ms, p->bad);
 }
 
-static enum err_code weights_pull_loop(struct weights_pull *p, uint32_t timeout_ms,
-                                       bool (*stop)(void *ctx), void *ctx)
+static enum err_code weights_pull_loop(struct weights_pull *p,
+                                       const struct weights_patience *patience)
 {
-    const uint64_t until_ms = clock_mono_ms() + timeout_ms;
-    p->heard_ms = clock_mono_ms();
+    const uint64_t until_ms = clock_mono_ms() + patience->timeout_ms;
+    p->heard_ms = p->resumed_ms = clock_mono_ms();
     while (!p->chunk || p->here < p->chunks) {
         const uint64_t now_ms = clock_mono_ms();
+        if (now_ms - p->heard_ms >= patience->silent_ms)
+            return weights_pull_fail(p, ERR_TIMEOUT, "no answer for %u ms%s",
+                                     patience->silent_ms, p->bad);
         if (now_ms >= until_ms)
-            return weights_pull_timeout(p, timeout_ms);
+            return weights_pull_timeout(p, patience->timeout_ms);
         if (p->absent_ms && now_ms - p->absent_ms >= WEIGHTS_ABSENT_MS)
             return weights_pull_fail(p, ERR_UNAVAILABLE, "it is not held there");
-        if (stop && stop(ctx))
+        if (patience->stop && patience->stop(patience->ctx))
             return weights_pull_fail(p, ERR_UNAVAILABLE, "told to stop");
-        if (p->has_manifest && now_ms - p->heard_ms >= WEIGHTS_SILENT_MS)
+        if (p->has_manifest && now_ms - p->resumed_ms >= WEIGHTS_SILENT_MS)
             weights_pull_resume(p, now_ms);
         if (p->has_manifest)
             weights_pull_ask_chunks(p);
@@ -232,15 +234,17 @@ static enum err_code weights_pull_loop(struct weights_pull *p, uint32_t timeout_
 }
 
 enum err_code weights_pull(struct wire_context *context, const char *endpoint, uint64_t version,
-                           void *bytes, size_t size, struct hash *hash, uint32_t timeout_ms,
-                           bool (*stop)(void *ctx), void *ctx, struct err *err)
+                           void *bytes, size_t size, struct hash *hash,
+                           const struct weights_patience *patience, struct err *err)
 {
     struct weights_pull p = {
         .endpoint = endpoint, .version = version, .bytes = bytes, .size = size, .err = err};
     enum err_code rc = wire_socket_connect(&p.socket, context, endpoint, WIRE_LIMITS_BULK, err);
     if (rc)
         return rc;
-    rc = weights_pull_loop(&p, timeout_ms, stop, ctx);
+    fault_at(FAULT_weights_pull);
+    rc = weights_pull_loop(&p, patience);
+    fault_at(FAULT_weights_pulled);
     if (!rc && hash)
         *hash = p.hash;
     free(p.chunk);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "node/loop.h"
 #include "node/weights.h"
@@ -57,6 +58,7 @@ static void weights_server_answer(struct weights_server *server, struct wire_pee
 static void weights_server_manifest(struct weights_server *server, struct wire_peer peer,
                                     uint64_t version)
 {
+    fault_at(FAULT_weights_serve_manifest);
     const struct weights_version *held = weights_server_find(server, version);
     struct message answer = {.type = MESSAGE_WEIGHTS_MANIFEST, .version = version};
     if (held) {
@@ -71,6 +73,7 @@ static void weights_server_manifest(struct weights_server *server, struct wire_p
 static void weights_server_chunk(struct weights_server *server, struct wire_peer peer,
                                  uint64_t version, uint32_t index)
 {
+    fault_at(FAULT_weights_serve_chunk);
     const struct weights_version *held = weights_server_find(server, version);
     const uint64_t at = (uint64_t)index * WIRE_CHUNK_BYTES;
     if (!held || at >= held->size) {
@@ -261,6 +264,7 @@ enum err_code weights_server_publish(struct weights_server *server, uint64_t ver
     if (hash)
         *hash = fresh.hash;
 
+    fault_at(FAULT_weights_publish);
     unsigned char *old = NULL;
     pthread_mutex_lock(&server->mutex);
     struct weights_version *victim = weights_server_victim(server, version);
@@ -268,6 +272,7 @@ enum err_code weights_server_publish(struct weights_server *server, uint64_t ver
         old = weights_server_take_out(server, victim);
     server->held[server->held_n++] = fresh;
     pthread_mutex_unlock(&server->mutex);
+    fault_at(FAULT_weights_published);
     free(old);
     return ERR_OK;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "node/loop.h"
 #include "node/mailbox.h"
@@ -120,9 +121,9 @@ static bool worker_say(struct worker *w, struct message *message)
     return true;
 }
 
-static void worker_say_failed(struct worker *w, uint64_t lease, const char *reason)
+static void worker_say_untried(struct worker *w, uint64_t lease, const char *reason)
 {
-    struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease};
+    struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease, .untried = true};
     message_set_text(&m, reason);
     worker_say(w, &m);
 }
@@ -134,6 +135,7 @@ static uint64_t worker_send_packet(void *ctx, const struct wire_packet *packet)
     const enum wire_send sent =
         wire_socket_send_packet(loop_socket_wire(w->socket), (struct wire_peer){0}, packet,
                                 w->epoch, atomic_load(&w->session), w->seq + 1, &err);
+    fault_at(FAULT_worker_result_sent);
     return sent == WIRE_SEND_OK ? ++w->seq : 0;
 }
 
@@ -172,6 +174,7 @@ static void worker_on_welcome(struct worker *w, const struct message *m)
     mailbox_begin_session(&w->mailbox);
     worker_bump(w, &w->counters.sessions);
     worker_set_state(w, WORKER_READY);
+    fault_at(FAULT_worker_welcomed);
     log_info("SESSION-OPEN", "%s: session %016llx with %s, epoch %llu", w->name,
              (unsigned long long)m->session, w->control, (unsigned long long)m->epoch);
     worker_flush(w);
@@ -206,17 +209,18 @@ static void worker_on_lease(struct worker *w, struct message *m)
     const uint64_t lease = m->lease;
     if (m->type != worker_lease_type(w->role)) {
         worker_bump(w, &w->counters.protocol_errors);
-        worker_say_failed(w, lease, "not a lease for this role");
+        worker_say_untried(w, lease, "not a lease for this role");
         return;
     }
+    fault_at(FAULT_worker_lease);
     if (mailbox_put_lease(&w->mailbox, m)) {
         worker_bump(w, &w->counters.leases);
         return;
     }
     worker_bump(w, &w->counters.leases_refused);
-    worker_say_failed(w, lease,
-                      mailbox_is_stopping(&w->mailbox) ? "the worker is stopping"
-                                                       : "the worker's inbox is full");
+    worker_say_untried(w, lease,
+                       mailbox_is_stopping(&w->mailbox) ? "the worker is stopping"
+                                                        : "the worker's inbox is full");
 }
 
 static void worker_on_message(void *ctx, struct wire_peer peer, struct message *m)
@@ -239,7 +243,10 @@ static void worker_on_message(void *ctx, struct wire_peer peer, struct message *
     }
     switch (m->type) {
     case MESSAGE_HEARTBEAT: break;
-    case MESSAGE_ACK: mailbox_ack(&w->mailbox, m->ack_seq); break;
+    case MESSAGE_ACK:
+        mailbox_ack(&w->mailbox, m->ack_seq);
+        fault_at(FAULT_worker_result_acked);
+        break;
     case MESSAGE_GENERATE_LEASE:
     case MESSAGE_SCORE_LEASE:
     case MESSAGE_TRAIN_LEASE: worker_on_lease(w, m); break;
@@ -283,7 +290,9 @@ static void worker_hello(struct worker *w)
     (void)rc;
     w->epoch = 0;
     w->seq = 0;
+    fault_at(FAULT_worker_hello);
     if (worker_say(w, &m)) {
+        fault_at(FAULT_worker_hello_said);
         w->hello_sent = true;
         w->since_ms = clock_mono_ms();
     }
@@ -362,6 +371,7 @@ static void worker_on_closed(uv_handle_t *handle)
 static void worker_finish(struct worker *w)
 {
     pthread_join(w->thread, NULL);
+    fault_at(FAULT_worker_bye);
     struct message bye = {.type = MESSAGE_BYE};
     message_set_text(&bye, w->rc ? w->err.text : "told to stop");
     if (w->state == WORKER_READY)
@@ -584,11 +594,13 @@ enum err_code worker_send(struct worker *worker, const struct message *result, s
 {
     assert(result->type == MESSAGE_GENERATE_RESULT || result->type == MESSAGE_SCORE_RESULT ||
            result->type == MESSAGE_TRAIN_RESULT || result->type == MESSAGE_LEASE_FAILED);
+    fault_at(FAULT_worker_result);
     struct wire_packet *packet;
     enum err_code rc = wire_packet_new(&packet, result, err);
     if (!rc)
         rc = mailbox_put_result(&worker->mailbox, packet, result->type != MESSAGE_LEASE_FAILED,
                                 err);
+    fault_at(FAULT_worker_result_queued);
     if (!rc)
         uv_async_send(&worker->wake);
     return rc;
@@ -598,6 +610,14 @@ enum err_code worker_send_failed(struct worker *worker, const struct message *le
                                  const char *reason, struct err *err)
 {
     struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease->lease};
+    message_set_text(&m, reason);
+    return worker_send(worker, &m, err);
+}
+
+enum err_code worker_send_untried(struct worker *worker, const struct message *lease,
+                                  const char *reason, struct err *err)
+{
+    struct message m = {.type = MESSAGE_LEASE_FAILED, .lease = lease->lease, .untried = true};
     message_set_text(&m, reason);
     return worker_send(worker, &m, err);
 }

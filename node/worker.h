@@ -129,6 +129,11 @@ enum err_code worker_send(struct worker *worker, const struct message *result,
 enum err_code worker_send_failed(struct worker *worker, const struct message *lease,
                                  const char *reason, struct err *err);
 
+/* The same where nothing of the lease was begun and the reason is not in its items (weights that
+ * cannot be had): however often that is said, none of them is dropped for it. */
+enum err_code worker_send_untried(struct worker *worker, const struct message *lease,
+                                  const char *reason, struct err *err);
+
 /* Compute advances: call it at every token, batch or micro-batch.  An atomic add. */
 void worker_progress(struct worker *worker);
 

@@ -87,8 +87,8 @@ static enum err_code frozen_allocate(struct frozen *frozen, struct err *err)
 }
 
 enum err_code frozen_new(struct frozen **out, const char *dir, enum model_head head,
-                         uint32_t vocabulary, struct pool *pool, uint32_t longest,
-                         struct err *err)
+                         uint32_t vocabulary, enum precision precision, struct pool *pool,
+                         uint32_t longest, struct err *err)
 {
     struct err why = {0};
     struct frozen *frozen = calloc(1, sizeof *frozen);
@@ -108,6 +108,7 @@ enum err_code frozen_new(struct frozen **out, const char *dir, enum model_head h
     frozen->longest = longest < T ? longest : T;
     frozen->tokens_max =
         frozen->longest > FROZEN_PACK_TOKENS ? frozen->longest : FROZEN_PACK_TOKENS;
+    frozen->model->precision = precision;
     frozen->pass = pass_new(frozen->model, pool, frozen->tokens_max, false, &why);
     rc = frozen->pass ? frozen_allocate(frozen, &why) : why.code;
 out:

@@ -42,7 +42,8 @@ static enum err_code labels_check(const json_t *object, const char *where, struc
     return ERR_OK;
 }
 
-static enum err_code labels_push(struct labels *labels, const json_t *label, struct err *err)
+static enum err_code labels_push(struct labels *labels, const json_t *label, const char *kind,
+                                 struct err *err)
 {
     if (labels->n == labels->cap) {
         const size_t cap = labels->cap ? 2 * labels->cap : 1024;
@@ -58,6 +59,7 @@ static enum err_code labels_push(struct labels *labels, const json_t *label, str
     labels->at[labels->n++] = labels->text.len;
     buf_append(&labels->text, text ? text : "null", (text ? strlen(text) : 4) + 1);
     free(text);
+    buf_append(&labels->text, kind ? kind : "", (kind ? strlen(kind) : 0) + 1);
     return ERR_OK;
 }
 
@@ -84,7 +86,8 @@ static enum err_code labels_line(struct labels *labels, const struct lines *line
         return err ? err->code : ERR_FORMAT;
     enum err_code rc = labels_check(object, lines->where, err);
     if (rc == ERR_OK)
-        rc = labels_push(labels, json_object_get(object, "label"), err);
+        rc = labels_push(labels, json_object_get(object, "label"),
+                         json_string_value(json_object_get(object, "kind")), err);
     json_decref(object);
     return rc;
 }
@@ -115,4 +118,10 @@ const char *labels_get(const struct labels *labels, size_t prompt)
 {
     assert(prompt < labels->n);
     return labels->text.data + labels->at[prompt];
+}
+
+const char *labels_kind(const struct labels *labels, size_t prompt)
+{
+    const char *label = labels_get(labels, prompt), *kind = label + strlen(label) + 1;
+    return kind[0] ? kind : NULL;
 }

@@ -1,8 +1,8 @@
 /*
- * labels.h -- the reference answers of a run's prompts, from the data set.
+ * labels.h -- the reference answers and the kinds of a run's prompts, from the data set.
  *
- * JSON lines, plain or gzip, {"prompt": text, or "messages": [{"role", "content"}, ...], "label": anything};
- * blank lines are skipped, prompt i is the i-th of the others.
+ * JSON lines, plain or gzip, {"prompt": text, or "messages": [{"role", "content"}, ...],
+ * "label": anything, "kind": text}; blank lines are skipped, prompt i is the i-th of the others.
  */
 #ifndef REWARD_LABELS_H
 #define REWARD_LABELS_H
@@ -15,7 +15,7 @@
 #define LABELS_FILE_MAX ((size_t)4 << 30) /* bytes of the data set */
 
 struct labels {
-    struct buf text; /* the labels as compact JSON, each NUL-terminated */
+    struct buf text; /* of each prompt the label as compact JSON, the kind; NUL-terminated */
     size_t *at;      /* (n) where in text */
     size_t n, cap;
 };
@@ -27,5 +27,9 @@ void labels_release(struct labels *labels);
 
 /* JSON text of prompt's label, "null" where it has none; prompt < n.  Valid until release. */
 const char *labels_get(const struct labels *labels, size_t prompt);
+
+/* The kind of the prompt, NULL where it has none, or one that is no text; prompt < n.  Valid
+ * until release. */
+const char *labels_kind(const struct labels *labels, size_t prompt);
 
 #endif

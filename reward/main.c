@@ -1,5 +1,6 @@
 /* main.c -- rlhf-reward: load scorers and reference, then score leases until told to stop. */
 #include "base/log.h"
+#include "engine/precision.h"
 #include "node/daemon.h"
 #include "reward/reward.h"
 
@@ -27,7 +28,10 @@ int main(int argc, char **argv)
         worker.has_hash = true;
         reward_fingerprint(reward, &worker.hash);
         run_config_hash(&config, &worker.config_hash);
-        log_info("START", "%u scorers, reference %s", config.scorers, config.reference);
+        char path[PRECISION_PATH_MAX];
+        precision_path((enum precision)config.precision, path);
+        log_info("START", "%u scorers, reference %s, %s", config.scorers, config.reference,
+                 path);
         rc = worker_run(context, &worker, reward_compute, reward, &err);
     }
     reward_free(reward);

@@ -2,8 +2,9 @@
  * reference_scores.h -- scores of reference responses that were given before, by this run or by
  * another.
  *
- *     key = this program, the tokenizer, reward.scorers, what the reward scorers have read
- *           (models, word lists), the item's ids, where its response begins, its label
+ *     key = this program, the tokenizer, reward.scorers, model.precision, what the reward
+ *           scorers have read (models, word lists), the item's ids, where its response begins,
+ *           its label, the kind of its prompt
  *
  * That is all the scores of the role reward depend on, so those found in the store
  * (reward.reference_store, node/memo.h) are those that would be given, bit for bit.  A service
@@ -35,13 +36,13 @@ void reference_scores_close(struct reference_scores *store); /* NULL does nothin
 void reference_scores_key(const struct reference_scores *store,
                           const struct scorer_sample *sample, struct hash *key);
 
-/* Found: value (config->scorers) has the scores of the reward scorers; those of the others, and
- * everything where nothing is found, are untouched. */
+/* Found: value (config->scorers) has the scores of the reward scorers that count for the sample's
+ * prompt; those of the others, and everything where nothing is found, are untouched. */
 bool reference_scores_find(struct reference_scores *store, const struct hash *key,
-                           double *value);
+                           const struct scorer_sample *sample, double *value);
 
-/* Keep the reward scorers' entries of value, all of them finite scores. */
+/* Keep these entries of value, all of them finite scores. */
 void reference_scores_keep(struct reference_scores *store, const struct hash *key,
-                           const double *value);
+                           const struct scorer_sample *sample, const double *value);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "engine/model.h"
 #include "reward/frozen.h"
@@ -34,7 +34,9 @@ struct reward {
     size_t *logp_at;
     size_t n;
     const struct scorer_sample **rollouts;
-    struct hash *key; /* by item: of a reference, where there is a store */
+    struct scorer_sample *asked; /* of these, one scorer's */
+    uint32_t *asked_item;
+    struct hash *key;            /* by item: of a reference, where there is a store */
     struct scorer_score *scores; /* of one scorer */
     struct texts texts;
 
@@ -54,12 +56,15 @@ static enum err_code reward_allocate(struct reward *reward, struct err *err)
     reward->item = calloc(n, sizeof *reward->item);
     reward->logp_at = calloc(n, sizeof *reward->logp_at);
     reward->rollouts = calloc(n, sizeof *reward->rollouts);
+    reward->asked = calloc(n, sizeof *reward->asked);
+    reward->asked_item = calloc(n, sizeof *reward->asked_item);
     reward->key = calloc(n, sizeof *reward->key);
     reward->scores = calloc(n, sizeof *reward->scores);
     reward->value = calloc(all, sizeof *reward->value);
     reward->state = calloc(all, sizeof *reward->state);
-    if (!reward->samples || !reward->item || !reward->logp_at || !reward->rollouts || !reward->key ||
-        !reward->scores || !reward->value || !reward->state)
+    if (!reward->samples || !reward->item || !reward->logp_at || !reward->rollouts ||
+        !reward->asked || !reward->asked_item || !reward->key || !reward->scores ||
+        !reward->value || !reward->state)
         return err_set(err, ERR_NOMEM, "out of memory for the reward daemon");
     return ERR_OK;
 }
@@ -76,8 +81,8 @@ static enum err_code reward_load_reference(struct reward *reward, struct err *er
     reward->longest = c->prompt_tokens_max + c->max_new_tokens;
     if (reward->longest > policy.T)
         reward->longest = policy.T;
-    rc = frozen_new(&reward->reference, c->reference, MODEL_HEAD_LM, policy.V, reward->pool,
-                    reward->longest, err);
+    rc = frozen_new(&reward->reference, c->reference, MODEL_HEAD_LM, policy.V,
+                    (enum precision)c->precision, reward->pool, reward->longest, err);
     if (rc == ERR_OK && frozen_longest(reward->reference) < reward->longest)
         rc = err_set(err, ERR_USAGE,
                      "%s: the reference takes %u tokens, prompts and responses may have %u",
@@ -89,10 +94,7 @@ static enum err_code reward_take_fingerprint(struct reward *reward, struct err *
 {
     const struct run_config *c = reward->config;
     struct hash part[3 + RUN_SCORERS_MAX];
-    char path[FILE_PATH_MAX];
-    enum err_code rc = file_join(path, c->policy, "tokenizer.json", err);
-    if (rc == ERR_OK)
-        rc = hash_file_sha256(&part[0], path, err);
+    const enum err_code rc = tokenizer_hash(&part[0], c->policy, err);
     if (rc)
         return rc;
     frozen_fingerprint(reward->reference, &part[1]);
@@ -167,6 +169,8 @@ void reward_free(struct reward *reward)
     free(reward->item);
     free(reward->logp_at);
     free(reward->rollouts);
+    free(reward->asked);
+    free(reward->asked_item);
     free(reward->key);
     free(reward->scores);
     free(reward->value);
@@ -227,6 +231,7 @@ static size_t reward_take(struct reward *reward, const struct message *lease)
                  rollout ? "slot" : "reference", item->b, rollout ? "step" : "prompt", item->a);
         if (reward_item_is_sound(reward, item, sample)) {
             sample->label = labels_get(&reward->labels, item->prompt);
+            sample->kind = labels_kind(&reward->labels, item->prompt);
             reward->item[reward->n] = i;
             reward->logp_at[reward->n++] = logp_at;
         }
@@ -292,23 +297,39 @@ static void reward_reference(struct reward *reward, const struct message *lease,
     reward->n = kept;
 }
 
+/* Costs and monitors are asked nothing about references, and nobody anything about prompts of
+ * another kind than its own. */
+static bool reward_is_asked(const struct run_scorer *scorer, enum wire_work work,
+                            const struct scorer_sample *sample)
+{
+    return (scorer->role == RUN_ROLE_REWARD || work == WIRE_WORK_ROLLOUT) &&
+           run_scorer_counts(scorer, sample->kind);
+}
+
+/* Does the store have the scores of this reference?  Then they are in the result. */
+static bool reward_find(struct reward *reward, const struct scorer_sample *sample,
+                        uint32_t item)
+{
+    const uint32_t scorers = reward->config->scorers;
+    const size_t at = (size_t)item * scorers;
+    reference_scores_key(reward->known, sample, &reward->key[item]);
+    if (!reference_scores_find(reward->known, &reward->key[item], sample, &reward->value[at]))
+        return false;
+    for (uint32_t s = 0; s < scorers; s++)
+        if (reward_is_asked(&reward->config->scorer[s], WIRE_WORK_REFERENCE, sample))
+            reward->state[at + s] = WIRE_SCORE_OK;
+    return true;
+}
+
 /* References whose scores are in the store need no scorer: they are taken out. */
 static void reward_recall(struct reward *reward, const struct message *lease)
 {
-    const uint32_t scorers = reward->config->scorers;
     size_t kept = 0;
     for (size_t i = 0; reward->known && i < reward->n; i++) {
         const uint32_t item = reward->item[i];
-        const size_t at = (size_t)item * scorers;
-        if (lease->items[item].kind == WIRE_WORK_REFERENCE) {
-            reference_scores_key(reward->known, &reward->samples[i], &reward->key[item]);
-            if (reference_scores_find(reward->known, &reward->key[item], &reward->value[at])) {
-                for (uint32_t s = 0; s < scorers; s++)
-                    if (reward->config->scorer[s].role == RUN_ROLE_REWARD)
-                        reward->state[at + s] = WIRE_SCORE_OK;
-                continue;
-            }
-        }
+        if (lease->items[item].kind == WIRE_WORK_REFERENCE &&
+            reward_find(reward, &reward->samples[i], item))
+            continue;
         reward->samples[kept] = reward->samples[i];
         reward->logp_at[kept] = reward->logp_at[i];
         reward->item[kept++] = item;
@@ -322,57 +343,57 @@ static void reward_remember(struct reward *reward, const struct message *lease)
 {
     const uint32_t scorers = reward->config->scorers;
     for (size_t i = 0; reward->known && i < reward->n; i++) {
+        const struct scorer_sample *sample = &reward->samples[i];
         const uint32_t item = reward->item[i];
         const size_t at = (size_t)item * scorers;
         bool all = lease->items[item].kind == WIRE_WORK_REFERENCE;
         for (uint32_t s = 0; all && s < scorers; s++)
-            all = reward->config->scorer[s].role != RUN_ROLE_REWARD ||
+            all = !reward_is_asked(&reward->config->scorer[s], WIRE_WORK_REFERENCE, sample) ||
                   reward->state[at + s] == WIRE_SCORE_OK;
         if (all)
-            reference_scores_keep(reward->known, &reward->key[item], &reward->value[at]);
+            reference_scores_keep(reward->known, &reward->key[item], sample,
+                                  &reward->value[at]);
     }
 }
 
-/* The samples of rollouts, to the front: costs and monitors are not asked about references. */
-static size_t reward_put_rollouts_first(struct reward *reward, const struct message *lease)
+static size_t reward_ask(struct reward *reward, const struct run_scorer *scorer,
+                         const struct message *lease)
 {
     size_t n = 0;
     for (size_t i = 0; i < reward->n; i++) {
-        if (lease->items[reward->item[i]].kind != WIRE_WORK_ROLLOUT)
+        const enum wire_work work = lease->items[reward->item[i]].kind;
+        if (!reward_is_asked(scorer, work, &reward->samples[i]))
             continue;
-        const struct scorer_sample sample = reward->samples[n];
-        const uint32_t item = reward->item[n];
-        reward->samples[n] = reward->samples[i];
-        reward->item[n++] = reward->item[i];
-        reward->samples[i] = sample;
-        reward->item[i] = item;
+        reward->asked[n] = reward->samples[i];
+        reward->asked_item[n++] = reward->item[i];
     }
     return n;
 }
 
-static void reward_run_scorer(struct reward *reward, uint32_t s, size_t n,
+static void reward_run_scorer(struct reward *reward, uint32_t s, const struct message *lease,
                               const struct scorer_watch *watch)
 {
-    const uint32_t scorers = reward->config->scorers;
+    const struct run_scorer *scorer = &reward->config->scorer[s];
+    const size_t n = reward_ask(reward, scorer, lease);
     if (n == 0)
         return;
-    scorer_score(reward->scorer[s], reward->samples, n, watch, reward->scores);
+    scorer_score(reward->scorer[s], reward->asked, n, watch, reward->scores);
     for (size_t i = 0; i < n; i++) {
-        const size_t at = (size_t)reward->item[i] * scorers + s;
+        const size_t at = (size_t)reward->asked_item[i] * reward->config->scorers + s;
         reward->value[at] = reward->scores[i].value;
         reward->state[at] = (unsigned char)reward->scores[i].state;
         if (reward->scores[i].state != SCORE_OK)
-            reward_blame(reward, reward->config->scorer[s].name, reward->scores[i].reason);
+            reward_blame(reward, scorer->name, reward->scores[i].reason);
     }
     scorer_watch_progress(watch);
 }
 
-static void reward_run_role(struct reward *reward, enum run_role role, size_t n,
-                            const struct scorer_watch *watch)
+static void reward_run_role(struct reward *reward, enum run_role role,
+                            const struct message *lease, const struct scorer_watch *watch)
 {
     for (uint32_t s = 0; s < reward->config->scorers && !scorer_watch_stopping(watch); s++)
         if (reward->config->scorer[s].role == role)
-            reward_run_scorer(reward, s, n, watch);
+            reward_run_scorer(reward, s, lease, watch);
 }
 
 enum err_code reward_score(struct reward *reward, const struct message *lease,
@@ -399,12 +420,11 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
     if (rc)
         return rc;
     /* Monitors last: what the result says in words is then why an item is dropped. */
-    reward_run_role(reward, RUN_ROLE_REWARD, reward->n, watch);
+    reward_run_role(reward, RUN_ROLE_REWARD, lease, watch);
     if (!scorer_watch_stopping(watch))
         reward_remember(reward, lease);
-    const size_t rollouts = reward_put_rollouts_first(reward, lease);
-    reward_run_role(reward, RUN_ROLE_COST, rollouts, watch);
-    reward_run_role(reward, RUN_ROLE_MONITOR, rollouts, watch);
+    reward_run_role(reward, RUN_ROLE_COST, lease, watch);
+    reward_run_role(reward, RUN_ROLE_MONITOR, lease, watch);
     if (scorer_watch_stopping(watch))
         return err_set(err, ERR_STATE, "told to stop");
 
@@ -439,9 +459,11 @@ static enum err_code reward_answer(struct reward *reward, struct worker *worker,
     const struct scorer_watch watch = {reward_progress, reward_stopping, worker};
     struct message result;
     struct err why = {0};
+    fault_at(FAULT_reward_lease);
     worker_set_held(worker, lease->items_n);
     const enum err_code rc = reward_score(reward, lease, &watch, &result, &why);
     worker_set_held(worker, 0);
+    fault_at(FAULT_reward_scored);
     if (rc == ERR_STATE)
         return ERR_OK; /* stopping: the lease goes to another */
     if (rc) {

@@ -8,9 +8,10 @@
  * The reference log-probs are those of the response tokens at sampling.temperature, bitwise
  * what an actor with the reference's weights would record.  A score that cannot be had is
  * failed or timeout in the result.  Scorers of the role reward are asked about all
- * items, the others about rollouts alone: of a reference their scores are failed.  An item at fault itself (a prompt the data set does not
- * have, an id outside the vocabulary, too many tokens, a reference log-prob that is not finite)
- * is shown to no scorer: all its scores are failed and its log-probs are 0.
+ * items, the others about rollouts alone, and one with a prompt_kind about prompts of that kind
+ * alone: what a scorer is not asked is failed.  An item at fault itself (a prompt the data set
+ * does not have, an id outside the vocabulary, too many tokens, a reference log-prob that is not
+ * finite) is shown to no scorer: all its scores are failed and its log-probs are 0.
  */
 #ifndef REWARD_REWARD_H
 #define REWARD_REWARD_H

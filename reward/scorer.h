@@ -51,6 +51,7 @@ struct scorer_sample {
     struct scorer_text response; /* decoded, special tokens left out */
     const char *text_fault;      /* why there are no texts; NULL: there are */
     const char *label;           /* the data set's label as JSON; "null" where it has none */
+    const char *kind;            /* of the prompt, as the data set says; NULL: none */
 };
 
 struct scorer_score {

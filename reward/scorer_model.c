@@ -50,7 +50,8 @@ static enum err_code scorer_model_add(struct scorer_model *model, const char *di
     const struct run_config *c = setup->config;
     struct frozen *member;
     const enum err_code rc =
-        frozen_new(&member, dir, MODEL_HEAD_SCORE, setup->vocabulary, setup->pool,
+        frozen_new(&member, dir, MODEL_HEAD_SCORE, setup->vocabulary,
+                   (enum precision)c->precision, setup->pool,
                    c->prompt_tokens_max + c->max_new_tokens, err);
     if (rc)
         return rc;

@@ -263,7 +263,10 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
         m->progress = wire_test_next(&seed);
         m->held = (uint32_t)wire_test_next(&seed);
         break;
-    case MESSAGE_LEASE_FAILED: m->lease = wire_test_next(&seed); /* fall through */
+    case MESSAGE_LEASE_FAILED:
+        m->lease = wire_test_next(&seed);
+        m->untried = wire_test_below(&seed, 2);
+        /* fall through */
     case MESSAGE_BYE: wire_test_text(&seed, m->text, sizeof m->text); break;
     case MESSAGE_ACK: m->ack_seq = wire_test_next(&seed); break;
     case MESSAGE_TRAIN_RESULT: wire_test_train_result(t, &seed); break;

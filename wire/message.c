@@ -68,3 +68,33 @@ uint64_t message_payload_xxh3(const struct wire_bytes *frames, size_t frames_n)
         XXH3_64bits_update(&state, frames[i].data, frames[i].size);
     return XXH3_64bits_digest(&state);
 }
+
+/* A protobuf field: number 7, fixed64. */
+#define MESSAGE_SEAL_TAG (7u << 3 | 1u)
+
+void message_seal(unsigned char *head, size_t n)
+{
+    const uint64_t sum = XXH3_64bits(head, n);
+    head[n] = MESSAGE_SEAL_TAG;
+    for (unsigned i = 0; i < 8; i++)
+        head[n + 1 + i] = (unsigned char)(sum >> (8 * i));
+}
+
+enum err_code message_check_seal(const void *head, size_t head_size, struct err *err)
+{
+    const unsigned char *bytes = head;
+    if (head_size < MESSAGE_SEAL_BYTES)
+        return err_set(err, ERR_FORMAT, "a header of %zu bytes, which has no checksum",
+                       head_size);
+    const size_t n = head_size - MESSAGE_SEAL_BYTES;
+    const uint64_t sum = XXH3_64bits(bytes, n);
+    uint64_t want = 0;
+    for (unsigned i = 0; i < 8; i++)
+        want |= (uint64_t)bytes[n + 1 + i] << (8 * i);
+    if (bytes[n] != MESSAGE_SEAL_TAG || want != sum)
+        return err_set(
+            err, ERR_FORMAT,
+            "a header of %zu bytes that is not what was sent: its checksum is %016llx",
+            head_size, (unsigned long long)sum);
+    return ERR_OK;
+}

@@ -148,7 +148,8 @@ struct message {
     uint32_t scorers;            /* SCORE_RESULT */
     struct wire_stat *stats;     /* TRAIN_RESULT; owned by a decoded message */
     uint32_t stats_n;
-    struct hash hash; /* HELLO: weights, or scorers; TRAIN_RESULT: weights; WEIGHTS_MANIFEST: the whole */
+    struct hash hash; /* HELLO: weights, or scorers; TRAIN_RESULT: weights;
+                         WEIGHTS_MANIFEST: the whole */
     bool has_hash;
     char text[WIRE_TEXT_MAX]; /* RESET, BYE, LEASE_FAILED, SCORE_RESULT, GRADIENT_REFUSED: why;
                                  HELLO, GENERATE_LEASE: the weights endpoint */
@@ -162,6 +163,7 @@ struct message {
     /* WELCOME */
     uint32_t heartbeat_ms, dead_ms;
     bool refused; /* RESET */
+    bool untried; /* LEASE_FAILED: nothing was begun, so its items are not at fault */
     /* HEARTBEAT */
     uint64_t progress;
     uint32_t held;
@@ -190,6 +192,13 @@ enum err_code message_decode(struct message *message, const void *head, size_t h
 
 /* Free what decode allocated; harmless on a zeroed struct and twice. */
 void message_release(struct message *message);
+
+/* A header on its way ends with its own checksum, which nothing else protects: TCP's sums let one
+ * error in some thousands through.  message_seal writes it at head + n, MESSAGE_SEAL_BYTES of
+ * them; message_check_seal is ERR_FORMAT where the frame is not as it was sealed. */
+#define MESSAGE_SEAL_BYTES 9u
+void message_seal(unsigned char *head, size_t n);
+enum err_code message_check_seal(const void *head, size_t head_size, struct err *err);
 
 /* The Header frame for *message, allocated; the caller frees it with free().  Payload frames
  * are sent as they stand in message->frame.  ERR_VALUE where a bound is exceeded. */

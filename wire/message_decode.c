@@ -272,6 +272,7 @@ static enum err_code message_decode_result(struct message *m, const Rlhf__Header
     default: /* RLHF__HEADER__BODY_LEASE_FAILED */
         m->type = MESSAGE_LEASE_FAILED;
         m->lease = h->lease_failed->lease;
+        m->untried = h->lease_failed->untried;
         return message_decode_text("LEASE_FAILED: reason", m->text, sizeof m->text,
                                    h->lease_failed->reason, err);
     }

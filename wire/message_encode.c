@@ -241,6 +241,7 @@ static void message_encode_result(const struct message *m, struct message_encodi
         BODY(lease_failed, LEASE_FAILED, LeaseFailed);
         b->lease = m->lease;
         b->reason = message_encode_text(m->text);
+        b->untried = m->untried;
         break;
     }
     default: assert(false); /* not a result */

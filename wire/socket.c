@@ -315,8 +315,9 @@ static enum err_code socket_decode(struct message *message, zmq_msg_t *head,
     for (size_t i = 0; i < n; i++)
         bytes[i] =
             (struct wire_bytes){zmq_msg_data(&frames->msg[i]), zmq_msg_size(&frames->msg[i])};
-    const enum err_code rc =
-        message_decode(message, zmq_msg_data(head), zmq_msg_size(head), bytes, n, err);
+    enum err_code rc = message_check_seal(zmq_msg_data(head), zmq_msg_size(head), err);
+    if (!rc)
+        rc = message_decode(message, zmq_msg_data(head), zmq_msg_size(head), bytes, n, err);
     if (rc) {
         socket_frames_free(frames);
         return rc;
@@ -543,12 +544,15 @@ enum wire_send wire_socket_send_packet(struct wire_socket *socket, struct wire_p
     n += socket_stamp_varint(stamp + n, 4, seq);
 
     zmq_msg_t head;
-    if (zmq_msg_init_size(&head, n + packet->head_size) != 0) {
-        err_set(err, ERR_NOMEM, "no memory for a header of %zu bytes", n + packet->head_size);
+    const size_t size = n + packet->head_size;
+    if (zmq_msg_init_size(&head, size + MESSAGE_SEAL_BYTES) != 0) {
+        err_set(err, ERR_NOMEM, "no memory for a header of %zu bytes", size);
         return WIRE_SEND_BAD;
     }
-    memcpy(zmq_msg_data(&head), stamp, n);
-    memcpy((unsigned char *)zmq_msg_data(&head) + n, packet->head, packet->head_size);
+    unsigned char *bytes = zmq_msg_data(&head);
+    memcpy(bytes, stamp, n);
+    memcpy(bytes + n, packet->head, packet->head_size);
+    message_seal(bytes, size);
 
     if (socket->is_router) {
         const enum wire_send sent = socket_send_peer(socket, peer);

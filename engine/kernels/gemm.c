@@ -9,6 +9,7 @@
 
 #include <cblas.h>
 
+#include "engine/kernels/gemm_cut.h"
 #include "engine/kernels/gemm_tile.h"
 #include "engine/kernels/isa.h"
 #include "engine/kernels/panel.h"
@@ -18,7 +19,6 @@ enum {
     GEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
     GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
     GEMM_FETCH_DEPTH = 96,  /* steps that hide the fetching of the next tile's c */
-    GEMM_ALONE = 400000,    /* floating-point operations that do not repay waking a thread */
 };
 
 /* From a panel packed on the stack to the next: a line more than it needs, lest the same step
@@ -39,7 +39,7 @@ struct gemm_job {
     const float *bias; /* (cols) or NULL */
     bool add;
     size_t rows, cols, depth;
-    size_t task_rows, task_cols, row_tasks;
+    struct gemm_cut cut;
 };
 
 /* A rectangle of c, and the span of the contraction that is being added to it. */
@@ -205,10 +205,11 @@ static void gemm_add_bias(const struct gemm_job *job, const struct gemm_block *b
 
 static struct gemm_block gemm_task_block(const struct gemm_job *job, size_t i)
 {
-    struct gemm_block block = {.row = i % job->row_tasks * job->task_rows,
-                               .col = i / job->row_tasks * job->task_cols};
-    block.rows = gemm_min(job->rows - block.row, job->task_rows);
-    block.cols = gemm_min(job->cols - block.col, job->task_cols);
+    const struct gemm_cut *cut = &job->cut;
+    struct gemm_block block = {.row = i % cut->row_tasks * cut->rows,
+                               .col = i / cut->row_tasks * cut->cols};
+    block.rows = gemm_min(job->rows - block.row, cut->rows);
+    block.cols = gemm_min(job->cols - block.col, cut->cols);
     return block;
 }
 
@@ -243,33 +244,15 @@ static void gemm_task_raw(void *arg, size_t i)
     } while (block.at < job->depth);
 }
 
-/* Cut c into tasks: about four a thread, so that an uneven machine still shares evenly. */
 static void gemm_run(struct pool *pool, struct gemm_job *job)
 {
     if (job->rows == 0 || job->cols == 0)
         return;
     job->tiles = gemm_tiles_for(isa_used());
-    const bool alone =
-        pool_threads(pool) == 1 ||
-        2.0 * (double)job->rows * (double)job->cols * (double)job->depth < (double)GEMM_ALONE;
-    const size_t cols_max = job->panels ? GEMM_COLS_PACKED : GEMM_COLS_RAW;
-    size_t col_tasks = (job->cols + cols_max - 1) / cols_max;
-    job->row_tasks = 1;
-    if (!alone) {
-        const size_t want = 4 * pool_threads(pool);
-        job->row_tasks = (job->rows + GEMM_ROWS_TASK - 1) / GEMM_ROWS_TASK;
-        if (job->row_tasks * col_tasks < want)
-            col_tasks = (want + job->row_tasks - 1) / job->row_tasks;
-    }
-    job->task_rows = (job->rows + job->row_tasks - 1) / job->row_tasks;
-    job->row_tasks = (job->rows + job->task_rows - 1) / job->task_rows;
-    /* whole pairs of panels */
-    job->task_cols = ((job->cols + col_tasks - 1) / col_tasks + 31) / 32 * 32;
-    if (job->task_cols > cols_max)
-        job->task_cols = cols_max;
-    col_tasks = (job->cols + job->task_cols - 1) / job->task_cols;
-    pool_run(alone ? NULL : pool, job->row_tasks * col_tasks,
-             job->panels ? gemm_task_packed : gemm_task_raw, job);
+    const struct gemm_cut_limits limits = {GEMM_ROWS_TASK,
+                                           job->panels ? GEMM_COLS_PACKED : GEMM_COLS_RAW};
+    job->cut = gemm_cut_make(pool, job->rows, job->cols, job->depth, limits);
+    pool_run(job->cut.pool, job->cut.tasks, job->panels ? gemm_task_packed : gemm_task_raw, job);
 }
 
 void gemm_forward(struct pool *pool, float *y, size_t y_stride, const float *x, size_t x_stride,

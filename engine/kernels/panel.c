@@ -67,7 +67,30 @@ ISA_TARGET_AVX512 static void panel_columns_avx512(float *panel, const float *x,
                 _mm512_storeu_ps(panel + (d + i) * GEMM_PANEL, a[i]);
     }
 }
+
+ISA_TARGET_AVX512 static void panel_turn_words_avx512(uint32_t *to, const uint32_t *from)
+{
+    __m512 a[GEMM_PANEL]; /* moved, not computed with: any bits */
+    for (size_t r = 0; r < 16; r++)
+        a[r] = _mm512_loadu_ps(from + r * GEMM_PANEL);
+    panel_turn_avx512(a);
+    for (size_t c = 0; c < 16; c++)
+        _mm512_storeu_ps(to + c * GEMM_PANEL, a[c]);
+}
 #endif
+
+void panel_turn(uint32_t *to, const uint32_t *from)
+{
+#if defined(__x86_64__)
+    if (isa_used() == ISA_AVX512) {
+        panel_turn_words_avx512(to, from);
+        return;
+    }
+#endif
+    for (size_t r = 0; r < GEMM_PANEL; r++)
+        for (size_t c = 0; c < GEMM_PANEL; c++)
+            to[c * GEMM_PANEL + r] = from[r * GEMM_PANEL + c];
+}
 
 void panel_columns(float *panel, const float *x, size_t stride, size_t rows, size_t depth)
 {

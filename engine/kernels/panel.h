@@ -3,6 +3,7 @@
  *
  *     panel_columns    panel[d][r]     = x[r][d]              r < rows: the rows side by side
  *     panel_rows       panel[c][r][i]  = x[r][c * 16 + i]     16 channels of each row
+ *     panel_turn       to[c][r]        = from[r][c]           16 by 16 words of any kind
  *
  * A line of a panel has GEMM_PANEL floats; what has no x is 0.  Nothing is computed, so the
  * bits are those of x.  The panels overlap no input.  Nothing allocates.
@@ -11,6 +12,7 @@
 #define ENGINE_KERNELS_PANEL_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* One panel of `depth` lines from at most GEMM_PANEL rows of x, `stride` floats apart. */
 void panel_columns(float *panel, const float *x, size_t stride, size_t rows, size_t depth);
@@ -18,5 +20,7 @@ void panel_columns(float *panel, const float *x, size_t stride, size_t rows, siz
 /* Panels of `rows` lines, `step` floats apart, from rows of `depth` floats of x. */
 void panel_rows(float *panels, size_t step, const float *x, size_t stride, size_t rows,
                 size_t depth);
+
+void panel_turn(uint32_t *to, const uint32_t *from);
 
 #endif

@@ -5,135 +5,39 @@
  * of the undisturbed run, whatever is killed and however many workers there are.  A run with
  * another seed must give another hash, so that the comparison can fail.
  */
-#include <ctype.h>
-#include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "base/clock.h"
-#include "base/file.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "coordinator/ledger.h"
-#include "engine/model.h"
-#include "engine/tokenizer.h"
-#include "tests/test.h"
-#include "world/world.h"
+#include "node/gate_record.h"
+#include "tests/e2e/scene.h"
 
 #define RUN_DEADLINE_MS 120000u
 
-extern char **environ;
-
-static char dir[64]; /* the test's own */
 static char plain_sha[HASH_HEX_BYTES];
 
 /* --- a small world to run in ---------------------------------------------------------- */
 
-static void write_text(const char *name, const char *text)
+/* dir/reward: the policy's trunk with a score head. */
+static void write_reward_model(void)
 {
     char path[FILE_PATH_MAX];
-    check_ok(file_join(path, dir, name, &err));
-    check_ok(file_write(path, text, strlen(text), &err));
-}
-
-static void write_model(void)
-{
-    char path[FILE_PATH_MAX];
-    struct buf text, json;
-    struct world world;
-    check_ok(world_init(&world, &err));
-    buf_init(&text, 1 << 20);
-    buf_init(&json, 1 << 20);
-    for (size_t i = 0; i < world.items_n; i += 7) {
-        world_prompt(&world.items[i], &text);
-        world_answer(&world.items[i], WORLD_polite, 0, &text);
-    }
-    check_ok(world_tokenizer(text.data, text.len, 300, &json, &err));
-    check_ok(file_join(path, dir, "model", &err));
-    check_ok(file_make_dir(path, &err));
-    write_text("model/tokenizer.json", json.data);
-
     struct err why = {0};
-    struct tokenizer *tokenizer = tokenizer_load(path, &why);
-    if (!tokenizer)
-        fail_msg("%s", why.text);
-    const struct model_config config = {
-        .family = MODEL_LLAMA,
-        .model_type = "llama",
-        .V = tokenizer_vocabulary(tokenizer),
-        .C = 32,
-        .L = 2,
-        .H = 4,
-        .G = 2,
-        .D = 8,
-        .F = 64,
-        .T = 96,
-        .norm_eps = 1e-5f,
-        .tied = true,
-        .rope_theta = 10000,
-        .bos = -1,
-        .eos = 0,
-        .pad = -1,
-    };
-    struct model *model = model_new(&config, &why);
-    if (!model)
-        fail_msg("%s", why.text);
-    model_init_random(model, 1, 0.3f);
-    check_ok(model_save(model, path, &err));
-    model_free(model);
-
-    /* A reward model: the same trunk, with a score head. */
-    model = model_load_with_score_head(path, 1, &why);
+    scene_path(path, "model");
+    struct model *model = model_load_with_score_head(path, 1, &why);
     if (!model)
         fail_msg("%s", why.text);
     model_init_random(model, 2, 0.3f);
-    check_ok(file_join(path, dir, "reward", &err));
+    scene_path(path, "reward");
     check_ok(file_make_dir(path, &err));
     check_ok(model_save(model, path, &err));
     model_free(model);
-    tokenizer_free(tokenizer);
-    world_release(&world);
-    buf_release(&text);
-    buf_release(&json);
-}
-
-static void write_prompts(void)
-{
-    struct world world;
-    struct buf lines, prompt;
-    check_ok(world_init(&world, &err));
-    buf_init(&lines, 1 << 20);
-    buf_init(&prompt, 1 << 12);
-    for (size_t i = 0; i < 24; i++) {
-        buf_clear(&prompt);
-        world_prompt(&world.items[i], &prompt);
-        buf_puts(&lines, "{\"prompt\": ");
-        buf_json_string(&lines, prompt.data, prompt.len);
-        buf_puts(&lines, "}\n");
-    }
-    write_text("prompts.jsonl", lines.data);
-    write_text("words.txt", "a\ni\nthe\nis\nyou\no\ne\n");
-    buf_release(&lines);
-    buf_release(&prompt);
-    world_release(&world);
 }
 
 static int make_world(void **state)
 {
     (void)state;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    snprintf(dir, sizeof dir, "/tmp/rlhf-e2e-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    write_model();
-    write_prompts();
-    write_text(
+    scene_make();
+    write_reward_model();
+    scene_write(
         "run.yaml",
         "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
         "model:\n  policy: model\n"
@@ -148,30 +52,31 @@ static int make_world(void **state)
         "checkpoint:\n  every: 3\n"
         "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
     /* The same with a cost, and a monitor that nobody answers. */
-    write_text("harm.txt", "s\nt\nn\nr\nm\nd\n");
-    write_text("cost.yaml",
-               "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
-               "model:\n  policy: model\n"
-               "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
-               "pipeline:\n  lag: 1\n  batch: 8\n"
-               "sampling:\n  max_new_tokens: 16\n"
-               "reward:\n  references: 2\n  scorers:\n"
-               "    - name: words\n      kind: words\n      words: words.txt\n"
-               "    - name: harm\n      kind: words\n      words: harm.txt\n      role: cost\n"
-               "    - name: watch\n      kind: http\n      url: http://127.0.0.1:1/\n"
-               "      role: monitor\n      timeout_ms: 20\n"
-               "safety:\n  controller: lagrangian\n  cost: score\n  limit: 0.05\n  lr: 0.5\n"
-               "ppo:\n  epochs: 2\n  minibatches: 2\n  micro_tokens: 128\n"
-               "optimizer:\n  lr: 1.0e-3\n  critic_lr: 1.0e-3\n"
-               "checkpoint:\n  every: 3\n"
-               "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
+    scene_write("harm.txt", "s\nt\nn\nr\nm\nd\n");
+    scene_write("cost.yaml",
+                "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
+                "model:\n  policy: model\n"
+                "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
+                "pipeline:\n  lag: 1\n  batch: 8\n"
+                "sampling:\n  max_new_tokens: 16\n"
+                "reward:\n  references: 2\n  scorers:\n"
+                "    - name: words\n      kind: words\n      words: words.txt\n"
+                "    - name: harm\n      kind: words\n      words: harm.txt\n      role: cost\n"
+                "    - name: watch\n      kind: http\n      url: http://127.0.0.1:1/\n"
+                "      role: monitor\n      timeout_ms: 20\n"
+                "safety:\n  controller: lagrangian\n  cost: score\n  limit: 0.05\n  lr: 0.5\n"
+                "ppo:\n  epochs: 2\n  minibatches: 2\n  micro_tokens: 128\n"
+                "optimizer:\n  lr: 1.0e-3\n  critic_lr: 1.0e-3\n"
+                "checkpoint:\n  every: 3\n"
+                "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
     return 0;
 }
 
 static int remove_world(void **state)
 {
     (void)state;
-    return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
+    scene_remove();
+    return 0;
 }
 
 /* --- starting, killing, waiting --------------------------------------------------------- */
@@ -208,11 +113,6 @@ static struct run run_start(const char *name, const char *const *overrides)
     return run_start_from("run.yaml", name, overrides);
 }
 
-static void nap(long ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
-}
-
 static void run_show(const struct run *run)
 {
     static const char *const names[] = {".out", "/run.log"};
@@ -236,67 +136,29 @@ static int run_wait(const struct run *run)
     while (waitpid(run->pid, &status, WNOHANG) == 0) {
         if (clock_mono_ms() > deadline) {
             kill(run->pid, SIGTERM);
-            nap(3000);
+            scene_nap(3000);
             kill(run->pid, SIGKILL);
             waitpid(run->pid, &status, 0);
             run_show(run);
             fail_msg("%s did not end within %u ms", run->dir, RUN_DEADLINE_MS);
         }
-        nap(20);
+        scene_nap(20);
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static uint64_t run_steps_done(const struct run *run)
-{
-    char path[FILE_PATH_MAX + 32];
-    struct buf text;
-    buf_init(&text, 1 << 24);
-    uint64_t lines = 0;
-    snprintf(path, sizeof path, "%s/progress.jsonl", run->dir);
-    if (file_read(path, &text, NULL) == ERR_OK)
-        for (size_t i = 0; i < text.len; i++)
-            lines += text.data[i] == '\n';
-    buf_release(&text);
-    return lines;
 }
 
 static void run_wait_for_steps(const struct run *run, uint64_t steps)
 {
     const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
-    while (run_steps_done(run) < steps && clock_mono_ms() < deadline &&
+    while (scene_steps(run->dir) < steps && clock_mono_ms() < deadline &&
            waitpid(run->pid, NULL, WNOHANG) == 0)
-        nap(5);
-    assert_true(run_steps_done(run) >= steps);
-}
-
-/* The process of that program that works for this run: its command line names both. */
-static pid_t run_find(const struct run *run, const char *program)
-{
-    DIR *proc = opendir("/proc");
-    pid_t found = 0;
-    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
-        char path[64], line[4096];
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
-        FILE *file = fopen(path, "r");
-        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
-        if (file)
-            fclose(file);
-        for (size_t i = 0; i < n; i++)
-            line[i] = line[i] ? line[i] : ' ';
-        line[n] = '\0';
-        if (strstr(line, program) && strstr(line, run->dir) && strstr(line, "--supervised"))
-            found = (pid_t)strtol(entry->d_name, NULL, 10);
-    }
-    closedir(proc);
-    return found;
+        scene_nap(5);
+    assert_true(scene_steps(run->dir) >= steps);
 }
 
 static void run_kill(const struct run *run, const char *program)
 {
-    const pid_t pid = run_find(run, program);
+    const pid_t pid = scene_find(run->dir, program);
     assert_true(pid > 0);
     assert_int_equal(kill(pid, SIGKILL), 0);
 }
@@ -470,19 +332,54 @@ static void run_survives_killed_learners_of_three(void **state)
     expect_plain(&run);
 }
 
-/* A learner that stops without dying is dropped, and comes back when it goes on. */
+/* A learner that stops without dying is dropped, and comes back when it goes on.  Of the first by
+ * name actors have their weights: they must not wait for it either. */
 static void run_survives_a_stopped_learner_of_two(void **state)
 {
     (void)state;
+    static const char *const victims[] = {"learner-0", "learner-1"};
     const char *const two[] = {"workers.learners=2", NULL};
-    const struct run run = run_start("learner-stopped", two);
+    for (size_t i = 0; i < COUNT(victims); i++) {
+        char name[48];
+        snprintf(name, sizeof name, "stopped-%s", victims[i]);
+        const struct run run = run_start(name, two);
+        run_wait_for_steps(&run, 2);
+        snprintf(name, sizeof name, "--name %s", victims[i]);
+        const pid_t pid = scene_find(run.dir, name);
+        assert_true(pid > 0);
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        run_wait_for_steps(&run, 5);
+        assert_int_equal(kill(pid, SIGCONT), 0);
+        expect_plain(&run);
+    }
+}
+
+/* Learners, a kill and other shapes of work, with linear layers in bf16. */
+static void run_in_bf16_has_the_same_weights_whatever_happens(void **state)
+{
+    (void)state;
+    const char *const bf16[] = {"model.precision=bf16", NULL};
+    const char *const many[] = {"model.precision=bf16", "workers.learners=2",
+                                "workers.actors=2",     "workers.learner_threads=2",
+                                "workers.actor_rows=3", NULL};
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    struct run run = run_start("bf16", bf16);
+    finish(&run, first);
+    assert_string_not_equal(first, plain_sha);
+    expect_no_logp_difference(&run);
+
+    run = run_start("bf16-many", many);
+    finish(&run, sha);
+    assert_string_equal(sha, first);
+    expect_no_logp_difference(&run);
+
+    run = run_start("bf16-killed", bf16);
     run_wait_for_steps(&run, 2);
-    const pid_t pid = run_find(&run, "--name learner-1");
-    assert_true(pid > 0);
-    assert_int_equal(kill(pid, SIGSTOP), 0);
+    run_kill(&run, "rlhf-learner");
     run_wait_for_steps(&run, 5);
-    assert_int_equal(kill(pid, SIGCONT), 0);
-    expect_plain(&run);
+    run_kill(&run, "rlhf-learner");
+    finish(&run, sha);
+    assert_string_equal(sha, first);
 }
 
 static void run_survives_a_killed_coordinator(void **state)
@@ -611,7 +508,7 @@ static void run_without_any_cost_trains_nothing(void **state)
     buf_puts(&text, "");
     assert_non_null(strstr(text.data, "every slot was dropped, there is nothing to train on"));
     assert_non_null(strstr(text.data, "harm: ")); /* and whose fault it was */
-    assert_int_equal(run_steps_done(&run), 0);
+    assert_int_equal(scene_steps(run.dir), 0);
     snprintf(path, sizeof path, "%s/final", run.dir);
     assert_false(file_exists(path));
     buf_release(&text);
@@ -768,6 +665,61 @@ static void run_goes_back_to_the_same_weights_whatever_is_killed(void **state)
     }
 }
 
+/* The first version after 0 that this run went back to. */
+static unsigned rollback_base(const struct run *run)
+{
+    static const char words[] = ": back to version ";
+    char path[FILE_PATH_MAX + 16];
+    struct buf text;
+    unsigned base = 0;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s/run.log", run->dir);
+    check_ok(file_read(path, &text, &err));
+    buf_puts(&text, "");
+    for (const char *at = text.data; base == 0 && (at = strstr(at, words));)
+        base = (unsigned)strtoul(at += strlen(words), NULL, 10);
+    buf_release(&text);
+    return base;
+}
+
+/* As soon as that version's checkpoint is there, one of its files is cut off. */
+static void damage_version(const struct run *run, unsigned version)
+{
+    char path[FILE_PATH_MAX + 64];
+    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    snprintf(path, sizeof path, "%s/checkpoints/v%08u/policy.moments.f32", run->dir, version);
+    while (truncate(path, 100) != 0 && clock_mono_ms() < deadline)
+        scene_nap(1);
+}
+
+/* What a step goes back to is damaged: the learner comes there again from before it. */
+static void a_version_to_go_back_to_is_made_again_where_it_is_damaged(void **state)
+{
+    (void)state;
+    static const char *const learners[] = {"workers.learners=1", "workers.learners=2"};
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    struct run run = rollback_start("base", learners[0]);
+    finish(&run, first);
+    const struct rollbacks want = read_rollbacks(&run);
+    const unsigned base = rollback_base(&run);
+    assert_true(base > 0);
+    for (size_t l = 0; l < COUNT(learners); l++) {
+        size_t rewinds = 0;
+        for (int tries = 0; tries < 5 && rewinds == 0; tries++) { /* it may come too late */
+            char name[32];
+            snprintf(name, sizeof name, "base-%zu-%d", l, tries);
+            run = rollback_start(name, learners[l]);
+            damage_version(&run, base);
+            finish(&run, sha);
+            assert_string_equal(sha, first);
+            const struct rollbacks got = read_rollbacks(&run);
+            assert_memory_equal(&got, &want, sizeof want);
+            rewinds = run_log_count(&run, " REWIND ");
+        }
+        assert_true(rewinds > 0);
+    }
+}
+
 /* --- the gate ---------------------------------------------------------------------------- */
 
 static void write_held_out_prompts(void)
@@ -776,7 +728,7 @@ static void write_held_out_prompts(void)
     buf_init(&lines, 1 << 20);
     for (size_t i = 0; i < 40; i++)
         buf_printf(&lines, "{\"prompt\": \"user: number %zu?\\nbot:\"}\n", i);
-    write_text("held.jsonl", lines.data);
+    scene_write("held.jsonl", lines.data);
     buf_release(&lines);
 }
 
@@ -813,6 +765,21 @@ static void run_publishes_what_passes_the_gate(void **state)
     finish(&run, again);
     assert_string_equal(again, sha); /* what was published is final/ */
     check_said(&run, "tested before");
+    struct gate_history history; /* the checkpoint that was tested, final, and final again */
+    check_ok(gate_record_load(&history, run.dir, &err));
+    assert_true(history.n >= 3);
+    const struct gate_record *last = &history.record[history.n - 1], *first = &last[-1];
+    assert_true(first->decision == GATE_RECORD_PASS && !first->before && last->before);
+    assert_true(last->version > history.record[0].version && history.record[0].version >= 1);
+    assert_true(last->upper == first->upper && last->spent == (double)history.n - 1);
+    assert_true(history.published_version == last->version);
+    gate_record_release(&history);
+    struct buf page;
+    buf_init(&page, 1 << 24);
+    snprintf(published, sizeof published, "%s/report.html", run.dir);
+    check_ok(file_read(published, &page, &err));
+    assert_non_null(strstr(page.data, "PASS, tested before, published now"));
+    buf_release(&page);
 
     const char *const fails[] = {held, "gate.candidates=5", "gate.cost=score",
                                  "gate.bound=hoeffding", "gate.limit=1.2",
@@ -831,7 +798,7 @@ static void run_that_was_interrupted_goes_on(void **state)
     run_wait_for_steps(&run, 4);
     kill(run.pid, SIGTERM);
     assert_int_equal(run_wait(&run), 75);
-    assert_int_equal(run_find(&run, "rlhf-"), 0); /* nothing is left behind */
+    assert_int_equal(scene_find(run.dir, "rlhf-"), 0); /* nothing is left behind */
     run = run_start("interrupted", NULL);
     expect_plain(&run);
 }
@@ -874,9 +841,9 @@ static void run_refuses_a_broken_model_with_one_sentence(void **state)
     buf_init(&text, 1 << 20);
     check_ok(file_join(tokenizer, dir, "model/tokenizer.json", &err));
     check_ok(file_read(tokenizer, &text, &err));
-    write_text("broken/tokenizer.json", text.data);
+    scene_write("broken/tokenizer.json", text.data);
     buf_clear(&text);
-    write_text("broken/config.json", "{\"model_type\": \"llama\", \"hidden_size\": \"x\"}");
+    scene_write("broken/config.json", "{\"model_type\": \"llama\", \"hidden_size\": \"x\"}");
     char policy[FILE_PATH_MAX + 16];
     snprintf(policy, sizeof policy, "model.policy=%s", broken);
     const char *const overrides[] = {policy, NULL};
@@ -911,6 +878,10 @@ static void run_with_a_store_of_references_gives_the_same_weights(void **state)
     finish(&shares, sha);
     assert_string_not_equal(sha, plain_sha);
     assert_int_equal(run_log_count(&shares, "were in the store, 0 were made"), 1);
+    char alone_sha[HASH_HEX_BYTES]; /* it makes what the other found */
+    const struct run alone = run_start("store-e", &other[1]);
+    finish(&alone, alone_sha);
+    assert_string_equal(alone_sha, sha);
     const char *const own[] = {store, "run.seed=4", "run.steps=2", NULL};
     const struct run makes = run_start("store-d", own);
     finish(&makes, sha);
@@ -971,12 +942,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_survives_killed_learners_of_three),
         cmocka_unit_test(run_with_a_store_of_references_gives_the_same_weights),
         cmocka_unit_test(run_survives_a_stopped_learner_of_two),
+        cmocka_unit_test(run_in_bf16_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_keeps_the_shapers_statistics_through_a_kill),
         cmocka_unit_test(run_with_costs_has_the_same_weights_whatever_happens),
         cmocka_unit_test(run_with_costs_takes_every_controller_and_estimator),
         cmocka_unit_test(run_without_any_cost_trains_nothing),
         cmocka_unit_test(run_resumes_its_controllers_to_the_last_digit),
         cmocka_unit_test(run_goes_back_to_the_same_weights_whatever_is_killed),
+        cmocka_unit_test(a_version_to_go_back_to_is_made_again_where_it_is_damaged),
         cmocka_unit_test(run_publishes_what_passes_the_gate),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 25
+#define SIM_BUGS 30
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -23,7 +23,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "an unknown session is not told so",
     "leases of a worker that is gone are not given back",
     "the version of a rollout is not looked at",
-    "steps are forgotten when trained instead of when checkpointed",
+    "a step counts as checkpointed when it is trained",
     "a second score of a slot replaces the first",
     "every step is shaped with the first beta",
     "the KL controller is not restored from the ledger",
@@ -37,19 +37,26 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the breaker is not restored from the ledger",
     "a step that was set aside is trained on",
     "of the KL controller the coefficient alone is restored from the ledger",
+    "the references' scores are not restored from the ledger",
+    "the group of users that the first step served worst is trained on for ever",
+    "a scorer is needed for prompts that it does not count for",
+    "a recalled step is shaped by the controllers of now",
     "a rollback goes back to whatever checkpoint is the newest known",
     "what a rollback left behind is not restored from the ledger",
     "the checkpoint that a rollback would go back to is not kept",
     "a step that goes back does not say so",
+    "a recalled step goes back to where one would go back now",
 };
 
 struct sim_totals {
-    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups, rollbacks;
-    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets;
+    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
+    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
+    uint64_t rollbacks, rewinds;
 };
 
 static struct run_config sim_configs[SIM_CONFIGS];
 static struct hash sim_expected[SIM_CONFIGS];
+static struct record_step sim_expected_steps[SIM_CONFIGS][SIM_STEPS_MAX];
 static bool sim_known[SIM_CONFIGS];
 
 static void sim_print_failure(const struct sim *sim)
@@ -70,13 +77,48 @@ static bool sim_expect(uint32_t config)
     sim.config = &sim_configs[config];
     sim.workers_n = 3;
     sim.learners_n = 1; /* however many there are in the runs held against it */
+    sim.stopped_worker = -1;
     const bool ok = sim_run(&sim);
     if (!ok)
         sim_print_failure(&sim);
     sim_expected[config] = sim.trained[sim.config->steps];
+    for (uint64_t s = 0; ok && s < sim.config->steps; s++)
+        sim_expected_steps[config][s] = sim.records[sim.step_index[s] - 1].step;
     sim_known[config] = true;
     sim_release(&sim);
     return ok;
+}
+
+static bool sim_same_bits(double a, double b)
+{
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+
+/* Every controller's state after every step, and what it was told and said, as in the run
+ * without a fault. */
+static void sim_check_controllers(struct sim *sim, const struct record_step *expected)
+{
+    for (uint64_t s = 0; s < sim->config->steps; s++) {
+        const struct record_step *is = &sim->records[sim->step_index[s] - 1].step;
+        const struct record_step *want = &expected[s];
+        for (uint32_t i = 0; i < want->controller_n; i++)
+            if (!sim_same_bits(is->controller[i], want->controller[i]))
+                sim_fail(sim,
+                         "step %llu: number %u of the controllers is %a, without faults it "
+                         "is %a",
+                         (unsigned long long)s, (unsigned)i, is->controller[i],
+                         want->controller[i]);
+        if (is->controller_n != want->controller_n ||
+            !sim_same_bits(is->kl_mean, want->kl_mean) ||
+            !sim_same_bits(is->kl_coef_before, want->kl_coef_before) ||
+            !sim_same_bits(is->kl_coef_after, want->kl_coef_after) ||
+            !sim_same_bits(is->multiplier_after, want->multiplier_after) ||
+            !sim_same_bits(is->reward_shaped_mean, want->reward_shaped_mean))
+            sim_fail(sim,
+                     "step %llu has other controllers, coefficients or means than without "
+                     "faults",
+                     (unsigned long long)s);
+    }
 }
 
 static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
@@ -91,6 +133,10 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
     sim->learners_n = sim->config->learners;
     sim->workers_n = 3 + (int)sim_random(sim, 6) + (int)sim->learners_n - 1;
     sim->faults_until_ms = 2000 + sim_random(sim, 15000);
+    const bool stops = sim->learners_n > 1 && sim_chance(sim, 300);
+    const uint64_t which = sim_random(sim, sim->learners_n); /* the first of them is worker 0 */
+    sim->stopped_worker = !stops ? -1 : which == 0 ? 0 : sim->workers_n - (int)which;
+    sim->stopped_ms = sim_random(sim, sim->faults_until_ms);
     /* Each kind of fault is absent from some runs, so that it does not hide the others. */
     const uint32_t on = (uint32_t)sim_random(sim, 256);
     sim->rates = (struct sim_rates){
@@ -103,6 +149,8 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
         .silence = on & 64 ? (uint32_t)sim_random(sim, 15) : 0,
         .hostile = on & 128 ? (uint32_t)sim_random(sim, 100) : 0,
     };
+    if (sim_chance(sim, 500))
+        sim->rates.damage = (uint32_t)sim_random(sim, 1000);
 }
 
 static void sim_add(struct sim_totals *t, const struct sim *sim)
@@ -114,6 +162,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->stops += sim->stops;
     t->groups += sim->groups;
     t->rollbacks += sim->rollbacks;
+    t->rewinds += sim->rewinds;
     t->duplicates += sim->stats.duplicates;
     t->mismatches += sim->stats.mismatches;
     t->late += sim->stats.late;
@@ -121,6 +170,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->expired += sim->stats.leases_expired;
     t->retrained += sim->stats.retrained;
     t->resets += sim->stats.resets;
+    t->recalls += sim->recalls;
 }
 
 /* True: this seed's run kept every promise. */
@@ -132,6 +182,9 @@ static bool sim_one(uint64_t seed, int bug, bool verbose, struct sim_totals *tot
         return false;
     sim_choose(&sim, seed, bug, verbose);
     bool ok = sim_run(&sim);
+    if (ok)
+        sim_check_controllers(&sim, sim_expected_steps[config]);
+    ok = ok && !sim.failed;
     if (ok && memcmp(&sim.trained[sim.config->steps], &sim_expected[config],
                      sizeof sim_expected[config]) != 0) {
         sim_fail(&sim, "the final weights are not those of the undisturbed run");
@@ -152,14 +205,16 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
             return false;
     printf(
         "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator "
-        "crashes, %llu stops; %llu attempts of several learners, %llu times a learner went "
-        "back\n"
+        "crashes, %llu stops; %llu attempts of several learners; %llu steps recalled; %llu "
+        "times "
+        "a learner went back, %llu times it had to begin before that\n"
         "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
         "%llu leases expired, %llu steps trained again, %llu resets\n",
         (unsigned long long)seeds, (unsigned long long)t.events,
         (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
         (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
-        (unsigned long long)t.groups, (unsigned long long)t.rollbacks,
+        (unsigned long long)t.groups, (unsigned long long)t.recalls,
+        (unsigned long long)t.rollbacks, (unsigned long long)t.rewinds,
         (unsigned long long)t.duplicates, (unsigned long long)t.mismatches,
         (unsigned long long)t.late, (unsigned long long)t.refused,
         (unsigned long long)t.expired, (unsigned long long)t.retrained,

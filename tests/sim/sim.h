@@ -2,13 +2,14 @@
  * sim.h -- the coordinator's core among simulated workers, network, disk and crashes: one
  * process, one thread, one seed.
  *
- * The seed picks a configuration (lag, group size, shaper, estimator, multiplier, breaker,
- * checkpoints), the number of workers, of learners among them, and the rates of faults.  While
+ * The seed picks a configuration (lag, group size, combiner, kinds of prompts, shaper,
+ * estimator, multiplier, breaker, checkpoints), the number of workers, of learners among them, and the rates of faults.  While
  * faults last, messages are dropped,
- * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; a
- * monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
+ * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; one of
+ * several learners may be stopped for good; actors have weights from the learner that their lease
+ * names, or give it back; a monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
  * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
- * never; workers send what they should not.  Then the faults stop, and the run must finish.
+ * never, or are damaged when a learner looks for them; workers send what they should not.  Then the faults stop, and the run must finish.
  *
  * What must hold (a failure prints the seed, the time and the sentence):
  *     core_check after each event;
@@ -22,10 +23,14 @@
  *     step before told is, or its rollouts are of a version that is no ancestor of the present
  *     one any more; its lease then has no slots;
  *     a step that goes back leads to the weights of the newest ancestor that is a restore point
- *     and broke no limit, and the checkpoint of that is still there;
+ *     and broke no limit, and the checkpoint of that is still there, unless it was damaged or a
+ *     later step went back elsewhere;
+ *     a step is trained on the scorer whose mean over these slots is least, where that is asked;
+ *     a checkpoint that a step names is there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
- *     the final weights are those of the run without any fault.
+ *     the final weights are those of the run without any fault, and so, to the bit, are the
+ *     states of all controllers that each step recorded.
  *
  * The learner's "weights" are a hash chain over all that its leases say, so any difference in
  * content or order shows.  A group's members finish an attempt one by one, once all have begun
@@ -46,6 +51,7 @@
 #define SIM_M_MAX     3
 #define SIM_TOKENS    5 /* max_new_tokens */
 #define SIM_SCORERS   4 /* reward, reward, reward or cost, monitor */
+#define SIM_KIND      1 /* where prompts have kinds: the scorer of one */
 #define SIM_COST      2
 #define SIM_MONITOR   3
 #define SIM_WORKERS   10 /* at most 7 actors and reward workers, and 3 learners */
@@ -75,10 +81,13 @@ struct sim_worker {
     uint32_t inbox_n;
     uint32_t at; /* item of inbox[0] that comes next */
     bool taken;  /* inbox[0] is being worked on */
+    /* actor */
+    uint64_t weights; /* the version it has */
+    uint64_t pull_ms; /* since when it asks for another; 0: it does not */
     /* learner */
-    uint64_t version, hello_version; /* now, and as its last HELLO said */
+    uint64_t version;
+    uint64_t below; /* started again, it takes a checkpoint before this one; 0: the newest */
     struct hash hash;
-    struct sim_message *last; /* its last result */
     uint64_t attempt, began_ms; /* the last it took part in */
     bool declined;              /* has given it up */
 };
@@ -89,6 +98,8 @@ struct sim_record {
     struct wire_stat stat; /* of the step */
     void *block;
 };
+
+enum sim_checkpoint { SIM_CHECKPOINT_NONE, SIM_CHECKPOINT_KEPT, SIM_CHECKPOINT_DAMAGED };
 
 enum sim_event_kind { SIM_TO_COORDINATOR, SIM_TO_WORKER, SIM_GONE, SIM_FLUSH };
 
@@ -105,6 +116,7 @@ struct sim_rates { /* of 1000 */
     uint32_t drop, twice, slow;
     uint32_t worker_crash, coordinator_crash, hang, silence; /* a tick */
     uint32_t hostile;                                        /* a result */
+    uint32_t damage;                                         /* a checkpoint looked for */
 };
 
 struct sim {
@@ -137,18 +149,23 @@ struct sim {
     struct sim_worker workers[SIM_WORKERS];
     int workers_n;
     uint32_t learners_n; /* of them */
+    int stopped_worker;  /* for good, from stopped_ms on; -1: none */
+    uint64_t stopped_ms;
     uint64_t attempt;    /* the last that was leased */
     uint64_t groups;     /* attempts of several learners */
     uint64_t rollbacks;  /* leases that went back */
+    uint64_t rewinds;    /* learners that found no checkpoint to go back to */
+    uint64_t restored_step; /* the last that went back */
     uint64_t addresses;
     struct hash trained[SIM_STEPS_MAX + 1]; /* of version v, as first trained */
     uint64_t trained_n;
     struct hash checkpoint[SIM_STEPS_MAX + 1];
-    bool checkpoint_told[SIM_STEPS_MAX + 1]; /* the step that led there had something to tell */
+    enum sim_checkpoint checkpoint_state[SIM_STEPS_MAX + 1]; /* of this version */
     uint64_t checkpoint_version; /* newest durable one */
     uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
     int checkpoint_writer;
-    bool kept[SIM_STEPS_MAX + 1]; /* the checkpoint of that version is on the disk */
+    bool recall; /* the coordinator asks for the records of this step */
+    uint64_t recall_step, recalls;
     uint64_t stops;
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;
@@ -181,6 +198,13 @@ void sim_worker_crash(struct sim *sim, int worker);
 void sim_worker_tick(struct sim *sim, int worker);
 void sim_worker_receive(struct sim *sim, int worker, const struct message *message);
 
+/* --- sim_pull.c */
+struct sim_worker *sim_worker_named(struct sim *sim, const char *name); /* or NULL */
+bool sim_worker_is_silent(const struct sim *sim, const struct sim_worker *w);
+/* Are the weights of a generate lease in this actor's model? */
+enum sim_pull { SIM_PULL_HERE, SIM_PULL_WAITS, SIM_PULL_FAILS };
+enum sim_pull sim_pull(struct sim *sim, struct sim_worker *w, const struct message *lease);
+
 /* --- sim_content.c: what workers make, as pure functions */
 struct sim_rollout {
     uint32_t tokens;
@@ -196,7 +220,9 @@ uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
                        uint32_t b);
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease);
 void sim_content_config(struct run_config *config, uint32_t number);
-/* Prompts: offset [SIM_PROMPTS + 1], ids. */
-struct core_prompts sim_content_prompts(void);
+/* Prompts: offset [SIM_PROMPTS + 1], ids; kinds where SIM_KIND asks for one. */
+struct core_prompts sim_content_prompts(const struct run_config *config);
+/* Is SIM_KIND asked about this prompt? */
+bool sim_content_counts(const struct run_config *config, uint32_t prompt);
 
 #endif

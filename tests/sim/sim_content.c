@@ -69,6 +69,21 @@ void sim_content_train(struct hash *out, const struct hash *from, const struct m
     memcpy(out, words, sizeof *out);
 }
 
+/* A tree goes with shapers that take no references, groups of users with no kinds. */
+static void sim_content_combine(struct run_config *config, uint32_t number)
+{
+    const bool alone =
+        config->shapers_n == 0 &&
+        (config->shaper == RUN_SHAPER_NONE || config->shaper == RUN_SHAPER_MEANSTD ||
+         config->shaper == RUN_SHAPER_MINMAX || config->shaper == RUN_SHAPER_CLIP);
+    if (number % 4 == 0)
+        config->combine = RUN_COMBINE_MAXMIN;
+    if (number % 3 == 2 && alone)
+        config->combine = RUN_COMBINE_TREE;
+    if (number % 5 == 3 && config->combine != RUN_COMBINE_MAXMIN)
+        snprintf(config->scorer[SIM_KIND].prompt_kind, RUN_NAME_MAX, "code");
+}
+
 void sim_content_config(struct run_config *config, uint32_t number)
 {
     static const uint32_t lags[] = {0, 1, 2, 4, 8, 1};
@@ -112,10 +127,11 @@ void sim_content_config(struct run_config *config, uint32_t number)
     if (number % 5 == 2) {
         config->kl_controller = RUN_KL_CONTROLLER_PID;
         config->kl_target_token = number % 2 ? 0.2 : 0.0;
-        config->kl_kp = 0.05;
-        config->kl_ki = 0.01;
-        config->kl_kd = 0.03;
+        config->kl_kp = 0.5;
+        config->kl_ki = 0.1;
+        config->kl_kd = 0.3;
         config->kl_smooth = 0.5;
+        config->kl_coef_min = 0.01;
         config->kl_coef_max = 0.5;
     }
     config->scorers = SIM_SCORERS;
@@ -123,7 +139,9 @@ void sim_content_config(struct run_config *config, uint32_t number)
         snprintf(config->scorer[s].name, sizeof config->scorer[s].name, "scorer-%u",
                  (unsigned)s);
         config->scorer[s].weight = s == 0 ? 1.0 : 0.25;
+        config->scorer[s].margin = 0.5;
     }
+    sim_content_combine(config, number);
     config->scorer[SIM_MONITOR].role = RUN_ROLE_MONITOR;
     config->scorer[SIM_COST].role = number % 8 == 3 ? RUN_ROLE_REWARD : RUN_ROLE_COST;
     if (config->scorer[SIM_COST].role == RUN_ROLE_COST)
@@ -175,9 +193,19 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->stall_ms = 2000;
 }
 
-struct core_prompts sim_content_prompts(void)
+static const uint8_t sim_kinds[SIM_PROMPTS] = {
+    0, SIM_KIND + 1, SIM_KIND + 1, 0, 0, SIM_KIND + 1, 0};
+
+bool sim_content_counts(const struct run_config *config, uint32_t prompt)
+{
+    return config->scorer[SIM_KIND].prompt_kind[0] == '\0' || sim_kinds[prompt] != 0;
+}
+
+struct core_prompts sim_content_prompts(const struct run_config *config)
 {
     static const size_t offset[SIM_PROMPTS + 1] = {0, 1, 3, 6, 10, 11, 13, 16};
     static const int32_t ids[16] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
-    return (struct core_prompts){.n = SIM_PROMPTS, .offset = offset, .ids = ids};
+    const bool kinds = config->scorer[SIM_KIND].prompt_kind[0] != '\0';
+    return (struct core_prompts){
+        .n = SIM_PROMPTS, .offset = offset, .ids = ids, .kind = kinds ? sim_kinds : NULL};
 }

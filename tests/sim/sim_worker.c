@@ -34,15 +34,37 @@ static void sim_worker_connect(struct sim *sim, struct sim_worker *w)
     w->hello_ms = w->begun_ms = w->heard_ms = sim->now_ms;
 }
 
+/* Can this checkpoint be read?  Version 0 is the models the run began with. */
+static bool sim_worker_reads(struct sim *sim, uint64_t version)
+{
+    if (version == 0)
+        return true;
+    if (sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT && sim_faulty(sim) &&
+        sim_chance(sim, sim->rates.damage))
+        sim->checkpoint_state[version] = SIM_CHECKPOINT_DAMAGED;
+    return sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT;
+}
+
+/* The newest checkpoint that is whole. */
+static uint64_t sim_worker_newest_whole(struct sim *sim, uint64_t below)
+{
+    uint64_t version = below > 0 ? below - 1 : sim->checkpoint_version;
+    while (!sim_worker_reads(sim, version))
+        version--;
+    return version;
+}
+
 void sim_worker_start(struct sim *sim, int worker)
 {
     struct sim_worker *w = &sim->workers[worker];
     w->alive = true;
     w->progress = sim_random(sim, 1000);
     w->hang_until_ms = w->silent_until_ms = 0;
-    w->version = sim->checkpoint_version;
+    w->version = sim_worker_newest_whole(sim, w->below);
+    w->below = 0;
     w->hash = sim->checkpoint[w->version];
     w->attempt = 0;
+    w->weights = w->pull_ms = 0;
     sim_worker_connect(sim, w);
 }
 
@@ -72,8 +94,6 @@ void sim_worker_crash(struct sim *sim, int worker)
     for (uint32_t i = 0; i < w->outbox_n; i++)
         free(w->outbox[i]);
     w->outbox_n = 0;
-    free(w->last);
-    w->last = NULL;
     if (w->role == WIRE_ROLE_LEARNER && sim->checkpoint_writer == worker)
         sim->checkpoint_next = 0; /* what was half written is lost */
     w->alive = w->ready = false;
@@ -93,10 +113,9 @@ static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
     if (w->role == WIRE_ROLE_LEARNER)
         hello.hash = w->hash; /* reward processes all read the same */
     snprintf(hello.name, sizeof hello.name, "%s", w->name);
-    snprintf(hello.text, sizeof hello.text, "bulk");
+    snprintf(hello.text, sizeof hello.text, "%s", w->name);
     memcpy(hello.nonce, &w->nonce, sizeof w->nonce);
     w->hello_ms = sim->now_ms + SIM_HELLO_AGAIN_MS;
-    w->hello_version = w->version;
     sim_worker_emit(sim, w, &hello);
 }
 
@@ -113,14 +132,16 @@ static void sim_worker_queue(struct sim *sim, struct sim_worker *w, struct messa
 
 /* --- what comes --------------------------------------------------------------------------- */
 
-/* Has the item all the scores it is to have: costs are of slots alone, monitors of none. */
+/* Has the item all the scores it is to have: costs are of slots alone, monitors of none, that of
+ * a kind of the kind's prompts. */
 static bool sim_worker_is_scored(const struct sim *sim, const struct wire_item *item,
                                  const unsigned char states[SIM_SCORERS])
 {
     for (uint32_t s = 0; s < SIM_SCORERS; s++) {
         const enum run_role role = sim->config->scorer[s].role;
         const bool idle = role == RUN_ROLE_MONITOR ||
-                          (role == RUN_ROLE_COST && item->kind == WIRE_WORK_REFERENCE);
+                          (role == RUN_ROLE_COST && item->kind == WIRE_WORK_REFERENCE) ||
+                          (s == SIM_KIND && !sim_content_counts(sim->config, item->prompt));
         if (!idle && states[s] != WIRE_SCORE_OK)
             return false;
     }
@@ -201,11 +222,6 @@ static void sim_worker_welcome(struct sim *sim, struct sim_worker *w,
 static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
                              const struct message *message)
 {
-    if (message->refused && w->role == WIRE_ROLE_LEARNER &&
-        sim->checkpoint_version > w->hello_version) {
-        sim_worker_crash(sim, sim_worker_index(sim, w)); /* started again from that */
-        return;
-    }
     if (message->refused) {
         w->dismissed = true;
         sim_fail(sim, "%s was refused: %s", w->name, message->text);
@@ -338,6 +354,10 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
         states[SIM_MONITOR] = WIRE_SCORE_FAILED; /* what it says then must not matter */
         score[SIM_MONITOR] = (double)sim_random(sim, 1000);
     }
+    if (!sim_content_counts(sim->config, item->prompt)) {
+        states[SIM_KIND] = (unsigned char)(1 + sim_random(sim, 3)); /* nobody asked */
+        score[SIM_KIND] = (double)sim_random(sim, 1000);
+    }
     const size_t ref_bytes = item->kind == WIRE_WORK_ROLLOUT ? rollout.tokens * sizeof *ref : 0;
     struct message result = {
         .type = MESSAGE_SCORE_RESULT,
@@ -354,36 +374,48 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     sim_worker_queue(sim, w, &result);
 }
 
-static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
+static void sim_worker_say_failed(struct sim *sim, struct sim_worker *w, const char *reason,
+                                  bool untried)
 {
-    struct message failed = {.type = MESSAGE_LEASE_FAILED, .lease = w->inbox[0]->message.lease};
+    struct message failed = {
+        .type = MESSAGE_LEASE_FAILED, .lease = w->inbox[0]->message.lease, .untried = untried};
     snprintf(failed.text, sizeof failed.text, "%s", reason);
     sim_worker_queue(sim, w, &failed);
     w->at = w->inbox[0]->message.items_n;
 }
 
-/* --- groups ------------------------------------------------------------------------------- */
-
-static struct sim_worker *sim_worker_named(struct sim *sim, const char *name)
+static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
 {
-    for (int i = 0; i < sim->workers_n; i++)
-        if (strcmp(sim->workers[i].name, name) == 0)
-            return &sim->workers[i];
-    return NULL;
+    sim_worker_say_failed(sim, w, reason, false);
 }
+
+/* Weights first. */
+static void sim_worker_pull(struct sim *sim, struct sim_worker *w, const struct message *lease)
+{
+    switch (sim_pull(sim, w, lease)) {
+    case SIM_PULL_HERE: sim_worker_generate(sim, w, lease); return;
+    case SIM_PULL_WAITS: return;
+    case SIM_PULL_FAILS: sim_worker_say_failed(sim, w, "no answer", true); return;
+    }
+}
+
+/* --- groups ------------------------------------------------------------------------------- */
 
 enum sim_group { SIM_GROUP_WAITS, SIM_GROUP_GOES, SIM_GROUP_FAILS };
 
 /* Can this member finish the attempt?  Once all have begun it, though some may have finished;
- * not where one gave it up, or is long gone. */
+ * not where one gave it up, or is long silent. */
 static enum sim_group sim_worker_group(struct sim *sim, const struct sim_worker *w,
                                        const struct message *lease)
 {
     for (uint32_t i = 0; i < lease->ranks_n; i++) {
         const struct sim_worker *other = sim_worker_named(sim, lease->ranks[i].name);
-        if (other->alive && other->attempt == lease->attempt && !other->declined)
+        const bool takes_part =
+            other->alive && other->attempt == lease->attempt && !other->declined;
+        const bool finished = other->version > lease->step;
+        if (takes_part && (finished || !sim_worker_is_silent(sim, other)))
             continue;
-        const bool past = other->alive && other->attempt >= lease->attempt;
+        const bool past = other->alive && !takes_part && other->attempt >= lease->attempt;
         const bool silent = sim->now_ms - w->began_ms >= 3 * sim->config->dead_ms;
         return past || silent ? SIM_GROUP_FAILS : SIM_GROUP_WAITS;
     }
@@ -409,75 +441,98 @@ static void sim_worker_give_up(struct sim *sim, struct sim_worker *w, const char
 
 /* --- training ----------------------------------------------------------------------------- */
 
-/* A learner keeps the newest checkpoint, and what the lease says that rollbacks may need. */
-static void sim_worker_keep(struct sim *sim, const struct message *lease)
+/* A learner that writes version v keeps of the older ones what its lease says that rollbacks may
+ * need. */
+static void sim_worker_prune(struct sim *sim, const struct message *lease)
 {
     const struct run_config *config = sim->config;
-    sim->kept[sim->checkpoint_version] = true;
-    for (uint64_t v = 0; v < sim->checkpoint_version; v++)
-        sim->kept[v] =
-            sim->kept[v] && (v == lease->base_version ||
-                             rollback_needs(config->breaker_restore_every, config->lag,
-                                            lease->step, lease->target_version, v));
+    for (uint64_t v = 0; v <= lease->step; v++)
+        if (v != lease->base_version &&
+            !rollback_needs(config->breaker_restore_every, config->lag, lease->step,
+                            lease->target_version, v))
+            sim->checkpoint_state[v] = SIM_CHECKPOINT_NONE;
 }
 
-/* What rank 0 is asked for besides. */
+static void sim_worker_checkpointed(struct sim *sim, uint64_t version)
+{
+    if (version > sim->checkpoint_version)
+        sim->checkpoint_version = version;
+    sim->checkpoint_state[version] = SIM_CHECKPOINT_KEPT;
+}
+
+/* What rank 0 is asked for besides.  What can be gone back to, or was there once, is written before
+ * the result is told, as a real learner does with all of them. */
 static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
                                   const struct message *lease)
 {
-    if (!lease->checkpoint || w->version <= sim->checkpoint_version)
-        return;
-    sim->checkpoint[w->version] = w->hash;
-    sim->checkpoint_told[w->version] = lease->items_n > 0;
-    sim->checkpoint_next = w->version;
-    sim->checkpoint_writer = sim_worker_index(sim, w);
-    sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
-    /* What can be gone back to is there before the result is: as of a real learner all are. */
     const bool restores = run_config_rolls_back(sim->config) &&
                           w->version % sim->config->breaker_restore_every == 0;
-    if (lease->last || restores || sim->checkpoint_ms == sim->now_ms)
-        sim->checkpoint_version = w->version;
+    if (!lease->checkpoint || sim->checkpoint_state[w->version] == SIM_CHECKPOINT_KEPT)
+        return;
+    sim->checkpoint[w->version] = w->hash;
+    if (w->version > sim->checkpoint_version) {
+        sim->checkpoint_next = w->version;
+        sim->checkpoint_writer = sim_worker_index(sim, w);
+        sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
+    }
+    if (lease->last || restores || w->version < sim->checkpoint_version ||
+        sim->checkpoint_ms == sim->now_ms)
+        sim_worker_checkpointed(sim, w->version);
     if (restores)
-        sim_worker_keep(sim, lease);
+        sim_worker_prune(sim, lease);
 }
 
-/* What a learner finds in its checkpoint of what the step told; of others than those whose
- * breaker goes by it, some find nothing. */
-static void sim_worker_remember(const struct sim *sim, struct sim_worker *w,
-                                const struct message *lease)
+/* What it tells of the step that led to its version: a checkpoint says it too. */
+static void sim_worker_result(struct sim *sim, struct sim_worker *w,
+                              const struct message *lease)
 {
-    if (w->last || !run_config_rolls_back(sim->config))
-        return;
+    sim_worker_checkpoint(sim, w, lease);
     struct wire_stat stat = {.name = "grad_norm", .value = (double)w->hash.bytes[0] / 256.0};
-    const struct message result = {
+    struct message result = {
         .type = MESSAGE_TRAIN_RESULT,
         .stats = &stat,
-        .stats_n = sim->checkpoint_told[w->version],
+        .stats_n = lease->items_n > 0,
+        .lease = lease->lease,
         .step = lease->step,
         .version = w->version,
+        .rank = lease->rank,
         .hash = w->hash,
         .has_hash = true,
+        .checkpoint_version =
+            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version,
     };
-    w->last = sim_message_copy(&result);
+    sim_worker_queue(sim, w, &result);
+    w->at = lease->items_n;
 }
 
-/* It holds what the lease leads to: its result again, if it still has it. */
+/* It holds what the lease leads to: its result again. */
 static void sim_worker_repeat(struct sim *sim, struct sim_worker *w,
                               const struct message *lease)
 {
     sim_worker_begin(sim, w, lease, true);
-    sim_worker_remember(sim, w, lease);
-    if (!w->last || w->last->message.step != lease->step) {
-        sim_worker_fail_lease(sim, w, "trained in an earlier life");
-        return;
+    sim_worker_result(sim, w, lease);
+}
+
+/* The weights that this step goes back to.  False: they cannot be had; the learner begins again
+ * from a checkpoint before them, and makes them on its way. */
+static bool sim_worker_restore(struct sim *sim, struct sim_worker *w,
+                               const struct message *lease, struct hash *weights)
+{
+    const uint64_t base = lease->base_version;
+    sim->rollbacks++;
+    if (lease->step > sim->restored_step)
+        sim->restored_step = lease->step;
+    if (sim_worker_reads(sim, base)) {
+        *weights = sim->checkpoint[base];
+        return true;
     }
-    sim_worker_checkpoint(sim, w, lease);
-    w->last->message.lease = lease->lease;
-    w->last->message.rank = lease->rank;
-    w->last->message.checkpoint_version =
-        sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version;
-    sim_worker_queue(sim, w, &w->last->message);
-    w->at = lease->items_n;
+    if (sim->checkpoint_state[base] == SIM_CHECKPOINT_NONE && lease->step == sim->restored_step)
+        sim_fail(sim, "step %llu is to go back to version %llu, whose checkpoint is gone",
+                 (unsigned long long)lease->step, (unsigned long long)base);
+    sim->rewinds++;
+    sim_worker_crash(sim, sim_worker_index(sim, w));
+    w->below = base;
+    return false;
 }
 
 static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
@@ -485,13 +540,8 @@ static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
 {
     struct hash next;
     sim_content_train(&next, &w->hash, lease);
-    if (lease->restore) {
-        if (lease->base_version > 0 && !sim->kept[lease->base_version])
-            sim_fail(sim, "step %llu is to go back to version %llu, whose checkpoint is gone",
-                     (unsigned long long)lease->step, (unsigned long long)lease->base_version);
-        next = sim->checkpoint[lease->base_version];
-        sim->rollbacks++;
-    }
+    if (lease->restore && !sim_worker_restore(sim, w, lease, &next))
+        return;
     w->version++;
     w->hash = next;
     if (w->version > sim->trained_n) {
@@ -501,25 +551,7 @@ static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
         sim_fail(sim, "step %llu trained again gives other weights",
                  (unsigned long long)lease->step);
     }
-    sim_worker_checkpoint(sim, w, lease);
-    struct wire_stat stat = {.name = "grad_norm", .value = (double)next.bytes[0] / 256.0};
-    struct message result = {
-        .type = MESSAGE_TRAIN_RESULT,
-        .stats = &stat,
-        .stats_n = lease->items_n > 0,
-        .lease = lease->lease,
-        .step = lease->step,
-        .version = w->version,
-        .rank = lease->rank,
-        .hash = next,
-        .has_hash = true,
-        .checkpoint_version =
-            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version,
-    };
-    free(w->last);
-    w->last = sim_message_copy(&result);
-    sim_worker_queue(sim, w, &result);
-    w->at = lease->items_n;
+    sim_worker_result(sim, w, lease);
 }
 
 static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct message *lease)
@@ -533,7 +565,7 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
             sim_fail(sim, "%s holds version %llu and is to train step %llu", w->name,
                      (unsigned long long)w->version, (unsigned long long)lease->step);
         sim_worker_begin(sim, w, lease, true);
-        sim_worker_fail_lease(sim, w, "trained in an earlier life");
+        sim_worker_fail_lease(sim, w, "it holds another version");
         return;
     }
     sim_worker_begin(sim, w, lease, false);
@@ -562,12 +594,12 @@ static void sim_worker_work(struct sim *sim, struct sim_worker *w)
     if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
         sim_worker_fail_lease(sim, w, "simulated");
     else if (lease->type == MESSAGE_GENERATE_LEASE)
-        sim_worker_generate(sim, w, lease);
+        sim_worker_pull(sim, w, lease);
     else if (lease->type == MESSAGE_SCORE_LEASE)
         sim_worker_score(sim, w, lease);
     else
         sim_worker_train(sim, w, lease);
-    if (w->at >= lease->items_n)
+    if (w->inbox_n > 0 && w->at >= lease->items_n)
         sim_worker_done(w);
 }
 
@@ -578,7 +610,7 @@ void sim_worker_tick(struct sim *sim, int worker)
         return;
     if (w->role == WIRE_ROLE_LEARNER && sim->checkpoint_next > sim->checkpoint_version &&
         sim->now_ms >= sim->checkpoint_ms)
-        sim->checkpoint_version = sim->checkpoint_next;
+        sim_worker_checkpointed(sim, sim->checkpoint_next);
     if (w->ready ? sim->now_ms - w->heard_ms >= sim->config->dead_ms
                  : sim->now_ms - w->begun_ms >= 2000)
         sim_worker_connect(sim, w);

@@ -279,6 +279,33 @@ static void sim_tree_step(struct sim *sim, struct sim_tree *tree,
     tree->told = stat ? stat->value : 0.0;
 }
 
+/* By the definition of reward.combine maxmin, from what was recorded before. */
+static void sim_check_group(struct sim *sim, const struct record_step *step)
+{
+    const struct run_config *config = sim->config;
+    double least = HUGE_VAL;
+    uint32_t worst = 0;
+    for (uint32_t s = 0; s < SIM_SCORERS && config->combine == RUN_COMBINE_MAXMIN; s++) {
+        double sum = 0.0, n = 0.0;
+        for (uint32_t b = 0; b < config->batch; b++) {
+            const size_t at = *sim_index(sim, RECORD_SCORE, WIRE_WORK_ROLLOUT, step->step, b);
+            if (at == 0 || *sim_index(sim, RECORD_DROP, WIRE_WORK_ROLLOUT, step->step, b) != 0)
+                continue;
+            sum += config->scorer[s].weight * sim->records[at - 1].record.scores[s];
+            n += 1.0;
+        }
+        if (config->scorer[s].role != RUN_ROLE_REWARD || sum / n >= least)
+            continue;
+        least = sum / n;
+        worst = s + 1;
+    }
+    if (step->worst_group != worst ||
+        (worst > 0 && !(fabs(step->reward_raw_mean - least) < 1e-12)))
+        sim_fail(sim, "step %llu trains on scorer %u, mean %g; the least is %u's, %g",
+                 (unsigned long long)step->step, (unsigned)step->worst_group,
+                 step->reward_raw_mean, (unsigned)worst, least);
+}
+
 static void sim_check_breaker(struct sim *sim, const struct record_step *step)
 {
     struct sim_tree tree = {.ours = {true}, .good = -1};
@@ -294,6 +321,11 @@ static void sim_check_record(struct sim *sim, const struct record *record)
     if (record->kind == RECORD_STEP) {
         sim_check_cost(sim, record->step);
         sim_check_breaker(sim, record->step);
+        sim_check_group(sim, record->step);
+        if (record->step->checkpoint_version > sim->checkpoint_version)
+            sim_fail(sim, "step %llu names checkpoint %llu, which is not there",
+                     (unsigned long long)record->step->step,
+                     (unsigned long long)record->step->checkpoint_version);
     }
     if (record->seq != sim->records_n + 1)
         sim_fail(sim, "record %llu after record %zu", (unsigned long long)record->seq,
@@ -429,6 +461,10 @@ static void sim_sink(void *user, const struct core_effect *effect)
         break;
     case CORE_FX_STEP_DONE: break;
     case CORE_FX_KICK: break; /* the worker learns of it by RESET or silence */
+    case CORE_FX_RECALL:
+        sim->recall = true;
+        sim->recall_step = effect->recall_step;
+        break;
     case CORE_FX_FINISHED:
         if (effect->exit_code == CORE_EXIT_STOPPED) {
             sim->stopped = true;
@@ -503,9 +539,40 @@ static void sim_core_crash(struct sim *sim)
 {
     core_free(sim->core);
     sim->core = NULL;
+    sim->recall = false;
     sim->coordinator_crashes++;
     sim_lose_tail(sim);
     sim->start_ms = sim->now_ms + 20 + sim_random(sim, 1500);
+}
+
+/* Is it one that the recall of this step asks for? */
+static bool sim_recall_wants(const struct record *record, uint64_t step)
+{
+    switch (record->kind) {
+    case RECORD_START: return step == 0;
+    case RECORD_STEP: return record->step->step == step || record->step->step + 1 == step;
+    case RECORD_ROLLOUT:
+    case RECORD_SCORE:
+    case RECORD_DROP: return record->work == WIRE_WORK_ROLLOUT && record->a == step;
+    default: return false;
+    }
+}
+
+static void sim_recall(struct sim *sim)
+{
+    const uint64_t step = sim->recall_step;
+    sim->recall = false;
+    sim->recalls++;
+    for (size_t i = 0; i < sim->durable_n && !sim->finished && !sim->recall; i++) {
+        struct record record = sim->records[i].record;
+        sim->records[i].step.stats = &sim->records[i].stat;
+        record.step = &sim->records[i].step;
+        if (!sim_recall_wants(&record, step))
+            continue;
+        struct core_event event = sim_core_event(sim, CORE_EV_RECORD);
+        event.record = &record;
+        core_step(sim->core, &event);
+    }
 }
 
 /* Whoever speaks in a session that is none must be told at once: it may have no other way to
@@ -533,6 +600,8 @@ static void sim_core_step(struct sim *sim, const struct core_event *event)
     const bool stranger = sim_is_stranger(sim, event);
     const uint64_t resets = sim->core->counters.resets;
     core_step(sim->core, event);
+    while (sim->recall && !sim->finished)
+        sim_recall(sim);
     if (stranger && sim->core->counters.resets == resets)
         sim_fail(sim, "a session that is not known was not answered");
     if (sim->stopped) { /* a clean end: the ledger is closed, all of it durable */
@@ -591,6 +660,15 @@ static void sim_deliver(struct sim *sim, struct sim_event *event)
     free(event->message);
 }
 
+/* A process that was stopped neither ends nor does anything. */
+static bool sim_is_stopped(struct sim *sim, int w)
+{
+    if (w != sim->stopped_worker || sim->now_ms < sim->stopped_ms)
+        return false;
+    sim->workers[w].silent_until_ms = UINT64_MAX;
+    return true;
+}
+
 /* What chance does to everybody, once a tick. */
 static void sim_tick_faults(struct sim *sim)
 {
@@ -611,7 +689,7 @@ static void sim_tick_faults(struct sim *sim)
                 sim_worker_start(sim, w);
             continue;
         }
-        if (!sim_faulty(sim))
+        if (sim_is_stopped(sim, w) || !sim_faulty(sim))
             continue;
         if (sim_chance(sim, sim->rates.worker_crash)) {
             sim->worker_crashes++;
@@ -653,7 +731,7 @@ static void sim_begin(struct sim *sim)
     static const enum wire_role roles[] = {
         WIRE_ROLE_LEARNER, WIRE_ROLE_ACTOR, WIRE_ROLE_REWARD, WIRE_ROLE_ACTOR,
         WIRE_ROLE_REWARD,  WIRE_ROLE_ACTOR, WIRE_ROLE_ACTOR,  WIRE_ROLE_REWARD};
-    sim->prompts = sim_content_prompts();
+    sim->prompts = sim_content_prompts(sim->config);
     sim->trained[0].bytes[0] = 7; /* what the run starts from */
     sim->checkpoint[0] = sim->trained[0];
     for (int w = 0; w < sim->workers_n; w++) {

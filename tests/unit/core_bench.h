@@ -41,13 +41,16 @@ struct bench_record {
 struct bench {
     struct run_config config;
     struct core_tokens tokens; /* what ids can be; nothing is known where a test sets nothing */
+    const uint8_t *kind;       /* of the prompts; NULL: they have none */
     struct core *core;
     struct bench_sent *sent;
     size_t sent_n;
     struct bench_record *records;
     size_t records_n;
     uint64_t now_ms, entropy;
-    bool disk;      /* what is appended becomes durable after each event */
+    bool disk;   /* what is appended becomes durable after each event */
+    bool recall; /* the core asks for the records of recall_step */
+    uint64_t recall_step, recalls;
     char log[4096]; /* "ID text\n" of all lines */
     size_t steps_done;
     bool kicked, finished;
@@ -61,7 +64,8 @@ struct bench_worker {
 
 static const size_t bench_offset[] = {0, 1, 3, 4, 6};
 static const int32_t bench_ids[] = {11, 12, 13, 14, 15, 16};
-static const struct core_prompts bench_prompts = {4, bench_offset, bench_ids};
+static const struct core_prompts bench_prompts = {
+    .n = 4, .offset = bench_offset, .ids = bench_ids};
 
 static inline void bench_keep_message(struct bench *bench, uint64_t peer,
                                       const struct message *message)
@@ -128,6 +132,11 @@ static inline void bench_sink(void *user, const struct core_effect *effect)
     }
     case CORE_FX_STEP_DONE: bench->steps_done++; break;
     case CORE_FX_KICK: bench->kicked = true; break;
+    case CORE_FX_RECALL:
+        bench->recall = true;
+        bench->recall_step = effect->recall_step;
+        bench->recalls++;
+        break;
     case CORE_FX_FINISHED:
         bench->finished = true;
         bench->exit_code = effect->exit_code;
@@ -177,11 +186,40 @@ static inline void bench_flush(struct bench *bench)
     }
 }
 
+static inline bool bench_recall_wants(const struct record *record, uint64_t step)
+{
+    switch (record->kind) {
+    case RECORD_START: return step == 0;
+    case RECORD_STEP: return record->step->step == step || record->step->step + 1 == step;
+    case RECORD_ROLLOUT:
+    case RECORD_SCORE:
+    case RECORD_DROP: return record->work == WIRE_WORK_ROLLOUT && record->a == step;
+    default: return false;
+    }
+}
+
+/* Hand over what the core asks for. */
+static inline void bench_recall(struct bench *bench)
+{
+    while (bench->recall && !bench->finished) {
+        const uint64_t step = bench->recall_step;
+        bench->recall = false;
+        for (size_t i = 0; i < bench->records_n && !bench->finished; i++)
+            if (bench_recall_wants(&bench->records[i].record, step))
+                core_step(bench->core,
+                          &(struct core_event){.kind = CORE_EV_RECORD,
+                                               .now_ms = bench->now_ms,
+                                               .entropy = ++bench->entropy,
+                                               .record = &bench->records[i].record});
+    }
+}
+
 static inline void bench_event(struct bench *bench, struct core_event event)
 {
     event.now_ms = bench->now_ms;
     event.entropy = ++bench->entropy;
     core_step(bench->core, &event);
+    bench_recall(bench);
     if (!bench->finished)
         bench_check(bench);
     bench_flush(bench);
@@ -196,8 +234,9 @@ static inline void bench_tick(struct bench *bench, uint64_t ms)
 /* A new machine; its config is bench->config. */
 static inline void bench_open(struct bench *bench)
 {
-    const struct core_setup setup = {
+    struct core_setup setup = {
         .config = &bench->config, .prompts = bench_prompts, .tokens = bench->tokens};
+    setup.prompts.kind = bench->kind;
     check_ok(core_new(&bench->core, &setup, bench_sink, bench, &err));
 }
 

@@ -77,7 +77,8 @@ static int make_scene(void **state)
                                 "\"label\": \"four.\"}\n"
                                 "\n"
                                 "{\"prompt\": \"user: sing me a song!\\nbot:\"}\n"
-                                "{\"prompt\": \"user: is the dog black?\\nbot:\"}\n"
+                                "{\"prompt\": \"user: is the dog black?\\nbot:\", "
+                                "\"kind\": \"dog\"}\n"
                                 "{\"prompt\": \"user: hello!\\nbot:\"}\n");
     write_file("run.yaml", "run: {dir: run, steps: 5}\n"
                            "model: {policy: " DEMO "}\n"
@@ -247,6 +248,31 @@ static void a_label_is_that_of_the_line_with_the_prompt(void **state)
     assert_true(right > 0 && right < 30);
     free_lines(line, n);
     json_decref(result);
+}
+
+/* Line 4 alone is about a dog: the scorer's mean is its, and the others' scores are not missing. */
+static void a_scorer_of_a_kind_is_asked_about_its_prompts_alone(void **state)
+{
+    (void)state;
+    json_t *line[LINES], *all = evaluate("--samples 20"), *result;
+    const size_t n = read_lines(line);
+    double want[LINES];
+    for (size_t i = 0; i < n; i++)
+        want[i] = i / 20 == 3 ? number(line[i], "scores", "short", NULL) : NAN;
+    free_lines(line, n);
+    result = evaluate("--samples 20 reward.scorers.1.prompt_kind=dog");
+    assert_int_equal(read_lines(line), n);
+    for (size_t i = 0; i < n; i++)
+        check_number("short", number(line[i], "scores", "short", NULL), want[i]);
+    const json_t *model = json_object_get(result, "model");
+    check_mean(json_object_get(json_object_get(model, "scores"), "short"), want, 5, 20);
+    check_number("missing", number(model, "missing", "short", NULL), 0);
+    assert_true(json_equal(
+        json_object_get(json_object_get(model, "scores"), "the"),
+        json_object_get(json_object_get(json_object_get(all, "model"), "scores"), "the")));
+    free_lines(line, n);
+    json_decref(result);
+    json_decref(all);
 }
 
 /* "sing me a song!" is no question of the world; dir/reward takes no long answers. */
@@ -442,6 +468,7 @@ int main(void)
         cmocka_unit_test(scores_are_those_of_the_texts_it_printed),
         cmocka_unit_test(a_win_is_a_greater_score_for_the_same_prompt_and_sample),
         cmocka_unit_test(a_label_is_that_of_the_line_with_the_prompt),
+        cmocka_unit_test(a_scorer_of_a_kind_is_asked_about_its_prompts_alone),
         cmocka_unit_test(a_score_that_cannot_be_had_is_missing_not_0),
         cmocka_unit_test(a_prompt_that_stands_twice_has_other_answers_each_time),
         cmocka_unit_test(kl_is_the_log_prob_less_that_of_the_reference),

@@ -10,8 +10,9 @@
 #include "tests/unit/cli_run.h"
 
 #define STORIES TEST_SOURCE_DIR "/../shared/models/stories260K"
-#define DEMO \
-    "rlhf generate --model " TEST_SOURCE_DIR "/tests/fixture/model --prompt user:~hello!~bot: "
+#define DEMO                                                                  \
+    "rlhf generate --model " TEST_SOURCE_DIR "/tests/fixture/model --prompt " \
+                                             "user:~hello!~bot: "
 
 static void the_greedy_text_is_the_documented_one(void **state)
 {
@@ -73,6 +74,25 @@ static void json_tells_ids_logprobs_and_why_it_ended(void **state)
     check_line(cli_main, DEMO "--json --max-new-tokens 1", 0, "\"finish\": \"length\"");
 }
 
+/* Other logprobs, near those of fp32; the same ones each time. */
+static void bf16_is_another_number_near_by(void **state)
+{
+    (void)state;
+    static const char *const how[] = {"", "--precision bf16", "--precision bf16 --threads 2"};
+    double first[3];
+    for (size_t i = 0; i < COUNT(how); i++) {
+        char line[512];
+        snprintf(line, sizeof line, DEMO "--json --max-new-tokens 2 %s", how[i]);
+        assert_int_equal(run_line(cli_main, line), 0);
+        json_t *object = json_loads(said, JSON_DISABLE_EOF_CHECK, NULL);
+        const json_t *logprobs = json_object_get(object, "logprobs");
+        first[i] = json_number_value(json_array_get(logprobs, 0));
+        json_decref(object);
+    }
+    assert_true(first[1] != first[0] && fabs(first[1] - first[0]) < 0.05);
+    assert_true(first[2] >= first[1] && first[2] <= first[1]);
+}
+
 static void mistakes_are_explained(void **state)
 {
     (void)state;
@@ -83,6 +103,7 @@ static void mistakes_are_explained(void **state)
     check_line(cli_main, DEMO "--temperature 0.0001", 64, "use 0 for greedy");
     check_line(cli_main, DEMO "--chat chatml", 65, "<|im_start|>");
     check_line(cli_main, DEMO "--chat nonsense", 64, "nonsense");
+    check_line(cli_main, DEMO "--precision tf32", 64, "\"tf32\" is neither fp32 nor bf16");
     check_line(cli_main, DEMO "--samples 0", 64, "--samples 0: it must be 1 to");
 }
 
@@ -92,6 +113,7 @@ int main(void)
         cmocka_unit_test(the_greedy_text_is_the_documented_one),
         cmocka_unit_test(a_seed_repeats_its_samples),
         cmocka_unit_test(json_tells_ids_logprobs_and_why_it_ended),
+        cmocka_unit_test(bf16_is_another_number_near_by),
         cmocka_unit_test(mistakes_are_explained),
     };
     return cmocka_run_group_tests_name("cli/generate", tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "coordinator/ledger.h"
 #include "tests/unit/cli_run.h"
+#include "tests/unit/gate_sample.h"
 
 static char dir[64];
 static const struct hash config_hash = {{0xab, 0xcd}};
@@ -193,6 +194,22 @@ static void a_run_without_a_step_has_none(void **state)
     assert_null(strstr(said, "last step"));
 }
 
+static void what_the_gate_decided_is_there(void **state)
+{
+    (void)state;
+    write_run(true);
+    gate_sample_write(dir, "no \x1b[2Jdisk");
+    assert_int_equal(inspect("", ""), 0);
+    assert_non_null(strstr(said, "\n  gate          version 8: ERROR at 2023-11-14T22:13:20Z: "
+                                 "no \\x1b[2Jdisk\n  published     version 4 since 20"));
+    assert_int_equal(inspect("", " --json"), 0);
+    json_t *root = json_loads(said, 0, NULL);
+    const json_t *gate = json_object_get(root, "gate");
+    check_count(gate, "lines", 2);
+    check_count(json_object_get(gate, "published"), "version", 4);
+    json_decref(root);
+}
+
 static void what_is_no_ledger_is_refused(void **state)
 {
     (void)state;
@@ -227,6 +244,7 @@ int main(void)
         dir_test(a_run_is_counted),
         dir_test(a_run_is_explained_to_people),
         dir_test(a_run_without_a_step_has_none),
+        dir_test(what_the_gate_decided_is_there),
         dir_test(what_is_no_ledger_is_refused),
     };
     return cmocka_run_group_tests_name("cli/inspect/ledger", tests, NULL, NULL);

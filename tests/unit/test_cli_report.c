@@ -10,6 +10,7 @@
 #include "coordinator/ledger.h"
 #include "engine/tokenizer.h"
 #include "tests/unit/cli_run.h"
+#include "tests/unit/gate_sample.h"
 #include "tests/unit/svg_read.h"
 
 #define STEPS 40
@@ -50,6 +51,7 @@ static const char scorers_text[] =
 struct curves {
     double (*raw)(int step), (*gold)(int step);
     const char *scorers; /* NULL: as above */
+    uint32_t worst_group; /* of all steps but the first, where it is 1 */
 };
 
 static void ignore_durable(void *ctx, uint64_t seq)
@@ -117,6 +119,7 @@ static void append_step(struct ledger *ledger, uint64_t *seq, int s, const struc
                                      .cost_raw_mean = 0.5 - 0.01 * s,
                                      .cost_limit = 0.25,
                                      .multiplier_after = 1 + 0.5 * s,
+                                     .worst_group = s == 0 && of->worst_group ? 1 : of->worst_group,
                                      .controller_n = 3,
                                      .duration_ms = 1000,
                                      .stats = stats,
@@ -171,7 +174,8 @@ static double peaked(int step)
     return (step < 20 ? step : 40 - step) + 0.02 * (step % 2);
 }
 
-static const struct curves hacked = {rising, peaked, NULL}, healthy = {rising, rising, NULL};
+static const struct curves hacked = {rising, peaked, NULL, 0},
+                           healthy = {rising, rising, NULL, 0};
 
 /* --- the page ----------------------------------------------------------------------------- */
 
@@ -324,6 +328,28 @@ static void the_summary_has_tenths_and_names_the_gap(void **state)
     check_says("did not get worse than its best");
 }
 
+static void the_gates_history_has_a_row_a_candidate(void **state)
+{
+    (void)state;
+    char arguments[128], run[96];
+    write_run("r", 1, KL, STEPS, &healthy);
+    snprintf(run, sizeof run, "%s/r", dir);
+    snprintf(arguments, sizeof arguments, "%s/r", dir);
+    assert_int_equal(report(arguments), 0);
+    read_page("r/report.html");
+    assert_null(strstr(page.data, "<h2>The gate</h2>"));
+    gate_sample_write(run, "no <disk>");
+    assert_int_equal(report(arguments), 0);
+    read_page("r/report.html");
+    check_says("<h2>The gate</h2>");
+    check_says("<tr><td class=\"tag\">2023-11-14T22:13:20Z</td><td>version 4</td>"
+               "<td>PASS, published now</td><td class=\"n\">0.0625</td>"
+               "<td class=\"n\">0.125</td><td class=\"n\">0.2</td><td class=\"n\">0.025</td>"
+               "<td class=\"n\">60</td><td class=\"n\">1</td><td class=\"n\">2</td></tr>\n"
+               "<tr><td class=\"tag\">2023-11-14T22:13:20Z</td><td>version 8</td>"
+               "<td>ERROR: no &lt;disk&gt;</td><td class=\"n\">-</td>");
+}
+
 static void responses_stand_after_earlier_ones_to_their_prompt(void **state)
 {
     (void)state;
@@ -360,6 +386,52 @@ static void responses_stand_after_earlier_ones_to_their_prompt(void **state)
                "class=\"n\">-</td>");
     check_says("<td class=\"tag\">step 0, slot 1</td><td class=\"said\">yes, thank you.</td>"
                "<td class=\"n\">1</td><td class=\"n\">0.5</td><td class=\"n\">0.375</td>");
+}
+
+/* Rows of the page by what stands in their second cell: the raw reward is what it begins with. */
+static void check_raw(const char *of, const char *answer, const char *raw)
+{
+    char want[256];
+    snprintf(want, sizeof want,
+             "<td class=\"tag\">%s</td><td class=\"said\">%s</td><td class=\"n\">%s</td>", of,
+             answer, raw);
+    check_says(want);
+}
+
+/* 1.5 beats the only reference of its prompt, 0.25; prompt 7 has none; a reference is not
+ * compared.  Of the groups the third is trained on, 3 times its score, but the first in step 0. */
+static void raw_rewards_are_combined_as_the_run_combined_them(void **state)
+{
+    (void)state;
+    static const struct curves tree = {
+        rising, rising,
+        "    - {name: proxy, kind: regex, pattern: x}\n"
+        "    - {name: gold, kind: regex, pattern: y, role: monitor}\n"
+        "    - {name: harm, kind: regex, pattern: z, role: cost}\n"
+        "  combine: tree\n",
+        0};
+    static const struct curves maxmin = {
+        rising, rising,
+        "    - {name: proxy, kind: regex, pattern: x, weight: 2}\n"
+        "    - {name: harm, kind: regex, pattern: y, role: cost}\n"
+        "    - {name: other, kind: regex, pattern: z, weight: 3}\n"
+        "  combine: maxmin\n",
+        3};
+    char arguments[128];
+    write_run("r", 1, KL, STEPS, &tree);
+    snprintf(arguments, sizeof arguments, "%s/r", dir);
+    assert_int_equal(report(arguments), 0);
+    read_page("r/report.html");
+    check_raw("reference 0", "no.", "-");
+    check_raw("step 39, slot 0", "yes please.", "1");
+    check_raw("step 0, slot 1", "yes, thank you.", "-");
+    write_run("h", 1, KL, STEPS, &maxmin);
+    snprintf(arguments, sizeof arguments, "%s/h", dir);
+    assert_int_equal(report(arguments), 0);
+    read_page("h/report.html");
+    check_raw("reference 0", "no.", "-");
+    check_raw("step 39, slot 0", "yes please.", "0");
+    check_raw("step 0, slot 1", "yes, thank you.", "1");
 }
 
 static void a_run_that_has_not_begun_has_a_page(void **state)
@@ -416,11 +488,11 @@ static void runs_that_differ_in_their_seed_become_a_band(void **state)
 {
     (void)state;
     char arguments[512];
-    write_run("a1", 1, KL, STEPS, &(struct curves){one, rising, NULL});
-    write_run("a2", 2, KL, STEPS, &(struct curves){two, rising, NULL});
+    write_run("a1", 1, KL, STEPS, &(struct curves){one, rising, NULL, 0});
+    write_run("a2", 2, KL, STEPS, &(struct curves){two, rising, NULL, 0});
     write_run("b", 1, "0.5, target_nats_per_sequence: 3", STEPS,
-              &(struct curves){rising, rising, NULL});
-    write_run("a3", 3, KL, STEPS - 10, &(struct curves){six, rising, NULL});
+              &(struct curves){rising, rising, NULL, 0});
+    write_run("a3", 3, KL, STEPS - 10, &(struct curves){six, rising, NULL, 0});
     snprintf(arguments, sizeof arguments, "%s/a1 %s/b %s/a2 %s/a3 --out %s/c.html", dir, dir,
              dir, dir, dir);
     assert_int_equal(report(arguments), 0);
@@ -485,7 +557,8 @@ static void scores_are_compared_by_their_name_and_role(void **state)
     const struct curves other = {rising, rising,
                                  "    - {name: harm, kind: regex, pattern: z, role: cost}\n"
                                  "    - {name: gold, kind: regex, pattern: y, weight: 1}\n"
-                                 "    - {name: proxy, kind: regex, pattern: x, weight: 2}\n"};
+                                 "    - {name: proxy, kind: regex, pattern: x, weight: 2}\n",
+                                 0};
     write_run("a", 1, KL, STEPS, &hacked);
     write_run("b", 1, KL, STEPS, &other);
     snprintf(arguments, sizeof arguments, "%s/a %s/b --out %s/c.html", dir, dir, dir);
@@ -557,7 +630,9 @@ int main(void)
         dir_test(a_run_has_its_curves),
         dir_test(the_proxy_and_the_monitors_stand_over_the_distance),
         dir_test(the_summary_has_tenths_and_names_the_gap),
+        dir_test(the_gates_history_has_a_row_a_candidate),
         dir_test(responses_stand_after_earlier_ones_to_their_prompt),
+        dir_test(raw_rewards_are_combined_as_the_run_combined_them),
         dir_test(a_run_that_has_not_begun_has_a_page),
         dir_test(what_is_no_run_is_refused),
         dir_test(runs_that_differ_in_their_seed_become_a_band),

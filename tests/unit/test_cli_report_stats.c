@@ -165,6 +165,32 @@ static void blocks_cover_each_step_once(void **state)
     assert_int_equal(report_stats_blocks(x, y, 0, 10, bx, by, error), 0);
 }
 
+/* 40 steps: windows of 2, and the last half has ten of them. */
+static void a_hold_is_measured_in_parts_of_the_target(void **state)
+{
+    (void)state;
+    double y[40];
+    for (size_t i = 0; i < 40; i++)
+        y[i] = i < 7 ? 1.0 : i % 2 ? 4.2 : 3.8;
+    y[10] = 6.0; /* with one of 4.2 beside it */
+    y[38] = 3.2, y[39] = 3.6;
+    struct report_hold hold = report_stats_hold(y, 40, 4.0);
+    assert_true(hold.reached == 9); /* of steps 7 and 8 */
+    assert_true(fabs(hold.overshoot - (5.1 / 4 - 1)) < 1e-12);
+    assert_true(fabs(hold.error - 0.15) < 1e-12);
+    assert_true(fabs(hold.held - 0.9) < 1e-12);
+    /* squares from the means: nine times 2 * 0.2^2, once 2 * 0.2^2; a degree of freedom each */
+    assert_true(fabs(hold.noise - sqrt(0.08) / 4) < 1e-12);
+    hold = report_stats_hold(y, 40, 40.0);
+    assert_true(isnan(hold.reached) && hold.overshoot < -0.8 && hold.held == 0);
+    y[2] = NAN; /* left out; in the last half nothing can be said of it */
+    assert_true(report_stats_hold(y, 40, 4.0).reached == 9);
+    y[21] = NAN;
+    assert_true(isnan(report_stats_hold(y, 40, 4.0).error));
+    assert_true(isnan(report_stats_hold(y, 19, 4.0).held));
+    assert_true(isnan(report_stats_hold(y, 20, 0.0).held));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +202,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_judged_is_not),
         cmocka_unit_test(noise_is_rarely_taken_for_a_fall),
         cmocka_unit_test(blocks_cover_each_step_once),
+        cmocka_unit_test(a_hold_is_measured_in_parts_of_the_target),
     };
     return cmocka_run_group_tests_name("cli/report_stats", tests, NULL, NULL);
 }

@@ -126,6 +126,9 @@ static void a_line_says_the_same_alone_and_in_company(void **state)
     assert_non_null(strstr(apart, "{\"logprobs\": [], \"entropy\": []}"));
     snprintf(line, sizeof line, "rlhf score --model %s --ids -", path);
     check_input(cli_main, line, all, 0, "     3      11  ");
+    snprintf(line, sizeof line, "rlhf score --json --model %s --ids - --precision bf16", path);
+    assert_int_equal(run_input(cli_main, line, all), 0);
+    assert_string_not_equal(said, apart);
 }
 
 static void a_score_head_gives_scores_and_values(void **state)
@@ -152,6 +155,48 @@ static void a_score_head_gives_scores_and_values(void **state)
     assert_int_equal(run_input(cli_main, line, "{\"ids\": [1, 2, 3]}\n"), 0);
     assert_int_equal(
         sscanf(said, "{\"scores\": [%lf, %lf, %lf]}\n", &value[0], &value[1], &value[2]), 3);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    char path[FILE_PATH_MAX];
+    check_ok(file_join(path, dir, name, &err));
+    check_ok(file_write(path, text, strlen(text), &err));
+}
+
+/* bias + 2 a - 3 c, of the outputs as it prints them: nine digits are a float. */
+static void a_combiner_makes_one_score(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX], line[FILE_PATH_MAX + 128];
+    double score, of[3];
+    save_model("combined", MODEL_HEAD_SCORE, 3, path);
+    write_file("combined/combiner.json",
+               "{\"weights\": {\"LABEL_0\": 2, \"LABEL_2\": -3}, \"bias\": 0.5}");
+    snprintf(line, sizeof line, "rlhf score --json --model %s --ids -", path);
+    assert_int_equal(run_input(cli_main, line, "{\"ids\": [1, 2, 3]}\n"), 0);
+    assert_int_equal(sscanf(said, "{\"score\": %lf, \"scores\": [%lf, %lf, %lf]}\n", &score,
+                            &of[0], &of[1], &of[2]),
+                     4);
+    assert_true(fabs(score - (0.5 + 2 * of[0] - 3 * of[2])) < 1e-8 && of[0] != of[2]);
+    snprintf(line, sizeof line, "rlhf score --model %s --ids -", path);
+    assert_int_equal(run_input(cli_main, line, "{\"ids\": [1, 2, 3]}\n"), 0);
+    double shown;
+    assert_int_equal(sscanf(strchr(said, '\n'), " 1 3 %lf %*f %*f %*f", &shown), 1);
+    assert_true(fabs(shown - score) < 1e-6);
+    write_file("combined/combiner.json", "{\"weights\": {\"warmth\": 2}}");
+    check_input(cli_main, line, "{\"ids\": [1]}\n", 65, "\"warmth\" is no label");
+}
+
+static void an_ensemble_is_refused(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX], line[FILE_PATH_MAX + 128];
+    check_ok(file_join(path, dir, "ensemble", &err));
+    check_ok(file_make_dir(path, &err));
+    save_model("ensemble/member-0", MODEL_HEAD_SCORE, 1, path);
+    snprintf(line, sizeof line, "rlhf score --model %s/ensemble --ids -", dir);
+    check_input(cli_main, line, "{\"ids\": [1]}\n", 65, "an ensemble has no scores of its own");
 }
 
 static void mistakes_name_the_line(void **state)
@@ -184,6 +229,8 @@ int main(void)
         cmocka_unit_test(logprobs_are_those_of_an_independent_implementation),
         cmocka_unit_test(a_line_says_the_same_alone_and_in_company),
         cmocka_unit_test(a_score_head_gives_scores_and_values),
+        cmocka_unit_test(a_combiner_makes_one_score),
+        cmocka_unit_test(an_ensemble_is_refused),
         cmocka_unit_test(mistakes_name_the_line),
     };
     return cmocka_run_group_tests_name("cli/score", tests, make_dir, remove_dir);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "cli/status_screen.h"
 #include "coordinator/ledger.h"
+#include "node/gate_record.h"
 #include "tests/unit/cli_run.h"
 
 static char dir[64];
@@ -100,7 +101,10 @@ static const char status_body[] =
     "\"kl_coef\":0.02,\"kl_coef_after\":0.03,\"entropy\":1.5,\"duration_ms\":812,"
     "\"response_tokens\":512,\"cost_raw_mean\":0.25,\"cost_limit\":0.125,"
     "\"multiplier_before\":1,\"multiplier_after\":1.5,\"score.style\":2.5},"
-    "\"monitors\":{\"style\":{\"missing\":3}}}\n";
+    "\"monitors\":{\"style\":{\"missing\":3}},"
+    "\"gate\":{\"last\":{\"at_ms\":1700000000000,\"decision\":\"NSF\",\"why\":\"\",\"version\":8,"
+    "\"mean\":0.0625,\"upper\":0.125,\"limit\":0.1,\"delta\":0.025,\"n\":60,\"spent\":1,"
+    "\"candidates\":2,\"model\":\"m\"},\"published\":null}}\n";
 
 static void check_said(const char *words)
 {
@@ -128,6 +132,9 @@ static void a_run_that_answers_is_shown(void **state)
     check_said("entropy 1.5 nats, clipped share -,"); /* not told */
     check_said("cost      0.25, limit 0.125, lambda 1 then 1.5\n");
     check_said("monitor   style mean 2.5; without a score so far: 3 trained slots\n");
+    check_said("gate        version 8: NSF at 2023-11-14T22:13:20Z: mean cost 0.0625, bound 0.125, "
+               "limit 0.1, delta 0.025, 60 prompts; 1 of 2 candidates spent\n");
+    check_said("published   nothing\n");
     check_said("77 records, durable up to 75; start 2; newest checkpoint: version 9\n");
     check_said("noted       1 results that differ");
     assert_null(strstr(said, "equal to the bit"));
@@ -259,9 +266,14 @@ static void a_run_without_a_coordinator_is_told_from_its_ledger(void **state)
     check_said("the ledger's last step is 2, trained 1970-01-03T00:00:00Z: reward raw 2.5");
     check_said("newest checkpoint: version 2\n");
     check_said("nobody answers at 127.0.0.1:1");
+    const struct gate_record nsf = {.decision = GATE_RECORD_NSF, .version = 2, .why = "why not"};
+    check_ok(gate_record_append(dir, &nsf, &err));
+    assert_int_equal(status_of_dir(""), 69);
+    check_said("\ngate      version 2: NSF at 1970-01-01T00:00:00Z: why not; 0 of 0 candidates");
     assert_int_equal(status_of_dir(" --json"), 69);
     check_said("{\"live\": false, \"trained\": 3, \"epoch\": 1, \"ledger_records\": 4,");
     check_said("\"step\": 2, \"at\": \"1970-01-03T00:00:00Z\", \"reward_raw_mean\": 2.5");
+    check_said("\"gate\": {\"last\": {\"at_ms\": 0, \"decision\": \"NSF\"");
 }
 
 static void a_runs_coordinator_is_found_and_no_other_taken_for_it(void **state)

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "engine/kernels/amx.h"
 #include "offline/sft.h"
 #include "tests/unit/cli_run.h"
 
@@ -110,6 +111,29 @@ static double field(const char *text, const char *name)
     const char *at = strstr(text, name);
     assert_non_null(at);
     return strtod(at + strlen(name), NULL);
+}
+
+/* In bf16 too, by the matrix tiles and without them. */
+static void precision_is_part_of_what_decides_the_bits(void **state)
+{
+    (void)state;
+    struct hash hash[4];
+    train("fp32", SHORT, 0, "");
+    train("tiles", SHORT "--precision bf16", 0, "");
+    train("threads", SHORT "--precision bf16 --threads 2", 0, "");
+    amx_use(false);
+    train("fma", SHORT "--precision bf16", 0, "held_out_loss");
+    amx_use(true);
+    assert_true(fabs(field(said, "\"loss\": ") - log(512.0)) < 0.5);
+    assert_true(field(said, "\"held_out_loss\": ") < 5.0);
+    weights_hash("fp32", &hash[0]);
+    weights_hash("tiles", &hash[1]);
+    weights_hash("threads", &hash[2]);
+    weights_hash("fma", &hash[3]);
+    assert_memory_equal(&hash[1], &hash[2], sizeof hash[0]);
+    assert_memory_equal(&hash[1], &hash[3], sizeof hash[0]);
+    assert_memory_not_equal(&hash[1], &hash[0], sizeof hash[0]);
+    train("neither", "--precision fp16", 64, "precision \"fp16\" is neither fp32 nor bf16");
 }
 
 static void examples_never_trained_on_become_likelier(void **state)
@@ -309,6 +333,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_command_makes_the_same_bits),
+        cmocka_unit_test(precision_is_part_of_what_decides_the_bits),
         cmocka_unit_test(examples_never_trained_on_become_likelier),
         cmocka_unit_test(the_cut_into_micro_batches_changes_only_the_rounding),
         cmocka_unit_test(the_gradient_is_clipped),

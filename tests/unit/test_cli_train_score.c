@@ -429,6 +429,7 @@ static void mistakes_are_named(void **state)
         {"--attributes a,b,a", "\"a\" is there twice", 64},
         {"--attributes a --combine b=1", "\"b\" is not among --attributes", 64},
         {"--attributes a --combine a=much", "is not NAME=WEIGHT", 64},
+        {"--attributes a,b --combine a=1,b=1,a=2", "\"a\" has two weights", 64},
         {"--combine fit", "--combine is for --attributes", 64},
         {"--label-smoothing 0.6", "label-smoothing", 64},
         {"--attributes warmth", "trains a model of kind regression", 65},

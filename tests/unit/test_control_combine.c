@@ -16,7 +16,7 @@ static const struct combine_scores scores = {response, COUNT(response)};
 static double combined(enum combine_kind kind, const struct combine_term *term, uint32_t terms,
                        const char *prompt_kind)
 {
-    const struct combine_params params = {kind, terms, term};
+    const struct combine_params params = {kind, terms, term, 0};
     double raw = NAN;
     check_ok(combine_check(&params, &err));
     check_ok(combine_apply(&params, prompt_kind, &scores, NULL, 0, &raw, &err));
@@ -54,7 +54,7 @@ static void combine_product_takes_no_score_below_0(void **state)
     static const struct combine_scores both = {harsh, 2};
     static const struct combine_term term[2] = {{.name = "help", .weight = 1},
                                                 {.name = "safe", .weight = 1}};
-    const struct combine_params product = {COMBINE_PRODUCT, 2, term};
+    const struct combine_params product = {COMBINE_PRODUCT, 2, term, 0};
     double raw = 7.0;
     check_fails(combine_apply(&product, NULL, &both, NULL, 0, &raw, &err), ERR_VALUE,
                 "\"help\" is -1, a product takes");
@@ -84,6 +84,35 @@ static void combine_weakest_is_the_least_mean(void **state)
     assert_int_equal(combine_weakest(groups, 0), 0);
 }
 
+/* The group of the step, whichever is least for this response; the others' scores are needed. */
+static void combine_maxmin_takes_the_score_of_the_steps_group(void **state)
+{
+    (void)state;
+    static const struct combine_term term[3] = {{.name = "help", .weight = 2},
+                                                {.name = "safe", .weight = 1},
+                                                {.name = "style", .weight = 1}};
+    static const double want[3] = {1.6, 0.5, 0.25};
+    double raw = NAN;
+    for (uint32_t g = 0; g < 3; g++) {
+        const struct combine_params params = {COMBINE_MAXMIN, 3, term, g};
+        check_ok(combine_check(&params, &err));
+        check_ok(combine_apply(&params, "any", &scores, NULL, 0, &raw, &err));
+        check_near(raw, want[g], 0.0);
+    }
+    static const struct combine_term broken[2] = {{.name = "help", .weight = 1},
+                                                  {.name = "broken", .weight = 1}};
+    const struct combine_params first = {COMBINE_MAXMIN, 2, broken, 0};
+    check_fails(combine_apply(&first, NULL, &scores, NULL, 0, &raw, &err), ERR_STATE,
+                "scorer \"broken\" has no score");
+    static const struct combine_term heavy[2] = {{.name = "help", .weight = 1},
+                                                 {.name = "safe", .weight = 1e300}};
+    const struct score huge[2] = {{"help", SCORE_OK, 1.0}, {"safe", SCORE_OK, 1e300}};
+    const struct combine_scores wide = {huge, 2};
+    const struct combine_params light = {COMBINE_MAXMIN, 2, heavy, 0};
+    check_fails(combine_apply(&light, NULL, &wide, NULL, 0, &raw, &err), ERR_VALUE,
+                "the maxmin of 2 scores is inf");
+}
+
 /* --- gates and ensembles --------------------------------------------------------------- */
 
 static void combine_gate_counts_for_prompts_of_its_kind_alone(void **state)
@@ -94,8 +123,8 @@ static void combine_gate_counts_for_prompts_of_its_kind_alone(void **state)
     check_near(combined(COMBINE_SUM, term, 2, "chat"), 0.8, 0.0); /* its failure is no matter */
     check_near(combined(COMBINE_MIN, term, 2, NULL), 0.8, 0.0);
     check_near(combined(COMBINE_PRODUCT, term, 2, "codes"), 0.8, 0.0);
-    const struct combine_params sum = {COMBINE_SUM, 2, term},
-                                gated = {COMBINE_MIN, 1, term + 1};
+    const struct combine_params sum = {COMBINE_SUM, 2, term, 0},
+                                gated = {COMBINE_MIN, 1, term + 1, 0};
     double raw = 7.0;
     check_fails(combine_apply(&sum, "code", &scores, NULL, 0, &raw, &err), ERR_STATE,
                 "scorer \"broken\" has no score: timeout");
@@ -136,16 +165,16 @@ static void combine_names_the_score_that_is_missing(void **state)
     struct combine_term term = {
         .name = "all", .member = members, .members = 2, .weight = 1, .margin = 1, .high = 1};
     double raw = 7.0;
-    for (int kind = COMBINE_SUM; kind <= COMBINE_TREE; kind++) {
-        const struct combine_params params = {(enum combine_kind)kind, 1, &term};
+    for (int kind = COMBINE_SUM; kind <= COMBINE_MAXMIN; kind++) {
+        const struct combine_params params = {(enum combine_kind)kind, 1, &term, 0};
         check_ok(combine_check(&params, &err));
         check_fails(combine_apply(&params, NULL, &scores, &scores, 1, &raw, &err), ERR_STATE,
                     "scorer \"absent\" gave no score");
         check_fails(combine_apply(&params, NULL, &two, &two, 1, &raw, &err), ERR_VALUE,
                     "scorer \"help\" gave nan");
     }
-    const struct combine_params lone = {COMBINE_MIN, 1,
-                                        &(struct combine_term){.name = "safe", .weight = 1}};
+    const struct combine_term safe = {.name = "safe", .weight = 1};
+    const struct combine_params lone = {COMBINE_MIN, 1, &safe, 0};
     check_fails(combine_apply(&lone, NULL, &one, NULL, 0, &raw, &err), ERR_STATE,
                 "scorer \"safe\" gave no score");
     const struct score huge[2] = {{"help", SCORE_OK, 1e308}, {"safe", SCORE_OK, -1e308}};
@@ -153,11 +182,11 @@ static void combine_names_the_score_that_is_missing(void **state)
     term.member = (const char *const[2]){"help", "safe"};
     term.ensemble = COMBINE_ENSEMBLE_LCB;
     term.deviations = 9.0;
-    const struct combine_params lcb = {COMBINE_SUM, 1, &term};
+    const struct combine_params lcb = {COMBINE_SUM, 1, &term, 0};
     check_fails(combine_apply(&lcb, NULL, &wide, NULL, 0, &raw, &err), ERR_VALUE,
                 "the lcb of \"all\" is");
     const struct combine_term square = {.name = "help", .weight = 2};
-    const struct combine_params power = {COMBINE_PRODUCT, 1, &square};
+    const struct combine_params power = {COMBINE_PRODUCT, 1, &square, 0};
     check_fails(combine_apply(&power, NULL, &wide, NULL, 0, &raw, &err), ERR_VALUE,
                 "the product of 1 scores is inf");
     assert_true(raw == 7.0);
@@ -172,8 +201,8 @@ static const struct combine_term order_terms[LEVELS] = {
     {.name = "b", .margin = 0.25, .low = 0, .high = 1},
     {.name = "c", .margin = 1, .low = 0, .high = 9},
 };
-static const struct combine_params tree = {COMBINE_TREE, LEVELS, order_terms},
-                                   levels = {COMBINE_LEVELS, LEVELS, order_terms};
+static const struct combine_params tree = {COMBINE_TREE, LEVELS, order_terms, 0},
+                                   levels = {COMBINE_LEVELS, LEVELS, order_terms, 0};
 
 struct answer {
     struct score score[LEVELS];
@@ -259,7 +288,7 @@ static void combine_tree_passes_over_scores_of_other_prompts(void **state)
     struct combine_term term[2] = {{.name = "broken", .prompt_kind = "code"}, {.name = "help"}};
     const struct score better[1] = {{"help", SCORE_OK, 0.9}};
     const struct combine_scores b = {better, 1};
-    const struct combine_params params = {COMBINE_TREE, 2, term};
+    const struct combine_params params = {COMBINE_TREE, 2, term, 0};
     int order;
     uint32_t decided;
     check_ok(combine_check(&params, &err));
@@ -325,6 +354,10 @@ static void combine_refuses_bad_settings(void **state)
         {COMBINE_PRODUCT, {.name = "s"}, "weight 0, under product"},
         {COMBINE_MIN, {.name = "s", .weight = -1}, "weight -1, under min"},
         {COMBINE_MIN, {.name = "s", .weight = INFINITY}, "weight inf"},
+        {COMBINE_MAXMIN, {.name = "s"}, "weight 0, under maxmin"},
+        {COMBINE_MAXMIN,
+         {.name = "s", .weight = 1, .prompt_kind = "code"},
+         "a group judges every prompt"},
         {COMBINE_TREE, {.name = "s", .margin = -1}, "margin -1, must be 0 or more"},
         {COMBINE_TREE, {.name = "s", .margin = NAN}, "margin nan"},
         {COMBINE_LEVELS, {.name = "s", .high = 1}, "margin 0, must be above 0"},
@@ -339,11 +372,11 @@ static void combine_refuses_bad_settings(void **state)
         {(enum combine_kind)9, {.name = "s"}, "kind 9 is none"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const struct combine_params params = {cases[i].kind, 1, &cases[i].term};
+        const struct combine_params params = {cases[i].kind, 1, &cases[i].term, 0};
         check_fails(combine_check(&params, &err), ERR_USAGE, cases[i].words);
     }
     struct combine_term terms[COMBINE_TERMS_MAX + 1] = {{.name = "s"}, {.name = "s"}};
-    struct combine_params params = {COMBINE_SUM, 2, terms};
+    struct combine_params params = {COMBINE_SUM, 2, terms, 0};
     check_fails(combine_check(&params, &err), ERR_USAGE, "\"s\" is named twice");
     params.terms = 0;
     check_fails(combine_check(&params, &err), ERR_USAGE, "0 scores");
@@ -376,6 +409,7 @@ int main(void)
         cmocka_unit_test(combine_product_takes_no_score_below_0),
         cmocka_unit_test(combine_min_is_the_least_weighted_score),
         cmocka_unit_test(combine_weakest_is_the_least_mean),
+        cmocka_unit_test(combine_maxmin_takes_the_score_of_the_steps_group),
         cmocka_unit_test(combine_gate_counts_for_prompts_of_its_kind_alone),
         cmocka_unit_test(combine_ensembles_match_their_definitions),
         cmocka_unit_test(combine_names_the_score_that_is_missing),

@@ -2,6 +2,7 @@
  * test_control_kl.c -- the estimators and the controllers against vectors worked out by hand
  * (ALGORITHMS, sections 4 and 5), the definition of KL on a small alphabet, and differences.
  */
+#include "base/rng.h"
 #include "control/kl.h"
 #include "tests/unit/near.h"
 
@@ -187,40 +188,51 @@ static void kl_names_its_words(void **state)
 }
 
 /* The oracle is pid.h's own function, which has its vectors in test_control_pid.c. */
-static void kl_pid_is_the_controller_of_pid_h(void **state)
+static void kl_pid_is_the_controller_of_pid_h_on_log_beta(void **state)
 {
     (void)state;
-    struct kl_params params = {.controller = KL_CONTROLLER_PID,
-                               .unit = KL_UNIT_TOKEN,
-                               .coef = 0.05,
-                               .target = 0.2,
-                               .pid = {.kp = 0.5,
-                                       .ki = 0.1,
-                                       .kd = 0.2,
-                                       .target = 0.2,
-                                       .smooth_d = 0.5,
-                                       .delay = 1,
-                                       .hold = true,
-                                       .high = 1.0,
-                                       .start = 0.05}};
+    const struct kl_params params = {.controller = KL_CONTROLLER_PID,
+                                     .unit = KL_UNIT_TOKEN,
+                                     .coef = 0.05,
+                                     .target = 0.2,
+                                     .kp = 0.5,
+                                     .ki = 0.1,
+                                     .kd = 0.2,
+                                     .smooth = 0.5,
+                                     .coef_min = 0.01,
+                                     .coef_max = 1.0};
+    const struct pid_params relative = {.kp = 0.5,
+                                        .ki = 0.1,
+                                        .kd = 0.2,
+                                        .target = 1.0,
+                                        .error_max = 0.2,
+                                        .smooth_d = 0.5,
+                                        .delay = 1,
+                                        .hold = true,
+                                        .low = log(0.01),
+                                        .high = 0.0,
+                                        .start = log(0.05)};
     static const double measured[] = {0.0, 0.1, 0.4, 0.5, 0.3, 0.1, 9.0, 0.2};
     struct kl_state kl, back;
     struct pid_state pid;
     double doubles[KL_STATE_MAX];
     check_ok(kl_params_check(&params, 64, &err));
     kl_init(&params, &kl);
-    pid_init(&params.pid, &pid);
+    assert_true(kl.coef == 0.05);
+    check_ok(kl_check(&params, &kl, &err));
+    pid_init(&relative, &pid);
     for (size_t i = 0; i < COUNT(measured); i++) {
         check_ok(kl_step(&params, &kl, measured[i], 64, &err));
-        check_ok(pid_step(&params.pid, &pid, measured[i], &err));
-        assert_true(kl.coef == pid.output && kl.last == measured[i]);
+        check_ok(pid_step(&relative, &pid, measured[i] / 0.2, &err));
+        assert_true(kl.coef == exp(pid.output) && kl.last == measured[i]);
+        assert_true(kl_integral(&params, &kl) == exp(pid.integral));
         check_ok(kl_check(&params, &kl, &err));
     }
     assert_int_equal(kl_state_n(&params), 3 + 21);
     kl_state_write(&params, &kl, doubles);
     kl_state_read(&params, &back, doubles);
     assert_memory_equal(&back, &kl, sizeof kl);
-    back.coef += 1e-9;
+    back.coef *= 1.0 + 1e-9;
     check_fails(kl_check(&params, &back, &err), ERR_VALUE, "its pid says");
     back = kl;
     back.pid.integral = 2.0;
@@ -228,14 +240,82 @@ static void kl_pid_is_the_controller_of_pid_h(void **state)
     const struct kl_state before = kl;
     check_fails(kl_step(&params, &kl, NAN, 64, &err), ERR_VALUE, "measured");
     assert_memory_equal(&before, &kl, sizeof kl);
+}
 
-    params.pid.low = -1.0;
-    check_fails(kl_params_check(&params, 64, &err), ERR_USAGE, "must be 0 or more");
-    params.pid.low = 0.0;
-    params.pid.target = 0.3;
-    check_fails(kl_params_check(&params, 64, &err), ERR_USAGE, "target");
-    params.controller = KL_CONTROLLER_FIXED;
-    assert_int_equal(kl_state_n(&params), 3);
+static void kl_pid_refuses_bounds_that_cannot_be(void **state)
+{
+    (void)state;
+    const struct kl_params good = {.controller = KL_CONTROLLER_PID,
+                                   .coef = 0.05,
+                                   .target = 6.0,
+                                   .kp = 0.5,
+                                   .coef_min = 0.01,
+                                   .coef_max = 1.0};
+    struct kl_params bad;
+    check_ok(kl_params_check(&good, 64, &err));
+    bad = good, bad.coef_min = 0.0;
+    check_fails(kl_params_check(&bad, 64, &err), ERR_USAGE, "coef_min is 0");
+    bad = good, bad.coef_max = INFINITY;
+    check_fails(kl_params_check(&bad, 64, &err), ERR_USAGE, "coef_max inf");
+    bad = good, bad.coef_max = 0.01;
+    check_fails(kl_params_check(&bad, 64, &err), ERR_USAGE, "bounds are");
+    bad = good, bad.coef = 2.0;
+    check_fails(kl_params_check(&bad, 64, &err), ERR_USAGE, "start is");
+    bad = good, bad.kp = 0.0;
+    check_fails(kl_params_check(&bad, 64, &err), ERR_USAGE, "all 0");
+    bad = good, bad.target = 0.0;
+    check_fails(kl_params_check(&bad, 64, &err), ERR_USAGE, "target is 0");
+    assert_int_equal(kl_state_n(&(struct kl_params){.controller = KL_CONTROLLER_FIXED}), 3);
+}
+
+/* What runs on the built-in world do (docs/EXPERIMENTS.md): towards 1.8 beta^-0.42 nats, up
+ * with a time constant of 12 steps and down with one of 25, the beta of the step before acting,
+ * a batch's mean 14 % off. */
+struct plant {
+    double kl, beta;
+    uint32_t t;
+};
+
+static double plant_step(struct plant *plant, double beta)
+{
+    const double rest = 1.8 * pow(plant->beta, -0.42);
+    plant->kl += (rest - plant->kl) / (rest > plant->kl ? 12.0 : 25.0);
+    plant->beta = beta;
+    return plant->kl * (1.0 + 0.14 * rng_normal(5, RNG_STREAM_WORLD, 0, 0, plant->t++));
+}
+
+static void kl_controllers_hold_any_target_with_the_same_gains(void **state)
+{
+    (void)state;
+    static const double targets[] = {5.0, 7.0, 10.0};
+    static const enum kl_controller kinds[] = {KL_CONTROLLER_ADAPTIVE, KL_CONTROLLER_PID};
+    for (size_t i = 0; i < COUNT(targets) * COUNT(kinds); i++) {
+        const struct kl_params params = {.controller = kinds[i % 2],
+                                         .coef = 0.1,
+                                         .target = targets[i / 2],
+                                         .horizon = 1000.0,
+                                         .kp = 2.0,
+                                         .ki = 0.1,
+                                         .kd = 5.0,
+                                         .smooth = 0.9,
+                                         .coef_min = 1e-4,
+                                         .coef_max = 10.0};
+        struct plant plant = {.beta = params.coef};
+        struct kl_state kl;
+        double most = 0.0;
+        check_ok(kl_params_check(&params, 64, &err));
+        kl_init(&params, &kl);
+        for (int t = 0; t < 600; t++) {
+            check_ok(kl_step(&params, &kl, plant_step(&plant, kl.coef), 64, &err));
+            most = fmax(most, plant.kl);
+            if (t >= 300)
+                check_near(plant.kl, params.target, 0.1 * params.target);
+        }
+        print_message("%s to %g: at most %.2f\n", kl_controller_name(params.controller),
+                      params.target, most);
+        if (params.controller == KL_CONTROLLER_PID) /* adaptive moves beta by 1.3 % a step */
+            assert_true(most <= 1.2 * params.target);
+    }
 }
 
 int main(void)
@@ -249,7 +329,9 @@ int main(void)
         cmocka_unit_test(kl_means_say_what_their_unit_is),
         cmocka_unit_test(kl_adaptive_matches_the_vectors),
         cmocka_unit_test(kl_fixed_stays),
-        cmocka_unit_test(kl_pid_is_the_controller_of_pid_h),
+        cmocka_unit_test(kl_pid_is_the_controller_of_pid_h_on_log_beta),
+        cmocka_unit_test(kl_pid_refuses_bounds_that_cannot_be),
+        cmocka_unit_test(kl_controllers_hold_any_target_with_the_same_gains),
         cmocka_unit_test(kl_cap_counts_what_is_no_number_as_past_it),
         cmocka_unit_test(kl_refuses_bad_settings_and_states),
         cmocka_unit_test(kl_names_its_words),

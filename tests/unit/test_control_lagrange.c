@@ -58,6 +58,27 @@ static void lagrange_ascent_stops_at_the_bound(void **state)
     assert_true(after(&params, &s, -2.0) < 5.0); /* and comes back at once */
 }
 
+/* Near 0 it would take 1 / (lr * lambda * (J - d)) steps to grow by e. */
+static void lagrange_ascent_comes_back_from_the_least_multiplier(void **state)
+{
+    (void)state;
+    int steps[2] = {0, 0};
+    for (int bounded = 0; bounded < 2; bounded++) {
+        struct lagrange_params params = ascent;
+        params.multiplier_min = bounded ? 0.25 : 0.0;
+        struct lagrange_state s;
+        lagrange_init(&params, &s);
+        for (int t = 0; t < 100; t++)
+            after(&params, &s, -1.0);
+        if (bounded)
+            assert_true(s.multiplier == 0.25 && s.log_multiplier == log(0.25));
+        for (; s.multiplier < 0.5 && steps[bounded] < 1000; steps[bounded]++)
+            after(&params, &s, 0.5);
+    }
+    assert_in_range(steps[1], 20, 60);
+    assert_true(steps[0] > 2 * steps[1]);
+}
+
 static void lagrange_pid_answers_as_omnisafe(void **state)
 {
     (void)state;
@@ -95,7 +116,27 @@ static void lagrange_pid_stays_within_its_bounds(void **state)
     assert_true(after(&pid, &s, 1e6) == 100.0);
     lagrange_init(&pid, &s);
     assert_true(after(&pid, &s, -1e6) == 0.0);
-    assert_true(s.integral == 0.0);
+    assert_true(s.pid.integral == 0.0);
+    struct lagrange_params params = pid;
+    params.multiplier_min = params.multiplier = 0.5;
+    lagrange_init(&params, &s);
+    assert_true(after(&params, &s, -1e6) == 0.5);
+    params.multiplier_max = 0.0;
+    assert_true(after(&params, &s, 1e9) > 1e6);
+}
+
+/* I is bounded where lambda is, so a limit passed for long is not held against a policy that
+ * keeps it again. */
+static void lagrange_pid_does_not_wind_up(void **state)
+{
+    (void)state;
+    struct lagrange_params params = pid;
+    params.multiplier_max = 2.0;
+    struct lagrange_state s;
+    lagrange_init(&params, &s);
+    for (int t = 0; t < 200; t++)
+        after(&params, &s, 125.0);
+    assert_true(s.multiplier == 2.0 && s.pid.integral == 2.0);
 }
 
 static void lagrange_none_and_fixed_do_not_move(void **state)
@@ -197,10 +238,19 @@ static void lagrange_refuses_what_it_cannot_use(void **state)
     } bad[] = {
         {{.controller = LAGRANGE_LAGRANGIAN, .lr = 0.1, .window = 1}, "never moves"},
         {{.controller = LAGRANGE_LAGRANGIAN, .multiplier = 1, .window = 1}, "with lr 0"},
-        {{.controller = LAGRANGE_PID, .multiplier = 1, .window = 1}, "all its gains 0"},
+        {{.controller = LAGRANGE_PID, .multiplier = 1, .window = 1}, "kp, ki and kd are all 0"},
         {{.controller = LAGRANGE_FIXED, .multiplier = -1, .window = 1}, "multiplier is -1"},
         {{.controller = LAGRANGE_FIXED, .multiplier = 3, .multiplier_max = 2, .window = 1},
          "above multiplier_max 2"},
+        {{.controller = LAGRANGE_FIXED, .multiplier = 3, .multiplier_min = 4, .window = 1},
+         "below multiplier_min 4"},
+        {{.controller = LAGRANGE_PID,
+          .kp = 1,
+          .multiplier_min = 2,
+          .multiplier = 2,
+          .multiplier_max = 2,
+          .window = 1},
+         "bounds are 2 and 2"},
         {{.controller = LAGRANGE_FIXED, .window = 0}, "window is 0 steps"},
         {{.controller = LAGRANGE_FIXED, .window = 17}, "must be 1..16"},
         {{.controller = LAGRANGE_PID, .kp = NAN, .window = 1}, "kp is nan"},
@@ -242,6 +292,9 @@ static void lagrange_checks_a_state_read_back(void **state)
     check_fails(lagrange_check(&params, &s, &err), ERR_VALUE, "multiplier is 4.5");
     s = good, s.multiplier = NAN;
     check_fails(lagrange_check(&params, &s, &err), ERR_VALUE, "multiplier is nan");
+    params.multiplier_min = 0.9;
+    s = good, s.multiplier = 0.8;
+    check_fails(lagrange_check(&params, &s, &err), ERR_VALUE, "multiplier is 0.8");
     s = good, s.steps = -1.0;
     check_fails(lagrange_check(&params, &s, &err), ERR_VALUE, "steps");
     s = good, s.window[0].n = 0.0;
@@ -250,6 +303,15 @@ static void lagrange_checks_a_state_read_back(void **state)
     check_fails(lagrange_check(&params, &s, &err), ERR_VALUE, "step 1 of the state's window");
     params.controller = LAGRANGE_FIXED;
     check_fails(lagrange_check(&params, &good, &err), ERR_VALUE, "of a fixed one");
+
+    lagrange_init(&pid, &good);
+    after(&pid, &good, 35.0);
+    s = good, s.multiplier *= 2.0;
+    check_fails(lagrange_check(&pid, &s, &err), ERR_VALUE, "its pid says");
+    s = good, s.pid.steps = 2.0;
+    check_fails(lagrange_check(&pid, &s, &err), ERR_VALUE, "after 2");
+    s = good, s.pid.integral = NAN;
+    check_fails(lagrange_check(&pid, &s, &err), ERR_VALUE, "integral nan");
 }
 
 static void lagrange_names_are_the_words_of_the_config(void **state)
@@ -275,9 +337,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lagrange_ascends_as_in_the_vectors),
         cmocka_unit_test(lagrange_ascent_stops_at_the_bound),
+        cmocka_unit_test(lagrange_ascent_comes_back_from_the_least_multiplier),
         cmocka_unit_test(lagrange_pid_answers_as_omnisafe),
         cmocka_unit_test(lagrange_pid_looks_back_ten_steps),
         cmocka_unit_test(lagrange_pid_stays_within_its_bounds),
+        cmocka_unit_test(lagrange_pid_does_not_wind_up),
         cmocka_unit_test(lagrange_none_and_fixed_do_not_move),
         cmocka_unit_test(lagrange_cost_is_the_mean_over_the_last_steps),
         cmocka_unit_test(lagrange_waits_for_its_delay),

@@ -78,7 +78,9 @@ static double pid_by_definition(const struct pid_params *params, const double *v
     double p = 0.0, i = params->start, output = params->start;
     double smooth[64] = {params->before};
     for (int t = 1; t <= n; t++) {
-        const double e = value[t - 1] - params->target;
+        double e = value[t - 1] - params->target;
+        if (params->error_max > 0)
+            e = fmin(params->error_max, fmax(-params->error_max, e));
         p = params->smooth_p * p + (1 - params->smooth_p) * e;
         smooth[t] = params->smooth_d * smooth[t - 1] + (1 - params->smooth_d) * value[t - 1];
         const int from = t > (int)params->delay ? t - (int)params->delay : 0;
@@ -105,6 +107,7 @@ static void pid_matches_its_definition(void **state)
             .ki = draw_between(&seed, 0, 0.2),
             .kd = draw_between(&seed, 0, 0.4),
             .target = draw_between(&seed, -2, 2),
+            .error_max = draw_bits(&seed) & 1 ? draw_between(&seed, 0.1, 3) : 0.0,
             .smooth_p = draw_between(&seed, 0, 0.9),
             .smooth_d = draw_between(&seed, 0, 0.9),
             .delay = 1 + draw_bits(&seed) % PID_DELAY_MAX,
@@ -250,10 +253,12 @@ static void pid_refuses_bad_settings(void **state)
         {{.delay = 1, .high = 1.0}, "all 0"},
         {{.kp = 1.0, .delay = 1, .high = 1.0, .target = NAN}, "target is nan"},
         {{.kp = 1.0, .delay = 1, .high = 1.0, .before = INFINITY}, "before is inf"},
+        {{.kp = 1.0, .high = 1.0, .delay = 1, .error_max = -1.0}, "error_max is -1"},
         {{.kp = 1.0, .high = 1.0}, "delay is 0 steps"},
         {{.kp = 1.0, .high = 1.0, .delay = 17}, "delay is 17 steps, must be 1 to 16"},
         {{.kp = 1.0, .delay = 1}, "bounds are 0 and 0"},
-        {{.kp = 1.0, .delay = 1, .high = INFINITY}, "bounds are 0 and inf"},
+        {{.kp = 1.0, .delay = 1, .high = NAN}, "bounds are 0 and nan"},
+        {{.kp = 1.0, .delay = 1, .low = -INFINITY, .high = 1.0}, "bounds are -inf and 1"},
         {{.kp = 1.0, .delay = 1, .high = 1.0, .start = 2.0}, "start is 2"},
     };
     for (size_t i = 0; i < COUNT(cases); i++)

@@ -91,6 +91,7 @@ static void take_pid(struct run_config *config)
     config->kl_ki = 0.05;
     config->kl_kd = 0.2;
     config->kl_smooth = 0.5;
+    config->kl_coef_min = 0.01;
     config->kl_coef_max = 2.0;
 }
 
@@ -102,16 +103,16 @@ static void the_kl_may_be_held_by_a_pid(void **state)
     struct bench_crew crew;
     begun(state, &crew);
     size_t from = 0;
-    double integral = 0.1, smooth = 0.0;
+    double integral = log(0.1), smooth = 0.0;
     for (uint64_t step = 0; step < 3; step++) {
         work_step(bench, &crew, &from, step);
-        const double error = 0.5 - 0.2, before = smooth;
+        const double kl = 0.5 / 0.2, error = 0.2, before = smooth; /* of kl - 1, clipped */
         integral += 0.05 * error;
-        smooth = 0.5 * smooth + 0.5 * 0.5;
-        const double beta = 0.1 * error + integral + 0.2 * (smooth - before);
-        check_near(bench_stats(bench)->kl_coef, beta, 1e-15);
-        check_near(bench_stats(bench)->kl_integral, integral, 1e-15);
-        check_near(bench_stats(bench)->last.kl_coef_after, beta, 1e-15);
+        smooth = 0.5 * smooth + 0.5 * kl;
+        const double beta = exp(0.1 * error + integral + 0.2 * (smooth - before));
+        check_near(bench_stats(bench)->kl_coef, beta, 1e-12);
+        check_near(bench_stats(bench)->kl_integral, exp(integral), 1e-12);
+        check_near(bench_stats(bench)->last.kl_coef_after, beta, 1e-12);
     }
 }
 

@@ -360,6 +360,29 @@ static void core_drops_what_workers_give_back_again_and_again(void **state)
     assert_non_null(strstr(bench->finish_text, "step 0: every slot was dropped"));
 }
 
+/* What an actor could not begin, having had no weights, is no fault of the items. */
+static void core_never_drops_what_was_not_tried(void **state)
+{
+    struct bench *bench = begun(state);
+    struct bench_crew crew;
+    bench_crew_join(bench, &crew);
+    for (int i = 0; i <= CORE_LEASE_FAILS_MAX; i++) {
+        const struct message *lease = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+        const struct message failed = {
+            .type = MESSAGE_LEASE_FAILED, .lease = lease->lease, .untried = true};
+        bench_send(bench, &crew.actor, failed);
+        const size_t since = bench->sent_n;
+        for (int s = 0; s < 60 && !bench_last(bench, 2, MESSAGE_GENERATE_LEASE, since); s++) {
+            assert_false(bench->finished);
+            bench_send(bench, &crew.actor, (struct message){.type = MESSAGE_HEARTBEAT});
+            bench_send(bench, &crew.learner, (struct message){.type = MESSAGE_HEARTBEAT});
+            bench_tick(bench, 1000);
+        }
+        bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, since);
+    }
+    assert_int_equal(bench_stats(bench)->dropped[RECORD_REASON_GENERATE_FAILED], 0);
+}
+
 /* --- results ------------------------------------------------------------------------------ */
 
 static void core_acknowledges_only_what_is_durable(void **state)
@@ -388,6 +411,22 @@ static void core_acknowledges_only_what_is_durable(void **state)
     const int32_t *ids = score->frame[0].data; /* prompt, then response */
     assert_int_equal(ids[item->prompt_tokens], 1);
     assert_int_equal(ids[item->prompt_tokens + 1], 1);
+}
+
+/* A heartbeat overtaken by a result comes after it: nothing else would acknowledge the result. */
+static void core_acknowledges_what_overtook_a_heartbeat(void **state)
+{
+    struct bench *bench = begun(state);
+    struct bench_crew crew;
+    bench_crew_join(bench, &crew);
+    const size_t since = bench->sent_n;
+    const struct message lease = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    crew.actor.seq++;
+    bench_generate(bench, &crew.actor, &lease, 0, 2);
+    const uint64_t result = crew.actor.seq;
+    crew.actor.seq -= 2;
+    bench_send(bench, &crew.actor, (struct message){.type = MESSAGE_HEARTBEAT});
+    assert_int_equal(bench_expect(bench, 2, MESSAGE_ACK, since)->ack_seq, result);
 }
 
 static void core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say(void **state)
@@ -676,7 +715,9 @@ int main(void)
         core_test(core_leases_again_what_is_not_answered),
         core_test(core_revokes_the_leases_of_a_worker_that_stalls),
         core_test(core_drops_what_workers_give_back_again_and_again),
+        core_test(core_never_drops_what_was_not_tried),
         core_test(core_acknowledges_only_what_is_durable),
+        core_test(core_acknowledges_what_overtook_a_heartbeat),
         core_test(core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say),
         core_test(core_compares_a_second_rollout_with_the_first),
         core_test(core_refuses_tokens_that_no_actor_can_have_drawn),

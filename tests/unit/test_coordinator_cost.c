@@ -139,7 +139,7 @@ static void the_step_record_tells_what_the_costs_did(void **state)
     check_near(stats->multiplier, exp(0.05), 1e-15);
     check_near(last->score_mean[1], 0.5, 1e-12); /* unweighted */
     check_near(last->score_mean[2], 15.0, 1e-12);
-    assert_int_equal(last->controller_n, 3 + 6 + 10 + 3 * 2);
+    assert_int_equal(last->controller_n, 3 + 3 + 3 * 2);
     assert_int_equal(last->score_missing[2], 0);
 
     /* The window: steps of costs {0.5, 1.5} and {0, 0}; the next has seen both. */

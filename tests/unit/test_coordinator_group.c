@@ -363,6 +363,38 @@ static void weights_are_asked_of_a_learner_that_has_the_newest(void **state)
     assert_int_equal(lease.rank, 0);
 }
 
+/* One has trained step 1 already and falls silent: of step 2, which is from version 1, weights
+ * are in the others too. */
+static void weights_are_not_asked_of_a_learner_that_is_suspect(void **state)
+{
+    struct team team;
+    ((struct bench *)*state)->config.lag = 1;
+    team_begin(&team, state);
+    team_work(&team);
+    for (uint32_t i = LEARNERS; i-- > 0;) {
+        const struct message lease = team_lease(&team, i, 0);
+        team_result(&team, i, &lease, 0);
+    }
+    assert_int_equal(trained(&team), 1);
+    const struct message lease = team_lease(&team, 1, 0);
+    assert_int_equal(lease.step, 1);
+    team_result(&team, 1, &lease, 0);
+
+    struct bench_worker *const talkers[] = {&team.learner[0], &team.learner[2]};
+    for (uint32_t beat = 0; beat < 3; beat++) {
+        for (size_t i = 0; i < COUNT(talkers); i++)
+            bench_send(team.bench, talkers[i], (struct message){.type = MESSAGE_HEARTBEAT});
+        bench_tick(team.bench, 1000);
+    }
+    bench_send(team.bench, &team.crew.actor, (struct message){.type = MESSAGE_BYE});
+    const size_t since = team.bench->sent_n;
+    bench_join(team.bench, &team.crew.actor, 52, bench_hello(WIRE_ROLE_ACTOR, "actor-1"));
+    const struct message *generate =
+        bench_expect(team.bench, 52, MESSAGE_GENERATE_LEASE, since);
+    assert_int_equal(generate->version, 1);
+    assert_string_equal(generate->text, "ipc://bulk-0");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -381,6 +413,7 @@ int main(void)
         TEST(attempts_that_fail_end_with_one_learner_alone),
         TEST(the_first_step_waits_for_learners_that_are_to_come),
         TEST(weights_are_asked_of_a_learner_that_has_the_newest),
+        TEST(weights_are_not_asked_of_a_learner_that_is_suspect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,13 +100,17 @@ static void a_data_set_that_was_edited_is_refused(void **state)
     snprintf(bench->config.prompts, sizeof bench->config.prompts, "/data/prompts.jsonl");
     check_ok(replay(bench, bench_prompts, &err));
     ids[4] = 99; /* a word changed */
-    check_fails(replay(bench, (struct core_prompts){4, bench_offset, ids}, &err), ERR_USAGE,
+    check_fails(replay(bench, (struct core_prompts){4, bench_offset, ids, NULL}, &err),
+                ERR_USAGE,
                 "/data/prompts.jsonl: its prompts are not those that this run began with");
     offset[1] = 2; /* the same ids, cut elsewhere */
-    check_fails(replay(bench, (struct core_prompts){4, offset, bench_ids}, &err), ERR_USAGE,
-                "/data/prompts.jsonl");
-    check_fails(replay(bench, (struct core_prompts){3, bench_offset, bench_ids}, &err),
+    check_fails(replay(bench, (struct core_prompts){4, offset, bench_ids, NULL}, &err),
+                ERR_USAGE, "/data/prompts.jsonl");
+    check_fails(replay(bench, (struct core_prompts){3, bench_offset, bench_ids, NULL}, &err),
                 ERR_USAGE, "/data/prompts.jsonl"); /* the last one gone */
+    static const uint8_t kinds[4] = {0, 1, 0, 0};
+    check_fails(replay(bench, (struct core_prompts){4, bench_offset, bench_ids, kinds}, &err),
+                ERR_USAGE, "/data/prompts.jsonl"); /* of another kind */
 }
 
 static void a_record_that_cannot_be_is_refused(void **state)

@@ -109,6 +109,7 @@ static const struct record_step a_step = {
     .reward_shaped_mean = -1.0 / 7.0,
     .score_mean = {0.1, NAN, 2.0 / 3.0},
     .score_missing = {0, 3, 1},
+    .worst_group = 2,
     .kl_mean = 1.5,
     .kl_coef_before = 0.02,
     .kl_coef_after = 0.02 * 1.0001,
@@ -235,6 +236,7 @@ static void check_step(const struct record_step *got, const struct record_step *
                 a.response_tokens == b.response_tokens && a.controller_n == b.controller_n &&
                 a.duration_ms == b.duration_ms);
     assert_memory_equal(a.score_missing, b.score_missing, sizeof a.score_missing);
+    assert_int_equal(a.worst_group, b.worst_group);
     assert_memory_equal(&a.cost_raw_mean, &b.cost_raw_mean, sizeof(double)); /* a NaN too */
     assert_memory_equal(&a.cost_limit, &b.cost_limit, sizeof(double));
     assert_true(a.multiplier_before == b.multiplier_before &&
@@ -392,8 +394,10 @@ static void another_schema_is_refused(void **state)
     assert_int_equal(pwrite(fd, version, 4, 60), 4);
     close(fd);
     struct ledger *ledger;
-    check_fails(ledger_open(&ledger, dir, &config_hash, &err), ERR_USAGE,
-                "has schema 77: this program reads and writes 2");
+    char words[80];
+    snprintf(words, sizeof words, "has schema 77: this program reads and writes %d",
+             LEDGER_SCHEMA);
+    check_fails(ledger_open(&ledger, dir, &config_hash, &err), ERR_USAGE, words);
 }
 
 static void a_file_that_is_no_ledger_is_refused(void **state)
@@ -417,7 +421,7 @@ static void damage_inside_the_file_is_one_sentence(void **state)
 {
     (void)state;
     struct ledger *ledger = open_ledger();
-    struct record record = all[2];
+    struct record record = all[3]; /* a rollout */
     for (uint64_t i = 0; i < 500; i++) {
         record.seq = i + 1;
         record.a = i;
@@ -447,7 +451,7 @@ static void damage_inside_the_file_is_one_sentence(void **state)
 
 static struct record numbered(uint64_t seq)
 {
-    struct record record = all[2];
+    struct record record = all[3]; /* a rollout */
     record.seq = seq;
     record.a = seq;
     return record;

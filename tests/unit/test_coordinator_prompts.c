@@ -132,6 +132,59 @@ static void a_bad_line_is_named_by_file_and_number(void **state)
                   "data.prompt_tokens_max allows 1..1");
 }
 
+/* The scorers of the run: one for code, one for chat, and where `third` a reward for all. */
+static void give_kinds(enum run_role third)
+{
+    config.scorers = 3;
+    snprintf(config.scorer[0].prompt_kind, RUN_NAME_MAX, "code");
+    snprintf(config.scorer[1].prompt_kind, RUN_NAME_MAX, "chat");
+    config.scorer[2].role = third;
+}
+
+static void a_prompt_has_the_kind_its_line_says(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"prompt\": \"a\", \"kind\": \"chat\"}\n"
+                               "{\"prompt\": \"b\", \"kind\": \"poem\"}\n"
+                               "{\"prompt\": \"c\"}\n"
+                               "{\"prompt\": \"d\", \"kind\": \"code\"}\n";
+    static const uint8_t want[4] = {2, 0, 0, 1};
+    struct prompts prompts;
+    write_lines(text);
+    give_kinds(RUN_ROLE_REWARD);
+    check_ok(prompts_load(&prompts, &config, &err));
+    assert_memory_equal(prompts_view(&prompts).kind, want, sizeof want);
+    prompts_release(&prompts);
+    struct buf many; /* past what is allocated first */
+    buf_init(&many, 1 << 20);
+    for (size_t i = 0; i < 1500; i++)
+        buf_puts(&many, text);
+    write_lines(many.data);
+    buf_release(&many);
+    check_ok(prompts_load(&prompts, &config, &err));
+    assert_int_equal(prompts.n, 6000);
+    assert_memory_equal(prompts_view(&prompts).kind + 5996, want, sizeof want);
+    prompts_release(&prompts);
+}
+
+static void a_prompt_that_nobody_rewards_is_named(void **state)
+{
+    (void)state;
+    give_kinds(RUN_ROLE_MONITOR);
+    check_refused("{\"prompt\": \"a\", \"kind\": \"code\"}\n{\"prompt\": \"b\"}\n", ERR_VALUE,
+                  "prompts.jsonl:2: no reward scorer counts for a prompt without \"kind\"");
+    check_refused("{\"prompt\": \"a\", \"kind\": \"poem\"}\n", ERR_VALUE,
+                  "prompts.jsonl:1: no reward scorer counts for a prompt of kind \"poem\"");
+    check_refused("{\"prompt\": \"a\", \"kind\": [\"code\"]}\n", ERR_FORMAT,
+                  "prompts.jsonl:1: \"kind\" must be text");
+    memset(config.scorer, 0, sizeof config.scorer);
+    struct prompts prompts; /* nobody asks what kind it is */
+    write_lines("{\"prompt\": \"a\", \"kind\": [3]}\n");
+    check_ok(prompts_load(&prompts, &config, &err));
+    assert_null(prompts_view(&prompts).kind);
+    prompts_release(&prompts);
+}
+
 static void a_missing_file_or_tokenizer_is_named(void **state)
 {
     (void)state;
@@ -153,6 +206,8 @@ int main(void)
         prompts_test(prompts_may_be_gzip),
         prompts_test(prompts_are_a_regular_file),
         prompts_test(a_bad_line_is_named_by_file_and_number),
+        prompts_test(a_prompt_has_the_kind_its_line_says),
+        prompts_test(a_prompt_that_nobody_rewards_is_named),
         prompts_test(a_missing_file_or_tokenizer_is_named),
     };
     return cmocka_run_group_tests_name("coordinator prompts", tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * test_coordinator_status.c -- metrics, status and progress, read back by a JSON parser and by
  * the words a dashboard looks for.
  */
+#define _DEFAULT_SOURCE /* mkdtemp */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "coordinator/status.h"
+#include "node/gate_record.h"
 #include "tests/test.h"
 #include "tests/unit/near.h"
 
@@ -183,6 +185,29 @@ static void the_breaker_is_shown_where_there_is_one(void **state)
     buf_release(&text);
 }
 
+static void the_group_served_worst_is_shown_by_name(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_metrics(*state, &stats, &text);
+    assert_null(strstr(text.data, "worst_group"));
+    with_costs();
+    config.scorer[2].role = RUN_ROLE_REWARD;
+    stats.last.worst_group = 3;
+    buf_clear(&text);
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_step_worst_group{scorer=\"style\"} 1\n");
+    check_has(&text, "rlhfd_step_worst_group{scorer=\"polite\"} 0\n");
+    assert_null(strstr(text.data, "rlhfd_step_worst_group{scorer=\"harm\"}"));
+    buf_clear(&text);
+    status_progress(*state, &stats.last, &text);
+    json_t *line = parse(&text);
+    assert_string_equal(json_string_value(json_object_get(line, "worst_group")), "style");
+    json_decref(line);
+    stats.last.worst_group = 0;
+    buf_release(&text);
+}
+
 static void costs_and_monitors_are_shown(void **state)
 {
     struct buf text;
@@ -192,10 +217,21 @@ static void costs_and_monitors_are_shown(void **state)
     check_has(&text, "rlhfd_step_cost_mean 0.125\n");
     check_has(&text, "rlhfd_cost_limit 0.0625\n");
     check_has(&text, "rlhfd_multiplier 1.5\n");
+    check_has(&text, "rlhfd_core_cpu_seconds_total 0\n");
     check_has(&text, "rlhfd_step_score_mean{scorer=\"style\"} NaN\n");
     check_has(&text, "rlhfd_step_score_mean{scorer=\"harm\"} 0.75\n");
     check_has(&text, "rlhfd_monitor_failures_total{scorer=\"style\"} 7\n");
     assert_null(strstr(text.data, "rlhfd_monitor_failures_total{scorer=\"polite\"}"));
+    assert_null(strstr(text.data, "rlhfd_multiplier_pid_integral"));
+
+    buf_clear(&text);
+    config.safety_controller = RUN_SAFETY_CONTROLLER_PID;
+    stats.multiplier_integral = 0.375;
+    status_spent(*state, 1500000);
+    status_spent(*state, 250000);
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_multiplier_pid_integral 0.375\n");
+    check_has(&text, "rlhfd_core_cpu_seconds_total 1.75\n");
 
     buf_clear(&text);
     status_json(*state, &stats, &text);
@@ -265,6 +301,142 @@ static void metrics_tell_of_the_process(void **state)
     buf_release(&after);
 }
 
+/* --- the gate ----------------------------------------------------------------------------- */
+
+static char gate_dir[] = "/tmp/rlhf-status-XXXXXX";
+
+static struct gate_record gate_line(enum gate_record_decision decision, const char *name,
+                                    double version)
+{
+    struct gate_record record = {.at_ms = 1700000001500,
+                                 .decision = decision,
+                                 .version = version,
+                                 .mean = 0.125,
+                                 .upper = 0.25,
+                                 .limit = 0.0625,
+                                 .delta = 0.0125,
+                                 .n = 60,
+                                 .spent = 3,
+                                 .candidates = 4};
+    snprintf(record.name, sizeof record.name, "%s", name);
+    return record;
+}
+
+static void with_a_gate(void)
+{
+    snprintf(config.dir, sizeof config.dir, "%s", gate_dir);
+    snprintf(config.gate_prompts, sizeof config.gate_prompts, "held.jsonl");
+    config.gate_limit = 0.0625;
+    config.gate_delta = 0.05;
+    config.gate_candidates = 4;
+}
+
+static void check_metrics(struct status *status, const char *const *lines, size_t n)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_metrics(status, &stats, &text);
+    for (size_t i = 0; i < n; i++)
+        check_has(&text, lines[i]);
+    buf_release(&text);
+}
+
+/* Also of a coordinator that was started in between: nothing of it is kept in memory. */
+static void gate_is_shown_as_its_record_says(void **state)
+{
+    char link[FILE_PATH_MAX];
+    with_a_gate();
+    static const char *const nothing[] = {"rlhfd_gate_decision{decision=\"PASS\"} 0\n",
+                                          "rlhfd_gate_version NaN\n",
+                                          "rlhfd_gate_cost_bound NaN\n",
+                                          "rlhfd_gate_limit 0.0625\n",
+                                          "rlhfd_gate_delta 0.0125\n",
+                                          "rlhfd_gate_candidates_left 4\n",
+                                          "rlhfd_published_version NaN\n"};
+    check_metrics(*state, nothing, COUNT(nothing));
+
+    const struct gate_record pass = gate_line(GATE_RECORD_PASS, "0123456789abcdef", 4);
+    const struct gate_record nsf = gate_line(GATE_RECORD_NSF, "fedcba9876543210", 8);
+    check_ok(gate_record_append(gate_dir, &pass, &err));
+    check_ok(gate_record_append(gate_dir, &nsf, &err));
+    check_ok(file_join(link, gate_dir, "published", &err));
+    assert_int_equal(symlink("releases/0123456789abcdef", link), 0);
+    static const char *const tested[] = {"rlhfd_gate_decision{decision=\"PASS\"} 0\n",
+                                         "rlhfd_gate_decision{decision=\"NSF\"} 1\n",
+                                         "rlhfd_gate_version 8\n",
+                                         "rlhfd_gate_cost_mean 0.125\n",
+                                         "rlhfd_gate_cost_bound 0.25\n",
+                                         "rlhfd_gate_prompts 60\n",
+                                         "rlhfd_gate_candidates_spent 3\n",
+                                         "rlhfd_gate_candidates_left 1\n",
+                                         "rlhfd_gate_timestamp_seconds 1700000001.5\n",
+                                         "rlhfd_published_version 4\n",
+                                         "rlhfd_gate_readable 1\n"};
+    check_metrics(*state, tested, COUNT(tested));
+    struct status *restarted = status_new(&config);
+    check_metrics(restarted, tested, COUNT(tested));
+    status_free(restarted);
+
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_json(*state, &stats, &text);
+    json_t *object = parse(&text);
+    const json_t *gate = json_object_get(object, "gate");
+    check_near(number(json_object_get(gate, "last"), "upper"), 0.25, 0);
+    check_near(number(json_object_get(gate, "published"), "version"), 4, 0);
+    json_decref(object);
+    buf_release(&text);
+}
+
+static void gate_that_failed_is_shown_and_so_is_a_record_that_cannot_be_read(void **state)
+{
+    char path[FILE_PATH_MAX];
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    with_a_gate();
+    const struct gate_record nsf = gate_line(GATE_RECORD_NSF, "fedcba9876543210", 8);
+    struct gate_record error = gate_line(GATE_RECORD_ERROR, "", 12);
+    error.spent = error.upper = NAN; /* before the set was looked up */
+    check_ok(gate_record_append(gate_dir, &nsf, &err));
+    check_ok(gate_record_append(gate_dir, &error, &err));
+    static const char *const failed[] = {
+        "rlhfd_gate_decision{decision=\"ERROR\"} 1\n", "rlhfd_gate_version 12\n",
+        "rlhfd_gate_cost_bound NaN\n", "rlhfd_gate_candidates_spent 3\n"};
+    check_metrics(*state, failed, COUNT(failed));
+
+    check_ok(file_join(path, gate_dir, GATE_RECORD_FILE, &err));
+    check_ok(file_write(path, "not JSON\n", 9, &err));
+    static const char *const unreadable[] = {"rlhfd_gate_readable 0\n"};
+    check_metrics(*state, unreadable, COUNT(unreadable));
+    status_json(*state, &stats, &text);
+    check_has(&text, "\"gate\":{\"fault\": \"");
+    check_has(&text, "gate.jsonl:1");
+    buf_release(&text);
+}
+
+static void run_without_a_gate_shows_none(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    status_metrics(*state, &stats, &text);
+    assert_null(strstr(text.data, "rlhfd_gate"));
+    assert_null(strstr(text.data, "rlhfd_published"));
+    status_json(*state, &stats, &text);
+    check_has(&text, "\"gate\":null,");
+    buf_release(&text);
+}
+
+static int gate_setup(void **state)
+{
+    strcpy(gate_dir, "/tmp/rlhf-status-XXXXXX");
+    return mkdtemp(gate_dir) ? setup(state) : -1;
+}
+
+static int gate_teardown(void **state)
+{
+    return file_remove_tree(gate_dir, NULL) == ERR_OK ? teardown(state) : -1;
+}
+
 /* Each family stands in backquotes in docs/OPERATIONS.md. */
 static void each_metric_is_documented(void **state)
 {
@@ -281,6 +453,7 @@ static void each_metric_is_documented(void **state)
     stats.shapers = 1;
     config.safety_gate_samples = 100;
     stats.has_breaker = true;
+    with_a_gate();
     with_costs();
     static const char *const known[] = {"clip_fraction",
                                         "value_clip_fraction",
@@ -393,8 +566,13 @@ int main(void)
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
         status_test(the_breaker_is_shown_where_there_is_one),
+        status_test(the_group_served_worst_is_shown_by_name),
         status_test(costs_and_monitors_are_shown),
         status_test(without_cost_scorers_no_cost_is_shown),
+#define gate_test(f) cmocka_unit_test_setup_teardown(f, gate_setup, gate_teardown)
+        gate_test(gate_is_shown_as_its_record_says),
+        gate_test(gate_that_failed_is_shown_and_so_is_a_record_that_cannot_be_read),
+        status_test(run_without_a_gate_shows_none),
         status_test(metrics_tell_of_the_process),
         status_test(each_metric_is_documented),
         status_test(health_is_lost_where_records_wait_and_none_gets_to_the_disk),

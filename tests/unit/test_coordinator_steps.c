@@ -360,23 +360,17 @@ static void other_weights_from_the_same_step_end_the_run(void **state)
                         "3700000000000000..., the record says 6500000000000000...");
 }
 
-static void a_checkpoint_older_than_what_is_kept_is_refused(void **state)
+static void weights_that_are_not_the_recorded_ones_are_refused(void **state)
 {
     struct bench_crew crew;
     struct bench *bench = two_trained(state, &crew, 2);
     struct message hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
-    hello.nonce[0] = 9;
-    hello.version = 1;
-    hello.hash.bytes[0] = 101;
     struct bench_worker worker = {.peer = 31};
-    bench_send(bench, &worker, hello);
-    const struct message *reset = bench_expect(bench, 31, MESSAGE_RESET, 0);
-    assert_true(reset->refused);
-    assert_string_equal(reset->text, "it holds version 1, but steps are kept from checkpoint 2 "
-                                     "on: start it from that");
+    hello.nonce[0] = 9;
     hello.version = 2;
     hello.hash.bytes[0] = 77;
     bench_send(bench, &worker, hello);
+    assert_true(bench_expect(bench, 31, MESSAGE_RESET, 0)->refused);
     assert_non_null(strstr(bench_expect(bench, 31, MESSAGE_RESET, 0)->text,
                            "its weights of version 2 are 4d00000000000000..., the record says "
                            "6600000000000000..."));
@@ -404,6 +398,31 @@ static void a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_resul
                (struct message){.type = MESSAGE_LEASE_FAILED, .lease = lease->lease});
     assert_int_equal(bench_stats(bench)->trained, 1);
     assert_int_equal(bench_stats(bench)->last.weights.bytes[0], 101);
+}
+
+/* It may be writing what the lease asks for besides: silence says nothing of the step. */
+static void a_learner_one_step_ahead_is_not_believed_before_it_answers(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    struct message hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
+    hello.nonce[0] = 9;
+    hello.version = 1;
+    hello.hash.bytes[0] = 101;
+    const size_t since = bench->sent_n;
+    bench_join(bench, &crew.learner, 31, hello);
+    const uint64_t lease = bench_expect(bench, 31, MESSAGE_TRAIN_LEASE, since)->lease;
+    const uint64_t until_ms = bench->now_ms + bench->config.lease_ms + 2000;
+    while (bench->now_ms < until_ms) {
+        bench_send(bench, &crew.learner, (struct message){.type = MESSAGE_HEARTBEAT});
+        bench_tick(bench, 1000);
+    }
+    assert_true(bench_said(bench, "LEASE-EXPIRED train lease of learner-0"));
+    assert_int_equal(bench_stats(bench)->trained, 0);
+    assert_true(bench_expect(bench, 31, MESSAGE_TRAIN_LEASE, since)->lease != lease);
 }
 
 static void a_step_the_learner_cannot_train_ends_the_run(void **state)
@@ -638,9 +657,9 @@ static void a_run_that_cannot_be_is_refused_at_once(void **state)
 {
     struct bench *bench = *state;
     const size_t long_offset[] = {0, 1, 6};
-    const struct core_prompts too_long = {2, long_offset, bench_ids};
+    const struct core_prompts too_long = {2, long_offset, bench_ids, NULL};
     check_no_core(bench, &too_long, ERR_VALUE, "prompt 1 has 5 tokens: must be 1..4");
-    const struct core_prompts none = {0, long_offset, bench_ids};
+    const struct core_prompts none = {0, long_offset, bench_ids, NULL};
     check_no_core(bench, &none, ERR_USAGE, "the data set has no prompt");
     bench->config.batch = WIRE_ITEMS_MAX + 1;
     check_no_core(bench, &bench_prompts, ERR_VALUE, "pipeline.batch is 4097");
@@ -673,8 +692,9 @@ int main(void)
         steps_test(a_learner_that_comes_back_is_sent_the_same_steps_again),
         steps_test(what_a_learner_that_is_behind_does_not_hold_is_not_generated),
         steps_test(other_weights_from_the_same_step_end_the_run),
-        steps_test(a_checkpoint_older_than_what_is_kept_is_refused),
+        steps_test(weights_that_are_not_the_recorded_ones_are_refused),
         steps_test(a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_result),
+        steps_test(a_learner_one_step_ahead_is_not_believed_before_it_answers),
         steps_test(a_step_the_learner_cannot_train_ends_the_run),
         steps_test(without_checkpoints_no_more_steps_are_opened_than_can_be_kept),
         steps_test(a_paused_run_gives_out_no_lease),

@@ -195,7 +195,7 @@ static void check_with_pass(const struct model *model, const struct said *said)
 {
     struct err why = {0};
     struct pass *pass = pass_new(model, NULL, T, false, &why);
-    struct block *block = pass ? block_new(model, NULL, T, &why) : NULL;
+    struct block *block = pass ? block_new(model, NULL, T, false, &why) : NULL;
     if (!block)
         fail_msg("%s", why.text);
     for (uint32_t tag = 0; tag < REQUESTS; tag++) {
@@ -224,8 +224,9 @@ static void logprobs_are_those_of_the_training_pass_in_any_batch(void **state)
         size_t rows, threads;
     } ways[] = {{1, 1}, {3, 2}, {8, 1}, {64, 2}};
     static struct said base[REQUESTS], said[REQUESTS];
-    for (size_t k = 0; k < COUNT(shapes); k++) {
-        struct model *model = model_make(shapes[k]);
+    for (size_t k = 0; k < 2 * COUNT(shapes); k++) {
+        struct model *model = model_make(shapes[k / 2]);
+        model->precision = k % 2 ? PRECISION_BF16 : PRECISION_FP32;
         run_all(model, 5, 1, 0, base);
         check_with_pass(model, base);
         for (size_t w = 0; w < COUNT(ways); w++) {
@@ -233,7 +234,7 @@ static void logprobs_are_those_of_the_training_pass_in_any_batch(void **state)
             for (size_t i = 0; i < REQUESTS; i++) {
                 if (memcmp(&said[i], &base[i], sizeof said[i]) != 0)
                     fail_msg("%s: request %zu differs with %zu rows and %zu threads",
-                             shapes[k]->model_type, i, ways[w].rows, ways[w].threads);
+                             shapes[k / 2]->model_type, i, ways[w].rows, ways[w].threads);
             }
         }
         model_free(model);
@@ -272,12 +273,13 @@ static uint64_t say_samples(const struct model *model, size_t rows, struct said 
 static void samples_of_a_prompt_share_its_prefill_and_keep_their_bits(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < COUNT(shapes); m++) {
+    for (size_t m = 0; m < 2 * COUNT(shapes); m++) {
         struct err why = {0};
-        struct model_config config = *shapes[m];
+        struct model_config config = *shapes[m / 2];
         config.eos = -1; /* none ends before another has copied from it */
         struct model *model = model_new(&config, &why);
         assert_non_null(model);
+        model->precision = m % 2 ? PRECISION_BF16 : PRECISION_FP32;
         model_init_random(model, 11, 0.3f);
         static struct said alone[SAMPLES], together[SAMPLES];
         memset(alone, 0, sizeof alone);

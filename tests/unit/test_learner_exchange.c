@@ -508,6 +508,10 @@ static void fake_send(struct fake *fake, zmq_msg_t *id, const struct message *an
     unsigned char *head = NULL;
     size_t size = 0;
     check_ok(message_encode(answer, &head, &size, &err));
+    head = realloc(head, size + MESSAGE_SEAL_BYTES);
+    assert_non_null(head);
+    message_seal(head, size);
+    size += MESSAGE_SEAL_BYTES;
     fake->payload[0] ^= corrupt;
     zmq_send(fake->router, zmq_msg_data(id), zmq_msg_size(id), ZMQ_SNDMORE);
     zmq_send(fake->router, head, size, ZMQ_SNDMORE);
@@ -676,7 +680,10 @@ static void send_ask(void *dealer, const struct message *ask)
     unsigned char *head = NULL;
     size_t size = 0;
     check_ok(message_encode(ask, &head, &size, &err));
-    zmq_send(dealer, head, size, 0);
+    head = realloc(head, size + MESSAGE_SEAL_BYTES);
+    assert_non_null(head);
+    message_seal(head, size);
+    zmq_send(dealer, head, size + MESSAGE_SEAL_BYTES, 0);
     free(head);
 }
 

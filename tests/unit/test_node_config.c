@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "control/shaping.h"
 #include "node/config.h"
 #include "node/run_config.h"
 #include "tests/test.h"
@@ -210,7 +211,7 @@ static void config_refuses_a_kl_controller_that_could_not_work(void **state)
 {
     (void)state;
     const char *const bad[][2] = {{"kl.coef=11", "and kl.coef 11 is where it starts"},
-                                  {"kl.coef_min=0.1", "kl.coef_min 0.1"},
+                                  {"kl.coef_min=0.2", "kl.coef_min 0.2"},
                                   {"kl.coef_max=0", "kl.coef_max 0"}};
     struct run_config config;
     put(GOOD);
@@ -222,6 +223,61 @@ static void config_refuses_a_kl_controller_that_could_not_work(void **state)
     const char *const still[] = {"kl.controller=pid", "kl.kp=0", "kl.ki=0", "kl.kd=0"};
     check_fails(run_config_load(&config, file, still, COUNT(still), &err), ERR_USAGE,
                 "never moves");
+}
+
+static void refuses_combine(const char *word, const char *override, const char *want)
+{
+    char combine[64];
+    snprintf(combine, sizeof combine, "reward.combine=%s", word);
+    const char *const overrides[] = {combine, override, "reward.shaper=none"};
+    struct run_config config;
+    put(GOOD);
+    check_fails(run_config_load(&config, file, overrides, 3, &err), ERR_USAGE, want);
+}
+
+/* The oracle of which shapers take references is shaping.h. */
+static void config_takes_a_tree_with_shapers_that_take_no_references(void **state)
+{
+    (void)state;
+    struct run_config config;
+    put(GOOD);
+    for (int kind = SHAPING_NONE; kind <= SHAPING_SGFC; kind++) {
+        const struct shaping_params params = {.kind = (enum shaping_kind)kind, .references = 2};
+        char one[64], last[64];
+        snprintf(one, sizeof one, "reward.shaper=%s", shaping_name(params.kind));
+        snprintf(last, sizeof last, "reward.shapers=[ceiling, %s]", shaping_name(params.kind));
+        const char *const shaper[] = {"reward.combine=tree", one};
+        const char *const chain[] = {"reward.combine=tree", last};
+        if (shaping_references(&params) == 0) {
+            check_ok(run_config_load(&config, file, shaper, 2, &err));
+            check_ok(run_config_load(&config, file, chain, 2, &err));
+            continue;
+        }
+        check_fails(run_config_load(&config, file, shaper, 2, &err), ERR_USAGE,
+                    "reward.combine tree compares with the references, and so does");
+        check_fails(run_config_load(&config, file, chain, 2, &err), ERR_USAGE,
+                    shaping_name(params.kind));
+    }
+}
+
+static void config_gives_no_cost_a_kind_of_prompt(void **state)
+{
+    (void)state;
+    struct run_config config;
+    put(GOOD);
+    const char *const overrides[] = {"reward.scorers.1.name=harm",
+                                     "reward.scorers.1.kind=regex",
+                                     "reward.scorers.1.pattern=x", "reward.scorers.1.role=cost",
+                                     "reward.scorers.1.prompt_kind=code"};
+    check_ok(run_config_load(&config, file, overrides, 4, &err));
+    check_fails(run_config_load(&config, file, overrides, 5, &err), ERR_USAGE,
+                "what is harmful counts for every prompt");
+    const char *const monitor[] = {"reward.scorers.1.name=watch", "reward.scorers.1.kind=regex",
+                                   "reward.scorers.1.pattern=x",
+                                   "reward.scorers.1.role=monitor",
+                                   "reward.scorers.1.prompt_kind=code"};
+    check_ok(run_config_load(&config, file, monitor, 5, &err));
+    assert_string_equal(config.scorer[1].prompt_kind, "code");
 }
 
 static void config_takes_a_chain_of_shapers_and_a_combiner(void **state)
@@ -238,6 +294,10 @@ static void config_takes_a_chain_of_shapers_and_a_combiner(void **state)
     const char *const zero[] = {"reward.combine=product", "reward.scorers.0.weight=0"};
     check_fails(run_config_load(&config, file, zero, 2, &err), ERR_USAGE,
                 "under reward.combine product it must be above 0");
+    refuses_combine("tree", "reward.scorers.0.weight=2", "it must be 1");
+    refuses_combine("levels", "reward.scorers.0.weight=-1", "it must be 1");
+    refuses_combine("maxmin", "reward.scorers.0.weight=-1", "under reward.combine maxmin");
+    refuses_combine("maxmin", "reward.scorers.0.prompt_kind=code", "judges every prompt");
     refuses_override("reward.scorers.0.low=2", "low 2 is not below high 1");
     refuses_override("reward.shapers=[par, celing]",
                      "there is no shaper \"celing\"; did you mean \"ceiling\"?");
@@ -347,12 +407,18 @@ static void config_refuses_a_multiplier_that_could_not_work(void **state)
         {"safety.lambda=0", "never moves from safety.lambda 0"},
         {"safety.lr=0", "safety.lr 0"},
         {"safety.lambda_max=0.5", "safety.lambda 1 is above safety.lambda_max 0.5"},
+        {"safety.lambda_min=2", "safety.lambda 1 is below safety.lambda_min 2"},
         {"safety.cost=probability", "safety.limit -2 is no rate"},
     };
     struct run_config config;
     put(GOOD);
     check_ok(run_config_load(&config, file, good, COUNT(good), &err));
     assert_true(run_config_has_cost(&config));
+    const char *still[COUNT(good) + 4] = {[COUNT(good)] = "safety.controller=pid",
+                                          "safety.kp=0", "safety.ki=0", "safety.kd=0"};
+    memcpy(still, good, sizeof good);
+    check_fails(run_config_load(&config, file, still, COUNT(still), &err), ERR_USAGE,
+                "never moves with safety.kp");
     for (size_t i = 0; i < COUNT(bad); i++) {
         const char *overrides[COUNT(good) + 1];
         memcpy(overrides, good, sizeof good);
@@ -461,6 +527,9 @@ static void config_hash_changes_with_what_decides_the_bits_alone(void **state)
     check_ok(run_config_load(&config, file, other_seed, COUNT(other_seed), &err));
     run_config_hash(&config, &seed);
     assert_string_equal(run_config_difference(&first, &config), "run.seed");
+    const char *const bf16[] = {"model.precision=bf16"};
+    check_ok(run_config_load(&config, file, bf16, COUNT(bf16), &err));
+    assert_string_equal(run_config_difference(&first, &config), "model.precision");
     const char *const one_more[] = {"reward.scorers.1.name=b", "reward.scorers.1.kind=match"};
     check_ok(run_config_load(&config, file, one_more, COUNT(one_more), &err));
     assert_string_equal(run_config_difference(&first, &config), "reward.scorers[].name");
@@ -493,6 +562,8 @@ int main(void)
         cmocka_unit_test(config_checks_what_keys_say_together),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_kl_controller_that_could_not_work),
+        cmocka_unit_test(config_takes_a_tree_with_shapers_that_take_no_references),
+        cmocka_unit_test(config_gives_no_cost_a_kind_of_prompt),
         cmocka_unit_test(config_takes_a_chain_of_shapers_and_a_combiner),
         cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),

@@ -16,6 +16,7 @@
 #include "tests/wire_messages.h"
 
 #define LONG_MS 20000u
+#define SLOW_MS 120u
 #define SIZE    (20u * WIRE_CHUNK_BYTES + 12345u) /* 21 chunks: more than two windows */
 
 static struct wire_context *context;
@@ -75,7 +76,7 @@ static void check_pull(const char *endpoint)
     check_ok(weights_server_publish(server, 7, weights, SIZE, &published, &err));
     assert_memory_equal(published.bytes, want, sizeof want);
     check_ok(weights_pull(context, weights_server_endpoint(server), 7, got, SIZE, &pulled,
-                          LONG_MS, NULL, NULL, &err));
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     assert_memory_equal(pulled.bytes, want, sizeof want);
     weights_server_close(server);
@@ -109,7 +110,8 @@ static void weights_of_any_size_arrive(void **state)
     for (size_t i = 0; i < COUNT(sizes); i++) {
         memset(got, 0, SIZE);
         check_ok(weights_server_publish(server, i, weights, sizes[i], NULL, &err));
-        check_ok(weights_pull(context, ipc, i, got, sizes[i], NULL, LONG_MS, NULL, NULL, &err));
+        check_ok(weights_pull(context, ipc, i, got, sizes[i], NULL,
+                              &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
         assert_memory_equal(got, weights, sizes[i]);
         assert_int_equal(got[sizes[i]], 0);
     }
@@ -127,17 +129,21 @@ static void weights_server_keeps_the_newest_versions(void **state)
     for (uint64_t version = 1; version <= 3; version++)
         check_ok(weights_server_publish(server, version, weights + version, 100, NULL, &err));
     check_ok(weights_server_publish(server, 3, weights, 100, NULL, &err)); /* replaced */
-    check_ok(weights_pull(context, ipc, 2, got, 100, NULL, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 2, got, 100, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights + 2, 100);
-    check_ok(weights_pull(context, ipc, 3, got, 100, NULL, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 3, got, 100, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, 100);
     char words[128];
     snprintf(words, sizeof words, "weights: version 1 from %s: it is not held there", ipc);
-    check_fails(weights_pull(context, ipc, 1, got, 100, NULL, LONG_MS, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 1, got, 100, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
                 ERR_UNAVAILABLE, words);
     weights_server_drop(server, 2);
     weights_server_drop(server, 2);
-    check_fails(weights_pull(context, ipc, 2, got, 100, NULL, 300, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 2, got, 100, NULL,
+                             &(struct weights_patience){LONG_MS, 300, NULL, NULL}, &err),
                 ERR_UNAVAILABLE, "version 2");
     weights_server_close(server);
     finish();
@@ -149,7 +155,8 @@ static void weights_of_another_size_are_refused(void **state)
     struct weights_server *server;
     check_ok(weights_server_open(&server, context, ipc, 1, &err));
     check_ok(weights_server_publish(server, 4, weights, 100, NULL, &err));
-    check_fails(weights_pull(context, ipc, 4, got, 96, NULL, LONG_MS, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 4, got, 96, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
                 ERR_FORMAT, "it has 100 bytes, the model 96");
     weights_server_close(server);
     finish();
@@ -160,10 +167,27 @@ static void weights_pull_says_that_nobody_answers(void **state)
     (void)state;
     char words[128];
     snprintf(words, sizeof words, "weights: version 9 from %s: no answer for 200 ms", ipc);
-    check_fails(weights_pull(context, ipc, 9, got, 100, NULL, 200, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 9, got, 100, NULL,
+                             &(struct weights_patience){200, LONG_MS, NULL, NULL}, &err),
                 ERR_TIMEOUT, words);
-    check_fails(weights_pull(context, "nonsense", 9, got, 100, NULL, 200, NULL, NULL, &err),
+    check_fails(weights_pull(context, "nonsense", 9, got, 100, NULL,
+                             &(struct weights_patience){200, LONG_MS, NULL, NULL}, &err),
                 ERR_USAGE, "\"nonsense\"");
+    finish();
+}
+
+/* It is bound and takes connections, as a process does that was stopped: nothing comes back. */
+static void weights_pull_does_not_wait_for_one_that_was_stopped(void **state)
+{
+    (void)state;
+    char words[128];
+    struct wire_socket *stopped;
+    check_ok(wire_socket_bind(&stopped, context, ipc, WIRE_LIMITS_BULK, &err));
+    snprintf(words, sizeof words, "weights: version 9 from %s: no answer for 700 ms", ipc);
+    check_fails(weights_pull(context, ipc, 9, got, 100, NULL,
+                             &(struct weights_patience){700, LONG_MS, NULL, NULL}, &err),
+                ERR_TIMEOUT, words);
+    wire_socket_close(stopped, 0);
     finish();
 }
 
@@ -177,9 +201,10 @@ static void weights_pull_stops_when_told(void **state)
 {
     (void)state;
     int asked = 0;
-    check_fails(
-        weights_pull(context, ipc, 9, got, 100, NULL, LONG_MS, stop_at_once, &asked, &err),
-        ERR_UNAVAILABLE, "told to stop");
+    check_fails(weights_pull(context, ipc, 9, got, 100, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, stop_at_once, &asked},
+                             &err),
+                ERR_UNAVAILABLE, "told to stop");
     assert_int_equal(asked, 1);
     finish();
 }
@@ -198,7 +223,8 @@ static void weights_pull_waits_for_a_version_that_comes_soon(void **state)
     check_ok(weights_server_open(&server, context, ipc, 1, &err));
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, publish_later, server), 0);
-    check_ok(weights_pull(context, ipc, 5, got, 100, NULL, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 5, got, 100, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     pthread_join(thread, NULL);
     weights_server_close(server);
     finish();
@@ -210,6 +236,7 @@ static void weights_pull_waits_for_a_version_that_comes_soon(void **state)
 enum trick {
     TRICK_NONE,
     TRICK_DEAF_AFTER_10,  /* answers 10 chunks and then nothing, until restarted */
+    TRICK_SLOW,           /* a chunk each SLOW_MS */
     TRICK_CORRUPT_ONCE,   /* chunk 3 with a flipped bit, the first time */
     TRICK_LIE,            /* chunk 3 with a flipped bit and a checksum that fits it */
     TRICK_SHORT,          /* chunk 3 one byte short */
@@ -234,8 +261,11 @@ static void player_send(void *router, const unsigned char id[5], const struct me
     size_t size = 0;
     if (message_encode(m, &head, &size, NULL))
         return;
+    head = realloc(head, size + MESSAGE_SEAL_BYTES);
+    assert_non_null(head);
+    message_seal(head, size);
     zmq_send(router, id, 5, ZMQ_SNDMORE);
-    zmq_send(router, head, size, m->frames_n ? ZMQ_SNDMORE : 0);
+    zmq_send(router, head, size + MESSAGE_SEAL_BYTES, m->frames_n ? ZMQ_SNDMORE : 0);
     free(head);
     if (m->frames_n == 0)
         return;
@@ -273,6 +303,8 @@ static void player_chunk(struct player *p, void *router, const unsigned char id[
         m.frame[0].size--;
     const bool lie = p->trick == TRICK_LIE && index == 3;
     chunk[5] ^= lie;
+    if (p->trick == TRICK_SLOW)
+        wire_test_sleep_ms(SLOW_MS);
     player_send(router, id, &m,
                 p->trick == TRICK_CORRUPT_ONCE && index == 3 && p->threes++ == 0);
     chunk[5] ^= lie;
@@ -335,12 +367,42 @@ static void weights_with_a_lie_inside_are_refused(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_LIE);
-    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
                 ERR_FORMAT, "the bytes have hash");
     player_stop(&player);
     player_start(&player, TRICK_SHORT);
-    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
                 ERR_FORMAT, "chunk 3 has 1048575 bytes, not 1048576");
+    player_stop(&player);
+    finish();
+}
+
+/* Twenty-one chunks take longer than the patience for silence; no one of them does. */
+static void weights_that_come_slowly_are_waited_for(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_SLOW);
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){17 * SLOW_MS, LONG_MS, NULL, NULL}, &err));
+    assert_memory_equal(got, weights, SIZE);
+    player_stop(&player);
+    finish();
+}
+
+/* It stopped in the middle: asking again is not hearing of it. */
+static void weights_pull_does_not_wait_for_the_rest_either(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_DEAF_AFTER_10);
+    check_fails(
+        weights_pull(context, ipc, 7, got, SIZE, NULL,
+                     &(struct weights_patience){2 * WEIGHTS_SILENT_MS, LONG_MS, NULL, NULL},
+                     &err),
+        ERR_TIMEOUT, "no answer for 1000 ms");
     player_stop(&player);
     finish();
 }
@@ -350,7 +412,8 @@ static void weights_corrupted_on_the_way_are_fetched_again(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_CORRUPT_ONCE);
-    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     player_stop(&player);
     assert_int_equal(player.threes, 2);
@@ -379,7 +442,8 @@ static void weights_pull_goes_on_after_the_server_was_restarted(void **state)
     pthread_t thread;
     void *server = NULL;
     assert_int_equal(pthread_create(&thread, NULL, restart_when_deaf, &player), 0);
-    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     pthread_join(thread, &server);
     assert_int_equal(player.chunks, 10);
@@ -393,7 +457,8 @@ static void weights_pull_begins_anew_when_the_version_has_other_bytes(void **sta
     (void)state;
     struct player player;
     player_start(&player, TRICK_OTHER_AFTER_10);
-    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE); /* with the bit that the player has flipped */
     player_stop(&player);
     assert_int_equal(player.manifests, 2);
@@ -411,9 +476,12 @@ int main(void)
         TEST(weights_server_keeps_the_newest_versions),
         TEST(weights_of_another_size_are_refused),
         TEST(weights_pull_says_that_nobody_answers),
+        TEST(weights_pull_does_not_wait_for_one_that_was_stopped),
         TEST(weights_pull_stops_when_told),
         TEST(weights_pull_waits_for_a_version_that_comes_soon),
         TEST(weights_with_a_lie_inside_are_refused),
+        TEST(weights_that_come_slowly_are_waited_for),
+        TEST(weights_pull_does_not_wait_for_the_rest_either),
         TEST(weights_corrupted_on_the_way_are_fetched_again),
         TEST(weights_pull_goes_on_after_the_server_was_restarted),
         TEST(weights_pull_begins_anew_when_the_version_has_other_bytes),

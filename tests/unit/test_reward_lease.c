@@ -475,6 +475,9 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
     config = w.config;
     path_of(config.prompts, "nothing.jsonl");
     check_fails(reward_new(&reward, &config, &err), ERR_IO, "nothing.jsonl");
+    config = w.config;
+    path_of(config.reference_store, "nowhere/references.sqlite");
+    check_fails(reward_new(&reward, &config, &err), ERR_IO, "reward.reference_store: ");
 }
 
 /* The oracle: the same scorers, all of the role reward. */
@@ -508,6 +511,48 @@ static void costs_and_monitors_are_asked_about_rollouts_alone(void **state)
             assert_true(!asked || scores[3 * i + s] == want[3 * i + s]);
         }
     assert_memory_equal(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp);
+    reward_free(reward);
+}
+
+/* Prompt 0 is of the kind of "length", prompt 1 of none; nobody answers for the service, which
+ * would be named where it was asked. */
+static void a_scorer_is_asked_about_prompts_of_its_kind_alone(void **state)
+{
+    (void)state;
+    static const char data[] =
+        "{\"prompt\": \"a\", \"kind\": \"short\"}\n{\"prompt\": \"b\"}\n";
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    struct run_config config = w.config;
+    path_of(config.prompts, "kinds.jsonl");
+    check_ok(file_write(config.prompts, data, sizeof data - 1, &err));
+    snprintf(config.scorer[0].prompt_kind, RUN_NAME_MAX, "short");
+    config.scorer[2] = (struct run_scorer){.name = "judge",
+                                           .kind = RUN_SCORER_HTTP,
+                                           .url = "http://127.0.0.1:1/",
+                                           .timeout_ms = 200,
+                                           .batch = ITEMS,
+                                           .prompt_kind = "long"};
+    struct reward *reward = reward_of(&w.config);
+    double want[ITEMS * 3];
+    score(reward, &lease, &result);
+    memcpy(want, result.frame[0].data, sizeof want);
+    reward_free(reward);
+    reward = reward_of(&config);
+    score(reward, &lease, &result);
+    const double *scores = result.frame[0].data;
+    const unsigned char *states = result.frame[1].data;
+    for (uint32_t i = 0; i < ITEMS; i++) {
+        const bool asked = items[i].prompt == 0;
+        assert_int_equal(states[3 * i], asked ? WIRE_SCORE_OK : WIRE_SCORE_FAILED);
+        assert_true(!asked || scores[3 * i] == want[3 * i]);
+        assert_int_equal(states[3 * i + 1], WIRE_SCORE_OK);
+        assert_true(scores[3 * i + 1] == want[3 * i + 1]);
+        assert_int_equal(states[3 * i + 2], WIRE_SCORE_FAILED);
+    }
+    assert_string_equal(result.text, ""); /* nothing failed that was asked */
     reward_free(reward);
 }
 
@@ -597,6 +642,53 @@ static void references_that_are_in_the_store_are_not_scored(void **state)
     reward_free(reward);
 }
 
+/* Prompt 0 is of the kind of "length", prompt 1 of none: the references of both are kept, each
+ * with the scores that count. */
+static void references_are_kept_with_the_scores_of_their_kind(void **state)
+{
+    (void)state;
+    static const char data[] =
+        "{\"prompt\": \"a\", \"kind\": \"short\"}\n{\"prompt\": \"b\"}\n";
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    struct message result;
+    double want[ITEMS * 2];
+    unsigned char want_state[ITEMS * 2];
+    struct run_config config = w.config;
+    path_of(config.prompts, "kept-kinds.jsonl");
+    check_ok(file_write(config.prompts, data, sizeof data - 1, &err));
+    snprintf(config.scorer[0].prompt_kind, RUN_NAME_MAX, "short");
+    config.scorers = 2;
+    path_of(config.reference_store, "kinds.sqlite");
+    size_t references = 0;
+    for (uint32_t i = 0; i < ITEMS; i++)
+        references += items[i].kind == WIRE_WORK_REFERENCE;
+    for (int twice = 0; twice < 2; twice++) { /* filling it, then out of it */
+        struct reward *reward = reward_of(&config);
+        check_ok(reward_score(reward, &lease, &(struct scorer_watch){0}, &result, &err));
+        if (twice == 0) {
+            memcpy(want, result.frame[0].data, sizeof want);
+            memcpy(want_state, result.frame[1].data, sizeof want_state);
+        }
+        assert_memory_equal(result.frame[0].data, want, sizeof want);
+        assert_memory_equal(result.frame[1].data, want_state, sizeof want_state);
+        reward_free(reward);
+    }
+    for (uint32_t i = 0; i < ITEMS; i++)
+        assert_int_equal(want_state[2 * i],
+                         items[i].prompt == 0 ? WIRE_SCORE_OK : WIRE_SCORE_FAILED);
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_open(config.reference_store, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM memo", -1, &stmt, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(stmt, 0), references);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -608,8 +700,10 @@ int main(void)
         cmocka_unit_test(a_lease_is_given_up_when_stopping),
         cmocka_unit_test(what_does_not_fit_the_policy_is_refused_at_the_start),
         cmocka_unit_test(costs_and_monitors_are_asked_about_rollouts_alone),
+        cmocka_unit_test(a_scorer_is_asked_about_prompts_of_its_kind_alone),
         cmocka_unit_test(what_fails_a_lease_is_named_before_a_monitor),
         cmocka_unit_test(references_that_are_in_the_store_are_not_scored),
+        cmocka_unit_test(references_are_kept_with_the_scores_of_their_kind),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -81,7 +81,7 @@ static bool is_found(double value[3])
     struct reference_scores *store = open_store();
     assert_non_null(store);
     reference_scores_key(store, &sample, &key);
-    const bool found = reference_scores_find(store, &key, value);
+    const bool found = reference_scores_find(store, &key, &sample, value);
     reference_scores_close(store);
     return found;
 }
@@ -92,7 +92,7 @@ static void keep(const double value[3])
     struct reference_scores *store = open_store();
     assert_non_null(store);
     reference_scores_key(store, &sample, &key);
-    reference_scores_keep(store, &key, value);
+    reference_scores_keep(store, &key, &sample, value);
     reference_scores_close(store);
 }
 
@@ -124,6 +124,9 @@ static void whatever_differs_finds_nothing(void **state)
     sample.label = "\"yes\"";
     assert_false(is_found(got));
     sample = was;
+    sample.kind = "code";
+    assert_false(is_found(got));
+    sample = was;
     ids[5]++;
     assert_false(is_found(got));
     ids[5]--;
@@ -132,6 +135,9 @@ static void whatever_differs_finds_nothing(void **state)
     config.scorer[2].max_tokens = 5;
     assert_false(is_found(got));
     config.scorer[2].max_tokens = 4;
+    config.precision = RUN_PRECISION_BF16;
+    assert_false(is_found(got));
+    config.precision = RUN_PRECISION_FP32;
     write_text("words.txt", "good\nbetter\n");
     assert_false(is_found(got));
     write_text("words.txt", "good\n");
@@ -139,6 +145,22 @@ static void whatever_differs_finds_nothing(void **state)
     assert_false(is_found(got));
     write_text("tokenizer.json", "{}");
     assert_true(is_found(got));
+}
+
+/* "length" counts for prompts of code alone. */
+static void the_scores_of_a_kind_are_kept_for_its_prompts_alone(void **state)
+{
+    (void)state;
+    double got[3] = {7, 7, 7};
+    snprintf(config.scorer[2].prompt_kind, RUN_NAME_MAX, "code");
+    keep((const double[3]){99, 0.5, 0}); /* not asked: 0 means nothing */
+    assert_true(is_found(got));
+    assert_true(got[0] == 7 && got[1] == 0.5 && got[2] == 7);
+    sample.kind = "code";
+    assert_false(is_found(got));
+    keep((const double[3]){99, 0.25, 0.75});
+    assert_true(is_found(got));
+    assert_true(got[0] == 7 && got[1] == 0.25 && got[2] == 0.75);
 }
 
 static void a_service_is_asked_every_time(void **state)
@@ -183,7 +205,7 @@ static void a_value_of_another_shape_is_not_taken(void **state)
         check_ok(memo_open(&memo, config.reference_store, &err));
         memo_keep(memo, &key, cases[i].value, cases[i].size);
         memo_close(memo);
-        assert_int_equal(reference_scores_find(store, &key, got), cases[i].found);
+        assert_int_equal(reference_scores_find(store, &key, &sample, got), cases[i].found);
         reference_scores_close(store);
     }
     ids[0] = 5;
@@ -196,6 +218,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(the_scores_of_the_role_reward_are_found_again),
         CASE(whatever_differs_finds_nothing),
+        CASE(the_scores_of_a_kind_are_kept_for_its_prompts_alone),
         CASE(a_service_is_asked_every_time),
         CASE(without_a_file_there_is_no_store),
         CASE(a_value_of_another_shape_is_not_taken),

@@ -250,10 +250,10 @@ static void socket_refuses_what_is_no_message_and_goes_on(void **state)
 
     send_raw(raw, 1, 7);
     const struct wire_peer peer =
-        receive_bad(router, "a header of 7 bytes that is not protobuf");
+        receive_bad(router, "a header of 7 bytes, which has no checksum");
     assert_int_not_equal(peer.id, 0);
     send_raw(raw, 9, 100);
-    receive_bad(router, "is not protobuf"); /* 8 payload frames are allowed */
+    receive_bad(router, "is not what was sent"); /* 8 payload frames are allowed */
     send_raw(raw, 10, 100);
     receive_bad(router, "a message of 9 payload frames, at most 8 are allowed");
     send_raw(raw, 1000, 4096);
@@ -261,8 +261,17 @@ static void socket_refuses_what_is_no_message_and_goes_on(void **state)
     send_raw(named, 1, 7);
     assert_int_equal(receive_bad(router, "brings a routing id of its own").id, 0);
 
-    static const unsigned char heartbeat[] = {0x08, 1, 0x6a, 0};
-    assert_int_equal(zmq_send(raw, heartbeat, sizeof heartbeat, 0), 4);
+    unsigned char heartbeat[4 + MESSAGE_SEAL_BYTES] = {0x08, 1, 0x6a, 0};
+    assert_int_equal(zmq_send(raw, heartbeat, 4, 0), 4);
+    receive_bad(router, "a header of 4 bytes, which has no checksum");
+    message_seal(heartbeat, 4);
+    for (size_t bit = 0; bit < 8 * sizeof heartbeat; bit++) { /* no flipped bit is taken */
+        heartbeat[bit / 8] ^= (unsigned char)(1u << bit % 8);
+        assert_int_equal(zmq_send(raw, heartbeat, sizeof heartbeat, 0), sizeof heartbeat);
+        receive_bad(router, "is not what was sent");
+        heartbeat[bit / 8] ^= (unsigned char)(1u << bit % 8);
+    }
+    assert_int_equal(zmq_send(raw, heartbeat, sizeof heartbeat, 0), sizeof heartbeat);
     struct message m;
     assert_int_equal(receive(router, &m).id, peer.id);
     assert_int_equal(m.type, MESSAGE_HEARTBEAT);
@@ -290,7 +299,7 @@ static void socket_cuts_off_a_peer_with_too_large_a_frame(void **state)
     zmq_setsockopt(raw, ZMQ_LINGER, &linger, sizeof linger);
     assert_int_equal(zmq_connect(raw, ipc), 0);
     send_raw(raw, 1, 7);
-    const struct wire_peer peer = receive_bad(router, "not protobuf");
+    const struct wire_peer peer = receive_bad(router, "no checksum");
     send_raw(raw, 1, 1001);
     const struct message m = {.type = MESSAGE_HEARTBEAT};
     enum wire_send sent = WIRE_SEND_OK;

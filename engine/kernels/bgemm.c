@@ -1,0 +1,312 @@
+/* bgemm.c -- see bgemm.h.  One driver: the right operand is packed beforehand (a weight) or a
+ * task's columns at a time (the inputs of bgemm_dw); the left one is laid out 32 rows at a
+ * time. */
+#include "engine/kernels/bgemm.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "engine/kernels/bgemm_lay.h"
+#include "engine/kernels/bgemm_tile.h"
+#include "engine/kernels/gemm_cut.h"
+
+enum {
+    BGEMM_STEPS = 12,         /* of the sum whose blocks stay in cache together */
+    BGEMM_STEPS_FEW = 48,     /* the same of up to 32 rows, which go through it once */
+    BGEMM_COLS_PACKED = 1024, /* columns of a task: its right block fits the L2 cache */
+    BGEMM_COLS_RAW = 768,     /* the same of a right block that is packed on the stack */
+    BGEMM_ROWS_PACKED = 256,  /* rows of a task: enough to repay the packing of its columns */
+    BGEMM_ROWS_RAW = 512,
+    BGEMM_ROWS_LAID = 128, /* of the left operand at a time */
+    BGEMM_PACK_LINES = 64, /* columns of a task of packing */
+};
+
+#define BGEMM_ROWS               32 /* of a tile */
+#define BGEMM_PANEL_WORDS(steps) ((steps)*BGEMM_WORDS)
+
+/* c (rows, cols) from left (rows, depth) and right (depth, cols). */
+struct bgemm_job {
+    const struct bgemm_tiles *tiles;
+    float *c;
+    size_t c_stride;
+    const float *left; /* left[r * stride + d], or turned: left[d * stride + r] */
+    size_t left_stride;
+    bool left_turned;
+    const uint32_t *panels; /* right, packed; or NULL and: */
+    const float *right;     /* right[d * right_stride + col] */
+    size_t right_stride;
+    const float *bias; /* (cols) or NULL */
+    bool add;
+    size_t rows, cols, depth;
+    struct gemm_cut cut;
+};
+
+/* A rectangle of c, and the span of the sum that is being added to it. */
+struct bgemm_block {
+    size_t row, rows, col, cols, at, depth;
+    const uint32_t *panels;
+    size_t panel_step; /* words from a panel to the next */
+};
+
+static size_t bgemm_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t bgemm_steps(size_t depth)
+{
+    return (depth + BGEMM_STEP - 1) / BGEMM_STEP;
+}
+
+static size_t bgemm_panels(size_t cols)
+{
+    return (cols + GEMM_PANEL - 1) / GEMM_PANEL;
+}
+
+/* Rows of the left operand, from `row` on. */
+static void bgemm_left(const struct bgemm_job *job, const struct bgemm_block *block,
+                       uint32_t *left, size_t row, size_t rows)
+{
+    struct bgemm_lay lay = {.tiles = left,
+                            .panel_step = BGEMM_PANEL_WORDS(bgemm_steps(block->depth)),
+                            .x_stride = job->left_stride,
+                            .lines = rows,
+                            .depth = block->depth,
+                            .turn = job->left_turned};
+    if (job->left_turned) {
+        lay.x = job->left + block->at * job->left_stride + row;
+        bgemm_lay_across(&lay);
+    } else {
+        lay.x = job->left + row * job->left_stride + block->at;
+        bgemm_lay_along(&lay);
+    }
+}
+
+/* A tile of which c has only some rows or columns: computed beside, and they are copied. */
+static void bgemm_edge(const struct bgemm_tile *tile, bgemm_tile_fn *fn, size_t cols)
+{
+    float from[BGEMM_ROWS * BGEMM_ROWS] = {0}, c[BGEMM_ROWS * BGEMM_ROWS];
+    for (size_t r = 0; tile->from && r < tile->rows; r++)
+        memcpy(from + r * BGEMM_ROWS, tile->from + r * tile->from_stride, cols * sizeof(float));
+    struct bgemm_tile beside = *tile;
+    beside.from = from;
+    beside.from_stride = BGEMM_ROWS;
+    beside.c = c;
+    beside.c_stride = BGEMM_ROWS;
+    fn(&beside);
+    for (size_t r = 0; r < tile->rows; r++)
+        memcpy(tile->c + r * tile->c_stride, c + r * BGEMM_ROWS, cols * sizeof(float));
+}
+
+/* All columns of the block for `rows` rows that lie in `left`.  The first rows of a block bring
+ * the right operand into the cache for the others. */
+static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *block,
+                       const uint32_t *left, size_t row, size_t rows)
+{
+    const bool first = block->at == 0;
+    const float *from = first ? (job->add ? job->c : job->bias) : job->c;
+    const size_t from_stride = first && !job->add ? 0 : job->c_stride;
+    const size_t tall = rows > BGEMM_SIDE;
+    struct bgemm_tile tile = {.steps = bgemm_steps(block->depth),
+                              .rows = rows,
+                              .left = left,
+                              .left_step = BGEMM_PANEL_WORDS(bgemm_steps(block->depth)),
+                              .right = block->panels,
+                              .right_step = block->panel_step,
+                              .from_stride = from_stride,
+                              .c_stride = job->c_stride};
+    for (size_t col = 0; col < block->cols; col += tile.cols) {
+        const size_t cols = block->cols - col, wide = cols > BGEMM_SIDE;
+        bgemm_tile_fn *const fn = job->tiles->fn[tall][wide];
+        tile.cols = wide ? 2 * BGEMM_SIDE : BGEMM_SIDE;
+        const size_t past = col + tile.cols;
+        tile.ahead = row == block->row && job->panels && past + tile.cols <= block->cols
+                         ? tile.right + tile.cols / BGEMM_SIDE * block->panel_step
+                         : NULL;
+        tile.from = from ? from + row * from_stride + block->col + col : NULL;
+        tile.c = job->c + row * job->c_stride + block->col + col;
+        if (rows % BGEMM_SIDE == 0 && cols >= tile.cols)
+            fn(&tile);
+        else
+            bgemm_edge(&tile, fn, bgemm_min(cols, tile.cols));
+        tile.right += tile.cols / BGEMM_SIDE * block->panel_step;
+    }
+}
+
+static void bgemm_block_run(const struct bgemm_job *job, const struct bgemm_block *block)
+{
+    _Alignas(64) uint32_t left[BGEMM_ROWS_LAID / BGEMM_SIDE * BGEMM_PANEL_WORDS(BGEMM_STEPS)];
+    _Static_assert(BGEMM_ROWS * BGEMM_STEPS_FEW <= BGEMM_ROWS_LAID * BGEMM_STEPS, "left");
+    const size_t panel = BGEMM_PANEL_WORDS(bgemm_steps(block->depth));
+    for (size_t laid = 0; laid < block->rows; laid += BGEMM_ROWS_LAID) {
+        const size_t rows = bgemm_min(block->rows - laid, BGEMM_ROWS_LAID);
+        bgemm_left(job, block, left, block->row + laid, rows);
+        for (size_t r = 0; r < rows; r += BGEMM_ROWS)
+            bgemm_rows(job, block, left + r / BGEMM_SIDE * panel, block->row + laid + r,
+                       bgemm_min(rows - r, BGEMM_ROWS));
+    }
+}
+
+static struct bgemm_block bgemm_task_block(const struct bgemm_job *job, size_t i)
+{
+    const struct gemm_cut *cut = &job->cut;
+    struct bgemm_block block = {.row = i % cut->row_tasks * cut->rows,
+                                .col = i / cut->row_tasks * cut->cols};
+    block.rows = bgemm_min(job->rows - block.row, cut->rows);
+    block.cols = bgemm_min(job->cols - block.col, cut->cols);
+    return block;
+}
+
+static void bgemm_task_packed(void *arg, size_t i)
+{
+    const struct bgemm_job *job = arg;
+    const unsigned before = job->tiles->begin();
+    struct bgemm_block block = bgemm_task_block(job, i);
+    const size_t steps = block.rows > BGEMM_ROWS ? BGEMM_STEPS : BGEMM_STEPS_FEW;
+    block.panel_step = BGEMM_PANEL_WORDS(bgemm_steps(job->depth));
+    do {
+        block.depth = bgemm_min(job->depth - block.at, steps * BGEMM_STEP);
+        block.panels = job->panels + block.col / GEMM_PANEL * block.panel_step +
+                       BGEMM_PANEL_WORDS(block.at / BGEMM_STEP);
+        bgemm_block_run(job, &block);
+        block.at += block.depth;
+    } while (block.at < job->depth);
+    job->tiles->end(before);
+}
+
+static void bgemm_task_raw(void *arg, size_t i)
+{
+    const struct bgemm_job *job = arg;
+    _Alignas(64) uint32_t panels[BGEMM_COLS_RAW / GEMM_PANEL * BGEMM_PANEL_WORDS(BGEMM_STEPS)];
+    const unsigned before = job->tiles->begin();
+    struct bgemm_block block = bgemm_task_block(job, i);
+    block.panels = panels;
+    block.panel_step = BGEMM_PANEL_WORDS(BGEMM_STEPS);
+    do {
+        block.depth = bgemm_min(job->depth - block.at, BGEMM_STEPS * BGEMM_STEP);
+        const struct bgemm_lay lay = {.tiles = panels,
+                                      .panel_step = block.panel_step,
+                                      .x =
+                                          job->right + block.at * job->right_stride + block.col,
+                                      .x_stride = job->right_stride,
+                                      .lines = block.cols,
+                                      .depth = block.depth};
+        bgemm_lay_across(&lay);
+        bgemm_block_run(job, &block);
+        block.at += block.depth;
+    } while (block.at < job->depth);
+    job->tiles->end(before);
+}
+
+static void bgemm_run(struct pool *pool, struct bgemm_job *job)
+{
+    if (job->rows == 0 || job->cols == 0)
+        return;
+    const struct gemm_cut_limits packed = {BGEMM_ROWS_PACKED, BGEMM_COLS_PACKED};
+    const struct gemm_cut_limits raw = {BGEMM_ROWS_RAW, BGEMM_COLS_RAW};
+    job->tiles = bgemm_tiles_used();
+    job->cut =
+        gemm_cut_make(pool, job->rows, job->cols, job->depth, job->panels ? packed : raw);
+    pool_run(job->cut.pool, job->cut.tasks, job->panels ? bgemm_task_packed : bgemm_task_raw,
+             job);
+}
+
+void bgemm_multiply(struct pool *pool, float *c, size_t c_stride, const float *left,
+                    size_t left_stride, const struct bgemm_packed *right, const float *bias,
+                    size_t M, enum gemm_into into)
+{
+    assert(right->panels && right->depth > 0);
+    assert(c_stride >= right->cols && left_stride >= right->depth);
+    assert(!bias || into == GEMM_SET);
+    struct bgemm_job job = {.c = c,
+                            .c_stride = c_stride,
+                            .left = left,
+                            .left_stride = left_stride,
+                            .panels = right->panels,
+                            .bias = bias,
+                            .add = into == GEMM_ADD,
+                            .rows = M,
+                            .cols = right->cols,
+                            .depth = right->depth};
+    bgemm_run(pool, &job);
+}
+
+void bgemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
+              const float *x, size_t x_stride, size_t M, size_t N, size_t K)
+{
+    assert(dw_stride >= K && dy_stride >= N && x_stride >= K);
+    if (M == 0)
+        return;
+    struct bgemm_job job = {.c = dw,
+                            .c_stride = dw_stride,
+                            .left = dy,
+                            .left_stride = dy_stride,
+                            .left_turned = true,
+                            .right = x,
+                            .right_stride = x_stride,
+                            .add = true,
+                            .rows = N,
+                            .cols = K,
+                            .depth = M};
+    bgemm_run(pool, &job);
+}
+
+/* ---- packing ---- */
+
+size_t bgemm_packed_words(size_t cols, size_t depth)
+{
+    return bgemm_panels(cols) * BGEMM_PANEL_WORDS(bgemm_steps(depth));
+}
+
+struct bgemm_pack_job {
+    struct bgemm_lay lay; /* of the whole weight */
+    bool across;
+};
+
+static void bgemm_pack_task(void *arg, size_t i)
+{
+    const struct bgemm_pack_job *job = arg;
+    struct bgemm_lay lay = job->lay;
+    const size_t line = i * BGEMM_PACK_LINES;
+    lay.tiles += line / BGEMM_SIDE * lay.panel_step;
+    lay.x += line * (job->across ? 1 : lay.x_stride);
+    lay.lines = bgemm_min(lay.lines - line, BGEMM_PACK_LINES);
+    if (job->across)
+        bgemm_lay_across(&lay);
+    else
+        bgemm_lay_along(&lay);
+}
+
+static void bgemm_pack_run(struct pool *pool, struct bgemm_packed *packed,
+                           struct bgemm_pack_job *job)
+{
+    struct bgemm_lay *lay = &job->lay;
+    lay->panel_step = BGEMM_PANEL_WORDS(bgemm_steps(lay->depth));
+    pool_run(pool, (lay->lines + BGEMM_PACK_LINES - 1) / BGEMM_PACK_LINES, bgemm_pack_task,
+             job);
+    *packed = (struct bgemm_packed){lay->tiles, lay->lines, lay->depth};
+}
+
+void bgemm_pack(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
+                const float *w, size_t w_stride, size_t N, size_t K)
+{
+    assert(w_stride >= K);
+    struct bgemm_pack_job job = {.lay = {.tiles = storage,
+                                         .x = w,
+                                         .x_stride = w_stride,
+                                         .lines = N,
+                                         .depth = K,
+                                         .turn = true}};
+    bgemm_pack_run(pool, packed, &job);
+}
+
+void bgemm_pack_turned(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
+                       const float *w, size_t w_stride, size_t N, size_t K)
+{
+    assert(w_stride >= K);
+    struct bgemm_pack_job job = {
+        .lay = {.tiles = storage, .x = w, .x_stride = w_stride, .lines = K, .depth = N},
+        .across = true};
+    bgemm_pack_run(pool, packed, &job);
+}

@@ -1,0 +1,129 @@
+/*
+ * test_stop.c -- runs whose processes stand still for some seconds (SIGSTOP), and runs over a
+ * network that is gone for some seconds (a network namespace, where one can be had).
+ *
+ *     test_stop [FILTER]
+ *     test_stop --seeds FROM N
+ */
+#include "tests/e2e/crew.h"
+
+static uint64_t seed_from = 1, seeds = 1;
+
+/* --- SIGSTOP ------------------------------------------------------------------------------ */
+
+/* Each in turn stands still for 0.3 to 3 s, at an instant of the seed's. */
+static void survives_stops(uint64_t seed, uint32_t learners)
+{
+    struct crew crew = {0};
+    char name[64];
+    snprintf(name, sizeof name, "stop-%llu-%u", (unsigned long long)seed, learners);
+    crew_run(&crew, "", "127.0.0.1", name, learners);
+    bool over = false, halted = false;
+    size_t stops = 0;
+    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 150);
+    for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
+        over = crew_turn(&crew, &halted);
+        scene_nap(5);
+        const pid_t pid = crew.member[(seed + k) % crew.n].pid;
+        if (over || k > 12 || clock_mono_ms() < next_ms || pid == 0)
+            continue;
+        kill(pid, SIGSTOP);
+        scene_nap(300 + (long)crew_draw(seed, k, 2700));
+        kill(pid, SIGCONT);
+        stops++;
+        next_ms = clock_mono_ms() + crew_draw(seed, ++k + 100, 40);
+    }
+    print_message("run %s: stops %zu\n", name, stops);
+    crew_check(&crew, name, over);
+}
+
+static void processes_that_stand_still_change_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t seed = seed_from; seed < seed_from + seeds; seed++)
+        for (uint32_t learners = 1; learners <= 2; learners++)
+            survives_stops(seed, learners);
+}
+
+/* --- a network that is gone --------------------------------------------------------------- */
+
+static char space[32]; /* the namespace; "": none can be had */
+
+static bool ip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static bool ip(const char *format, ...)
+{
+    char line[256] = "ip ";
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line + 3, sizeof line - 3, format, args);
+    va_end(args);
+    strcat(line, " 2>/dev/null");
+    return system(line) == 0;
+}
+
+static bool space_open(void)
+{
+    snprintf(space, sizeof space, "rlhf%d", (int)getpid());
+    return ip("netns add %s", space) &&
+           ip("link add v%s type veth peer name w%s netns %s", space, space, space) &&
+           ip("addr add 10.213.7.1/30 dev v%s", space) && ip("link set v%s up", space) &&
+           ip("-n %s addr add 10.213.7.2/30 dev w%s", space, space) &&
+           ip("-n %s link set w%s up", space, space) && ip("-n %s link set lo up", space);
+}
+
+/* The coordinator is behind a cable that is pulled out for up to 3 s, again and again. */
+static void survives_pulled_cable(uint64_t seed)
+{
+    struct crew crew = {0};
+    char name[64], prefix[128];
+    snprintf(name, sizeof name, "cable-%llu", (unsigned long long)seed);
+    snprintf(prefix, sizeof prefix, "/usr/sbin/ip netns exec %s %s/", space, RLHF_BIN);
+    crew_run(&crew, prefix, "10.213.7.2", name, 1 + (uint32_t)(seed % 2));
+    bool over = false, halted = false;
+    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);
+    size_t pulls = 0;
+    for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
+        over = crew_turn(&crew, &halted);
+        scene_nap(5);
+        if (over || k > 6 || clock_mono_ms() < next_ms)
+            continue;
+        ip("link set v%s down", space);
+        scene_nap(300 + (long)crew_draw(seed, k, 2700));
+        ip("link set v%s up", space);
+        pulls++;
+        next_ms = clock_mono_ms() + 100 + crew_draw(seed, ++k + 100, 300);
+    }
+    print_message("run %s: pulls %zu\n", name, pulls);
+    crew_check(&crew, name, over);
+}
+
+static void a_pulled_cable_changes_nothing(void **state)
+{
+    (void)state;
+    const bool open = space_open();
+    if (!open)
+        print_message("no network namespace can be had here\n");
+    for (uint64_t seed = seed_from; open && seed < seed_from + seeds; seed++)
+        survives_pulled_cable(seed);
+    ip("link del v%s", space);
+    ip("netns del %s", space);
+    if (!open)
+        skip();
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(processes_that_stand_still_change_nothing),
+        cmocka_unit_test(a_pulled_cable_changes_nothing),
+    };
+    if (argc == 4 && strcmp(argv[1], "--seeds") == 0) {
+        seed_from = strtoull(argv[2], NULL, 10);
+        seeds = strtoull(argv[3], NULL, 10);
+    } else if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return cmocka_run_group_tests_name("e2e/stop", tests, faults_setup, faults_teardown);
+}
