@@ -287,15 +287,35 @@ static void doctor_sameness(struct doctor *doctor, const struct doctor_seen *see
                     "%.0f results were refused", doctor_number(counters, "refused"));
 }
 
+/* "; 3 rollbacks, the last to version 8, learning rates now times 0.25, beta times 4" */
+static void doctor_rollbacks(const json_t *rollback, char text[160])
+{
+    text[0] = '\0';
+    if (doctor_number(rollback, "rollbacks") > 0)
+        snprintf(text, 160,
+                 "; %.0f rollbacks, the last to version %.0f, learning rates now times %.4g, "
+                 "beta times %.4g",
+                 doctor_number(rollback, "rollbacks"), doctor_number(rollback, "base"),
+                 doctor_number(rollback, "lr_scale"), doctor_number(rollback, "beta_scale"));
+}
+
 static void doctor_breaker(struct doctor *doctor, const struct doctor_seen *seen)
 {
+    char back[160];
     const json_t *breaker = json_object_get(seen->status, "breaker");
-    if (json_is_true(json_object_get(breaker, "cooling")))
-        doctor_find(doctor,
-                    "the events QUARANTINE in run.log name the limit that was broken; too "
-                    "many in a row halt the run",
-                    "the breaker is open: it set a step aside, %.0f trips so far",
-                    doctor_number(breaker, "trips"));
+    const json_t *last = json_object_get(breaker, "last");
+    if (!json_is_true(json_object_get(breaker, "cooling")))
+        return;
+    doctor_rollbacks(json_object_get(breaker, "rollback"), back);
+    doctor_find(doctor,
+                *back ? "the events ROLLBACK in run.log name the limit; where it goes back "
+                        "again and again optimizer.lr is too great, or the limit too narrow; "
+                        "breaker.trips_max of them halt the run"
+                      : "the events QUARANTINE in run.log name the limit that was broken; too "
+                        "many in a row halt the run",
+                "the breaker is open: %s %s, at %.4g, set a step aside, %.0f trips so far%s",
+                doctor_text(last, "signal"), doctor_text(last, "limit"),
+                doctor_number(last, "value"), doctor_number(breaker, "trips"), back);
 }
 
 static void doctor_asked(struct doctor *doctor, const struct doctor_seen *seen)

@@ -78,6 +78,9 @@ static enum err_code replay_allocate(struct replay *replay, struct err *err)
     const size_t slots = (size_t)replay->open * replay->B, T = replay->max_new;
     const size_t references = (size_t)replay->prompts.n * replay->M;
     const size_t scorers = replay->config->scorers;
+    const size_t points = replay->params.has_rollback
+                              ? replay->config->steps / replay->config->breaker_restore_every
+                              : 0;
     replay->batch = calloc(replay->open, sizeof *replay->batch);
     replay->slots = calloc(slots, sizeof *replay->slots);
     replay->ids = calloc(slots * T, sizeof *replay->ids);
@@ -86,12 +89,13 @@ static enum err_code replay_allocate(struct replay *replay, struct err *err)
     replay->kl_tokens = calloc(replay->B, sizeof *replay->kl_tokens);
     replay->reference = calloc(references + 1, sizeof *replay->reference);
     replay->reference_scores = calloc(references * scorers + 1, sizeof(double));
+    replay->restore = calloc(points + 1, sizeof *replay->restore);
     replay->ref_named = calloc((size_t)replay->M * scorers + 1, sizeof *replay->ref_named);
     replay->ref_all = calloc((size_t)replay->M + 1, sizeof *replay->ref_all);
     replay->ref_rewards = calloc((size_t)replay->M + 1, sizeof *replay->ref_rewards);
     if (!replay->batch || !replay->slots || !replay->ids || !replay->floats ||
         !replay->kl_sum || !replay->kl_tokens || !replay->reference ||
-        !replay->reference_scores || !replay->ref_named || !replay->ref_all ||
+        !replay->reference_scores || !replay->restore || !replay->ref_named || !replay->ref_all ||
         !replay->ref_rewards)
         return err_set(err, ERR_NOMEM, "no memory for %zu slots and %zu references", slots,
                        references);
@@ -131,6 +135,7 @@ enum err_code replay_new(struct replay **out, const struct run_config *config,
     kl_init(&replay->params.kl, &replay->states.kl);
     lagrange_init(&replay->params.lagrange, &replay->states.lagrange);
     breaker_init(&replay->states.breaker);
+    rollback_init(&replay->states.rollback);
     replay_open_steps(replay);
     *out = replay;
     return ERR_OK;
@@ -150,6 +155,7 @@ void replay_free(struct replay *replay)
     free(replay->kl_tokens);
     free(replay->reference);
     free(replay->reference_scores);
+    free(replay->restore);
     free(replay->ref_named);
     free(replay->ref_all);
     free(replay->ref_rewards);

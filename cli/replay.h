@@ -3,7 +3,7 @@
  *
  *     rollouts (tokens, log-probs), scores, reference log-probs, drops, config, prompts
  *            |
- *            v   control/plan, combine, chain, kl, lagrange, breaker, reward
+ *            v   control/plan, combine, chain, kl, lagrange, breaker, rollback, reward
  *     raw and shaped rewards, costs, token rewards, the step's means, beta, lambda, ...
  *            |
  *            v   held against
@@ -20,8 +20,8 @@
  *     each rollout answers the prompt that the plan has there, by exactly the version
  *     max(0, step - lag), with tokens that a response can have;
  *     each slot is generated, scored and trained once at most, or dropped for a reason;
- *     step s publishes version s + 1, a step set aside leaves the weights, checkpoints do not
- *     go back, and a hash that is recorded twice is the same:
+ *     step s publishes version s + 1, a step set aside leaves the weights, or has those of the
+ *     version that it goes back to, and checkpoints do not go back:
  *     planned = trained + dropped + in flight.
  *
  * Never writes; no I/O of its own: records are handed to it.

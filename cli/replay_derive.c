@@ -68,14 +68,11 @@ static enum err_code replay_derive_kl(struct replay *replay, const struct replay
         n++;
     }
     out->kl_mean = kl_batch_mean(KL_UNIT_SEQUENCE, replay->kl_sum, replay->kl_tokens, n);
-    if (kl_over_cap(kl, out->kl_mean))
+    if (kl_over_cap(kl, out->kl_mean) && !replay_breaker_discards(replay))
         return err_set(err, ERR_VALUE, "its KL of %.17g nats a sequence is past the cap",
                        out->kl_mean);
     const double measured = kl_batch_mean(kl->unit, replay->kl_sum, replay->kl_tokens, n);
-    const enum err_code rc = kl_step(kl, &replay->next.kl, measured, n, err);
-    out->kl_coef_before = replay->states.kl.coef;
-    out->kl_coef_after = replay->next.kl.coef;
-    return rc;
+    return kl_step(kl, &replay->next.kl, measured, n, err);
 }
 
 static enum err_code replay_derive_multiplier(struct replay *replay,
@@ -148,50 +145,13 @@ static void replay_derive_means(struct replay *replay, const struct replay_batch
         replay_derive_score(replay, batch, s);
 }
 
-/* --- the breaker -------------------------------------------------------------------------- */
-
-static void replay_derive_signal(struct breaker_sample *sample, enum breaker_signal signal,
-                                 double value)
-{
-    sample->measured[signal] = true;
-    sample->value[signal] = value;
-}
-
-static enum err_code replay_derive_breaker(struct replay *replay, struct err *err)
-{
-    static const struct {
-        const char *name;
-        enum breaker_signal signal;
-    } told[] = {{"policy_loss", BREAKER_SIGNAL_LOSS},
-                {"grad_norm", BREAKER_SIGNAL_GRAD_NORM},
-                {"entropy", BREAKER_SIGNAL_ENTROPY}};
-    const struct record_step *step = &replay->derived;
-    replay->skipped = false;
-    if (!replay->params.has_breaker)
-        return ERR_OK;
-    struct breaker_sample sample = {.version = (double)step->behaviour_version};
-    replay_derive_signal(&sample, BREAKER_SIGNAL_KL, step->kl_mean);
-    replay_derive_signal(&sample, BREAKER_SIGNAL_REWARD, step->reward_raw_mean);
-    if (replay->params.cost_terms_n > 0)
-        replay_derive_signal(&sample, BREAKER_SIGNAL_COST, step->cost_raw_mean);
-    for (uint32_t i = 0; i < replay->stats_n; i++)
-        for (size_t k = 0; k < sizeof told / sizeof told[0]; k++)
-            if (strcmp(replay->stats[i].name, told[k].name) == 0)
-                replay_derive_signal(&sample, told[k].signal, replay->stats[i].value);
-    replay->decision = breaker_step(&replay->params.breaker, &replay->next.breaker, &sample);
-    replay->skipped = replay->decision.outcome == BREAKER_SKIP;
-    if (replay->skipped || replay->decision.outcome == BREAKER_NONE)
-        return ERR_OK;
-    char cause[BREAKER_TEXT_MAX];
-    breaker_explain(&replay->decision, cause);
-    return err_set(err, ERR_VALUE, "breaker: the ledger goes on, derived is a halt: %s", cause);
-}
+/* --- a step set aside ---------------------------------------------------------------------- */
 
 /* Its slots are dropped, none is sent to a learner; statistics that shape rewards are of what was trained on. */
 static void replay_derive_set_aside(struct replay *replay)
 {
     struct record_step *out = &replay->derived;
-    out->dropped[RECORD_REASON_QUARANTINED] = out->trained;
+    out->dropped[replay->reason] = out->trained;
     out->trained = out->truncated = 0;
     out->prompt_tokens = out->response_tokens = 0;
     memset(out->score_missing, 0, sizeof out->score_missing);
@@ -204,7 +164,7 @@ static enum err_code replay_derive_tokens(struct replay *replay, struct replay_s
                                           struct err *err)
 {
     const bool in_reward = replay->config->kl_place == RUN_KL_PLACE_REWARD;
-    const double beta = in_reward ? replay->states.kl.coef : 0.0;
+    const double beta = in_reward ? replay->beta : 0.0;
     const struct reward_params *reward = &replay->params.reward;
     const enum err_code rc =
         reward_tokens(reward, REWARD_STREAM_REWARD, beta, slot->shaped, slot->logp, slot->ref,
@@ -260,10 +220,7 @@ static void replay_derive_write(struct replay *replay)
     at += chain_state_n(&params->chain);
     lagrange_state_write(&params->lagrange, &replay->next.lagrange, at);
     at += lagrange_state_n(&params->lagrange);
-    if (params->has_breaker) {
-        memcpy(at, &replay->next.breaker, sizeof replay->next.breaker);
-        at += BREAKER_STATE_N;
-    }
+    at += replay_breaker_write(replay, at);
     out->controller_n = (uint32_t)(at - out->controller);
 }
 
@@ -276,7 +233,8 @@ void replay_derive_controller_name(const struct replay *replay, uint32_t i, char
     } parts[] = {{"kl", kl_state_n(&params->kl)},
                  {"shapers", chain_state_n(&params->chain)},
                  {"multiplier", lagrange_state_n(&params->lagrange)},
-                 {"breaker", UINT32_MAX}};
+                 {"breaker", BREAKER_STATE_N},
+                 {"rollback", UINT32_MAX}};
     size_t part = 0;
     for (; i >= parts[part].n; part++)
         i -= parts[part].n;
@@ -317,7 +275,7 @@ static enum err_code replay_derive_all(struct replay *replay, struct replay_batc
     if (rc != ERR_OK)
         return rc;
     replay_derive_means(replay, batch);
-    rc = replay_derive_breaker(replay, err);
+    rc = replay_breaker(replay, err);
     for (uint32_t i = 0; i < replay->B && rc == ERR_OK; i++)
         if (batch->slot[i].shaped_here)
             rc = replay_derive_tokens(replay, &batch->slot[i], err);

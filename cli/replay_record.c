@@ -175,7 +175,8 @@ static enum err_code replay_drop(struct replay *replay, const struct record *rec
         return replay_refuse(record, "it was dropped, or scored, before", err);
     if (record->prompt != slot->prompt)
         return replay_refuse(record, "its prompt is not the one that is planned there", err);
-    if (record->reason == RECORD_REASON_QUARANTINED)
+    if (record->reason == RECORD_REASON_QUARANTINED ||
+        record->reason == RECORD_REASON_ROLLED_BACK)
         return replay_refuse(record, "a slot alone is never set aside by the breaker", err);
     slot->state = REPLAY_DROPPED;
     slot->reason = record->reason;
@@ -229,9 +230,7 @@ static const char *replay_chain_fault(const struct replay *replay,
     if (step->checkpoint_version < replay->checkpoint ||
         step->checkpoint_version > step->version)
         return "checkpoint_version is older than one before, or newer than the step";
-    if (replay->skipped && memcmp(&step->weights, &replay->weights, sizeof step->weights) != 0)
-        return "weights: it was set aside, and yet they changed";
-    return NULL;
+    return replay_breaker_fault(replay, &step->weights);
 }
 
 static enum err_code replay_commit(struct replay *replay, struct replay_batch *batch,
@@ -241,7 +240,7 @@ static enum err_code replay_commit(struct replay *replay, struct replay_batch *b
         struct replay_slot *slot = &batch->slot[b];
         if (slot->state == REPLAY_SCORED) {
             slot->state = replay->skipped ? REPLAY_DROPPED : REPLAY_TRAINED;
-            slot->reason = replay->skipped ? RECORD_REASON_QUARANTINED : RECORD_REASON_NONE;
+            slot->reason = replay->skipped ? replay->reason : RECORD_REASON_NONE;
         }
         replay->sum.trained += slot->state == REPLAY_TRAINED;
         replay->sum.dropped += slot->state == REPLAY_DROPPED;
@@ -250,6 +249,7 @@ static enum err_code replay_commit(struct replay *replay, struct replay_batch *b
     replay->sum.slots += replay->B;
     replay->states = replay->next;
     replay->weights = step->weights;
+    replay_breaker_keep(replay, step->version, &step->weights);
     replay->checkpoint = step->checkpoint_version;
     replay->stats_n = step->stats_n;
     if (step->stats_n > 0)
@@ -295,6 +295,7 @@ static enum err_code replay_start(struct replay *replay, const struct record *re
         return replay_refuse(record, "version 0 was told before", err);
     replay->has_start = true;
     replay->weights = record->hash;
+    replay_breaker_keep(replay, 0, &record->hash);
     return ERR_OK;
 }
 

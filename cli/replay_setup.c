@@ -50,6 +50,12 @@ static const enum breaker_signal replay_signals[] = {
     [RUN_SIGNAL_COST] = BREAKER_SIGNAL_COST, [RUN_SIGNAL_REWARD] = BREAKER_SIGNAL_REWARD,
 };
 
+static const enum breaker_outcome replay_outcomes[] = {
+    [RUN_TRIP_SKIP] = BREAKER_SKIP,
+    [RUN_TRIP_ROLLBACK] = BREAKER_ROLLBACK,
+    [RUN_TRIP_HALT] = BREAKER_HALT,
+};
+
 static void replay_setup_scores(struct replay_params *params, const struct run_config *config)
 {
     params->combine = (struct combine_params){.kind = replay_combines[config->combine],
@@ -145,6 +151,7 @@ static void replay_setup_safety(struct lagrange_params *lagrange,
 static void replay_setup_breaker(struct replay_params *params, const struct run_config *config)
 {
     params->has_breaker = config->limits > 0;
+    params->has_rollback = run_config_rolls_back(config);
     breaker_params_init(&params->breaker);
     params->breaker.not_finite = BREAKER_HALT;
     params->breaker.window = config->breaker_window;
@@ -152,11 +159,14 @@ static void replay_setup_breaker(struct replay_params *params, const struct run_
     params->breaker.skips_max = config->breaker_skips_max;
     params->breaker.cooldown = config->breaker_cooldown;
     params->breaker.trips_max = config->breaker_trips_max;
+    if (params->has_rollback) {
+        params->breaker.lr_factor = config->breaker_lr_factor;
+        params->breaker.beta_factor = config->breaker_beta_factor;
+    }
     for (uint32_t i = 0; i < config->limits; i++) {
         const struct run_limit *limit = &config->limit[i];
         struct breaker_limits *to = &params->breaker.limit[replay_signals[limit->signal]];
-        const enum breaker_outcome outcome =
-            limit->outcome == RUN_TRIP_SKIP ? BREAKER_SKIP : BREAKER_HALT;
+        const enum breaker_outcome outcome = replay_outcomes[limit->outcome];
         if (limit->ratio > 0.0 || limit->deviations > 0.0) {
             to->ratio = limit->ratio;
             to->deviations = limit->deviations;

@@ -5,7 +5,8 @@
  *     replay_record.c   a record against the plan
  *     replay_setup.c    the parameters of control/, from the configuration
  *     replay_combine.c  raw rewards from scores
- *     replay_derive.c   a step's numbers from them
+ *     replay_breaker.c  what the breaker makes of a step
+ *     replay_derive.c   a step's numbers
  *     replay_compare.c  the numbers against a STEP record
  */
 #ifndef CLI_REPLAY_STATE_H
@@ -19,6 +20,7 @@
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
+#include "control/rollback.h"
 #include "control/score.h"
 
 struct replay_params {
@@ -32,7 +34,7 @@ struct replay_params {
     struct kl_params kl;
     struct lagrange_params lagrange;
     struct breaker_params breaker;
-    bool has_breaker;
+    bool has_breaker, has_rollback;
 };
 
 struct replay_states {
@@ -40,6 +42,7 @@ struct replay_states {
     struct chain_state chain;
     struct lagrange_state lagrange;
     struct breaker_state breaker;
+    struct rollback_state rollback;
 };
 
 struct replay_batch {
@@ -74,7 +77,8 @@ struct replay {
     /* the run so far */
     uint64_t seq, epoch, trained, opened, checkpoint;
     bool has_start;
-    struct hash weights; /* of version `trained` */
+    struct hash weights;  /* of version `trained` */
+    struct hash *restore; /* [steps / breaker.restore_every + 1]: of versions to go back to */
     struct replay_states states;
     struct wire_stat stats[WIRE_STATS_MAX]; /* the learner's, of the step before */
     uint32_t stats_n;
@@ -84,8 +88,10 @@ struct replay {
     struct record_step derived;
     struct replay_states next; /* once it is committed */
     struct pessimism_bound bound;
-    struct breaker_decision decision;
-    bool skipped;
+    bool skipped;              /* it is set aside, */
+    enum record_reason reason; /* for this, */
+    bool restored;             /* and goes back to next.rollback.base */
+    double beta;               /* that shaped it: the KL controller's, scaled */
 };
 
 /* --- replay.c */
@@ -114,6 +120,19 @@ enum err_code replay_combine_group(struct replay *replay, const struct replay_ba
  * and, where the shaper compares, ref_rewards. */
 enum err_code replay_combine(struct replay *replay, struct replay_slot *slot, double *reward,
                              uint32_t *refs, struct err *err);
+
+/* --- replay_breaker.c */
+/* Is the step at hand by a policy that the run has left behind? */
+bool replay_breaker_discards(const struct replay *replay);
+/* Fill skipped, reason, restored and beta, and their states in replay->next, from the means in
+ * replay->derived.  ERR_VALUE where the run had to halt. */
+enum err_code replay_breaker(struct replay *replay, struct err *err);
+/* Their states as doubles; how many. */
+uint32_t replay_breaker_write(const struct replay *replay, double *out);
+/* What is wrong with the weights that the step led to; NULL: nothing. */
+const char *replay_breaker_fault(const struct replay *replay, const struct hash *weights);
+/* Version `version` has these weights. */
+void replay_breaker_keep(struct replay *replay, uint64_t version, const struct hash *weights);
 
 /* --- replay_derive.c */
 /* Fill replay->derived, replay->next and the slots' derived numbers. */

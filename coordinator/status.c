@@ -230,6 +230,35 @@ static void status_peer(const struct core_peer_stats *peer, struct buf *out)
     buf_putc(out, '}');
 }
 
+/* What tripped it last, and where the run went back to; null where neither was. */
+static void status_breaker(const struct core_stats *stats, struct buf *out)
+{
+    buf_printf(out, ",\"breaker\":{\"cooling\":%s", stats->breaker_cooling ? "true" : "false");
+    status_count(out, "trips", stats->breaker_trips);
+    buf_puts(out, ",\"last\":");
+    if (stats->trip_signal) {
+        buf_putc(out, '{');
+        status_text(out, "signal", stats->trip_signal);
+        buf_putc(out, ',');
+        status_text(out, "limit", stats->trip_limit);
+        status_number(out, "value", stats->trip_value);
+        buf_putc(out, '}');
+    } else {
+        buf_puts(out, "null");
+    }
+    buf_puts(out, ",\"rollback\":");
+    if (stats->has_rollback) {
+        buf_printf(out, "{\"rollbacks\":%llu", (unsigned long long)stats->rollbacks);
+        status_count(out, "base", stats->rollback_base);
+        status_count(out, "target", stats->rollback_target);
+        status_number(out, "lr_scale", stats->lr_scale);
+        status_number(out, "beta_scale", stats->beta_scale);
+        buf_puts(out, "}}");
+    } else {
+        buf_puts(out, "null}");
+    }
+}
+
 /* What numbers above are to be held against. */
 static void status_settings(const struct status *status, struct buf *out)
 {
@@ -293,12 +322,8 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     buf_puts(out, ",\"gate\":");
     status_gate_json(status, out);
     status_settings(status, out);
-    if (stats->has_breaker) {
-        buf_printf(out, ",\"breaker\":{\"cooling\":%s",
-                   stats->breaker_cooling ? "true" : "false");
-        status_count(out, "trips", stats->breaker_trips);
-        buf_putc(out, '}');
-    }
+    if (stats->has_breaker)
+        status_breaker(stats, out);
     buf_printf(out, ",\"counters\":{\"response_tokens\":%llu",
                (unsigned long long)stats->tokens_response);
     status_count(out, "duplicates", stats->duplicates);

@@ -59,6 +59,12 @@ static const char safe[] =
               "safety:\n  controller: lagrangian\n  cost: score\n  limit: 2\n  lr: 2\n"
               "  lambda: 0.5\n  lambda_min: 0.4\n";
 
+/* A learning rate that takes the policy far away at once, and a breaker that takes it back. */
+static const char back[] = BEGINNING
+    "reward:\n  shaper: par\n  references: 2\n  scorers:\n" WORDS
+    "breaker:\n  limits: [{signal: kl, high: 2, outcome: rollback}]\n  restore_every: 2\n"
+    "  lr_factor: 0.2\n  trips_max: 20\n  cooldown: 2\n";
+
 static void write_kinds(void)
 {
     struct world world;
@@ -253,6 +259,18 @@ static void changes_are_told(void)
     sqlite3_close(db);
 }
 
+static void change_by(const char *sql)
+{
+    char path[FILE_PATH_MAX], file[64];
+    sqlite3 *db;
+    snprintf(file, sizeof file, "%s/" LEDGER_FILE, run_name);
+    scene_path(path, file);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK || sqlite3_changes(db) != 1)
+        fail_msg("%s: %s, %d rows", sql, sqlite3_errmsg(db), sqlite3_changes(db));
+    sqlite3_close(db);
+}
+
 /* The run is over: every record is derived again, and no change gets past. */
 static void derived_again(void)
 {
@@ -280,21 +298,17 @@ static void a_tree_is_derived_again(void **state)
 {
     (void)state;
     undisturbed(tree, "tree", "");
+    change_by("UPDATE score SET scores=substr(scores,1,length(scores)-5)||'0.5]' WHERE seq="
+              "(SELECT min(seq) FROM score WHERE kind='reference' AND scores LIKE '%null]' AND"
+              " scores NOT LIKE '%null,%')"); /* what only watches is not asked of references */
+    replays(65, "it has a score of a scorer that is not asked there");
 }
 
 static void the_group_served_worst_is_derived_again(void **state)
 {
     (void)state;
     undisturbed(maxmin, "maxmin", "");
-    char path[FILE_PATH_MAX];
-    sqlite3 *db;
-    scene_path(path, "maxmin/" LEDGER_FILE);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "UPDATE step SET worst_group=worst_group%3+1 WHERE step=3",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    sqlite3_close(db);
+    change_by("UPDATE step SET worst_group=worst_group%3+1 WHERE step=3");
     replays(65, "step 3: worst_group: the ledger has ");
 }
 
@@ -302,18 +316,8 @@ static void scorers_of_a_kind_of_prompt_are_derived_again(void **state)
 {
     (void)state;
     undisturbed(kinds, "kinds", "");
-    char path[FILE_PATH_MAX];
-    sqlite3 *db;
-    scene_path(path, "kinds/" LEDGER_FILE);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "UPDATE score SET scores=replace(scores,'null','0.5')"
-                                  " WHERE seq=(SELECT min(seq) FROM score WHERE"
-                                  " kind='rollout' AND scores LIKE '%null%')",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    assert_int_equal(sqlite3_changes(db), 1);
-    sqlite3_close(db);
+    change_by("UPDATE score SET scores=replace(scores,'null','0.5') WHERE seq=(SELECT min(seq)"
+              " FROM score WHERE kind='rollout' AND scores LIKE '%null%')");
     replays(65, "it has a score of a scorer that is not asked there");
 }
 
@@ -405,6 +409,29 @@ static void a_run_that_lost_a_checkpoint_is_derived_again(void **state)
     derived_again();
 }
 
+static void a_run_that_goes_back_is_derived_again(void **state)
+{
+    (void)state;
+    static const char more[] = "run.steps=12 optimizer.lr=3.0e-2";
+    run_write(back, "back");
+    pid_t pid = run_start(more);
+    run_wait_for_steps(pid, 4);
+    run_kill("rlhf-coordinator");
+    run_wait_for_steps(pid, 6);
+    run_kill("rlhf-learner");
+    run_end(pid, 0);
+    replays(0, ": 12 steps of 96 slots, ");
+    change_by("UPDATE step SET dropped=replace(dropped,'rolled_back','quarantined') WHERE"
+              " step=(SELECT min(step) FROM step WHERE dropped LIKE '%rolled_back%')");
+    replays(65, ": dropped.quarantined: the ledger has 8, derived is 0");
+    change_by("UPDATE step SET dropped=replace(dropped,'quarantined','rolled_back') WHERE"
+              " step=1+(SELECT min(step) FROM step WHERE dropped LIKE '%quarantined%')");
+    replays(0, ": 12 steps of 96 slots, ");
+    change_by("UPDATE step SET weights=(SELECT b.weights FROM step b WHERE b.step=step.step-1)"
+              " WHERE step=(SELECT min(step) FROM step WHERE dropped LIKE '%quarantined%')");
+    replays(65, ": weights: they are not those of the version it goes back to");
+}
+
 /* test_replay_runs [PATTERN]: tests whose names match, "*tree*". */
 int main(int argc, char **argv)
 {
@@ -417,6 +444,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_run_of_two_learners_is_derived_again),
         cmocka_unit_test(a_run_that_was_killed_and_continued_is_derived_again),
         cmocka_unit_test(a_run_that_lost_a_checkpoint_is_derived_again),
+        cmocka_unit_test(a_run_that_goes_back_is_derived_again),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -18,7 +18,8 @@ static const char healthy[] =
     "{'run':'demo','program':'" RLHF_VERSION "','wait':'generate',"
     "'waits_for':'actors, which generate','epoch':1,'steps':40,'trained':10,"
     "'step_age_ms':300,'step_ms':1000,'ledger_records':77,'ledger_durable':77,'paused':false,"
-    "'logp_diff_max':0,'breaker':{'cooling':false,'trips':2},"
+    "'logp_diff_max':0,'breaker':{'cooling':false,'trips':2,"
+    "'last':{'signal':'kl','limit':'high','value':41.5},'rollback':null},"
     "'timeouts':{'heartbeat_ms':1000,'dead_ms':5000,'lease_ms':60000,'stall_ms':300000},"
     "'workers':{'learner':1,'actor':3,'reward':1},"
     "'counters':{'mismatches':0,'refused':0},"
@@ -245,7 +246,18 @@ static void what_must_be_the_same_and_is_not_is_said(void **state)
 static void an_open_breaker_is_said(void **state)
 {
     (void)state;
-    check("breaker.cooling", "true", 1, "the breaker is open: it set a step aside, 2 trips");
+    check("breaker.cooling", "true", 1,
+          "the breaker is open: kl high, at 41.5, set a step aside, 2 trips so far\n");
+    json_t *status = parse(healthy);
+    put(status, "breaker.rollback",
+        "{'rollbacks':3,'base':8,'target':12,'lr_scale':0.25,'beta_scale':4}");
+    assert_int_equal(look(status, NULL), 0); /* it is closed again */
+    put(status, "breaker.cooling", "true");
+    assert_int_equal(look(status, NULL), 1);
+    assert_non_null(strstr(out.data, "2 trips so far; 3 rollbacks, the last to version 8, "
+                                     "learning rates now times 0.25, beta times 4\n"));
+    assert_non_null(strstr(out.data, "the events ROLLBACK in run.log"));
+    json_decref(status);
 }
 
 static void a_candidate_that_did_not_pass_is_told(void **state)

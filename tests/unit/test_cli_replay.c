@@ -7,6 +7,7 @@
  * test_replay.c changes every column of a ledger.
  */
 #include "cli/replay.h"
+#include "control/rollback.h"
 #include "tests/unit/core_bench.h"
 
 /* Two slots a step; raw rewards above 2 are set aside. */
@@ -60,6 +61,22 @@ static void run_with_a_step_set_aside(struct bench *bench)
     work_step(bench, &crew, 0, 1.0, 101);
     work_step(bench, &crew, 1, 3.0, 101);
     work_step(bench, &crew, 2, 0.5, 103);
+    work_step(bench, &crew, 3, 0.25, 104);
+    assert_true(bench->finished && bench->exit_code == 0);
+}
+
+/* Step 2 is set aside, and goes back to version 1: step 1 was trained on rollouts of that. */
+static void run_that_goes_back(struct bench *bench)
+{
+    struct bench_crew crew;
+    bench->config.limit[0].outcome = RUN_TRIP_ROLLBACK;
+    bench->config.breaker_restore_every = 1;
+    bench->config.breaker_lr_factor = 0.5;
+    bench->config.breaker_beta_factor = 4;
+    begin(bench, &crew);
+    work_step(bench, &crew, 0, 1.0, 101);
+    work_step(bench, &crew, 1, 1.0, 102);
+    work_step(bench, &crew, 2, 3.0, 101);
     work_step(bench, &crew, 3, 0.25, 104);
     assert_true(bench->finished && bench->exit_code == 0);
 }
@@ -224,6 +241,37 @@ static void the_state_of_the_breaker_is_derived(void **state)
                 "step 2: controller shapers[0]: the ledger");
 }
 
+static void a_step_that_goes_back_is_derived_again(void **state)
+{
+    struct bench *bench = *state;
+    struct replay_summary sum;
+    run_that_goes_back(bench);
+    check_ok(replay_first(bench, bench->records_n, &silent, &sum, &err));
+    assert_int_equal(sum.trained, 6);
+    assert_int_equal(sum.dropped, 2);
+    const struct record_step *back = &record_of(bench, RECORD_STEP, 2)->step;
+    check_near(back->kl_coef_before, 0.4, 1e-12); /* 0.1, four times */
+    check_near(back->kl_coef_after, 0.4, 1e-12);
+}
+
+static void what_a_step_went_back_to_is_derived(void **state)
+{
+    struct bench *bench = *state;
+    run_that_goes_back(bench);
+    struct record_step *back = &record_of(bench, RECORD_STEP, 2)->step;
+    back->weights.bytes[0] = 102;
+    check_fails(replay_all(bench, &err), ERR_VALUE,
+                "step 2: weights: they are not those of the version it goes back to");
+    back->weights.bytes[0] = 101;
+    back->controller[back->controller_n - ROLLBACK_STATE_N] = 2.0;
+    check_fails(replay_all(bench, &err), ERR_VALUE,
+                "step 2: controller rollback[0]: the ledger has 2, derived is 1");
+    back->controller[back->controller_n - ROLLBACK_STATE_N] = 1.0;
+    check_ok(replay_all(bench, &err));
+    back->kl_coef_before = 0.1;
+    check_fails(replay_all(bench, &err), ERR_VALUE, "step 2: kl_coef_before: the ledger has");
+}
+
 static void a_drop_for_another_reason_is_noticed(void **state)
 {
     struct bench *bench = *state;
@@ -301,6 +349,8 @@ int main(void)
         CASE(weights_that_change_in_a_step_set_aside_are_noticed),
         CASE(a_step_that_was_set_aside_and_is_recorded_as_trained_is_noticed),
         CASE(the_state_of_the_breaker_is_derived),
+        CASE(a_step_that_goes_back_is_derived_again),
+        CASE(what_a_step_went_back_to_is_derived),
         CASE(a_drop_for_another_reason_is_noticed),
         CASE(a_slot_is_generated_scored_and_dropped_once),
         CASE(a_step_with_a_slot_that_is_neither_scored_nor_dropped_is_noticed),
