@@ -433,6 +433,12 @@ static void guard_turns_a_key_away_once_it_is_taken_out_and_knows_it_again(void 
     }
     assert_int_equal(came, WIRE_RECV_BAD);
     assert_non_null(strstr(err.text, "the key of actor-3 was taken out of"));
+    enum wire_send sent = WIRE_SEND_OK; /* the connection is cut */
+    for (int i = 0; i < WAIT_MS && sent != WIRE_SEND_GONE; i++) {
+        sent = wire_socket_send(p.router, peer, &m, NULL);
+        wire_test_sleep_ms(1);
+    }
+    assert_string_equal(wire_send_name(sent), "GONE");
     wait_refused(&p, WIRE_REFUSED_KEY);
 
     write_text("peers", "no line of peers\n", 0644); /* changes nothing */
