@@ -32,6 +32,9 @@
  *
  * A step that the breaker sets aside (core_breaker.c) goes the same way with no slots in its
  * lease: version s + 1 has the weights of version s, and its slots are dropped by its STEP record.
+ * Where the breaker rolls back (core_rollback.c), the lease names an older version besides, whose
+ * weights, critics and optimizer version s + 1 has; steps whose rollouts are of versions that
+ * were left behind are set aside.
  *
  * Scores.  A slot needs those of all reward scorers that count for its prompt and of all cost
  * scorers, a reference those of the reward scorers: else it is scored again, and in the end
@@ -44,6 +47,7 @@
  * older one, or with the models the run began with.  RECALL asks for the records of the one step
  * it needs next; they come as events RECORD, and it is shaped anew.  One such step is held at a
  * time.  The weights the learner holds are then held against the record, as HELLO's are before.
+ * So a learner that finds no checkpoint to go back to comes back at one before it, and makes it.
  * Where so many are kept that no other fits, the last is sent again with the checkpoint flag:
  * its result, from the learner's memory, tells of a checkpoint that became durable meanwhile.
  * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
@@ -264,6 +268,13 @@ struct core_stats {
     bool has_breaker;
     bool breaker_cooling; /* it tripped, and there were not enough clean steps since */
     uint64_t breaker_trips; /* of the run */
+    const char *trip_signal, *trip_limit; /* of the last; NULL: there was none */
+    double trip_value;
+    bool has_rollback;
+    uint64_t rollbacks;                      /* of the run */
+    uint64_t rollback_base;                  /* the version the last went back to */
+    uint64_t rollback_target;                /* that one would go back to now */
+    double lr_scale, beta_scale;             /* in force */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
 
     /* slots of the run so far; planned is their sum */

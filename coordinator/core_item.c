@@ -168,7 +168,7 @@ static void core_item_plan_references(struct core *core, struct core_refs *refs,
 void core_item_plan_slots(const struct core *core, struct core_batch *batch, uint64_t step)
 {
     batch->step = step;
-    batch->shaped = batch->skipped = false;
+    batch->shaped = batch->skipped = batch->restored = false;
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
     for (uint32_t slot = 0; slot < core->B; slot++) {

@@ -10,6 +10,7 @@
  *     core_combine.c  from scores to the raw reward
  *     core_cost.c     from scores to token costs; the multiplier
  *     core_breaker.c  whether a step may be trained on
+ *     core_rollback.c what the run goes back to, and leaves behind
  *     core_group.c    which learners train a step together, and when
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
@@ -30,6 +31,7 @@
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
+#include "control/rollback.h"
 #include "control/score.h"
 #include "coordinator/core.h"
 #include "coordinator/raw_reward.h"
@@ -40,6 +42,7 @@
 #define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
 #define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
+#define CORE_RESTORE_MAX    16u /* restore points the next target is among: lag + 2 at most */
 #define CORE_SUSPECT_BEATS  3u     /* heartbeats of silence */
 
 /* Deliberate faults, for the simulator to catch; the product's core has none of them. */
@@ -99,7 +102,11 @@ struct core_batch {
     struct pessimism_bound bound; /* of the costs in its window, where lambda is pessimistic */
     struct breaker_state breaker_after;
     struct breaker_decision decision;
-    bool skipped; /* shaped, and set aside: the version advances, the weights do not */
+    bool skipped; /* shaped, and set aside: nothing is trained on it, for this reason: */
+    enum record_reason reason;
+    struct rollback_state rollback_after;
+    bool restored; /* set aside: the next version is what rollback_after.base was */
+    double beta;   /* of this step: the controller's, scaled */
     uint64_t opened_ms;
 };
 
@@ -109,6 +116,7 @@ struct core_before {
     struct chain_state chain;
     struct lagrange_state lagrange;
     struct breaker_state breaker;
+    struct rollback_state rollback;
     struct record_step last;
     bool has_last;
 };
@@ -223,7 +231,7 @@ struct core {
     struct kl_params kl;
     struct lagrange_params lagrange;
     struct breaker_params breaker;
-    bool has_breaker;
+    bool has_breaker, has_rollback;
     struct raw_reward raw; /* its group: of the step at hand */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t cost_terms_n;
@@ -236,6 +244,10 @@ struct core {
     struct kl_state kl_state;
     struct lagrange_state lagrange_state;
     struct breaker_state breaker_state;
+    struct rollback_state rollback_state;
+    uint64_t target;                            /* what a rollback would go back to now, */
+    struct hash target_hash;                    /* and its weights */
+    struct hash restore_hash[CORE_RESTORE_MAX]; /* of restore points, in turn */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails; /* LEASE_FAILED of a learner alone, in a row */
     uint32_t group_fails; /* attempts of groups that came to nothing, in a row */
@@ -460,6 +472,30 @@ enum err_code core_breaker_read(const struct core *core, const struct record_ste
                                 struct core_batch *batch, uint32_t at, struct err *err);
 /* Say, once, that the step was set aside. */
 void core_breaker_tell(struct core *core, const struct core_batch *batch);
+
+/* --- core_rollback.c */
+enum err_code core_rollback_setup(struct core *core, struct err *err);
+/* Doubles of its state in a STEP record. */
+uint32_t core_rollback_state_n(const struct core *core);
+/* Are the rollouts of this version of no policy that the run still follows? */
+bool core_rollback_discards(const struct core *core, uint64_t version);
+/* Have this step go back. */
+void core_rollback_apply(struct core *core, struct core_batch *batch);
+/* Its state after the step to a record, and from an old one's. */
+void core_rollback_write(const struct core *core, const struct core_batch *batch, double *out);
+enum err_code core_rollback_read(const struct core *core, struct core_batch *batch,
+                                 const double *in, struct err *err);
+/* What a lease of this step says of rollbacks. */
+void core_rollback_lease(const struct core *core, const struct core_batch *batch,
+                         struct message *lease);
+/* Is version step + 1 one that can be gone back to? */
+bool core_rollback_is_restore_point(const struct core *core, uint64_t version);
+/* The weights that a step which was set aside leads to. */
+const struct hash *core_rollback_expects(const struct core *core,
+                                         const struct core_batch *batch);
+/* The step is committed. */
+void core_rollback_commit(struct core *core, const struct core_batch *batch);
+enum err_code core_rollback_check(const struct core *core, struct err *err);
 
 /* --- core_train.c */
 void core_train_advance(struct core *core);

@@ -115,7 +115,7 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->paused = core->paused;
     out->draining = core->draining;
     out->finished = core->finished;
-    out->kl_coef = core->kl_state.coef;
+    out->kl_coef = core->kl_state.coef * core->breaker_state.beta_scale;
     out->kl_last = core->kl_state.last;
     out->kl_integral = kl_integral(&core->kl, &core->kl_state);
     out->multiplier = core->lagrange_state.multiplier;
@@ -128,6 +128,18 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->has_breaker = core->has_breaker;
     out->breaker_cooling = core->breaker_state.phase != BREAKER_PHASE_CLOSED;
     out->breaker_trips = (uint64_t)core->breaker_state.total;
+    const struct breaker_state *trip = &core->breaker_state;
+    if (trip->total > 0.0) {
+        out->trip_signal = breaker_signal_name((enum breaker_signal)trip->signal);
+        out->trip_limit = breaker_limit_name((enum breaker_limit)trip->limit);
+        out->trip_value = trip->value;
+    }
+    out->has_rollback = core->has_rollback;
+    out->rollbacks = (uint64_t)core->rollback_state.count;
+    out->rollback_base = (uint64_t)core->rollback_state.base;
+    out->rollback_target = core->target;
+    out->lr_scale = core->breaker_state.lr_scale;
+    out->beta_scale = core->breaker_state.beta_scale;
     memcpy(out->score_missing, core->score_missing, sizeof out->score_missing);
 
     out->waiting = core->slots[CORE_ITEM_WAITING];
@@ -327,7 +339,10 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
     if (core->has_breaker ? (double)aside > core->breaker_state.total * core->B : aside > 0)
         return err_set(err, ERR_STATE, "%llu slots were set aside, the breaker tripped %g times",
                        (unsigned long long)aside, core->breaker_state.total);
-    return core->has_breaker ? breaker_check(&core->breaker, &core->breaker_state, err) : ERR_OK;
+    if (!core->has_breaker)
+        return ERR_OK;
+    const enum err_code rc = breaker_check(&core->breaker, &core->breaker_state, err);
+    return rc ? rc : core_rollback_check(core, err);
 }
 
 enum err_code core_check(const struct core *core, struct err *err)

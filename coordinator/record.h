@@ -49,7 +49,8 @@ const char *record_kind_name(enum record_kind kind);
     X(GENERATE_FAILED, "generate_failed")   /* actors gave its lease back, again and again */ \
     X(REFERENCE_FAILED, "reference_failed") /* none of its prompt's references has a score */ \
     X(GROUP_TOO_SMALL, "group_too_small")   /* its group has no second sample to compare with */ \
-    X(QUARANTINED, "quarantined")           /* the breaker set its whole step aside */
+    X(QUARANTINED, "quarantined")           /* the breaker set its whole step aside */       \
+    X(ROLLED_BACK, "rolled_back")           /* by a version that the run has left behind */
 // clang-format on
 enum record_reason {
 #define X(name, text) RECORD_REASON_##name,
@@ -62,8 +63,9 @@ const char *record_reason_name(enum record_reason reason);
 /* The controllers' state after a step: the KL controller's coef, last, steps, and for pid what
  * control/pid.h keeps; then, for each shaper that carries statistics, its count, mean, m2, min,
  * max; then, where costs train, the multiplier's (control/lagrange.h); then, where it has limits,
- * the breaker's (control/breaker.h).  Which of them are there follows from the config. */
-#define RECORD_CONTROLLER_MAX 352
+ * the breaker's (control/breaker.h), and where one of them rolls back, where it went back to
+ * (control/rollback.h).  Which of them are there follows from the config. */
+#define RECORD_CONTROLLER_MAX 360
 
 /* A finished step: what trained, what came out, where the controllers went. */
 struct record_step {
@@ -85,8 +87,8 @@ struct record_step {
     uint32_t worst_group; /* reward.combine maxmin: 1 + the scorer that was trained on, that of
                              the group the batch served worst; 0: another combiner */
     double kl_mean;           /* nats a sequence, k1: sum of behaviour - reference */
-    double kl_coef_before;    /* beta that shaped this step */
-    double kl_coef_after;     /* beta of the next */
+    double kl_coef_before;    /* beta that shaped this step: the controller's, scaled */
+    double kl_coef_after;     /* beta of the next, as long as the scale stays */
     double cost_raw_mean;     /* of the slots, as safety.cost says; NaN without cost scorers */
     double cost_limit;        /* what it is held below; NaN without cost scorers */
     double multiplier_before; /* lambda of the step before */

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 25
+#define SIM_BUGS 30
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -41,11 +41,17 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the group of users that the first step served worst is trained on for ever",
     "a scorer is needed for prompts that it does not count for",
     "a recalled step is shaped by the controllers of now",
+    "a rollback goes back to whatever checkpoint is the newest known",
+    "what a rollback left behind is not restored from the ledger",
+    "the checkpoint that a rollback would go back to is not kept",
+    "a step that goes back does not say so",
+    "a recalled step goes back to where one would go back now",
 };
 
 struct sim_totals {
     uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
     uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
+    uint64_t rollbacks, rewinds;
 };
 
 static struct run_config sim_configs[SIM_CONFIGS];
@@ -155,6 +161,8 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->coordinator_crashes += sim->coordinator_crashes;
     t->stops += sim->stops;
     t->groups += sim->groups;
+    t->rollbacks += sim->rollbacks;
+    t->rewinds += sim->rewinds;
     t->duplicates += sim->stats.duplicates;
     t->mismatches += sim->stats.mismatches;
     t->late += sim->stats.late;
@@ -197,13 +205,16 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
             return false;
     printf(
         "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator "
-        "crashes, %llu stops; %llu attempts of several learners; %llu steps recalled\n"
+        "crashes, %llu stops; %llu attempts of several learners; %llu steps recalled; %llu "
+        "times "
+        "a learner went back, %llu times it had to begin before that\n"
         "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
         "%llu leases expired, %llu steps trained again, %llu resets\n",
         (unsigned long long)seeds, (unsigned long long)t.events,
         (unsigned long long)(t.virtual_ms / 1000), (unsigned long long)t.worker_crashes,
         (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
         (unsigned long long)t.groups, (unsigned long long)t.recalls,
+        (unsigned long long)t.rollbacks, (unsigned long long)t.rewinds,
         (unsigned long long)t.duplicates, (unsigned long long)t.mismatches,
         (unsigned long long)t.late, (unsigned long long)t.refused,
         (unsigned long long)t.expired, (unsigned long long)t.retrained,
