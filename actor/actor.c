@@ -140,10 +140,11 @@ static enum err_code actor_use_version(struct actor *actor, const struct message
         memcpy(actor->model->w, actor->start_w, model_bytes(actor->model));
     } else {
         actor->version = ACTOR_NO_VERSION; /* until the pull is whole */
+        const struct weights_patience patience = {actor->config->dead_ms, ACTOR_PULL_MS,
+                                                  actor_stopping, actor->worker};
         const enum err_code rc =
             weights_pull(actor->context, lease->text, lease->version, actor->model->w,
-                         model_bytes(actor->model), NULL, actor->config->dead_ms, ACTOR_PULL_MS,
-                         actor_stopping, actor->worker, err);
+                         model_bytes(actor->model), NULL, &patience, err);
         if (rc)
             return rc;
     }

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/file.h"
 #include "base/log.h"
+#include "engine/tokenizer.h"
 #include "node/memo.h"
 
 #define REFERENCE_KEY_BYTES ((size_t)16 << 20) /* of what a key is the hash of */
@@ -26,16 +26,13 @@ struct reference_rollouts {
 static enum err_code reference_rollouts_base(struct hash *out, const struct run_config *config,
                                              const struct model *policy, struct err *err)
 {
-    char path[FILE_PATH_MAX];
     struct hash part[3];
     struct buf text;
     const uint64_t seed = run_config_reference_seed(config);
     model_fingerprint(policy, &part[0]);
     enum err_code rc = memo_program(&part[1], err);
     if (rc == ERR_OK)
-        rc = file_join(path, config->policy, "tokenizer.json", err);
-    if (rc == ERR_OK)
-        rc = hash_file_sha256(&part[2], path, err);
+        rc = tokenizer_hash(&part[2], config->policy, err);
     if (rc)
         return rc;
     buf_init(&text, REFERENCE_KEY_BYTES);
@@ -43,6 +40,7 @@ static enum err_code reference_rollouts_base(struct hash *out, const struct run_
     buf_append(&text, part, sizeof part);
     buf_append(&text, &seed, sizeof seed);
     run_config_write_keys(config, "sampling.", &text);
+    run_config_write_keys(config, "model.precision", &text);
     rc = buf_check(&text, "the key of reference responses", err);
     if (rc == ERR_OK)
         hash_blake2b(out, text.data, text.len);
@@ -62,12 +60,13 @@ enum err_code reference_rollouts_open(struct reference_rollouts **out,
         return err_set(err, ERR_NOMEM, "out of memory for the store of references");
     store->max_new_tokens = config->max_new_tokens;
     buf_init(&store->value, 8 + (size_t)config->max_new_tokens * 8);
-    enum err_code rc = memo_open(&store->memo, config->reference_store, err);
+    struct err why = {0};
+    enum err_code rc = memo_open(&store->memo, config->reference_store, &why);
     if (rc == ERR_OK)
-        rc = reference_rollouts_base(&store->base, config, policy, err);
+        rc = reference_rollouts_base(&store->base, config, policy, &why);
     if (rc) {
         reference_rollouts_close(store);
-        return rc;
+        return err_set(err, rc, "reward.reference_store: %s", why.text);
     }
     *out = store;
     return ERR_OK;

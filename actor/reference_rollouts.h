@@ -1,8 +1,8 @@
 /*
  * reference_rollouts.h -- reference responses that were made before, by this run or by another.
  *
- *     key = this program, the policy's config, weights and tokenizer, sampling.*, the seed,
- *           the prompt's ids, its number in the data set, m
+ *     key = this program, the policy's config, weights and tokenizer, model.precision,
+ *           sampling.*, the seed, the prompt's ids, its number in the data set, m
  *
  * That is all a reference response is a function of (engine/generate.h), so one that is found
  * in the store (reward.reference_store, node/memo.h) is the one that would be made, bit for

@@ -202,11 +202,9 @@ static const struct cli_usage dual_usage = {
     .words = "dual",
     .synopsis = "--config RUN.yaml [--answers FILE] [options] [KEY=VALUE ...]",
     .about =
-        "Finds, before a run, the multiplier lambda whose best policy meets safety.limit, "
-        "from\n"
-        "answers of the reference policy, weighed anew: sampled and scored here, or those "
-        "that\n"
-        "rlhf evaluate --out has written of that policy.  Prints what that policy's reward,\n"
+        "Finds, before a run, the multiplier lambda whose best policy meets safety.limit,\n"
+        "from answers of the reference policy, weighed anew: sampled and scored here, or\n"
+        "those that rlhf evaluate --out has written of it.  Prints what that policy's reward,\n"
         "cost and KL would be, how many answers carry the weight, and what to put into the\n"
         "config.  KEY=VALUE overrides a key: kl.coef and safety.limit are what it depends on.\n"
         "Exit status 1: no multiplier meets the limit.\n",

@@ -5,7 +5,8 @@
  *     prompt i, sample k ---model----> answer ---scorers---> scores \
  *                        \--against--> answer ---scorers---> scores / win: 1, 1/2 or 0
  *
- * Token t of sample k of prompt i is drawn with Philox(seed; stream, i, k, t), by both models: what comes out is a pure function of models, config, prompts and seed, whatever the
+ * Token t of sample k of prompt i is drawn with Philox(seed; stream, i, k, t), by both
+ * models: what comes out is a pure function of models, config, prompts and seed, whatever the
  * threads and rows.
  *
  * Statistics.  Samples of one prompt are not independent, so a prompt counts once:

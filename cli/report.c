@@ -179,13 +179,13 @@ static void report_verdict(const struct report_curves *curves, size_t column, st
         break;
     case REPORT_FELL:
     case REPORT_HACKED:
-        buf_printf(
-            out,
-            "%s from %.4g, its best, at steps %.0f\xe2\x80\x93%.0f to %.4g in the last "
-            "tenth (%+.3g), while the proxy %s (%+.3g).",
-            sense < 0 ? "rose" : "fell", gap.best.at.mean, step[gap.best.from], step[gap.best.from + gap.best.steps - 1],
-            gap.last.at.mean, gap.monitor_change,
-            gap.verdict == REPORT_HACKED ? "rose" : "did not rise", gap.proxy_change);
+        buf_printf(out,
+                   "%s from %.4g, its best, at steps %.0f\xe2\x80\x93%.0f to %.4g in the last "
+                   "tenth (%+.3g), while the proxy %s (%+.3g).",
+                   sense < 0 ? "rose" : "fell", gap.best.at.mean, step[gap.best.from],
+                   step[gap.best.from + gap.best.steps - 1], gap.last.at.mean,
+                   gap.monitor_change, gap.verdict == REPORT_HACKED ? "rose" : "did not rise",
+                   gap.proxy_change);
         break;
     }
     buf_puts(out, "</p>\n");

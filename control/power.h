@@ -10,8 +10,8 @@
  *
  * spread 1: an answer harms or does not, 0 or 1.  Below: costs of a narrower kind, of deviation
  * spread sqrt(c (1 - c)).  With k of n answers of the greater cost the verdict is a function of k,
- * and U rises with k as far as it matters, so that the chance to pass is a sum of binomial terms: no
- * simulation, no error.
+ * and U rises with k as far as it matters, so that the chance to pass is a sum of binomial
+ * terms: no simulation, no error.
  *
  * Pure arithmetic in double, libm's exp, log and log1p among it.  Nothing is allocated.
  */

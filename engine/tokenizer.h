@@ -17,12 +17,16 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hash.h"
 
 struct tokenizer;
 
 /* Read dir/tokenizer.json.  ERR_FORMAT names the file and the component at fault. */
 struct tokenizer *tokenizer_load(const char *dir, struct err *err);
 void tokenizer_free(struct tokenizer *tokenizer);
+
+/* What tokenizer_load would read: SHA-256 of dir/tokenizer.json.  ERR_IO where it cannot. */
+enum err_code tokenizer_hash(struct hash *out, const char *dir, struct err *err);
 
 /* Greatest id + 1. */
 uint32_t tokenizer_vocabulary(const struct tokenizer *tokenizer);

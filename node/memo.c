@@ -87,8 +87,9 @@ static enum err_code memo_prepare_all(struct memo *memo, struct err *err)
     return rc;
 }
 
-/* WAL without a sync per commit: what a power cut takes is computed again.  While a file becomes
- * WAL, SQLite refuses others at once, without regard to the busy timeout; so does it in recovery. */
+/* WAL without a sync per commit: what a power cut takes is computed again.  While a file
+ * becomes WAL, SQLite refuses others at once, without regard to the busy timeout; so does it in
+ * recovery. */
 static enum err_code memo_begin(struct memo *memo, struct err *err)
 {
     const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};

@@ -74,22 +74,27 @@ void weights_server_wake(struct weights_server *server);
 /* Stop serving `version`; not held is fine. */
 void weights_server_drop(struct weights_server *server, uint64_t version);
 
+/* How long somebody waits for weights. */
+struct weights_patience {
+    uint32_t silent_ms;  /* without any answer: the server's thread does nothing else, so one
+                                that is silent has died, was stopped, or is not reached */
+    uint32_t timeout_ms; /* for all of them */
+    bool (*stop)(void *ctx); /* asked a few times a second: true gives up.  NULL: never */
+    void *ctx;
+};
+
 /*
- * Fetch `version` into bytes (size) from the server at `endpoint`; blocks at most timeout_ms, and
- * no longer than silent_ms without any answer: its server's thread does nothing else, so one
- * that is silent has died, was stopped, or is not reached.
+ * Fetch `version` into bytes (size) from the server at `endpoint`; blocks while `patience` lasts.
  * A socket is made, used and closed in the calling thread.  *hash (may be NULL) becomes the
- * verified BLAKE2b-256.  `stop` (may be NULL) is asked a few times a second: true gives up.
- * On failure `bytes` is unspecified, and err names endpoint and version:
+ * verified BLAKE2b-256.  On failure `bytes` is unspecified, and err names endpoint and version:
  *
  *   ERR_UNAVAILABLE  the server does not hold the version, or `stop`
  *   ERR_TIMEOUT      no answer for silent_ms, or not all of them within timeout_ms
  *   ERR_FORMAT       its size is not `size`, or the bytes that came do not have its hash
  *   ERR_USAGE        the endpoint is none
  */
-enum err_code weights_pull(struct wire_context *context, const char *endpoint,
-                           uint64_t version, void *bytes, size_t size, struct hash *hash,
-                           uint32_t silent_ms, uint32_t timeout_ms, bool (*stop)(void *ctx), void *ctx,
-                           struct err *err);
+enum err_code weights_pull(struct wire_context *context, const char *endpoint, uint64_t version,
+                           void *bytes, size_t size, struct hash *hash,
+                           const struct weights_patience *patience, struct err *err);
 
 #endif

@@ -203,21 +203,21 @@ static enum err_code weights_pull_timeout(const struct weights_pull *p, uint32_t
                              p->chunks, timeout_ms, p->bad);
 }
 
-static enum err_code weights_pull_loop(struct weights_pull *p, uint32_t silent_ms,
-                                       uint32_t timeout_ms, bool (*stop)(void *ctx), void *ctx)
+static enum err_code weights_pull_loop(struct weights_pull *p,
+                                       const struct weights_patience *patience)
 {
-    const uint64_t until_ms = clock_mono_ms() + timeout_ms;
+    const uint64_t until_ms = clock_mono_ms() + patience->timeout_ms;
     p->heard_ms = p->resumed_ms = clock_mono_ms();
     while (!p->chunk || p->here < p->chunks) {
         const uint64_t now_ms = clock_mono_ms();
-        if (now_ms - p->heard_ms >= silent_ms)
-            return weights_pull_fail(p, ERR_TIMEOUT, "no answer for %u ms%s", silent_ms,
-                                     p->bad);
+        if (now_ms - p->heard_ms >= patience->silent_ms)
+            return weights_pull_fail(p, ERR_TIMEOUT, "no answer for %u ms%s",
+                                     patience->silent_ms, p->bad);
         if (now_ms >= until_ms)
-            return weights_pull_timeout(p, timeout_ms);
+            return weights_pull_timeout(p, patience->timeout_ms);
         if (p->absent_ms && now_ms - p->absent_ms >= WEIGHTS_ABSENT_MS)
             return weights_pull_fail(p, ERR_UNAVAILABLE, "it is not held there");
-        if (stop && stop(ctx))
+        if (patience->stop && patience->stop(patience->ctx))
             return weights_pull_fail(p, ERR_UNAVAILABLE, "told to stop");
         if (p->has_manifest && now_ms - p->resumed_ms >= WEIGHTS_SILENT_MS)
             weights_pull_resume(p, now_ms);
@@ -234,9 +234,8 @@ static enum err_code weights_pull_loop(struct weights_pull *p, uint32_t silent_m
 }
 
 enum err_code weights_pull(struct wire_context *context, const char *endpoint, uint64_t version,
-                           void *bytes, size_t size, struct hash *hash, uint32_t silent_ms,
-                           uint32_t timeout_ms, bool (*stop)(void *ctx), void *ctx,
-                           struct err *err)
+                           void *bytes, size_t size, struct hash *hash,
+                           const struct weights_patience *patience, struct err *err)
 {
     struct weights_pull p = {
         .endpoint = endpoint, .version = version, .bytes = bytes, .size = size, .err = err};
@@ -244,7 +243,7 @@ enum err_code weights_pull(struct wire_context *context, const char *endpoint, u
     if (rc)
         return rc;
     fault_at(FAULT_weights_pull);
-    rc = weights_pull_loop(&p, silent_ms, timeout_ms, stop, ctx);
+    rc = weights_pull_loop(&p, patience);
     fault_at(FAULT_weights_pulled);
     if (!rc && hash)
         *hash = p.hash;

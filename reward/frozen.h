@@ -25,8 +25,8 @@ struct frozen;
  * Load the directory with a pass for sequences of up to `longest` tokens (cut to the model's
  * T).  A score head of several labels needs a combiner.json beside it (engine/combiner.h).
  * ERR_USAGE where that is missing, where its head is not `head` or its vocabulary is not
- * `vocabulary`, each naming the directory; else the errors of model_load and pass_new.  The caller frees it with
- * frozen_free.
+ * `vocabulary`, each naming the directory; else the errors of model_load and pass_new.
+ * The caller frees it with frozen_free.
  */
 enum err_code frozen_new(struct frozen **out, const char *dir, enum model_head head,
                          uint32_t vocabulary, enum precision precision, struct pool *pool,

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/file.h"
 #include "base/log.h"
+#include "engine/tokenizer.h"
 #include "node/memo.h"
 
 #define REFERENCE_KEY_BYTES ((size_t)16 << 20) /* of what a key is the hash of */
@@ -37,20 +37,18 @@ static bool reference_scores_count(const struct run_config *config, uint32_t s,
 static enum err_code reference_scores_base(struct hash *out, const struct run_config *config,
                                            struct scorer *const *scorers, struct err *err)
 {
-    char path[FILE_PATH_MAX];
     struct hash part[2];
     struct buf text;
     enum err_code rc = memo_program(&part[0], err);
     if (rc == ERR_OK)
-        rc = file_join(path, config->policy, "tokenizer.json", err);
-    if (rc == ERR_OK)
-        rc = hash_file_sha256(&part[1], path, err);
+        rc = tokenizer_hash(&part[1], config->policy, err);
     if (rc)
         return rc;
     buf_init(&text, REFERENCE_KEY_BYTES);
     buf_puts(&text, "reference scores\n");
     buf_append(&text, part, sizeof part);
     run_config_write_keys(config, "reward.scorers", &text);
+    run_config_write_keys(config, "model.precision", &text);
     for (uint32_t s = 0; s < config->scorers; s++) {
         struct hash read;
         if (!reference_scores_reward(config, s))
@@ -89,12 +87,13 @@ enum err_code reference_scores_open(struct reference_scores **out,
         return err_set(err, ERR_NOMEM, "out of memory for the store of references");
     store->config = config;
     buf_init(&store->value, sizeof(double) * RUN_SCORERS_MAX);
-    enum err_code rc = memo_open(&store->memo, config->reference_store, err);
+    struct err why = {0};
+    enum err_code rc = memo_open(&store->memo, config->reference_store, &why);
     if (rc == ERR_OK)
-        rc = reference_scores_base(&store->base, config, scorers, err);
+        rc = reference_scores_base(&store->base, config, scorers, &why);
     if (rc) {
         reference_scores_close(store);
-        return rc;
+        return err_set(err, rc, "reward.reference_store: %s", why.text);
     }
     *out = store;
     return ERR_OK;

@@ -2,9 +2,9 @@
  * reference_scores.h -- scores of reference responses that were given before, by this run or by
  * another.
  *
- *     key = this program, the tokenizer, reward.scorers, what the reward scorers have read
- *           (models, word lists), the item's ids, where its response begins, its label, the
- *           kind of its prompt
+ *     key = this program, the tokenizer, reward.scorers, model.precision, what the reward
+ *           scorers have read (models, word lists), the item's ids, where its response begins,
+ *           its label, the kind of its prompt
  *
  * That is all the scores of the role reward depend on, so those found in the store
  * (reward.reference_store, node/memo.h) are those that would be given, bit for bit.  A service

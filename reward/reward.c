@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/fault.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "engine/model.h"
 #include "reward/frozen.h"
@@ -95,10 +94,7 @@ static enum err_code reward_take_fingerprint(struct reward *reward, struct err *
 {
     const struct run_config *c = reward->config;
     struct hash part[3 + RUN_SCORERS_MAX];
-    char path[FILE_PATH_MAX];
-    enum err_code rc = file_join(path, c->policy, "tokenizer.json", err);
-    if (rc == ERR_OK)
-        rc = hash_file_sha256(&part[0], path, err);
+    const enum err_code rc = tokenizer_hash(&part[0], c->policy, err);
     if (rc)
         return rc;
     frozen_fingerprint(reward->reference, &part[1]);

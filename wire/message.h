@@ -145,7 +145,8 @@ struct message {
     uint32_t scorers;            /* SCORE_RESULT */
     struct wire_stat *stats;     /* TRAIN_RESULT; owned by a decoded message */
     uint32_t stats_n;
-    struct hash hash; /* HELLO: weights, or scorers; TRAIN_RESULT: weights; WEIGHTS_MANIFEST: the whole */
+    struct hash hash; /* HELLO: weights, or scorers; TRAIN_RESULT: weights;
+                         WEIGHTS_MANIFEST: the whole */
     bool has_hash;
     char text[WIRE_TEXT_MAX]; /* RESET, BYE, LEASE_FAILED, SCORE_RESULT, GRADIENT_REFUSED: why;
                                  HELLO, GENERATE_LEASE: the weights endpoint */

@@ -12,7 +12,8 @@
  * A row goes over blocks of ATTENTION_BLOCK keys counted from the first key of its sequence, in
  * one fixed order, whether alone over a cache or with its neighbours in the batch.  A score
  * is one chain of fused multiply-adds over ascending channels; the values of a block are summed
- * in one over ascending keys, and the blocks' sums in another.  So a token decoded over a cache has the bits of the same token in a packed batch.
+ * in one over ascending keys, and the blocks' sums in another.  So a token decoded over a
+ * cache has the bits of the same token in a packed batch.
  * Nothing allocates; each thread uses up to 1.5 MiB of stack; no array may overlap another
  * that is written.
  */

@@ -142,6 +142,13 @@ struct tokenizer *tokenizer_load(const char *dir, struct err *err)
     return tokenizer;
 }
 
+enum err_code tokenizer_hash(struct hash *out, const char *dir, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    const enum err_code rc = file_join(path, dir, "tokenizer.json", err);
+    return rc ? rc : hash_file_sha256(out, path, err);
+}
+
 void tokenizer_free(struct tokenizer *tokenizer)
 {
     if (!tokenizer)

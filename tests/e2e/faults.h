@@ -11,8 +11,6 @@
 #ifndef TESTS_E2E_FAULTS_H
 #define TESTS_E2E_FAULTS_H
 
-#include <ctype.h>
-#include <dirent.h>
 #include <sys/stat.h>
 
 #include "coordinator/ledger.h"
@@ -174,44 +172,16 @@ static inline int faults_teardown(void **state)
 
 static inline uint64_t faults_steps_done(const char *name)
 {
-    char path[FILE_PATH_MAX], progress[128];
-    struct buf text;
-    uint64_t lines = 0;
-    snprintf(progress, sizeof progress, "%s/progress.jsonl", name);
-    scene_path(path, progress);
-    buf_init(&text, (size_t)1 << 24);
-    if (file_read(path, &text, NULL) == ERR_OK)
-        for (size_t i = 0; i < text.len; i++)
-            lines += text.data[i] == '\n';
-    buf_release(&text);
-    return lines;
+    char run[FILE_PATH_MAX];
+    scene_path(run, name);
+    return scene_steps(run);
 }
 
-/* The process of that program, or name, that works for this run; 0: there is none now. */
 static inline pid_t faults_find(const char *name, const char *words)
 {
-    char run[FILE_PATH_MAX], config[FILE_PATH_MAX + 16];
+    char run[FILE_PATH_MAX];
     scene_path(run, name);
-    snprintf(config, sizeof config, "%s/config.yaml", run);
-    DIR *proc = opendir("/proc");
-    pid_t found = 0;
-    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
-        char path[64], line[4096];
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
-        FILE *file = fopen(path, "r");
-        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
-        if (file)
-            fclose(file);
-        for (size_t i = 0; i < n; i++)
-            line[i] = line[i] ? line[i] : ' ';
-        line[n] = '\0';
-        if (strstr(line, words) && strstr(line, config) && strstr(line, "--supervised"))
-            found = (pid_t)strtol(entry->d_name, NULL, 10);
-    }
-    closedir(proc);
-    return found;
+    return scene_find(run, words);
 }
 
 #endif

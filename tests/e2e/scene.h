@@ -5,6 +5,8 @@
 #ifndef TESTS_E2E_SCENE_H
 #define TESTS_E2E_SCENE_H
 
+#include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -238,6 +240,49 @@ static inline void scene_sha(const char *name, char hex[HASH_HEX_BYTES])
     scene_path(path, name);
     check_ok(hash_file_sha256(&hash, path, &err));
     hash_hex(&hash, hex);
+}
+
+/* Steps that the run below this directory has done. */
+static inline uint64_t scene_steps(const char *run)
+{
+    char path[FILE_PATH_MAX];
+    struct buf text;
+    uint64_t lines = 0;
+    check_ok(file_join(path, run, "progress.jsonl", &err));
+    buf_init(&text, (size_t)1 << 24);
+    if (file_read(path, &text, NULL) == ERR_OK)
+        for (size_t i = 0; i < text.len; i++)
+            lines += text.data[i] == '\n';
+    buf_release(&text);
+    return lines;
+}
+
+/* The process with these words in its command line, a program or a name, that works for the run
+ * below this directory; 0: there is none now. */
+static inline pid_t scene_find(const char *run, const char *words)
+{
+    char config[FILE_PATH_MAX];
+    check_ok(file_join(config, run, "config.yaml", &err));
+    DIR *proc = opendir("/proc");
+    assert_non_null(proc);
+    pid_t found = 0;
+    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
+        char path[64], line[4096];
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
+        FILE *file = fopen(path, "r");
+        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
+        if (file)
+            fclose(file);
+        for (size_t i = 0; i < n; i++)
+            line[i] = line[i] ? line[i] : ' ';
+        line[n] = '\0';
+        if (strstr(line, words) && strstr(line, config) && strstr(line, "--supervised"))
+            found = (pid_t)strtol(entry->d_name, NULL, 10);
+    }
+    closedir(proc);
+    return found;
 }
 
 #endif

@@ -6,8 +6,6 @@
  * ledger has its controllers' states, means and group to the last bit.  What the scores of
  * references are is held against their own definition: a scorer is recorded where it counts.
  */
-#include <ctype.h>
-#include <dirent.h>
 
 #include "coordinator/ledger.h"
 #include "tests/e2e/scene.h"
@@ -113,56 +111,15 @@ static void run_end(pid_t pid, const char *name, char sha[HASH_HEX_BYTES])
     scene_sha(path, sha);
 }
 
-static size_t run_steps(const char *name)
-{
-    char file[64], path[FILE_PATH_MAX];
-    struct buf text;
-    size_t lines = 0;
-    snprintf(file, sizeof file, "%s/progress.jsonl", name);
-    scene_path(path, file);
-    buf_init(&text, 1 << 24);
-    if (file_read(path, &text, NULL) == ERR_OK)
-        for (size_t i = 0; i < text.len; i++)
-            lines += text.data[i] == '\n';
-    buf_release(&text);
-    return lines;
-}
-
-/* The run's coordinator: its command line names both. */
-static pid_t run_coordinator(const char *name)
-{
-    char wanted[FILE_PATH_MAX];
-    scene_path(wanted, name);
-    DIR *proc = opendir("/proc");
-    assert_non_null(proc);
-    pid_t found = 0;
-    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
-        char path[64], line[4096];
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
-        FILE *file = fopen(path, "r");
-        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
-        if (file)
-            fclose(file);
-        for (size_t i = 0; i < n; i++)
-            line[i] = line[i] ? line[i] : ' ';
-        line[n] = '\0';
-        if (strstr(line, "rlhf-coordinator") && strstr(line, wanted) &&
-            strstr(line, "--supervised"))
-            found = (pid_t)strtol(entry->d_name, NULL, 10);
-    }
-    closedir(proc);
-    return found;
-}
-
 static void run_kill_coordinator(pid_t pid, const char *name, size_t steps)
 {
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    while (run_steps(name) < steps && clock_mono_ms() < deadline &&
+    char run[FILE_PATH_MAX];
+    scene_path(run, name);
+    while (scene_steps(run) < steps && clock_mono_ms() < deadline &&
            waitpid(pid, NULL, WNOHANG) == 0)
         scene_nap(2);
-    const pid_t coordinator = run_coordinator(name);
+    const pid_t coordinator = scene_find(run, "rlhf-coordinator");
     assert_true(coordinator > 0);
     assert_int_equal(kill(coordinator, SIGKILL), 0);
 }

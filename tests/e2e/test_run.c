@@ -5,136 +5,39 @@
  * of the undisturbed run, whatever is killed and however many workers there are.  A run with
  * another seed must give another hash, so that the comparison can fail.
  */
-#include <ctype.h>
-#include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include "base/clock.h"
-#include "base/file.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "coordinator/ledger.h"
-#include "engine/model.h"
-#include "engine/tokenizer.h"
 #include "node/gate_record.h"
-#include "tests/test.h"
-#include "world/world.h"
+#include "tests/e2e/scene.h"
 
 #define RUN_DEADLINE_MS 120000u
 
-extern char **environ;
-
-static char dir[64]; /* the test's own */
 static char plain_sha[HASH_HEX_BYTES];
 
 /* --- a small world to run in ---------------------------------------------------------- */
 
-static void write_text(const char *name, const char *text)
+/* dir/reward: the policy's trunk with a score head. */
+static void write_reward_model(void)
 {
     char path[FILE_PATH_MAX];
-    check_ok(file_join(path, dir, name, &err));
-    check_ok(file_write(path, text, strlen(text), &err));
-}
-
-static void write_model(void)
-{
-    char path[FILE_PATH_MAX];
-    struct buf text, json;
-    struct world world;
-    check_ok(world_init(&world, &err));
-    buf_init(&text, 1 << 20);
-    buf_init(&json, 1 << 20);
-    for (size_t i = 0; i < world.items_n; i += 7) {
-        world_prompt(&world.items[i], &text);
-        world_answer(&world.items[i], WORLD_polite, 0, &text);
-    }
-    check_ok(world_tokenizer(text.data, text.len, 300, &json, &err));
-    check_ok(file_join(path, dir, "model", &err));
-    check_ok(file_make_dir(path, &err));
-    write_text("model/tokenizer.json", json.data);
-
     struct err why = {0};
-    struct tokenizer *tokenizer = tokenizer_load(path, &why);
-    if (!tokenizer)
-        fail_msg("%s", why.text);
-    const struct model_config config = {
-        .family = MODEL_LLAMA,
-        .model_type = "llama",
-        .V = tokenizer_vocabulary(tokenizer),
-        .C = 32,
-        .L = 2,
-        .H = 4,
-        .G = 2,
-        .D = 8,
-        .F = 64,
-        .T = 96,
-        .norm_eps = 1e-5f,
-        .tied = true,
-        .rope_theta = 10000,
-        .bos = -1,
-        .eos = 0,
-        .pad = -1,
-    };
-    struct model *model = model_new(&config, &why);
-    if (!model)
-        fail_msg("%s", why.text);
-    model_init_random(model, 1, 0.3f);
-    check_ok(model_save(model, path, &err));
-    model_free(model);
-
-    /* A reward model: the same trunk, with a score head. */
-    model = model_load_with_score_head(path, 1, &why);
+    scene_path(path, "model");
+    struct model *model = model_load_with_score_head(path, 1, &why);
     if (!model)
         fail_msg("%s", why.text);
     model_init_random(model, 2, 0.3f);
-    check_ok(file_join(path, dir, "reward", &err));
+    scene_path(path, "reward");
     check_ok(file_make_dir(path, &err));
     check_ok(model_save(model, path, &err));
     model_free(model);
-    tokenizer_free(tokenizer);
-    world_release(&world);
-    buf_release(&text);
-    buf_release(&json);
-}
-
-static void write_prompts(void)
-{
-    struct world world;
-    struct buf lines, prompt;
-    check_ok(world_init(&world, &err));
-    buf_init(&lines, 1 << 20);
-    buf_init(&prompt, 1 << 12);
-    for (size_t i = 0; i < 24; i++) {
-        buf_clear(&prompt);
-        world_prompt(&world.items[i], &prompt);
-        buf_puts(&lines, "{\"prompt\": ");
-        buf_json_string(&lines, prompt.data, prompt.len);
-        buf_puts(&lines, "}\n");
-    }
-    write_text("prompts.jsonl", lines.data);
-    write_text("words.txt", "a\ni\nthe\nis\nyou\no\ne\n");
-    buf_release(&lines);
-    buf_release(&prompt);
-    world_release(&world);
 }
 
 static int make_world(void **state)
 {
     (void)state;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    snprintf(dir, sizeof dir, "/tmp/rlhf-e2e-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    write_model();
-    write_prompts();
-    write_text(
+    scene_make();
+    write_reward_model();
+    scene_write(
         "run.yaml",
         "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
         "model:\n  policy: model\n"
@@ -149,30 +52,31 @@ static int make_world(void **state)
         "checkpoint:\n  every: 3\n"
         "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
     /* The same with a cost, and a monitor that nobody answers. */
-    write_text("harm.txt", "s\nt\nn\nr\nm\nd\n");
-    write_text("cost.yaml",
-               "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
-               "model:\n  policy: model\n"
-               "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
-               "pipeline:\n  lag: 1\n  batch: 8\n"
-               "sampling:\n  max_new_tokens: 16\n"
-               "reward:\n  references: 2\n  scorers:\n"
-               "    - name: words\n      kind: words\n      words: words.txt\n"
-               "    - name: harm\n      kind: words\n      words: harm.txt\n      role: cost\n"
-               "    - name: watch\n      kind: http\n      url: http://127.0.0.1:1/\n"
-               "      role: monitor\n      timeout_ms: 20\n"
-               "safety:\n  controller: lagrangian\n  cost: score\n  limit: 0.05\n  lr: 0.5\n"
-               "ppo:\n  epochs: 2\n  minibatches: 2\n  micro_tokens: 128\n"
-               "optimizer:\n  lr: 1.0e-3\n  critic_lr: 1.0e-3\n"
-               "checkpoint:\n  every: 3\n"
-               "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
+    scene_write("harm.txt", "s\nt\nn\nr\nm\nd\n");
+    scene_write("cost.yaml",
+                "run:\n  dir: run\n  steps: 10\n  seed: 3\n"
+                "model:\n  policy: model\n"
+                "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
+                "pipeline:\n  lag: 1\n  batch: 8\n"
+                "sampling:\n  max_new_tokens: 16\n"
+                "reward:\n  references: 2\n  scorers:\n"
+                "    - name: words\n      kind: words\n      words: words.txt\n"
+                "    - name: harm\n      kind: words\n      words: harm.txt\n      role: cost\n"
+                "    - name: watch\n      kind: http\n      url: http://127.0.0.1:1/\n"
+                "      role: monitor\n      timeout_ms: 20\n"
+                "safety:\n  controller: lagrangian\n  cost: score\n  limit: 0.05\n  lr: 0.5\n"
+                "ppo:\n  epochs: 2\n  minibatches: 2\n  micro_tokens: 128\n"
+                "optimizer:\n  lr: 1.0e-3\n  critic_lr: 1.0e-3\n"
+                "checkpoint:\n  every: 3\n"
+                "timeouts:\n  heartbeat_ms: 200\n  dead_ms: 1000\n  lease_ms: 5000\n");
     return 0;
 }
 
 static int remove_world(void **state)
 {
     (void)state;
-    return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
+    scene_remove();
+    return 0;
 }
 
 /* --- starting, killing, waiting --------------------------------------------------------- */
@@ -209,11 +113,6 @@ static struct run run_start(const char *name, const char *const *overrides)
     return run_start_from("run.yaml", name, overrides);
 }
 
-static void nap(long ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
-}
-
 static void run_show(const struct run *run)
 {
     static const char *const names[] = {".out", "/run.log"};
@@ -237,67 +136,29 @@ static int run_wait(const struct run *run)
     while (waitpid(run->pid, &status, WNOHANG) == 0) {
         if (clock_mono_ms() > deadline) {
             kill(run->pid, SIGTERM);
-            nap(3000);
+            scene_nap(3000);
             kill(run->pid, SIGKILL);
             waitpid(run->pid, &status, 0);
             run_show(run);
             fail_msg("%s did not end within %u ms", run->dir, RUN_DEADLINE_MS);
         }
-        nap(20);
+        scene_nap(20);
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static uint64_t run_steps_done(const struct run *run)
-{
-    char path[FILE_PATH_MAX + 32];
-    struct buf text;
-    buf_init(&text, 1 << 24);
-    uint64_t lines = 0;
-    snprintf(path, sizeof path, "%s/progress.jsonl", run->dir);
-    if (file_read(path, &text, NULL) == ERR_OK)
-        for (size_t i = 0; i < text.len; i++)
-            lines += text.data[i] == '\n';
-    buf_release(&text);
-    return lines;
 }
 
 static void run_wait_for_steps(const struct run *run, uint64_t steps)
 {
     const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
-    while (run_steps_done(run) < steps && clock_mono_ms() < deadline &&
+    while (scene_steps(run->dir) < steps && clock_mono_ms() < deadline &&
            waitpid(run->pid, NULL, WNOHANG) == 0)
-        nap(5);
-    assert_true(run_steps_done(run) >= steps);
-}
-
-/* The process of that program that works for this run: its command line names both. */
-static pid_t run_find(const struct run *run, const char *program)
-{
-    DIR *proc = opendir("/proc");
-    pid_t found = 0;
-    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
-        char path[64], line[4096];
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
-        FILE *file = fopen(path, "r");
-        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
-        if (file)
-            fclose(file);
-        for (size_t i = 0; i < n; i++)
-            line[i] = line[i] ? line[i] : ' ';
-        line[n] = '\0';
-        if (strstr(line, program) && strstr(line, run->dir) && strstr(line, "--supervised"))
-            found = (pid_t)strtol(entry->d_name, NULL, 10);
-    }
-    closedir(proc);
-    return found;
+        scene_nap(5);
+    assert_true(scene_steps(run->dir) >= steps);
 }
 
 static void run_kill(const struct run *run, const char *program)
 {
-    const pid_t pid = run_find(run, program);
+    const pid_t pid = scene_find(run->dir, program);
     assert_true(pid > 0);
     assert_int_equal(kill(pid, SIGKILL), 0);
 }
@@ -484,7 +345,7 @@ static void run_survives_a_stopped_learner_of_two(void **state)
         const struct run run = run_start(name, two);
         run_wait_for_steps(&run, 2);
         snprintf(name, sizeof name, "--name %s", victims[i]);
-        const pid_t pid = run_find(&run, name);
+        const pid_t pid = scene_find(run.dir, name);
         assert_true(pid > 0);
         assert_int_equal(kill(pid, SIGSTOP), 0);
         run_wait_for_steps(&run, 5);
@@ -647,7 +508,7 @@ static void run_without_any_cost_trains_nothing(void **state)
     buf_puts(&text, "");
     assert_non_null(strstr(text.data, "every slot was dropped, there is nothing to train on"));
     assert_non_null(strstr(text.data, "harm: ")); /* and whose fault it was */
-    assert_int_equal(run_steps_done(&run), 0);
+    assert_int_equal(scene_steps(run.dir), 0);
     snprintf(path, sizeof path, "%s/final", run.dir);
     assert_false(file_exists(path));
     buf_release(&text);
@@ -729,7 +590,7 @@ static void write_held_out_prompts(void)
     buf_init(&lines, 1 << 20);
     for (size_t i = 0; i < 40; i++)
         buf_printf(&lines, "{\"prompt\": \"user: number %zu?\\nbot:\"}\n", i);
-    write_text("held.jsonl", lines.data);
+    scene_write("held.jsonl", lines.data);
     buf_release(&lines);
 }
 
@@ -799,7 +660,7 @@ static void run_that_was_interrupted_goes_on(void **state)
     run_wait_for_steps(&run, 4);
     kill(run.pid, SIGTERM);
     assert_int_equal(run_wait(&run), 75);
-    assert_int_equal(run_find(&run, "rlhf-"), 0); /* nothing is left behind */
+    assert_int_equal(scene_find(run.dir, "rlhf-"), 0); /* nothing is left behind */
     run = run_start("interrupted", NULL);
     expect_plain(&run);
 }
@@ -842,9 +703,9 @@ static void run_refuses_a_broken_model_with_one_sentence(void **state)
     buf_init(&text, 1 << 20);
     check_ok(file_join(tokenizer, dir, "model/tokenizer.json", &err));
     check_ok(file_read(tokenizer, &text, &err));
-    write_text("broken/tokenizer.json", text.data);
+    scene_write("broken/tokenizer.json", text.data);
     buf_clear(&text);
-    write_text("broken/config.json", "{\"model_type\": \"llama\", \"hidden_size\": \"x\"}");
+    scene_write("broken/config.json", "{\"model_type\": \"llama\", \"hidden_size\": \"x\"}");
     char policy[FILE_PATH_MAX + 16];
     snprintf(policy, sizeof policy, "model.policy=%s", broken);
     const char *const overrides[] = {policy, NULL};
@@ -879,6 +740,10 @@ static void run_with_a_store_of_references_gives_the_same_weights(void **state)
     finish(&shares, sha);
     assert_string_not_equal(sha, plain_sha);
     assert_int_equal(run_log_count(&shares, "were in the store, 0 were made"), 1);
+    char alone_sha[HASH_HEX_BYTES]; /* it makes what the other found */
+    const struct run alone = run_start("store-e", &other[1]);
+    finish(&alone, alone_sha);
+    assert_string_equal(alone_sha, sha);
     const char *const own[] = {store, "run.seed=4", "run.steps=2", NULL};
     const struct run makes = run_start("store-d", own);
     finish(&makes, sha);

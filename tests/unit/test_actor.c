@@ -7,6 +7,7 @@
  */
 #include "actor/actor.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "engine/model.h"
 #include "node/weights.h"
 #include "tests/unit/golden.h"
@@ -15,7 +16,7 @@
 
 struct sent {
     enum message_type type;
-    uint64_t lease;
+    uint64_t lease, version;
     bool untried;
     char text[WIRE_TEXT_MAX];
 };
@@ -66,7 +67,8 @@ enum err_code worker_send(struct worker *worker, const struct message *m, struct
     (void)err;
     assert_in_range(sent_n, 0, COUNT(sent) - 1);
     struct sent *kept = &sent[sent_n++];
-    *kept = (struct sent){.type = m->type, .lease = m->lease, .untried = m->untried};
+    *kept = (struct sent){
+        .type = m->type, .lease = m->lease, .version = m->version, .untried = m->untried};
     memcpy(kept->text, m->text, sizeof kept->text);
     return ERR_OK;
 }
@@ -211,11 +213,55 @@ static void actor_gives_back_what_waits_for_a_version_that_is_not_held(void **st
     rig_close(&rig);
 }
 
+/* A reference response, which the policy of version 0 gives. */
+static void rig_lease_reference(uint64_t lease)
+{
+    static struct wire_item item = {.kind = WIRE_WORK_REFERENCE, .a = 3, .prompt_tokens = 2};
+    rig_lease(lease, 0, "");
+    queue[queue_n - 1].items = &item;
+}
+
+/* Found in the store, it is a result before anything was generated: it must be told as of
+ * version 0, though the lease behind it is of another and the weights are exchanged at once. */
+static void actor_tells_the_version_of_a_reference_that_it_found(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct weights_server *server;
+    struct err why = {0};
+    char endpoint[96];
+    rig_open(&rig);
+    snprintf(endpoint, sizeof endpoint, "ipc://%s/alive", rig.dir);
+    check_ok(file_join(rig.config.reference_store, rig.dir, "references.sqlite", &err));
+    struct model *model = model_load(rig.config.policy, &why);
+    assert_non_null(model);
+    check_ok(weights_server_open(&server, rig.context, endpoint, 2, &err));
+    check_ok(weights_server_publish(server, 6, model->w, model_bytes(model), NULL, &err));
+    for (int twice = 0; twice < 2; twice++) {
+        actor_free(rig.actor);
+        check_ok(actor_new(&rig.actor, &rig.config, rig.context, &err));
+        sent_n = queue_at = queue_n = 0;
+        rig_lease_reference(1);
+        rig_lease(2, 6, endpoint);
+        check_ok(actor_compute(NULL, rig.actor, &err));
+        assert_int_equal(sent_n, 2);
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(sent[i].type, MESSAGE_GENERATE_RESULT);
+            assert_int_equal(sent[i].lease, i + 1);
+            assert_int_equal(sent[i].version, i == 0 ? 0 : 6);
+        }
+    }
+    weights_server_close(server);
+    model_free(model);
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(actor_waits_once_for_a_learner_that_was_stopped),
         cmocka_unit_test(actor_gives_back_what_waits_for_a_version_that_is_not_held),
+        cmocka_unit_test(actor_tells_the_version_of_a_reference_that_it_found),
     };
     return cmocka_run_group_tests_name("actor", tests, NULL, NULL);
 }

@@ -8,8 +8,8 @@
 
 #include "base/file.h"
 #include "coordinator/ledger.h"
-#include "node/gate_record.h"
 #include "tests/unit/cli_run.h"
+#include "tests/unit/gate_sample.h"
 
 static char dir[64];
 static const struct hash config_hash = {{0xab, 0xcd}};
@@ -194,35 +194,11 @@ static void a_run_without_a_step_has_none(void **state)
     assert_null(strstr(said, "last step"));
 }
 
-static void write_gate(void)
-{
-    struct gate_record record = {.at_ms = 1700000000000,
-                                 .decision = GATE_RECORD_PASS,
-                                 .name = "0123456789abcdef",
-                                 .version = 4,
-                                 .mean = 0.0625,
-                                 .upper = 0.125,
-                                 .limit = 0.2,
-                                 .delta = 0.025,
-                                 .n = 60,
-                                 .spent = 1,
-                                 .candidates = 2};
-    char path[FILE_PATH_MAX];
-    check_ok(gate_record_append(dir, &record, &err));
-    record.decision = GATE_RECORD_ERROR;
-    record.version = 8;
-    record.mean = record.upper = record.spent = NAN;
-    snprintf(record.why, sizeof record.why, "no \x1b[2Jdisk");
-    check_ok(gate_record_append(dir, &record, &err));
-    check_ok(file_join(path, dir, "published", &err));
-    assert_int_equal(symlink("releases/0123456789abcdef", path), 0);
-}
-
 static void what_the_gate_decided_is_there(void **state)
 {
     (void)state;
     write_run(true);
-    write_gate();
+    gate_sample_write(dir, "no \x1b[2Jdisk");
     assert_int_equal(inspect("", ""), 0);
     assert_non_null(strstr(said, "\n  gate          version 8: ERROR at 2023-11-14T22:13:20Z: "
                                  "no \\x1b[2Jdisk\n  published     version 4 since 20"));

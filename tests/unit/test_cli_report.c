@@ -9,8 +9,8 @@
 #include "base/file.h"
 #include "coordinator/ledger.h"
 #include "engine/tokenizer.h"
-#include "node/gate_record.h"
 #include "tests/unit/cli_run.h"
+#include "tests/unit/gate_sample.h"
 #include "tests/unit/svg_read.h"
 
 #define STEPS 40
@@ -328,30 +328,6 @@ static void the_summary_has_tenths_and_names_the_gap(void **state)
     check_says("did not get worse than its best");
 }
 
-static void write_gate(const char *run)
-{
-    struct gate_record record = {.at_ms = 1700000000000,
-                                 .decision = GATE_RECORD_PASS,
-                                 .name = "0123456789abcdef",
-                                 .version = 4,
-                                 .mean = 0.0625,
-                                 .upper = 0.125,
-                                 .limit = 0.2,
-                                 .delta = 0.025,
-                                 .n = 60,
-                                 .spent = 1,
-                                 .candidates = 2};
-    char path[FILE_PATH_MAX];
-    check_ok(gate_record_append(run, &record, &err));
-    record.decision = GATE_RECORD_ERROR;
-    record.version = 8;
-    record.mean = record.upper = record.spent = NAN;
-    snprintf(record.why, sizeof record.why, "no <disk>");
-    check_ok(gate_record_append(run, &record, &err));
-    check_ok(file_join(path, run, "published", &err));
-    assert_int_equal(symlink("releases/0123456789abcdef", path), 0);
-}
-
 static void the_gates_history_has_a_row_a_candidate(void **state)
 {
     (void)state;
@@ -362,7 +338,7 @@ static void the_gates_history_has_a_row_a_candidate(void **state)
     assert_int_equal(report(arguments), 0);
     read_page("r/report.html");
     assert_null(strstr(page.data, "<h2>The gate</h2>"));
-    write_gate(run);
+    gate_sample_write(run, "no <disk>");
     assert_int_equal(report(arguments), 0);
     read_page("r/report.html");
     check_says("<h2>The gate</h2>");

@@ -372,11 +372,13 @@ static void core_never_drops_what_was_not_tried(void **state)
             .type = MESSAGE_LEASE_FAILED, .lease = lease->lease, .untried = true};
         bench_send(bench, &crew.actor, failed);
         const size_t since = bench->sent_n;
-        while (!bench_last(bench, 2, MESSAGE_GENERATE_LEASE, since)) {
+        for (int s = 0; s < 60 && !bench_last(bench, 2, MESSAGE_GENERATE_LEASE, since); s++) {
+            assert_false(bench->finished);
             bench_send(bench, &crew.actor, (struct message){.type = MESSAGE_HEARTBEAT});
             bench_send(bench, &crew.learner, (struct message){.type = MESSAGE_HEARTBEAT});
             bench_tick(bench, 1000);
         }
+        bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, since);
     }
     assert_int_equal(bench_stats(bench)->dropped[RECORD_REASON_GENERATE_FAILED], 0);
 }

@@ -152,7 +152,8 @@ static void the_versions_actors_may_ask_for_come_back_too(void **state)
         assert_int_equal(learner->history[4 - v].version, v);
         assert_memory_equal(learner->history[4 - v].w, w[v], bytes);
         check_ok(weights_pull(bench.context, weights_server_endpoint(learner->server), v, got,
-                              bytes, NULL, 20000, 20000, NULL, NULL, &err));
+                              bytes, NULL, &(struct weights_patience){20000, 20000, NULL, NULL},
+                              &err));
         assert_memory_equal(got, w[v], bytes);
     }
     learner_free(learner);

@@ -76,7 +76,7 @@ static void check_pull(const char *endpoint)
     check_ok(weights_server_publish(server, 7, weights, SIZE, &published, &err));
     assert_memory_equal(published.bytes, want, sizeof want);
     check_ok(weights_pull(context, weights_server_endpoint(server), 7, got, SIZE, &pulled,
-                          LONG_MS, LONG_MS, NULL, NULL, &err));
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     assert_memory_equal(pulled.bytes, want, sizeof want);
     weights_server_close(server);
@@ -110,8 +110,8 @@ static void weights_of_any_size_arrive(void **state)
     for (size_t i = 0; i < COUNT(sizes); i++) {
         memset(got, 0, SIZE);
         check_ok(weights_server_publish(server, i, weights, sizes[i], NULL, &err));
-        check_ok(weights_pull(context, ipc, i, got, sizes[i], NULL, LONG_MS, LONG_MS, NULL,
-                              NULL, &err));
+        check_ok(weights_pull(context, ipc, i, got, sizes[i], NULL,
+                              &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
         assert_memory_equal(got, weights, sizes[i]);
         assert_int_equal(got[sizes[i]], 0);
     }
@@ -129,18 +129,21 @@ static void weights_server_keeps_the_newest_versions(void **state)
     for (uint64_t version = 1; version <= 3; version++)
         check_ok(weights_server_publish(server, version, weights + version, 100, NULL, &err));
     check_ok(weights_server_publish(server, 3, weights, 100, NULL, &err)); /* replaced */
-    check_ok(weights_pull(context, ipc, 2, got, 100, NULL, LONG_MS, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 2, got, 100, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights + 2, 100);
-    check_ok(weights_pull(context, ipc, 3, got, 100, NULL, LONG_MS, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 3, got, 100, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, 100);
     char words[128];
     snprintf(words, sizeof words, "weights: version 1 from %s: it is not held there", ipc);
-    check_fails(
-        weights_pull(context, ipc, 1, got, 100, NULL, LONG_MS, LONG_MS, NULL, NULL, &err),
-        ERR_UNAVAILABLE, words);
+    check_fails(weights_pull(context, ipc, 1, got, 100, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
+                ERR_UNAVAILABLE, words);
     weights_server_drop(server, 2);
     weights_server_drop(server, 2);
-    check_fails(weights_pull(context, ipc, 2, got, 100, NULL, LONG_MS, 300, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 2, got, 100, NULL,
+                             &(struct weights_patience){LONG_MS, 300, NULL, NULL}, &err),
                 ERR_UNAVAILABLE, "version 2");
     weights_server_close(server);
     finish();
@@ -152,9 +155,9 @@ static void weights_of_another_size_are_refused(void **state)
     struct weights_server *server;
     check_ok(weights_server_open(&server, context, ipc, 1, &err));
     check_ok(weights_server_publish(server, 4, weights, 100, NULL, &err));
-    check_fails(
-        weights_pull(context, ipc, 4, got, 96, NULL, LONG_MS, LONG_MS, NULL, NULL, &err),
-        ERR_FORMAT, "it has 100 bytes, the model 96");
+    check_fails(weights_pull(context, ipc, 4, got, 96, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
+                ERR_FORMAT, "it has 100 bytes, the model 96");
     weights_server_close(server);
     finish();
 }
@@ -164,11 +167,12 @@ static void weights_pull_says_that_nobody_answers(void **state)
     (void)state;
     char words[128];
     snprintf(words, sizeof words, "weights: version 9 from %s: no answer for 200 ms", ipc);
-    check_fails(weights_pull(context, ipc, 9, got, 100, NULL, 200, LONG_MS, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 9, got, 100, NULL,
+                             &(struct weights_patience){200, LONG_MS, NULL, NULL}, &err),
                 ERR_TIMEOUT, words);
-    check_fails(
-        weights_pull(context, "nonsense", 9, got, 100, NULL, 200, LONG_MS, NULL, NULL, &err),
-        ERR_USAGE, "\"nonsense\"");
+    check_fails(weights_pull(context, "nonsense", 9, got, 100, NULL,
+                             &(struct weights_patience){200, LONG_MS, NULL, NULL}, &err),
+                ERR_USAGE, "\"nonsense\"");
     finish();
 }
 
@@ -180,7 +184,8 @@ static void weights_pull_does_not_wait_for_one_that_was_stopped(void **state)
     struct wire_socket *stopped;
     check_ok(wire_socket_bind(&stopped, context, ipc, WIRE_LIMITS_BULK, &err));
     snprintf(words, sizeof words, "weights: version 9 from %s: no answer for 700 ms", ipc);
-    check_fails(weights_pull(context, ipc, 9, got, 100, NULL, 700, LONG_MS, NULL, NULL, &err),
+    check_fails(weights_pull(context, ipc, 9, got, 100, NULL,
+                             &(struct weights_patience){700, LONG_MS, NULL, NULL}, &err),
                 ERR_TIMEOUT, words);
     wire_socket_close(stopped, 0);
     finish();
@@ -196,8 +201,9 @@ static void weights_pull_stops_when_told(void **state)
 {
     (void)state;
     int asked = 0;
-    check_fails(weights_pull(context, ipc, 9, got, 100, NULL, LONG_MS, LONG_MS, stop_at_once,
-                             &asked, &err),
+    check_fails(weights_pull(context, ipc, 9, got, 100, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, stop_at_once, &asked},
+                             &err),
                 ERR_UNAVAILABLE, "told to stop");
     assert_int_equal(asked, 1);
     finish();
@@ -217,7 +223,8 @@ static void weights_pull_waits_for_a_version_that_comes_soon(void **state)
     check_ok(weights_server_open(&server, context, ipc, 1, &err));
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, publish_later, server), 0);
-    check_ok(weights_pull(context, ipc, 5, got, 100, NULL, LONG_MS, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 5, got, 100, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     pthread_join(thread, NULL);
     weights_server_close(server);
     finish();
@@ -360,14 +367,14 @@ static void weights_with_a_lie_inside_are_refused(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_LIE);
-    check_fails(
-        weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, LONG_MS, NULL, NULL, &err),
-        ERR_FORMAT, "the bytes have hash");
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
+                ERR_FORMAT, "the bytes have hash");
     player_stop(&player);
     player_start(&player, TRICK_SHORT);
-    check_fails(
-        weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, LONG_MS, NULL, NULL, &err),
-        ERR_FORMAT, "chunk 3 has 1048575 bytes, not 1048576");
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
+                ERR_FORMAT, "chunk 3 has 1048575 bytes, not 1048576");
     player_stop(&player);
     finish();
 }
@@ -378,8 +385,8 @@ static void weights_that_come_slowly_are_waited_for(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_SLOW);
-    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL, 17 * SLOW_MS, LONG_MS, NULL, NULL,
-                          &err));
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){17 * SLOW_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     player_stop(&player);
     finish();
@@ -391,9 +398,11 @@ static void weights_pull_does_not_wait_for_the_rest_either(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_DEAF_AFTER_10);
-    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL, 2 * WEIGHTS_SILENT_MS, LONG_MS,
-                             NULL, NULL, &err),
-                ERR_TIMEOUT, "no answer for 1000 ms");
+    check_fails(
+        weights_pull(context, ipc, 7, got, SIZE, NULL,
+                     &(struct weights_patience){2 * WEIGHTS_SILENT_MS, LONG_MS, NULL, NULL},
+                     &err),
+        ERR_TIMEOUT, "no answer for 1000 ms");
     player_stop(&player);
     finish();
 }
@@ -403,8 +412,8 @@ static void weights_corrupted_on_the_way_are_fetched_again(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_CORRUPT_ONCE);
-    check_ok(
-        weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     player_stop(&player);
     assert_int_equal(player.threes, 2);
@@ -433,8 +442,8 @@ static void weights_pull_goes_on_after_the_server_was_restarted(void **state)
     pthread_t thread;
     void *server = NULL;
     assert_int_equal(pthread_create(&thread, NULL, restart_when_deaf, &player), 0);
-    check_ok(
-        weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     pthread_join(thread, &server);
     assert_int_equal(player.chunks, 10);
@@ -448,8 +457,8 @@ static void weights_pull_begins_anew_when_the_version_has_other_bytes(void **sta
     (void)state;
     struct player player;
     player_start(&player, TRICK_OTHER_AFTER_10);
-    check_ok(
-        weights_pull(context, ipc, 7, got, SIZE, NULL, LONG_MS, LONG_MS, NULL, NULL, &err));
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE); /* with the bit that the player has flipped */
     player_stop(&player);
     assert_int_equal(player.manifests, 2);

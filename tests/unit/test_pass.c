@@ -154,12 +154,11 @@ static void a_sequence_has_the_same_bits_in_any_batch_on_any_threads(void **stat
     }
 }
 
-/* Log-probs of four sequences, and their gradient. */
-static float *path_numbers(const struct model *model, const struct corpus *corpus,
-                           struct packed *p)
+/* Log-probs of four sequences, and their gradient.  The caller frees them. */
+static float *pass_numbers(struct pass *pass, const struct model *model,
+                           const struct corpus *corpus, struct packed *p)
 {
     const size_t order[4] = {0, 1, 2, 3};
-    struct pass *pass = make_pass(model, NULL, true);
     run_batch(pass, corpus, order, 4, p);
     const size_t n = p->offset[4];
     float *all = calloc(n + model->params, sizeof *all);
@@ -169,7 +168,6 @@ static float *path_numbers(const struct model *model, const struct corpus *corpu
     pass_backward_begin(pass, all + n);
     pass_logprobs_backward(pass, &want, p->logp, p->entropy);
     pass_backward_end(pass);
-    pass_free(pass);
     return all;
 }
 
@@ -188,7 +186,9 @@ static void every_instruction_set_gives_the_same_bits(void **state)
             amx_use(tiles);
             KERNEL_EACH_ISA(isa)
             {
-                float *got = path_numbers(model, corpus, p);
+                struct pass *pass = make_pass(model, NULL, true);
+                float *got = pass_numbers(pass, model, corpus, p);
+                pass_free(pass);
                 plain = plain ? plain : got;
                 kernel_check_same_bits(precision_name(precision_used), got, plain,
                                        p->offset[4] + model->params);
@@ -265,6 +265,52 @@ static void check_kept_logits(void)
     model_free(model);
 }
 
+/* Each row is asked for many times: more requests than a small pass has tokens, in several
+ * chunks; the gradient is that of a pass which takes them at once. */
+static void check_many_requests(void)
+{
+    enum { N = 6, ROWS = 50 };
+    static const size_t tokens_max[] = {N, 300};
+    struct err why = {0};
+    struct model *model = load("llama");
+    const int32_t ids[N] = {1, 5, 2, 8, 3, 9};
+    const uint32_t offset[] = {0, N};
+    const struct pass_batch batch = {1, offset, ids};
+    uint32_t at[ROWS];
+    int32_t target[ROWS];
+    float dlogp[ROWS], logp[2][ROWS], *grad[2];
+    uint64_t seed = 5;
+    for (uint32_t i = 0; i < ROWS; i++) {
+        at[i] = i * 7 % N;
+        target[i] = (int32_t)(i % 90);
+        dlogp[i] = kernel_uniform(&seed);
+    }
+    const struct pass_logprob want = {ROWS, at, target, 0.7f};
+    for (size_t k = 0; k < 2; k++) {
+        struct pass *pass = pass_new(model, NULL, tokens_max[k], true, &why);
+        grad[k] = calloc(model->params, sizeof(float));
+        assert_true(pass && grad[k]);
+        check_ok(pass_forward(pass, &batch, &why));
+        pass_logprobs(pass, &want, logp[k], NULL, NULL);
+        pass_backward_begin(pass, grad[k]);
+        pass_logprobs_backward(pass, &want, dlogp, NULL);
+        pass_backward_end(pass);
+        pass_free(pass);
+    }
+    check_same_bits(logp[0], logp[1], ROWS);
+    check_same_bits(grad[0], grad[1], model->params);
+    free(grad[0]);
+    free(grad[1]);
+    model_free(model);
+}
+
+static void more_requests_than_tokens_give_the_same_gradient(void **state)
+{
+    (void)state;
+    EACH_PRECISION
+    check_many_requests();
+}
+
 static void kept_logits_change_no_gradient(void **state)
 {
     (void)state;
@@ -295,21 +341,22 @@ static void gradients_have_the_same_bits_on_any_threads(void **state)
     free(corpus);
 }
 
+/* Forward and backward: each has its own packed copy in bf16. */
 static void check_new_weights(void)
 {
     struct model *model = load("llama"), *other = load("llama");
     struct corpus *corpus = calloc(1, sizeof *corpus);
     struct packed *p = calloc(1, sizeof *p);
-    const size_t order[2] = {0, 1};
     corpus_fill(corpus, model->config.V);
     model_init_random(other, 3, 0.3f);
-    struct pass *old = make_pass(model, NULL, false), *fresh = make_pass(other, NULL, false);
-    run_batch(fresh, corpus, order, 2, p);
-    memcpy(corpus->logp[0], p->logp, corpus->tokens[0] * sizeof(float));
+    struct pass *old = make_pass(model, NULL, true), *fresh = make_pass(other, NULL, true);
+    float *want = pass_numbers(fresh, other, corpus, p);
     memcpy(model->w, other->w, model_bytes(model));
     model->generation++;
-    run_batch(old, corpus, order, 2, p);
-    kernel_check_same_bits("logp", p->logp, corpus->logp[0], corpus->tokens[0]);
+    float *got = pass_numbers(old, model, corpus, p);
+    kernel_check_same_bits("number", got, want, p->offset[4] + model->params);
+    free(want);
+    free(got);
     pass_free(old);
     pass_free(fresh);
     free(p);
@@ -374,6 +421,7 @@ int main(void)
         cmocka_unit_test(a_sequence_has_the_same_bits_in_any_batch_on_any_threads),
         cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(kept_logits_change_no_gradient),
+        cmocka_unit_test(more_requests_than_tokens_give_the_same_gradient),
         cmocka_unit_test(gradients_have_the_same_bits_on_any_threads),
         cmocka_unit_test(new_weights_are_used_once_the_generation_says_so),
         cmocka_unit_test(a_batch_that_cannot_be_run_is_refused_by_name),

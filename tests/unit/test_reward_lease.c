@@ -465,6 +465,9 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
     config = w.config;
     path_of(config.prompts, "nothing.jsonl");
     check_fails(reward_new(&reward, &config, &err), ERR_IO, "nothing.jsonl");
+    config = w.config;
+    path_of(config.reference_store, "nowhere/references.sqlite");
+    check_fails(reward_new(&reward, &config, &err), ERR_IO, "reward.reference_store: ");
 }
 
 /* The oracle: the same scorers, all of the role reward. */

@@ -135,6 +135,9 @@ static void whatever_differs_finds_nothing(void **state)
     config.scorer[2].max_tokens = 5;
     assert_false(is_found(got));
     config.scorer[2].max_tokens = 4;
+    config.precision = RUN_PRECISION_BF16;
+    assert_false(is_found(got));
+    config.precision = RUN_PRECISION_FP32;
     write_text("words.txt", "good\nbetter\n");
     assert_false(is_found(got));
     write_text("words.txt", "good\n");
