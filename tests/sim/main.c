@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 25
+#define SIM_BUGS 26
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -41,6 +41,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the group of users that the first step served worst is trained on for ever",
     "a scorer is needed for prompts that it does not count for",
     "a recalled step is shaped by the controllers of now",
+    "a learner that is silent for a while is not waited for by those that catch up",
 };
 
 struct sim_totals {
