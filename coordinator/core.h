@@ -58,9 +58,10 @@
  * TRAIN_RESULT of rank 0, which writes checkpoints, commits it, and the others' must agree with
  * it to the bit.  With the first that fails or is gone the attempt is over and the next is
  * leased to those that remain; who had finished then tells so by its version.  A learner that
- * is behind trains recorded steps, with others at the same version where there are some, while
- * the run waits for it.  Attempts that fail CORE_GROUP_FAILS_MAX times in a row are followed by
- * one of a learner alone.  Actors are sent for weights to the live learner that has the newest.
+ * is behind trains recorded steps while the run waits for it; of several, those furthest back do,
+ * and the others join them at their version.  Attempts that fail CORE_GROUP_FAILS_MAX times in a
+ * row are followed by one of a learner alone.  Actors are sent for weights to the live learner
+ * that has the newest.
  *
  * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
  * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 30
+#define SIM_BUGS 31
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -46,6 +46,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the checkpoint that a rollback would go back to is not kept",
     "a step that goes back does not say so",
     "a recalled step goes back to where one would go back now",
+    "a learner that is silent for a while is not waited for by those that catch up",
 };
 
 struct sim_totals {

@@ -29,6 +29,7 @@
  *     a checkpoint that a step names is there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
+ *     no step is leased while a learner is further back: those behind catch up together;
  *     the final weights are those of the run without any fault, and so, to the bit, are the
  *     states of all controllers that each step recorded.
  *

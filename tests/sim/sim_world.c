@@ -425,10 +425,24 @@ static void sim_check_train_lease(struct sim *sim, const struct message *lease)
     }
 }
 
+/* Learners that catch up, or go on, do so together: from where the last of them is. */
+static void sim_check_together(struct sim *sim, const struct message *lease)
+{
+    for (size_t i = 0; i < sim->core->peers_n; i++) {
+        const struct core_peer *peer = &sim->core->peers[i];
+        if (peer->role == WIRE_ROLE_LEARNER && peer->state != CORE_PEER_GONE &&
+            peer->version < lease->step)
+            sim_fail(sim, "step %llu is leased while %s is at version %llu",
+                     (unsigned long long)lease->step, peer->name,
+                     (unsigned long long)peer->version);
+    }
+}
+
 static void sim_check_sent(struct sim *sim, const struct message *message)
 {
     if (message->type == MESSAGE_TRAIN_LEASE) {
         sim_check_train_lease(sim, message);
+        sim_check_together(sim, message);
         if (message->attempt < sim->attempt)
             sim_fail(sim, "attempt %llu comes after attempt %llu",
                      (unsigned long long)message->attempt, (unsigned long long)sim->attempt);
