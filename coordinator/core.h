@@ -70,6 +70,17 @@
  * something leased: gone, with RESET.  Results are keyed by (kind, a, b), whoever sends them.
  * They are acknowledged when their records are durable.
  *
+ * Capacity.  HELLO says how many items a worker can hold; that is its credit.  What waits is
+ * shared out by credit, and an item takes one until this worker has answered it, given it back or
+ * lost it, whoever else answered it meanwhile.
+ *
+ * Stragglers.  Where workers have room and nothing waits, at a tick, the oldest lease that is older
+ * than leases.second_after medians of the last CORE_PACE_MAX answers' ages, and than a heartbeat,
+ * is given to a second worker too; who is slow itself is not asked.  An item is out on two leases
+ * at most.  The first answer is recorded; a rollout that comes second is compared with it bit for
+ * bit like any other (its tokens, finish reason and log-probs, by their hash), for as long as its
+ * step is kept, and a second score is not wanted.  So it changes when a result is there, not which.
+ *
  * Never allocates after core_new, never blocks; one thread.
  */
 #ifndef COORDINATOR_CORE_H
@@ -242,6 +253,7 @@ struct core_peer_stats {
     uint64_t version;             /* learner */
     uint64_t items_done;          /* accepted from it */
     uint64_t leases_expired, leases_failed, mismatches;
+    uint64_t outrun; /* items that another worker answered first */
 };
 
 /* Statistics that a shaper carries, of what reached it. */
@@ -290,6 +302,8 @@ struct core_stats {
     uint64_t late;       /* results that nothing waited for */
     uint64_t refused;    /* results with the wrong version, impossible numbers or tokens */
     uint64_t leases_out, leases_expired, leases_failed;
+    uint64_t leases_second; /* given out of what another worker was slow with */
+    uint64_t second_won;    /* items of them that were answered first */
     uint64_t score_retries;
     uint64_t sessions, resets, bad_messages;
     uint64_t retrained;   /* steps the learner computed again, equal to the record */

@@ -458,6 +458,12 @@ static const struct config_key run_keys[] = {
          "After which work is given to another."),
     U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "300000", "ms",
          "A peer that is alive but makes no progress this long loses its work."),
+
+    F64_("leases.second_after", second_after, 0, 1000, "4", "answer times",
+         "Work that a worker has held this many times as long as is usual (the median of the "
+         "last 64 answers), and timeouts.heartbeat_ms, is given to a second one that is idle: "
+         "the first answer counts, rollouts are compared to the bit; 0: never. It decides no "
+         "bit of the result."),
 };
 // clang-format on
 
@@ -518,7 +524,7 @@ static bool run_config_is_free(const char *path)
 {
     static const char *const free_keys[] = {
         "run.name", "run.dir", "checkpoint.", "workers.", "endpoints.", "timeouts.",
-        "gate.",    "reward.scorers[].better", "reward.reference_store"};
+        "leases.", "gate.",    "reward.scorers[].better", "reward.reference_store"};
     for (size_t i = 0; i < RUN_COUNT(free_keys); i++)
         if (strncmp(path, free_keys[i], strlen(free_keys[i])) == 0)
             return true;

@@ -292,6 +292,7 @@ struct run_config {
 
     /* timeouts: */
     uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms;
+    double second_after; /* usual answer times; 0: never */
 };
 
 /*
