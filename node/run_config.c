@@ -428,6 +428,8 @@ static const struct config_key run_keys[] = {
          "the n-th port after it, or a path ending in -n."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
          "Metrics, health and status; port 0: any free one, printed at start."),
+    BOOL_("endpoints.shared_memory", shared_memory, "true",
+          "Actors on a learner's host map its weights instead of fetching them."),
 
     U32_("timeouts.heartbeat_ms", heartbeat_ms, 10, 60000, "1000", "ms",
          "Each peer says something at least this often."),

@@ -1,9 +1,11 @@
 /*
- * weights.h -- policy weights from the learner to whoever asks, pulled in chunks.
+ * weights.h -- policy weights from the learner to whoever asks: mapped on its host, elsewhere
+ * pulled in chunks.
  *
  *      client (actor)                                   server (learner, a thread of its own)
  *      WEIGHTS_ASK version   ------------------------>
- *                            <------------------------  WEIGHTS_MANIFEST size, BLAKE2b
+ *                            <------------------------  WEIGHTS_MANIFEST size, BLAKE2b, pid, fd
+ *      maps the memory of that process (node/weights_memory.h) and is done, or
  *      CHUNK_ASK 0 .. 7      ------------------------>
  *                            <------------------------  CHUNK 0    (each has its XXH3)
  *      CHUNK_ASK 8           ------------------------>  ...
@@ -22,11 +24,12 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "node/weights_memory.h"
 #include "wire/socket.h"
 
-#define WEIGHTS_WINDOW    8u     /* chunks asked for and not yet here */
-#define WEIGHTS_ABSENT_MS 2000u  /* ask so long again for a version that is not held (yet) */
-#define WEIGHTS_SILENT_MS 500u   /* without a chunk: ask again for what is missing */
+#define WEIGHTS_WINDOW       8u    /* chunks asked for and not yet here */
+#define WEIGHTS_ABSENT_MS    2000u /* ask so long again for a version that is not held (yet) */
+#define WEIGHTS_SILENT_MS    500u  /* without a chunk: ask again for what is missing */
 #define WEIGHTS_VERSIONS_MAX 16u
 
 struct weights_server;
@@ -43,11 +46,15 @@ void weights_server_close(struct weights_server *server); /* NULL does nothing *
 /* The endpoint as bound, with its port: for HELLO.  Valid until close. */
 const char *weights_server_endpoint(const struct weights_server *server);
 
+/* Whether what is published from now on can be mapped by others on this host; at first it can. */
+void weights_server_share(struct weights_server *server, bool shares);
+
 /*
  * Serve these bytes as `version` from now on; they are copied.  The same version again
  * replaces it; the oldest version goes where there are too many.  *hash (may be NULL) becomes
- * their BLAKE2b-256.  From any thread.  ERR_VALUE for size 0, ERR_NOMEM (then everything is as
- * before).
+ * their BLAKE2b-256.  From one thread at a time.  Where there is no shared memory to be had, or no
+ * room in it, that is logged once and the version is served in chunks alone.  ERR_VALUE for size
+ * 0, ERR_NOMEM (then everything is as before).
  */
 enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
                                      const void *bytes, size_t size, struct hash *hash,
@@ -83,16 +90,33 @@ struct weights_patience {
     void *ctx;
 };
 
+/* Weights that are here, with the hash that was verified. */
+struct weights_view {
+    const void *bytes; /* mapped, or the buffer of weights_fetch */
+    struct hash hash;
+    struct weights_memory memory; /* the mapping; none where they are in the buffer */
+    struct err unmapped; /* why they are not mapped; ERR_OK: they are, or nobody offered */
+};
+
 /*
- * Fetch `version` into bytes (size) from the server at `endpoint`; blocks while `patience` lasts.
- * A socket is made, used and closed in the calling thread.  *hash (may be NULL) becomes the
- * verified BLAKE2b-256.  On failure `bytes` is unspecified, and err names endpoint and version:
+ * Have `version` (size bytes) from the server at `endpoint`: mapped where that runs on this host
+ * and shares it, else fetched into `buffer`, which is not touched until then.  Blocks while
+ * `patience` lasts.  A socket is made, used and closed in the calling thread.  The caller ends
+ * *view with weights_release, which keeps the buffer.  On failure `buffer` is unspecified,
+ * nothing is held, and err names endpoint and version:
  *
  *   ERR_UNAVAILABLE  the server does not hold the version, or `stop`
  *   ERR_TIMEOUT      no answer for silent_ms, or not all of them within timeout_ms
  *   ERR_FORMAT       its size is not `size`, or the bytes that came do not have its hash
  *   ERR_USAGE        the endpoint is none
  */
+enum err_code weights_fetch(struct wire_context *context, const char *endpoint,
+                            uint64_t version, void *buffer, size_t size,
+                            struct weights_view *view, const struct weights_patience *patience,
+                            struct err *err);
+void weights_release(struct weights_view *view); /* harmless twice, and on a zeroed one */
+
+/* The same into `bytes`, never mapped.  *hash may be NULL. */
 enum err_code weights_pull(struct wire_context *context, const char *endpoint, uint64_t version,
                            void *bytes, size_t size, struct hash *hash,
                            const struct weights_patience *patience, struct err *err);

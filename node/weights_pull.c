@@ -21,6 +21,9 @@ struct weights_pull {
     unsigned char *bytes; /* the caller's */
     size_t size;
 
+    struct weights_view *view; /* to map into; NULL: that is not wanted */
+    bool is_mapped;
+
     bool has_manifest; /* the present server's */
     struct hash hash;
     uint32_t chunk_bytes;
@@ -92,6 +95,19 @@ static void weights_pull_resume(struct weights_pull *p, uint64_t now_ms)
     p->resumed_ms = now_ms;
 }
 
+/* Map what the server shares, where it is on this host.  Anything amiss: the chunks will do. */
+static void weights_pull_map(struct weights_pull *p, const struct message *m)
+{
+    if (!p->view || m->pid == 0)
+        return;
+    struct weights_view *view = p->view;
+    view->unmapped = (struct err){0};
+    if (weights_memory_map(&view->memory, m->pid, m->fd, p->size, &m->hash, &view->unmapped))
+        return;
+    view->bytes = view->memory.bytes;
+    p->is_mapped = true;
+}
+
 /* A manifest unlike the one before it: nothing that is here counts. */
 static enum err_code weights_pull_begin(struct weights_pull *p, const struct message *m)
 {
@@ -110,6 +126,7 @@ static enum err_code weights_pull_begin(struct weights_pull *p, const struct mes
     p->chunk_bytes = m->chunk_bytes;
     p->hash = m->hash;
     p->asked = p->here = p->next = 0;
+    weights_pull_map(p, m);
     return ERR_OK;
 }
 
@@ -157,7 +174,7 @@ static enum err_code weights_pull_on_chunk(struct weights_pull *p, const struct 
 static enum err_code weights_pull_receive(struct weights_pull *p)
 {
     enum err_code rc = ERR_OK;
-    while (!rc) {
+    while (!rc && !p->is_mapped) {
         struct wire_peer peer;
         struct message m;
         struct err bad = {0};
@@ -175,7 +192,7 @@ static enum err_code weights_pull_receive(struct weights_pull *p)
         else if (m.version == p->version && m.type == MESSAGE_CHUNK)
             rc = weights_pull_on_chunk(p, &m);
         message_release(&m);
-        if (!rc && p->has_manifest)
+        if (!rc && p->has_manifest && !p->is_mapped)
             weights_pull_ask_chunks(p); /* one more for each that came */
     }
     return rc;
@@ -208,7 +225,7 @@ static enum err_code weights_pull_loop(struct weights_pull *p,
 {
     const uint64_t until_ms = clock_mono_ms() + patience->timeout_ms;
     p->heard_ms = p->resumed_ms = clock_mono_ms();
-    while (!p->chunk || p->here < p->chunks) {
+    while (!p->is_mapped && (!p->chunk || p->here < p->chunks)) {
         const uint64_t now_ms = clock_mono_ms();
         if (now_ms - p->heard_ms >= patience->silent_ms)
             return weights_pull_fail(p, ERR_TIMEOUT, "no answer for %u ms%s",
@@ -230,7 +247,22 @@ static enum err_code weights_pull_loop(struct weights_pull *p,
         if (rc)
             return rc;
     }
-    return weights_pull_check(p);
+    return p->is_mapped ? ERR_OK : weights_pull_check(p);
+}
+
+static enum err_code weights_pull_run(struct weights_pull *p, struct wire_context *context,
+                                      const struct weights_patience *patience)
+{
+    enum err_code rc =
+        wire_socket_connect(&p->socket, context, p->endpoint, WIRE_LIMITS_BULK, p->err);
+    if (rc)
+        return rc;
+    fault_at(FAULT_weights_pull);
+    rc = weights_pull_loop(p, patience);
+    fault_at(FAULT_weights_pulled);
+    free(p->chunk);
+    wire_socket_close(p->socket, 0);
+    return rc;
 }
 
 enum err_code weights_pull(struct wire_context *context, const char *endpoint, uint64_t version,
@@ -239,15 +271,33 @@ enum err_code weights_pull(struct wire_context *context, const char *endpoint, u
 {
     struct weights_pull p = {
         .endpoint = endpoint, .version = version, .bytes = bytes, .size = size, .err = err};
-    enum err_code rc = wire_socket_connect(&p.socket, context, endpoint, WIRE_LIMITS_BULK, err);
-    if (rc)
-        return rc;
-    fault_at(FAULT_weights_pull);
-    rc = weights_pull_loop(&p, patience);
-    fault_at(FAULT_weights_pulled);
-    if (!rc && hash)
+    const enum err_code rc = weights_pull_run(&p, context, patience);
+    if (rc == ERR_OK && hash)
         *hash = p.hash;
-    free(p.chunk);
-    wire_socket_close(p.socket, 0);
     return rc;
+}
+
+enum err_code weights_fetch(struct wire_context *context, const char *endpoint,
+                            uint64_t version, void *buffer, size_t size,
+                            struct weights_view *view, const struct weights_patience *patience,
+                            struct err *err)
+{
+    struct weights_pull p = {.endpoint = endpoint,
+                             .version = version,
+                             .bytes = buffer,
+                             .size = size,
+                             .view = view,
+                             .err = err};
+    *view = (struct weights_view){.bytes = buffer};
+    const enum err_code rc = weights_pull_run(&p, context, patience);
+    view->hash = p.hash;
+    if (rc)
+        weights_release(view);
+    return rc;
+}
+
+void weights_release(struct weights_view *view)
+{
+    weights_memory_release(&view->memory);
+    view->bytes = NULL;
 }

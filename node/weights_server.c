@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/fault.h"
@@ -13,8 +14,7 @@
 
 struct weights_version {
     uint64_t version;
-    unsigned char *bytes;
-    size_t size;
+    struct weights_memory memory;
     struct hash hash;
 };
 
@@ -22,6 +22,10 @@ struct weights_server {
     pthread_t thread;
     char endpoint[WIRE_ENDPOINT_MAX];
     uint32_t versions; /* held at most */
+
+    /* the publisher's */
+    bool shares;
+    bool told; /* that there is no shared memory to be had */
 
     /* the server thread's */
     uv_loop_t loop;
@@ -62,10 +66,14 @@ static void weights_server_manifest(struct weights_server *server, struct wire_p
     const struct weights_version *held = weights_server_find(server, version);
     struct message answer = {.type = MESSAGE_WEIGHTS_MANIFEST, .version = version};
     if (held) {
-        answer.bytes = held->size;
+        answer.bytes = held->memory.size;
         answer.chunk_bytes = WIRE_CHUNK_BYTES;
         answer.hash = held->hash;
         answer.has_hash = true;
+    }
+    if (held && held->memory.fd >= 0) {
+        answer.pid = (uint64_t)getpid();
+        answer.fd = (uint32_t)held->memory.fd;
     }
     weights_server_answer(server, peer, &answer);
 }
@@ -76,14 +84,14 @@ static void weights_server_chunk(struct weights_server *server, struct wire_peer
     fault_at(FAULT_weights_serve_chunk);
     const struct weights_version *held = weights_server_find(server, version);
     const uint64_t at = (uint64_t)index * WIRE_CHUNK_BYTES;
-    if (!held || at >= held->size) {
+    if (!held || at >= held->memory.size) {
         weights_server_manifest(server, peer, version); /* says what there is */
         return;
     }
-    const size_t rest = held->size - (size_t)at;
+    const size_t rest = held->memory.size - (size_t)at;
     struct message answer = {.type = MESSAGE_CHUNK, .version = version, .chunk_index = index};
     answer.frames_n = 1;
-    answer.frame[0].data = held->bytes + at;
+    answer.frame[0].data = (const unsigned char *)held->memory.bytes + at;
     answer.frame[0].size = rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES;
     weights_server_answer(server, peer, &answer);
 }
@@ -161,7 +169,7 @@ static void weights_server_release(struct weights_server *server)
 {
     loop_release(&server->loop);
     for (uint32_t i = 0; i < server->held_n; i++)
-        free(server->held[i].bytes);
+        weights_memory_release(&server->held[i].memory);
     pthread_mutex_destroy(&server->mutex);
     free(server);
 }
@@ -185,16 +193,15 @@ enum err_code weights_server_open(struct weights_server **out, struct wire_conte
         return err_set(err, ERR_NOMEM, "no memory for a weights server at %s", endpoint);
     }
     server->versions = versions;
+    server->shares = true;
     strcpy(server->endpoint, wire_socket_endpoint(wire));
     pthread_mutex_init(&server->mutex, NULL);
     rc = loop_socket_open(&server->socket, &server->loop, wire, &ops, server, err);
     if (rc)
         goto fail;
     server->stop.data = server->wake.data = server;
-    const bool stops =
-        uv_async_init(&server->loop, &server->stop, weights_server_on_stop) == 0;
-    const bool wakes =
-        uv_async_init(&server->loop, &server->wake, weights_server_on_wake) == 0;
+    const bool stops = uv_async_init(&server->loop, &server->stop, weights_server_on_stop) == 0;
+    const bool wakes = uv_async_init(&server->loop, &server->wake, weights_server_on_wake) == 0;
     if (stops && wakes && weights_server_start_thread(server) == 0) {
         *out = server;
         return ERR_OK;
@@ -225,13 +232,18 @@ const char *weights_server_endpoint(const struct weights_server *server)
     return server->endpoint;
 }
 
-/* With the mutex held: the bytes to free. */
-static unsigned char *weights_server_take_out(struct weights_server *server,
-                                              struct weights_version *held)
+void weights_server_share(struct weights_server *server, bool shares)
 {
-    unsigned char *bytes = held->bytes;
+    server->shares = shares;
+}
+
+/* With the mutex held: the memory to release. */
+static struct weights_memory weights_server_take_out(struct weights_server *server,
+                                                     struct weights_version *held)
+{
+    const struct weights_memory memory = held->memory;
     *held = server->held[--server->held_n];
-    return bytes;
+    return memory;
 }
 
 /* With the mutex held: what goes for `version` to come; NULL: nothing has to. */
@@ -248,6 +260,20 @@ static struct weights_version *weights_server_victim(struct weights_server *serv
     return victim;
 }
 
+static enum err_code weights_server_copy(struct weights_server *server, const void *bytes,
+                                         size_t size, struct weights_memory *out,
+                                         struct err *err)
+{
+    struct err why = {0};
+    if (server->shares && weights_memory_new(out, bytes, size, &why) == ERR_OK)
+        return ERR_OK;
+    if (server->shares && !server->told)
+        log_warn("WEIGHTS-UNSHARED", "%s: %s; served in chunks alone", server->endpoint,
+                 why.text);
+    server->told = server->told || server->shares;
+    return weights_memory_new_private(out, bytes, size, err);
+}
+
 enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
                                      const void *bytes, size_t size, struct hash *hash,
                                      struct err *err)
@@ -255,17 +281,17 @@ enum err_code weights_server_publish(struct weights_server *server, uint64_t ver
     if (size == 0)
         return err_set(err, ERR_VALUE, "weights: version %llu has no bytes",
                        (unsigned long long)version);
-    struct weights_version fresh = {.version = version, .bytes = malloc(size), .size = size};
-    if (!fresh.bytes)
-        return err_set(err, ERR_NOMEM, "weights: no memory for %zu bytes of version %llu", size,
-                       (unsigned long long)version);
-    memcpy(fresh.bytes, bytes, size);
-    hash_blake2b(&fresh.hash, fresh.bytes, size);
+    struct weights_version fresh = {.version = version};
+    struct err why = {0};
+    if (weights_server_copy(server, bytes, size, &fresh.memory, &why))
+        return err_set(err, ERR_NOMEM, "weights: version %llu: %s", (unsigned long long)version,
+                       why.text);
+    hash_blake2b(&fresh.hash, fresh.memory.bytes, size);
     if (hash)
         *hash = fresh.hash;
 
     fault_at(FAULT_weights_publish);
-    unsigned char *old = NULL;
+    struct weights_memory old = {.fd = -1};
     pthread_mutex_lock(&server->mutex);
     struct weights_version *victim = weights_server_victim(server, version);
     if (victim)
@@ -273,17 +299,17 @@ enum err_code weights_server_publish(struct weights_server *server, uint64_t ver
     server->held[server->held_n++] = fresh;
     pthread_mutex_unlock(&server->mutex);
     fault_at(FAULT_weights_published);
-    free(old);
+    weights_memory_release(&old);
     return ERR_OK;
 }
 
 void weights_server_drop(struct weights_server *server, uint64_t version)
 {
-    unsigned char *old = NULL;
+    struct weights_memory old = {.fd = -1};
     pthread_mutex_lock(&server->mutex);
     struct weights_version *held = weights_server_find(server, version);
     if (held)
         old = weights_server_take_out(server, held);
     pthread_mutex_unlock(&server->mutex);
-    free(old);
+    weights_memory_release(&old);
 }

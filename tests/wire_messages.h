@@ -269,6 +269,8 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
     case MESSAGE_WEIGHTS_MANIFEST:
         m->bytes = 1 + wire_test_next(&seed) / 2;
         m->chunk_bytes = 1 + wire_test_below(&seed, WIRE_CHUNK_BYTES);
+        m->pid = wire_test_next(&seed);
+        m->fd = (uint32_t)wire_test_next(&seed);
         m->has_hash = true;
         wire_test_hash(&seed, &m->hash);
         m->version = wire_test_next(&seed);

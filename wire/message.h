@@ -168,6 +168,7 @@ struct message {
     /* WEIGHTS_MANIFEST, CHUNK* */
     uint64_t bytes;
     uint32_t chunk_bytes, chunk_index;
+    uint32_t fd; /* WEIGHTS_MANIFEST: the whole is this descriptor of process `pid`, unless 0 */
     struct wire_gradient gradient; /* GRADIENT_* */
 
     void *owned; /* memory behind items, stats, ranks and copied frames; message_release frees */

@@ -287,6 +287,8 @@ static enum err_code message_decode_weights(struct message *m, const Rlhf__Heade
         m->version = h->weights_manifest->version;
         m->bytes = h->weights_manifest->bytes;
         m->chunk_bytes = h->weights_manifest->chunk_bytes;
+        m->pid = h->weights_manifest->pid;
+        m->fd = h->weights_manifest->fd;
         return message_decode_hash("WEIGHTS_MANIFEST: blake2b", m, h->weights_manifest->blake2b,
                                    err);
     case RLHF__HEADER__BODY_CHUNK_ASK:

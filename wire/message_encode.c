@@ -258,6 +258,8 @@ static void message_encode_weights(const struct message *m, struct message_encod
         b->bytes = m->bytes;
         b->chunk_bytes = m->chunk_bytes;
         b->blake2b = message_encode_hash(m);
+        b->pid = m->pid;
+        b->fd = m->fd;
         break;
     }
     case MESSAGE_CHUNK_ASK: {

@@ -127,7 +127,7 @@ static inline uint64_t crew_draw(uint64_t seed, uint64_t k, uint64_t n)
 }
 
 /* A run's daemons, with nobody between them.  `prefix` begins the coordinator's command, which
- * listens at that address. */
+ * listens at that address.  Every second learner's weights come in chunks. */
 static inline void crew_run(struct crew *crew, const char *prefix, const char *host,
                             const char *name, uint32_t learners)
 {
@@ -139,7 +139,10 @@ static inline void crew_run(struct crew *crew, const char *prefix, const char *h
              host, port, dir, dir, name, learners);
     crew_add(crew, "%srlhf-coordinator --http 127.0.0.1:0 %s", prefix, common);
     for (uint32_t i = 0; i < learners; i++)
-        crew_add(crew, "rlhf-learner --name learner-%u --bulk tcp://127.0.0.1:* %s", i, common);
+        crew_add(crew,
+                 "rlhf-learner --name learner-%u --bulk tcp://127.0.0.1:* %s "
+                 "endpoints.shared_memory=%s",
+                 i, common, i % 2 == 0 ? "true" : "false");
     crew_add(crew, "rlhf-reward --name reward-0 %s", common);
     crew_add(crew, "rlhf-actor --name actor-0 %s", common);
     crew_add(crew, "rlhf-actor --name actor-1 %s", common);
