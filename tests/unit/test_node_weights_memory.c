@@ -62,6 +62,19 @@ static size_t descriptors(void)
     return n;
 }
 
+/* How often shared memory is mapped here. */
+static size_t mappings(void)
+{
+    char line[512];
+    size_t n = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps))
+        n += strstr(line, "memfd:rlhf-weights") != NULL;
+    fclose(maps);
+    return n;
+}
+
 /* What the descriptor is must not be mapped, for this reason; nothing is held then. */
 static void check_refused(uint64_t pid, int fd, enum err_code code, const char *words)
 {
@@ -70,6 +83,12 @@ static void check_refused(uint64_t pid, int fd, enum err_code code, const char *
     check_fails(weights_memory_map(&memory, pid, (uint32_t)fd, SIZE, &hash, &err), code, words);
     assert_null(memory.bytes);
     assert_int_equal(descriptors(), before);
+}
+
+static int check_nothing_is_held(void **state)
+{
+    (void)state;
+    return mappings() == 0 ? 0 : -1;
 }
 
 static int child_status(pid_t child)
@@ -239,16 +258,17 @@ static void private_memory_is_a_copy_that_nobody_can_map(void **state)
 
 int main(void)
 {
+#define TEST(f) cmocka_unit_test_teardown(f, check_nothing_is_held)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shared_memory_is_mapped_by_another_process),
-        cmocka_unit_test(shared_memory_can_be_changed_by_nobody),
-        cmocka_unit_test(a_mapping_outlives_what_it_was_made_from),
-        cmocka_unit_test(memory_of_another_size_or_with_other_bytes_is_refused),
-        cmocka_unit_test(what_is_not_there_is_refused),
-        cmocka_unit_test(what_is_no_sealed_memory_is_refused),
-        cmocka_unit_test(memory_of_another_user_is_refused),
-        cmocka_unit_test(no_room_is_an_error_and_leaves_nothing),
-        cmocka_unit_test(private_memory_is_a_copy_that_nobody_can_map),
+        TEST(shared_memory_is_mapped_by_another_process),
+        TEST(shared_memory_can_be_changed_by_nobody),
+        TEST(a_mapping_outlives_what_it_was_made_from),
+        TEST(memory_of_another_size_or_with_other_bytes_is_refused),
+        TEST(what_is_not_there_is_refused),
+        TEST(what_is_no_sealed_memory_is_refused),
+        TEST(memory_of_another_user_is_refused),
+        TEST(no_room_is_an_error_and_leaves_nothing),
+        TEST(private_memory_is_a_copy_that_nobody_can_map),
     };
     return cmocka_run_group_tests_name("node/weights_memory", tests, group_setup,
                                        group_teardown);
