@@ -46,6 +46,7 @@ struct actor {
     uint64_t version;         /* in model->w; the model's own w stays version 0's */
     struct weights_view view; /* of another version: where it is */
     struct arena fetched;     /* its buffer, touched where it cannot be mapped */
+    struct weights_server *relay; /* NULL: it serves nobody */
     enum actor_way { ACTOR_WAY_NONE, ACTOR_WAY_MAPPED, ACTOR_WAY_FETCHED } way; /* the last */
 
     struct actor_item *items; /* (WIRE_ITEMS_MAX) */
@@ -94,6 +95,8 @@ enum err_code actor_new(struct actor **out, const struct run_config *config,
     actor->generator = generator_new(actor->model, actor->pool, actor->tokenizer,
                                      config->actor_rows, cache, err);
     rc = actor->generator ? actor_allocate(actor, err) : err->code;
+    if (rc == ERR_OK && config->relay_endpoint[0])
+        rc = weights_server_open(&actor->relay, context, config->relay_endpoint, 1, err);
     if (rc == ERR_OK)
         rc = reference_rollouts_open(&actor->references, config, actor->model, err);
 out:
@@ -109,6 +112,7 @@ void actor_free(struct actor *actor)
 {
     if (!actor)
         return;
+    weights_server_close(actor->relay); /* it reads `fetched` */
     for (size_t i = 0; i < actor->waiting_n; i++)
         message_release(&actor->waiting[i]);
     reference_rollouts_close(actor->references);
@@ -152,8 +156,14 @@ static enum err_code actor_fetch(struct actor *actor, const struct message *leas
     actor->version = ACTOR_NO_VERSION; /* until another is whole */
     model_set_weights(actor->model, NULL);
     weights_release(&actor->view);
-    return weights_fetch(actor->context, lease->text, lease->version, actor->fetched.base,
-                         model_bytes(actor->model), &actor->view, &patience, err);
+    const struct weights_request request = {.context = actor->context,
+                                            .endpoint = lease->text,
+                                            .version = lease->version,
+                                            .buffer = actor->fetched.base,
+                                            .size = model_bytes(actor->model),
+                                            .relay = actor->relay,
+                                            .patience = &patience};
+    return weights_fetch(&request, &actor->view, err);
 }
 
 /* Have the model compute with the lease's version.  The generator must be idle. */

@@ -62,6 +62,7 @@
     X(weights_pull, "actor", false)                                                          \
     X(weights_pull_chunk, "actor", false)          /* one came */                         \
     X(weights_pulled, "actor", false)                                                        \
+    X(weights_relay, "actor", false)               /* it is to send one on */                 \
     X(weights_share, "learner", true)              /* a version into shared memory */         \
     X(weights_map, "actor", true)                  /* it is to be mapped */                   \
     X(weights_mapped, "actor", false)                                                        \

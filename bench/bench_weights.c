@@ -62,9 +62,13 @@ static void call_map(void *arg)
     struct weights_bench *b = arg;
     struct err err = {0};
     struct weights_view view;
-    bench_weights_must(weights_fetch(b->context, weights_server_endpoint(b->server), b->version,
-                                     b->to, BYTES, &view, &patience, &err),
-                       &err);
+    const struct weights_request request = {.context = b->context,
+                                            .endpoint = weights_server_endpoint(b->server),
+                                            .version = b->version,
+                                            .buffer = b->to,
+                                            .size = BYTES,
+                                            .patience = &patience};
+    bench_weights_must(weights_fetch(&request, &view, &err), &err);
     if (!view.memory.bytes)
         bench_fail("weights", &view.unmapped);
     weights_release(&view);

@@ -428,6 +428,9 @@ static const struct config_key run_keys[] = {
          "the n-th port after it, or a path ending in -n."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
          "Metrics, health and status; port 0: any free one, printed at start."),
+    TEXT_("endpoints.relay", relay_endpoint, "",
+          "Where an actor serves other actors the weights that come to it, for instance "
+          "tcp://10.0.0.7:*, so that the learner sends them once; empty: it does not."),
     BOOL_("endpoints.shared_memory", shared_memory, "true",
           "Actors on a learner's host map its weights instead of fetching them."),
 

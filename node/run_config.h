@@ -280,6 +280,7 @@ struct run_config {
     char control_endpoint[RUN_TEXT_MAX]; /* endpoints.control */
     char bulk_endpoint[RUN_TEXT_MAX];    /* endpoints.bulk */
     char http_listen[RUN_NAME_MAX];      /* endpoints.http "127.0.0.1:9464"; port 0: any */
+    char relay_endpoint[RUN_TEXT_MAX];   /* endpoints.relay: of an actor */
     bool shared_memory;                  /* endpoints.shared_memory: of weights, on one host */
 
     /* timeouts: */

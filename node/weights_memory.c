@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -13,6 +14,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/hash_lanes.h"
 
 #define WEIGHTS_MEMORY_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
@@ -115,8 +117,24 @@ static enum err_code weights_memory_open(const char *path, size_t size, int *fd,
     return rc;
 }
 
+/* The same pieces, by their hashes? */
+static enum err_code weights_memory_compare(const struct weights_memory *memory,
+                                            const struct hash *hashes, size_t piece_bytes,
+                                            const char *path, struct err *err)
+{
+    const size_t n = hash_lanes_pieces(memory->size, piece_bytes);
+    struct hash *got = malloc(n * sizeof *got);
+    if (!got)
+        return err_set(err, ERR_NOMEM, "no memory for %zu hashes", n);
+    hash_lanes_cut(got, memory->bytes, memory->size, piece_bytes);
+    const bool same = memcmp(got, hashes, n * sizeof *got) == 0;
+    free(got);
+    return same ? ERR_OK : err_set(err, ERR_FORMAT, "%s is not what the manifest says", path);
+}
+
 enum err_code weights_memory_map(struct weights_memory *out, uint64_t pid, uint32_t fd,
-                                 size_t size, const struct hash *hash, struct err *err)
+                                 size_t size, const struct hash *hashes, size_t piece_bytes,
+                                 struct err *err)
 {
     char path[64];
     int held = -1;
@@ -129,14 +147,11 @@ enum err_code weights_memory_map(struct weights_memory *out, uint64_t pid, uint3
         return rc;
     close(out->fd); /* the mapping stays */
     out->fd = -1;
-    struct hash got;
-    hash_blake2b(&got, out->bytes, size);
-    if (memcmp(&got, hash, sizeof got) != 0) {
+    rc = weights_memory_compare(out, hashes, piece_bytes, path, err);
+    if (rc)
         weights_memory_release(out);
-        return err_set(err, ERR_FORMAT, "%s does not have the hash of the manifest", path);
-    }
     fault_at(FAULT_weights_mapped);
-    return ERR_OK;
+    return rc;
 }
 
 void weights_memory_release(struct weights_memory *memory)

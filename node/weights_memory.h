@@ -6,7 +6,7 @@
  *          a memfd: written, sealed
  *          pid, fd ---- WEIGHTS_MANIFEST --> weights_memory_map
  *                                                /proc/PID/fd/FD: owner, size and seals
- *                                                looked at; mapped; its BLAKE2b compared
+ *                                                looked at; mapped; hashes compared
  *
  * A memfd has no name and no directory: the kernel frees it with the last process that holds it,
  * so nothing is left behind a killed learner, and the size of /dev/shm (64 MB in many
@@ -42,15 +42,17 @@ enum err_code weights_memory_new_private(struct weights_memory *out, const void 
                                          size_t size, struct err *err);
 
 /*
- * Map what process `pid` holds as `fd`; released likewise; err tells why it cannot be used:
+ * Map what process `pid` holds as `fd`; released likewise.  `hashes` are those of its pieces of
+ * piece_bytes (base/hash_lanes.h).  err tells why it cannot be used:
  *
  *   ERR_UNAVAILABLE  there is no such process or descriptor here, or it may not be opened
  *   ERR_FORMAT       it is no sealed memory, another user's, of another size, or its bytes do
- *                    not have `hash`
- *   ERR_IO           the system refuses to map it
+ *                    not have these hashes
+ *   ERR_IO           the system refuses to map it; ERR_NOMEM
  */
 enum err_code weights_memory_map(struct weights_memory *out, uint64_t pid, uint32_t fd,
-                                 size_t size, const struct hash *hash, struct err *err);
+                                 size_t size, const struct hash *hashes, size_t piece_bytes,
+                                 struct err *err);
 
 /* Harmless where none is held, and twice. */
 void weights_memory_release(struct weights_memory *memory);

@@ -32,6 +32,9 @@ static const char *overrides_of(size_t i)
     if (points[i].point == FAULT_weights_pull_chunk ||
         points[i].point == FAULT_weights_serve_chunk)
         return "endpoints.shared_memory=false";
+    if (points[i].point == FAULT_weights_relay)
+        return "endpoints.shared_memory=false workers.actors=3 "
+               "endpoints.relay=tcp://127.0.0.1:*";
     return strncmp(points[i].who, "learner-", 8) == 0 ? "workers.learners=2" : "";
 }
 
@@ -88,6 +91,7 @@ static bool is_chosen(size_t i)
     case FAULT_ledger_committed:
     case FAULT_weights_share:
     case FAULT_weights_mapped:
+    case FAULT_weights_relay:
     case FAULT_train_half_updated:
     case FAULT_checkpoint_floats:
     case FAULT_checkpoint_renamed:

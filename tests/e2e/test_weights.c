@@ -75,6 +75,51 @@ static void weights_that_an_actor_cannot_map_are_the_same(void **state)
     faults_remove("unmapped");
 }
 
+/* Bytes that the learner, or all actors, said they have sent in chunks. */
+static uint64_t sent(const char *name, const char *who)
+{
+    char log[128];
+    struct buf text;
+    uint64_t sum = 0;
+    snprintf(log, sizeof log, "%s/run.log", name);
+    scene_read(log, &text);
+    const char *from = text.data, *line;
+    size_t n;
+    while (file_next_line(&from, text.data + text.len, &line, &n)) {
+        char at[512];
+        snprintf(at, sizeof at, "%.*s", (int)n, line);
+        const char *words = strstr(at, "WEIGHTS-SENT");
+        const char *bytes = words ? strstr(words, ": ") : NULL;
+        if (bytes && strstr(words, who))
+            sum += strtoull(bytes + 2, NULL, 10);
+    }
+    buf_release(&text);
+    return sum;
+}
+
+static void the_learner_sends_no_more_to_eight_actors_than_to_one(void **state)
+{
+    (void)state;
+    uint64_t of_one = 0;
+    for (int actors = 1; actors <= 8; actors *= 2) {
+        char name[32], overrides[256];
+        snprintf(name, sizeof name, "relays-%d", actors);
+        snprintf(overrides, sizeof overrides,
+                 "workers.actors=%d pipeline.batch=4 endpoints.shared_memory=false "
+                 "endpoints.relay=tcp://127.0.0.1:*",
+                 actors);
+        faults_run(name, overrides);
+        const uint64_t learner = sent(name, "learner-0"), relays = sent(name, "actor-");
+        print_message("%d actors: the learner sent %llu bytes, actors %llu\n", actors,
+                      (unsigned long long)learner, (unsigned long long)relays);
+        if (actors == 1)
+            of_one = learner;
+        assert_in_range(learner, 1, 2 * of_one); /* a relay may have gone on */
+        faults_check(name);
+        faults_remove(name);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -82,6 +127,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(weights_in_chunks_are_the_same),
         cmocka_unit_test(weights_without_room_in_shared_memory_are_the_same),
         cmocka_unit_test(weights_that_an_actor_cannot_map_are_the_same),
+        cmocka_unit_test(the_learner_sends_no_more_to_eight_actors_than_to_one),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

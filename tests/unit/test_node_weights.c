@@ -235,6 +235,18 @@ static void weights_pull_waits_for_a_version_that_comes_soon(void **state)
 
 static const struct weights_patience patience = {LONG_MS, LONG_MS, NULL, NULL};
 
+static enum err_code fetch(const char *endpoint, uint64_t version, struct weights_view *view,
+                           struct err *err)
+{
+    const struct weights_request request = {.context = context,
+                                            .endpoint = endpoint,
+                                            .version = version,
+                                            .buffer = got,
+                                            .size = SIZE,
+                                            .patience = &patience};
+    return weights_fetch(&request, view, err);
+}
+
 static void weights_on_the_same_host_are_mapped(void **state)
 {
     (void)state;
@@ -243,8 +255,7 @@ static void weights_on_the_same_host_are_mapped(void **state)
     struct hash published;
     check_ok(weights_server_open(&server, context, "tcp://127.0.0.1:*", 1, &err));
     check_ok(weights_server_publish(server, 7, weights, SIZE, &published, &err));
-    check_ok(weights_fetch(context, weights_server_endpoint(server), 7, got, SIZE, &view,
-                           &patience, &err));
+    check_ok(fetch(weights_server_endpoint(server), 7, &view, &err));
     assert_ptr_equal(view.bytes, view.memory.bytes);
     assert_ptr_not_equal(view.bytes, got);
     assert_memory_equal(view.bytes, weights, SIZE);
@@ -269,7 +280,7 @@ static void weights_that_are_not_shared_come_in_chunks(void **state)
     check_ok(weights_server_open(&server, context, ipc, 1, &err));
     weights_server_share(server, false);
     check_ok(weights_server_publish(server, 7, weights, SIZE, NULL, &err));
-    check_ok(weights_fetch(context, ipc, 7, got, SIZE, &view, &patience, &err));
+    check_ok(fetch(ipc, 7, &view, &err));
     assert_ptr_equal(view.bytes, got);
     assert_null(view.memory.bytes);
     assert_int_equal(view.unmapped.code, ERR_OK);
@@ -297,7 +308,7 @@ static void weights_without_room_in_shared_memory_come_in_chunks(void **state)
     for (uint64_t version = 7; version < 9; version++)
         check_ok(weights_server_publish(server, version, weights, SIZE, NULL, &err));
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    check_ok(weights_fetch(context, ipc, 8, got, SIZE, &view, &patience, &err));
+    check_ok(fetch(ipc, 8, &view, &err));
     assert_ptr_equal(view.bytes, got);
     assert_memory_equal(got, weights, SIZE);
     weights_release(&view);
@@ -333,10 +344,11 @@ struct player {
     pthread_t thread;
     enum trick trick;
     atomic_bool stop;
-    atomic_uint chunks; /* answered */
-    uint32_t manifests; /* answered */
-    uint32_t threes;    /* of those, chunk 3 */
+    atomic_uint chunks;           /* answered */
+    uint32_t manifests;           /* answered */
+    uint32_t threes;              /* of those, chunk 3 */
     struct weights_memory memory; /* TRICK_OTHER_MEMORY */
+    struct hash hashes[SIZE / WIRE_CHUNK_BYTES + 1];
 };
 
 /* As wire_socket_send, with plain libzmq: a bit may flip after the checksum was made. */
@@ -373,6 +385,12 @@ static void player_manifest(struct player *p, void *router, const unsigned char 
     if (p->trick == TRICK_OTHER_AFTER_10 && p->manifests == 1)
         weights[SIZE - 1] ^= 1;
     crypto_generichash(m.hash.bytes, sizeof m.hash.bytes, weights, SIZE, NULL, 0);
+    for (size_t i = 0; i < COUNT(p->hashes); i++)
+        crypto_generichash(
+            p->hashes[i].bytes, HASH_BYTES, weights + i * WIRE_CHUNK_BYTES,
+            i + 1 < COUNT(p->hashes) ? WIRE_CHUNK_BYTES : SIZE % WIRE_CHUNK_BYTES, NULL, 0);
+    m.frames_n = 1;
+    m.frame[0] = (struct wire_bytes){p->hashes, sizeof p->hashes};
     if (p->trick == TRICK_OTHER_MEMORY) {
         m.pid = (uint64_t)getpid();
         m.fd = (uint32_t)p->memory.fd;
@@ -459,7 +477,7 @@ static void weights_with_a_lie_inside_are_refused(void **state)
     player_start(&player, TRICK_LIE);
     check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
                              &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
-                ERR_FORMAT, "the bytes have hash");
+                ERR_FORMAT, "chunk 3 is not what the manifest says");
     player_stop(&player);
     player_start(&player, TRICK_SHORT);
     check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
@@ -478,10 +496,10 @@ static void weights_whose_memory_lies_come_in_chunks(void **state)
     weights[77] ^= 1; /* the player looks at it when it is asked, not before */
     check_ok(weights_memory_new(&player.memory, weights, SIZE, &err));
     weights[77] ^= 1;
-    check_ok(weights_fetch(context, ipc, 7, got, SIZE, &view, &patience, &err));
+    check_ok(fetch(ipc, 7, &view, &err));
     assert_ptr_equal(view.bytes, got);
     assert_memory_equal(got, weights, SIZE);
-    assert_non_null(strstr(view.unmapped.text, "does not have the hash of the manifest"));
+    assert_non_null(strstr(view.unmapped.text, "is not what the manifest says"));
     weights_release(&view);
     player_stop(&player);
     weights_memory_release(&player.memory);

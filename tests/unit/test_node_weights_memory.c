@@ -24,8 +24,9 @@
 #define SIZE   (3u * 1024u * 1024u + 12u)
 #define NOBODY 65534
 
-static unsigned char *bytes; /* (SIZE) */
-static struct hash hash;
+static unsigned char *bytes;  /* (SIZE) */
+static struct hash hashes[4]; /* of pieces of 1 MiB */
+#define PIECE (1024u * 1024u)
 
 static int group_setup(void **state)
 {
@@ -34,8 +35,9 @@ static int group_setup(void **state)
     uint32_t x = 1;
     for (size_t i = 0; bytes && i < SIZE; i++)
         bytes[i] = (unsigned char)((x = x * 1664525u + 1013904223u) >> 24);
-    if (bytes)
-        crypto_generichash(hash.bytes, sizeof hash.bytes, bytes, SIZE, NULL, 0);
+    for (size_t i = 0; bytes && i < COUNT(hashes); i++)
+        crypto_generichash(hashes[i].bytes, sizeof hashes[i].bytes, bytes + i * PIECE,
+                           i < 3 ? PIECE : SIZE - 3 * PIECE, NULL, 0);
     return bytes ? 0 : -1;
 }
 
@@ -80,7 +82,8 @@ static void check_refused(uint64_t pid, int fd, enum err_code code, const char *
 {
     struct weights_memory memory;
     const size_t before = descriptors();
-    check_fails(weights_memory_map(&memory, pid, (uint32_t)fd, SIZE, &hash, &err), code, words);
+    check_fails(weights_memory_map(&memory, pid, (uint32_t)fd, SIZE, hashes, PIECE, &err), code,
+                words);
     assert_null(memory.bytes);
     assert_int_equal(descriptors(), before);
 }
@@ -109,8 +112,8 @@ static void shared_memory_is_mapped_by_another_process(void **state)
     if (child == 0) {
         struct weights_memory mapped;
         close(made.fd); /* it has none of its own */
-        const enum err_code rc = weights_memory_map(&mapped, (uint64_t)getppid(),
-                                                    (uint32_t)made.fd, SIZE, &hash, NULL);
+        const enum err_code rc = weights_memory_map(
+            &mapped, (uint64_t)getppid(), (uint32_t)made.fd, SIZE, hashes, PIECE, NULL);
         const bool same = rc == ERR_OK && mapped.fd < 0 && mapped.size == SIZE &&
                           memcmp(mapped.bytes, bytes, SIZE) == 0;
         weights_memory_release(&mapped);
@@ -145,7 +148,7 @@ static void a_mapping_outlives_what_it_was_made_from(void **state)
     const size_t before = descriptors();
     check_ok(weights_memory_new(&made, bytes, SIZE, &err));
     const int fd = made.fd;
-    check_ok(weights_memory_map(&mapped, me(), (uint32_t)fd, SIZE, &hash, &err));
+    check_ok(weights_memory_map(&mapped, me(), (uint32_t)fd, SIZE, hashes, PIECE, &err));
     weights_memory_release(&made);
     assert_int_equal(descriptors(), before);
     assert_memory_equal(mapped.bytes, bytes, SIZE);
@@ -164,7 +167,7 @@ static void memory_of_another_size_or_with_other_bytes_is_refused(void **state)
     bytes[SIZE / 2] ^= 1;
     check_ok(weights_memory_new(&made, bytes, SIZE, &err));
     bytes[SIZE / 2] ^= 1;
-    check_refused(me(), made.fd, ERR_FORMAT, "does not have the hash");
+    check_refused(me(), made.fd, ERR_FORMAT, "is not what the manifest says");
     weights_memory_release(&made);
 }
 
@@ -216,7 +219,7 @@ static void memory_of_another_user_is_refused(void **state)
         struct weights_memory mapped;
         const bool refused = setuid(NOBODY) == 0 &&
                              weights_memory_map(&mapped, (uint64_t)getppid(), (uint32_t)made.fd,
-                                                SIZE, &hash, NULL) == ERR_UNAVAILABLE;
+                                                SIZE, hashes, PIECE, NULL) == ERR_UNAVAILABLE;
         _exit(refused ? 0 : 1);
     }
     assert_int_equal(child_status(child), 0);
