@@ -449,6 +449,11 @@ static const struct config_key run_keys[] = {
          "port can take part in the run."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
          "Metrics, health and status; port 0: any free one, printed at start."),
+    TEXT_("endpoints.relay", relay_endpoint, "",
+          "Where an actor serves other actors the weights that come to it, for instance "
+          "tcp://10.0.0.7:*, so that the learner sends them once; empty: it does not."),
+    BOOL_("endpoints.shared_memory", shared_memory, "true",
+          "Actors on a learner's host map its weights instead of fetching them."),
 
     U32_("timeouts.heartbeat_ms", heartbeat_ms, 10, 60000, "1000", "ms",
          "Each peer says something at least this often."),

@@ -289,6 +289,8 @@ struct run_config {
     char keys[RUN_TEXT_MAX];             /* endpoints.keys: directory (wire/keys.h); "": none */
     bool insecure;                       /* endpoints.insecure */
     char http_listen[RUN_NAME_MAX];      /* endpoints.http "127.0.0.1:9464"; port 0: any */
+    char relay_endpoint[RUN_TEXT_MAX];   /* endpoints.relay: of an actor */
+    bool shared_memory;                  /* endpoints.shared_memory: of weights, on one host */
 
     /* timeouts: */
     uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms;

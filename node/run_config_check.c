@@ -288,7 +288,8 @@ static enum err_code run_config_check_endpoints(const struct run_config *c, cons
     const struct {
         const char *key, *endpoint;
     } bound[] = {{"endpoints.control", c->control_endpoint},
-                 {"endpoints.bulk", c->bulk_endpoint}};
+                 {"endpoints.bulk", c->bulk_endpoint},
+                 {"endpoints.relay", c->relay_endpoint}};
     for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
         struct err why;
         if (run_config_check_open(c, bound[i].endpoint, &why) != ERR_OK)
