@@ -276,6 +276,7 @@ static void status_screen_trouble(const json_t *status, struct buf *out)
         {"refused", "results refused"},
         {"leases_expired", "leases expired"},
         {"leases_failed", "leases given back"},
+        {"leases_second", "leases of slow workers given to a second one too"},
         {"score_retries", "scorings tried again"},
         {"duplicates", "results that were there already, equal to the bit"},
         {"late", "results that nothing waited for"},
@@ -290,6 +291,24 @@ static void status_screen_trouble(const json_t *status, struct buf *out)
             status_screen_count(out, counters, rows[i].key);
             buf_printf(out, " %s\n", rows[i].words);
         }
+}
+
+/* Of each pair whose results differ, both: which of them is wrong nobody knows yet. */
+static void status_screen_differing(const json_t *peers, struct buf *out)
+{
+    const char *before = "noted       results that differ are of ";
+    size_t i;
+    json_t *peer;
+    json_array_foreach(peers, i, peer)
+    {
+        if (status_screen_number(peer, "mismatches") <= 0)
+            continue;
+        buf_puts(out, before);
+        status_screen_member(out, peer, "name");
+        before = ", ";
+    }
+    if (before[0] == ',')
+        buf_putc(out, '\n');
 }
 
 static void status_screen_peer(const json_t *peer, struct buf *out)
@@ -330,6 +349,7 @@ void status_screen(const json_t *status, struct buf *out)
     gate_screen(json_object_get(status, "gate"), (struct gate_screen_layout){0, 12}, out);
     status_screen_ledger(status, out);
     status_screen_trouble(status, out);
+    status_screen_differing(peers, out);
     if (json_array_size(peers) == 0) {
         buf_puts(out, "\nno worker has connected yet\n");
         return;

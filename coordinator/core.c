@@ -411,5 +411,9 @@ void core_step(struct core *core, const struct core_event *event)
     case CORE_EV_DRAIN: core->draining = true; break;
     case CORE_EV_STOP: core->stopping = true; break;
     }
+    if (core_bug(core, 37) && core_working(core))
+        core_second_dispatch(core);
     core_advance(core);
+    if (event->kind == CORE_EV_TICK && core_working(core))
+        core_second_dispatch(core);
 }

@@ -58,9 +58,10 @@
  * TRAIN_RESULT of rank 0, which writes checkpoints, commits it, and the others' must agree with
  * it to the bit.  With the first that fails or is gone the attempt is over and the next is
  * leased to those that remain; who had finished then tells so by its version.  A learner that
- * is behind trains recorded steps, with others at the same version where there are some, while
- * the run waits for it.  Attempts that fail CORE_GROUP_FAILS_MAX times in a row are followed by
- * one of a learner alone.  Actors are sent for weights to the live learner that has the newest.
+ * is behind trains recorded steps while the run waits for it; of several, those furthest back do,
+ * and the others join them at their version.  Attempts that fail CORE_GROUP_FAILS_MAX times in a
+ * row are followed by one of a learner alone.  Actors are sent for weights to the live learner
+ * that has the newest.
  *
  * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
  * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,
@@ -68,6 +69,17 @@
  * 3 heartbeats: suspect, no new leases.  For dead_ms: gone.  No progress for stall_ms with
  * something leased: gone, with RESET.  Results are keyed by (kind, a, b), whoever sends them.
  * They are acknowledged when their records are durable.
+ *
+ * Capacity.  HELLO says how many items a worker can hold; that is its credit.  What waits is
+ * shared out by credit, and an item takes one until this worker has answered it, given it back or
+ * lost it, whoever else answered it meanwhile.
+ *
+ * Stragglers.  Where workers have room and nothing waits, at a tick, the oldest lease that is older
+ * than leases.second_after medians of the last CORE_PACE_MAX answers' ages, and than a heartbeat,
+ * is given to a second worker too; who is slow itself is not asked.  An item is out on two leases
+ * at most.  The first answer is recorded; a rollout that comes second is compared with it bit for
+ * bit like any other (its tokens, finish reason and log-probs, by their hash), for as long as its
+ * step is kept, and a second score is not wanted.  So it changes when a result is there, not which.
  *
  * Never allocates after core_new, never blocks; one thread.
  */
@@ -271,6 +283,7 @@ struct core_peer_stats {
     uint64_t version;             /* learner */
     uint64_t items_done;          /* accepted from it */
     uint64_t leases_expired, leases_failed, mismatches;
+    uint64_t outrun; /* items that another worker answered first */
     uint64_t lease_age_ms; /* of the oldest it has; 0: none */
     char failure[CORE_FAILURE_MAX]; /* the last that it told of; "": none */
     uint64_t failure_age_ms;
@@ -323,6 +336,8 @@ struct core_stats {
     uint64_t late;       /* results that nothing waited for */
     uint64_t refused;    /* results with the wrong version, impossible numbers or tokens */
     uint64_t leases_out, leases_expired, leases_failed;
+    uint64_t leases_second; /* given out of what another worker was slow with */
+    uint64_t second_won;    /* items of them that were answered first */
     uint64_t score_retries;
     uint64_t sessions, resets, bad_messages;
     uint64_t retrained;   /* steps the learner computed again, equal to the record */

@@ -68,7 +68,7 @@ enum err_code core_replay_score(struct core *core, const struct record *record,
         core_combine_try(core, item->prompt, record->scores, item->tokens, NULL) != ERR_OK ||
         (slot && core_cost_of(core, record->scores, &cost, NULL) != ERR_OK))
         return core_replay_refuse(record, "is not what this run plans there", err);
-    core_item_scored(core, item, record->scores, record->reference, record->seq);
+    core_item_scored(core, item, record->scores, record->reference, NULL, record->seq);
     return ERR_OK;
 }
 

@@ -218,6 +218,7 @@ static void status_peer(const struct core_peer_stats *peer, struct buf *out)
     status_count(out, "items_done", peer->items_done);
     status_count(out, "leases_expired", peer->leases_expired);
     status_count(out, "leases_failed", peer->leases_failed);
+    status_count(out, "outrun", peer->outrun);
     status_count(out, "mismatches", peer->mismatches);
     status_count(out, "lease_age_ms", peer->lease_age_ms);
     if (peer->role == WIRE_ROLE_LEARNER)
@@ -332,6 +333,8 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     status_count(out, "refused", stats->refused);
     status_count(out, "leases_expired", stats->leases_expired);
     status_count(out, "leases_failed", stats->leases_failed);
+    status_count(out, "leases_second", stats->leases_second);
+    status_count(out, "second_won", stats->second_won);
     status_count(out, "score_retries", stats->score_retries);
     status_count(out, "resets", stats->resets);
     status_count(out, "bad_messages", stats->bad_messages);

@@ -149,16 +149,16 @@ static enum err_code learner_open_history(struct learner *l, struct err *err)
 }
 
 /* Serve every version kept; the newest one's hash is what HELLO says. */
-static enum err_code learner_serve(struct learner *l, struct err *err)
+static enum err_code learner_serve(struct learner *l, const char *bulk, struct err *err)
 {
-    for (uint32_t i = l->history_n; i-- > 0;) {
-        const enum err_code rc =
-            weights_server_publish(l->server, l->history[i].version, l->history[i].w,
-                                   model_bytes(l->policy.model), &l->weights_hash, err);
-        if (rc)
-            return rc;
-    }
-    return ERR_OK;
+    enum err_code rc =
+        weights_server_open(&l->server, l->context, bulk, l->config->lag + 2, err);
+    if (rc == ERR_OK)
+        weights_server_share(l->server, l->config->shared_memory);
+    for (uint32_t i = l->history_n; rc == ERR_OK && i-- > 0;)
+        rc = weights_server_publish(l->server, l->history[i].version, l->history[i].w,
+                                    model_bytes(l->policy.model), &l->weights_hash, err);
+    return rc;
 }
 
 enum err_code learner_new(struct learner **out, const struct run_config *config,
@@ -184,8 +184,7 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
         (rc = learner_open_history(l, err)) ||
         (rc = checkpoint_read_newest(l, below, &found, err)) ||
-        (rc = weights_server_open(&l->server, context, bulk, config->lag + 2, err)) ||
-        (rc = learner_serve(l, err)) || (rc = group_open(l, err))) {
+        (rc = learner_serve(l, bulk, err)) || (rc = group_open(l, err))) {
         learner_free(l);
         return rc;
     }

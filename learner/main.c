@@ -10,7 +10,7 @@ static enum err_code learner_main(const struct daemon_options *options,
 {
     struct wire_context *context = NULL;
     struct learner *learner = NULL;
-    enum err_code rc = wire_context_new(&context, err);
+    enum err_code rc = daemon_context(&context, config, options->name, options->bulk, err);
     if (rc == ERR_OK)
         rc = learner_new(&learner, config, options->name, *below, context, options->bulk, err);
     *below = LEARNER_NEWEST;

@@ -55,7 +55,8 @@ static const char kinds[] =
 static const char safe[] =
     BEGINNING "reward:\n  shaper: par\n  references: 2\n  scorers:\n" WORDS
               "    - {name: harm, kind: words, words: harm.txt, role: cost}\n"
-              "kl:\n  controller: pid\n  target_nats_per_sequence: 0.5\n"
+              "kl:\n  controller: pid\n  target_nats_per_sequence: 0.5\n  coef: 0.1\n"
+              "  coef_min: 0.09\n"
               "safety:\n  controller: lagrangian\n  cost: score\n  limit: 2\n  lr: 2\n"
               "  lambda: 0.5\n  lambda_min: 0.4\n";
 

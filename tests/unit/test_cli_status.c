@@ -96,7 +96,9 @@ static const char status_body[] =
     "\"counters\":{\"mismatches\":1,\"duplicates\":0},"
     "\"peers\":[{\"name\":\"actor-0\",\"role\":\"actor\",\"state\":\"suspect\","
     "\"seen_age_ms\":3100,\"progress_age_ms\":600000,\"capacity\":64,\"in_flight\":2,"
-    "\"items_done\":88}],"
+    "\"items_done\":88,\"mismatches\":1},{\"name\":\"actor-1\",\"role\":\"actor\","
+    "\"state\":\"live\",\"mismatches\":0},{\"name\":\"actor-2\",\"role\":\"actor\","
+    "\"state\":\"live\",\"mismatches\":1}],"
     "\"last\":{\"step\":9,\"reward_raw_mean\":1.25,\"reward_shaped_mean\":0.5,\"kl_mean\":3.5,"
     "\"kl_coef\":0.02,\"kl_coef_after\":0.03,\"entropy\":1.5,\"duration_ms\":812,"
     "\"response_tokens\":512,\"cost_raw_mean\":0.25,\"cost_limit\":0.125,"
@@ -129,6 +131,8 @@ static void a_run_that_answers_is_shown(void **state)
     check_said("1 waiting, 2 leased, 3 generated, 4 scored, 5 shaped, 6 trained, 43 dropped: "
                "64 planned\n");
     check_said("43 dropped: score_failed\n");
+    check_said("noted       1 results that differ from another worker's (mismatches)\n");
+    check_said("noted       results that differ are of actor-0, actor-2\n");
     check_said("8 scored, 1 dropped: 9 planned\n");
     check_said("raw 1.25, shaped 0.5\n");
     check_said("3.5 nats a sequence at beta 0.02; then beta 0.03\n");
