@@ -282,7 +282,7 @@ struct run_config {
     char http_listen[RUN_NAME_MAX];      /* endpoints.http "127.0.0.1:9464"; port 0: any */
 
     /* timeouts: */
-    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms;
+    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms, rendezvous_ms;
 };
 
 /*
