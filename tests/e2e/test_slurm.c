@@ -223,6 +223,10 @@ static void job_of_three_nodes_has_the_weights_of_a_run_on_one_machine(void **st
     assert_non_null(strstr(out, "reward n[2-3]"));
     job_check(&job, "0");
     job_check_said(&job, "report.html", true);
+    slurm_say(out, "stat -c %%a %s/whole/keys; true", dir);
+    assert_string_equal(out, "700");
+    slurm_say(out, "sed -n 's/^  keys: //p' %s/whole/config.yaml", dir);
+    assert_non_null(strstr(out, "/whole/keys"));
 }
 
 static void job_on_one_node_with_two_learners_has_them_too(void **state)
