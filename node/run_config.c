@@ -468,6 +468,9 @@ static const struct config_key run_keys[] = {
          "After which work is given to another."),
     U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "300000", "ms",
          "A peer that is alive but makes no progress this long loses its work."),
+    U32_("timeouts.rendezvous_ms", rendezvous_ms, 100, 86400000, "300000", "ms",
+         "With --rendezvous: after which a worker that starts no longer looks for the "
+         "coordinator."),
 
     F64_("leases.second_after", second_after, 0, 1000, "4", "answer times",
          "Work that a worker has held this many times as long as is usual (the median of the "

@@ -294,7 +294,9 @@ struct run_config {
     bool shared_memory;                  /* endpoints.shared_memory: of weights, on one host */
 
     /* timeouts: */
-    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms;
+    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms, rendezvous_ms;
+
+    /* leases: */
     double second_after; /* usual answer times; 0: never */
 };
 
