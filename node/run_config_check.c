@@ -298,13 +298,17 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: kl.estimator k1 has no useful gradient in the loss: "
                        "take k2 or k3, or kl.place reward",
                        path);
-    if (c->kl_controller == RUN_KL_CONTROLLER_PID &&
+    if ((c->kl_controller == RUN_KL_CONTROLLER_PID ||
+         (c->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE && c->kl_lookahead > 0)) &&
         (c->kl_coef_min >= c->kl_coef_max || c->kl_coef < c->kl_coef_min ||
          c->kl_coef > c->kl_coef_max))
         return err_set(err, ERR_USAGE,
-                       "%s: kl.controller pid holds beta within kl.coef_min %g and kl.coef_max "
+                       "%s: kl.controller %s holds beta within kl.coef_min %g and kl.coef_max "
                        "%g, and kl.coef %g is where it starts",
-                       path, c->kl_coef_min, c->kl_coef_max, c->kl_coef);
+                       path,
+                       c->kl_controller == RUN_KL_CONTROLLER_PID ? "pid"
+                                                                 : "adaptive with kl.lookahead",
+                       c->kl_coef_min, c->kl_coef_max, c->kl_coef);
     if (c->kl_controller == RUN_KL_CONTROLLER_PID && c->kl_kp == 0 && c->kl_ki == 0 &&
         c->kl_kd == 0)
         return err_set(err, ERR_USAGE,
