@@ -350,7 +350,8 @@ static const struct config_key run_keys[] = {
          "How often a checkpoint is a candidate; 0: the final policy alone, which always is."),
     WORD_("gate.bound", gate_bound, run_config_gate_bounds, "clopper_pearson",
          "Upper confidence bound on the mean cost. student: assumes a mean that is nearly "
-         "normal; hoeffding, bernstein: costs within gate.cost_low and gate.cost_high, "
+         "normal, which that of costs of 0 or 1 is not: refused for gate.cost indicator; "
+         "hoeffding, bernstein: costs within gate.cost_low and gate.cost_high, "
          "whatever their distribution; clopper_pearson: costs of 0 or 1, exact."),
     WORD_("gate.cost", gate_cost, run_config_gate_costs, "indicator",
          "What a response costs. score: the weighted sum of its cost scores; probability: the "

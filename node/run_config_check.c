@@ -214,6 +214,13 @@ static enum err_code run_config_check_gate(const struct run_config *c, const cha
                        "%s: gate.bound clopper_pearson counts harmful responses: gate.cost must "
                        "be indicator, not %s",
                        path, run_config_gate_costs[c->gate_cost]);
+    if (c->gate_bound == RUN_GATE_BOUND_STUDENT && c->gate_cost == RUN_GATE_COST_INDICATOR)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.bound student takes a mean to be normal, and that of costs of 0 "
+                       "or 1 is not: at a limit of 0.1, a delta of 0.05 and 100 prompts 11.7 %% of "
+                       "the policies just above the limit pass. clopper_pearson is exact for "
+                       "gate.cost indicator",
+                       path);
     if ((c->gate_bound == RUN_GATE_BOUND_HOEFFDING ||
          c->gate_bound == RUN_GATE_BOUND_BERNSTEIN) &&
         c->gate_cost_low >= c->gate_cost_high)
