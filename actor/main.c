@@ -15,7 +15,9 @@ int main(int argc, char **argv)
     struct err err = {0};
     struct wire_context *context = NULL;
     struct actor *actor = NULL;
-    enum err_code rc = wire_context_new(&context, &err);
+    enum err_code rc =
+        daemon_context(&context, &config, options.name,
+                       config.relay_endpoint[0] ? config.relay_endpoint : NULL, &err);
     if (rc == ERR_OK)
         rc = actor_new(&actor, &config, context, &err);
     if (rc == ERR_OK) {
