@@ -24,6 +24,9 @@ int main(int argc, char **argv)
             .role = WIRE_ROLE_ACTOR,
             .name = options.name,
             .control_endpoint = options.control,
+            .rendezvous = options.rendezvous,
+            .job = options.job,
+            .rendezvous_ms = config.rendezvous_ms,
             .capacity = 2 * config.actor_rows, /* a batch, and the next one waiting */
         };
         run_config_hash(&config, &worker.config_hash);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "node/daemon.h"
 #include "node/http.h"
 #include "node/loop.h"
+#include "node/rendezvous.h"
 #include "wire/socket.h"
 
 #define SHELL_LINGER_MS 2000 /* at the end: for the last messages to go out */
@@ -271,8 +273,10 @@ static void shell_on_tick(void *ctx)
 static void shell_on_signal(void *ctx, int signal)
 {
     struct shell *shell = ctx;
-    log_info("SIGNAL", "signal %d: stopping", signal);
-    shell_step(shell, shell_event(CORE_EV_STOP));
+    const bool drains = signal == SIGUSR1;
+    log_info("SIGNAL", "signal %d: %s", signal,
+             drains ? "to end with the next checkpoint" : "stopping");
+    shell_step(shell, shell_event(drains ? CORE_EV_DRAIN : CORE_EV_STOP));
 }
 
 /* In the ledger's thread. */
@@ -410,6 +414,27 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
     return rc;
 }
 
+/* For whoever reads the run's directory: report, gate, a worker started from it.  The ledger has
+ * accepted it as this run's; what differs from the file that is there is free to change. */
+static enum err_code shell_write_config(const struct shell *shell, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    struct buf text, before;
+    buf_init(&text, 1 << 20);
+    buf_init(&before, 1 << 20);
+    run_config_write(shell->config, &text);
+    enum err_code rc = buf_check(&text, "the resolved config", err);
+    if (rc == ERR_OK)
+        rc = file_join(path, shell->config->dir, "config.yaml", err);
+    if (rc == ERR_OK &&
+        (file_read(path, &before, NULL) != ERR_OK || before.len != text.len ||
+         memcmp(before.data, text.data, text.len) != 0))
+        rc = file_write(path, text.data, text.len, err);
+    buf_release(&text);
+    buf_release(&before);
+    return rc;
+}
+
 static enum err_code shell_open_progress(struct shell *shell, struct err *err)
 {
     char path[FILE_PATH_MAX];
@@ -463,6 +488,9 @@ static enum err_code shell_open_loop(struct shell *shell, const struct shell_opt
         rc = loop_signals_open(&shell->signals, &shell->loop, shell_on_signal, shell, err);
     if (rc == ERR_OK)
         rc = shell_open_http(shell, options->http, err);
+    if (rc == ERR_OK && options->rendezvous)
+        rc = rendezvous_write(options->rendezvous, options->job,
+                              wire_socket_endpoint(shell->wire), err);
     return rc;
 }
 
@@ -539,6 +567,8 @@ enum err_code shell_run(const struct shell_options *options, int *status, struct
     if (rc == ERR_OK)
         rc = shell_open_core(shell, err);
     if (rc == ERR_OK)
+        rc = shell_write_config(shell, err);
+    if (rc == ERR_OK)
         rc = shell_open_progress(shell, err);
     if (rc == ERR_OK)
         rc = shell_open_loop(shell, options, err);
@@ -556,6 +586,8 @@ enum err_code shell_run(const struct shell_options *options, int *status, struct
             *err = shell->err;
     }
     *status = shell->exit_code;
+    if (options->rendezvous)
+        rendezvous_remove(options->rendezvous, options->job);
     struct err late;
     const enum err_code closed = shell_close(shell, &late);
     if (rc == ERR_OK && closed != ERR_OK)
