@@ -40,14 +40,15 @@ static const char ledger_schema[] =
     " checkpoint_version INT NOT NULL, trained INT NOT NULL, dropped TEXT NOT NULL,"
     " truncated INT NOT NULL, prompt_tokens INT NOT NULL, response_tokens INT NOT NULL,"
     " reward_raw_mean REAL, reward_raw_std REAL, reward_shaped_mean REAL,"
-    " score_mean TEXT NOT NULL, kl_mean REAL, kl_coef_before REAL, kl_coef_after REAL,"
+    " score_mean TEXT NOT NULL, kl_reference_version INT NOT NULL, kl_mean REAL,"
+    " kl_coef_before REAL, kl_coef_after REAL,"
     " cost_raw_mean REAL, cost_limit REAL, multiplier_before REAL, multiplier_after REAL,"
     " score_missing TEXT NOT NULL, worst_group INT NOT NULL, controller BLOB NOT NULL,"
     " duration_ms INT NOT NULL, stats TEXT NOT NULL);"
     "CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, at_ms INT, version INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 4;";
+    "PRAGMA user_version = 5;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {

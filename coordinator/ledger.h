@@ -15,8 +15,9 @@
  *                 ref_logprobs    (kind rollout: a = step, b = slot; kind reference:
  *                 a = prompt, b = m)
  *     dropped     seq, at_ms, kind, a, b, prompt, reason, text
- *     step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ..., worst_group,
- *                 ..., stats      (worst_group: of reward.combine maxmin, 1 + the scorer)
+ *     step        seq, at_ms, step, version, ..., kl_reference_version, kl_mean, ...,
+ *                 worst_group, ..., stats      (worst_group: of reward.combine maxmin, 1 + the
+ *                 scorer)
  *     checkpoint  seq, at_ms, version
  *     event       seq, at_ms, id, text
  *
@@ -44,7 +45,7 @@
 #include "coordinator/record.h"
 
 #define LEDGER_FILE   "ledger.sqlite"
-#define LEDGER_SCHEMA 4
+#define LEDGER_SCHEMA 5
 #define LEDGER_QUEUE_BYTES                                            \
     ((size_t)256 * 1024 * 1024) /* not yet written; then append waits \
                                  */

@@ -159,6 +159,7 @@ static void ledger_write_step(struct ledger *ledger, struct ledger_row *row,
     ledger_row_double(row, s->reward_shaped_mean);
     ledger_write_numbers(text, s->score_mean, RUN_SCORERS_MAX);
     sqlite3_bind_text(row->stmt, ++row->column, text->data, -1, SQLITE_TRANSIENT);
+    ledger_row_u64(row, s->kl_reference_version);
     ledger_row_double(row, s->kl_mean);
     ledger_row_double(row, s->kl_coef_before);
     ledger_row_double(row, s->kl_coef_after);

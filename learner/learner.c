@@ -12,6 +12,7 @@
 #include "learner/checkpoint.h"
 #include "learner/experience.h"
 #include "learner/group.h"
+#include "learner/past.h"
 
 _Static_assert((int)RUN_PRECISION_BF16 == (int)PRECISION_BF16, "one is cast to the other");
 
@@ -158,7 +159,15 @@ static enum err_code learner_serve(struct learner *l, struct err *err)
         if (rc)
             return rc;
     }
-    return ERR_OK;
+    return past_serve(l, err);
+}
+
+/* How many versions are served: one more than the history, and what KL is measured from. */
+static uint32_t learner_versions(const struct run_config *c)
+{
+    static_assert(RUN_LAG_MAX + 2 + LEARNER_KL_REFERENCES_MAX <= WEIGHTS_VERSIONS_MAX,
+                  "the weights server holds all");
+    return c->lag + 2 + (c->kl_reference_every > 0 ? LEARNER_KL_REFERENCES_MAX : 0);
 }
 
 enum err_code learner_new(struct learner **out, const struct run_config *config,
@@ -184,7 +193,8 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
         (rc = learner_open_history(l, err)) ||
         (rc = checkpoint_read_newest(l, below, &found, err)) ||
-        (rc = weights_server_open(&l->server, context, bulk, config->lag + 2, err)) ||
+        (rc = weights_server_open(&l->server, context, bulk, learner_versions(config),
+                                  err)) ||
         (rc = learner_serve(l, err)) || (rc = group_open(l, err))) {
         learner_free(l);
         return rc;
@@ -216,6 +226,7 @@ void learner_free(struct learner *l)
     trainable_release(&l->cost_critic);
     for (uint32_t i = 0; i < l->history_max; i++)
         free(l->history[i].w);
+    past_release(l);
     arena_release(&l->step);
     pool_free(l->pool);
     free(l);
@@ -239,8 +250,10 @@ static enum err_code learner_advance(struct learner *l, struct err *err)
     if (l->history_n < l->history_max)
         l->history_n += 1;
     memcpy(l->history[0].w, l->policy.model->w, model_bytes(l->policy.model));
-    return weights_server_publish(l->server, l->version, l->history[0].w,
-                                  model_bytes(l->policy.model), &l->weights_hash, err);
+    const enum err_code rc =
+        weights_server_publish(l->server, l->version, l->history[0].w,
+                               model_bytes(l->policy.model), &l->weights_hash, err);
+    return rc ? rc : past_advance(l, err);
 }
 
 static enum err_code learner_send_result(struct learner *l, const struct message *lease,

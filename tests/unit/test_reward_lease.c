@@ -280,7 +280,7 @@ static void score(struct reward *reward, const struct message *lease, struct mes
 static struct reward *reward_of(const struct run_config *config)
 {
     struct reward *reward = NULL;
-    check_ok(reward_new(&reward, config, &err));
+    check_ok(reward_new(&reward, config, NULL, &err));
     return reward;
 }
 
@@ -451,16 +451,16 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
     struct reward *reward = NULL;
     struct run_config config = w.config;
     path_of(config.scorer[1].path, "other");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE, "/other: its vocabulary has");
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE, "/other: its vocabulary has");
     path_of(config.scorer[1].path, "policy");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/policy: it is a language model, a sequence classification model is wanted");
     config = w.config;
     path_of(config.reference, "judge");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/judge: it is a sequence classification model");
     path_of(config.reference, "short");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/short: the reference takes 16 tokens, prompts and responses may have 21");
     make_and_forget("stranger", MODEL_HEAD_LM, w.V, 64);
     char path[FILE_PATH_MAX];
@@ -470,14 +470,14 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
         "\"merges\": [], \"vocab\": {\"zz\": 0}}}";
     check_ok(file_write(path, strange, sizeof strange - 1, &err));
     path_of(config.reference, "stranger");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/stranger: token 0 is \"zz\" to it and \"");
     config = w.config;
     path_of(config.prompts, "nothing.jsonl");
-    check_fails(reward_new(&reward, &config, &err), ERR_IO, "nothing.jsonl");
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_IO, "nothing.jsonl");
     config = w.config;
     path_of(config.reference_store, "nowhere/references.sqlite");
-    check_fails(reward_new(&reward, &config, &err), ERR_IO, "reward.reference_store: ");
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_IO, "reward.reference_store: ");
 }
 
 /* The oracle: the same scorers, all of the role reward. */
