@@ -119,7 +119,9 @@ static enum err_code core_replay_old_step(struct core *core, struct core_batch *
     for (uint32_t k = 0; k < core->B; k++)
         batch->items[k].generated_by = batch->items[k].version;
     batch->shaped = true;
-    return core_shape_read(core, step, batch, err);
+    const enum err_code rc = core_shape_read(core, step, batch, err);
+    batch->restored = batch->rollback_after.resumed == (double)step->version;
+    return rc;
 }
 
 /* Equal, also where neither is a number. */

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 30
+#define SIM_BUGS 34
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -46,12 +46,16 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the checkpoint that a rollback would go back to is not kept",
     "a step that goes back does not say so",
     "a recalled step goes back to where one would go back now",
+    "the reference that a rollback left behind stays",
+    "a new reference is not found in the ledger again",
+    "the KL controller goes on when its reference is renewed",
+    "log-probs of another reference are taken",
 };
 
 struct sim_totals {
     uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
     uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
-    uint64_t rollbacks, rewinds;
+    uint64_t rollbacks, rewinds, renewals;
 };
 
 static struct run_config sim_configs[SIM_CONFIGS];
@@ -163,6 +167,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->groups += sim->groups;
     t->rollbacks += sim->rollbacks;
     t->rewinds += sim->rewinds;
+    t->renewals += sim->renewals;
     t->duplicates += sim->stats.duplicates;
     t->mismatches += sim->stats.mismatches;
     t->late += sim->stats.late;
@@ -206,8 +211,8 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
     printf(
         "%llu runs, %llu events, %llu simulated s; %llu worker and %llu coordinator "
         "crashes, %llu stops; %llu attempts of several learners; %llu steps recalled; %llu "
-        "times "
-        "a learner went back, %llu times it had to begin before that\n"
+        "times a learner went back, %llu times it had to begin before that; %llu references "
+        "renewed\n"
         "in the last life of each: %llu duplicates, %llu mismatches, %llu late, %llu refused, "
         "%llu leases expired, %llu steps trained again, %llu resets\n",
         (unsigned long long)seeds, (unsigned long long)t.events,
@@ -215,6 +220,7 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
         (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
         (unsigned long long)t.groups, (unsigned long long)t.recalls,
         (unsigned long long)t.rollbacks, (unsigned long long)t.rewinds,
+        (unsigned long long)t.renewals,
         (unsigned long long)t.duplicates, (unsigned long long)t.mismatches,
         (unsigned long long)t.late, (unsigned long long)t.refused,
         (unsigned long long)t.expired, (unsigned long long)t.retrained,
