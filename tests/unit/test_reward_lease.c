@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "engine/generate.h"
 #include "engine/pass.h"
+#include "node/weights.h"
 #include "reward/frozen.h"
 #include "reward/reward.h"
 #include "tests/test.h"
@@ -298,6 +299,64 @@ static void reference_logprobs_are_those_the_generator_recorded(void **state)
         assert_memory_equal(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp);
     }
     reward_free(reward);
+}
+
+/* --- a reference that is a version of the policy ------------------------------------------- */
+
+/* A server of version 5, other weights, and 6, those that the rollouts are from. */
+static struct weights_server *serve_versions(struct wire_context *context, const char *endpoint)
+{
+    struct weights_server *server = NULL;
+    const size_t bytes = model_bytes(w.policy);
+    float *other = malloc(bytes);
+    assert_non_null(other);
+    for (size_t i = 0; i < w.policy->params; i++)
+        other[i] = w.policy->w[i] * 1.0625f;
+    check_ok(weights_server_open(&server, context, endpoint, 4, &err));
+    check_ok(weights_server_publish(server, 5, other, bytes, NULL, &err));
+    check_ok(weights_server_publish(server, 6, w.policy->w, bytes, NULL, &err));
+    free(other);
+    return server;
+}
+
+/* Are the log-probs measured from this version those that the generator recorded? */
+static bool measures_as_recorded(struct reward *reward, struct message lease, uint64_t version)
+{
+    struct message result;
+    lease.version = version;
+    score(reward, &lease, &result);
+    assert_int_equal(result.version, version);
+    return memcmp(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp) == 0;
+}
+
+static void a_lease_names_the_version_to_measure_from(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    struct message lease = lease_of(items, ids), result;
+    struct wire_context *context = NULL;
+    struct reward *reward = NULL;
+    check_ok(wire_context_new(&context, &err));
+    snprintf(lease.text, sizeof lease.text, "ipc://%s/bulk", w.dir);
+    struct weights_server *server = serve_versions(context, lease.text);
+    struct run_config config = w.config;
+    config.dead_ms = 300;
+    check_ok(reward_new(&reward, &config, context, &err));
+    assert_true(measures_as_recorded(reward, lease, 0));
+    assert_false(measures_as_recorded(reward, lease, 5));
+    assert_true(measures_as_recorded(reward, lease, 6));
+    weights_server_close(server); /* both are kept, beside the first */
+    assert_false(measures_as_recorded(reward, lease, 5));
+    assert_true(measures_as_recorded(reward, lease, 6));
+    assert_true(measures_as_recorded(reward, lease, 0));
+    lease.version = 7;
+    const struct scorer_watch watch = {0};
+    check_fails(reward_score(reward, &lease, &watch, &result, &err), ERR_UNAVAILABLE,
+                "version 7");
+    assert_true(measures_as_recorded(reward, lease, 6)); /* 5 had to make room */
+    reward_free(reward);
+    wire_context_free(context);
 }
 
 static void scores_stand_in_the_order_of_the_config(void **state)
@@ -693,6 +752,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_logprobs_are_those_the_generator_recorded),
+        cmocka_unit_test(a_lease_names_the_version_to_measure_from),
         cmocka_unit_test(scores_stand_in_the_order_of_the_config),
         cmocka_unit_test(an_item_at_fault_fails_alone),
         cmocka_unit_test(an_item_without_a_finite_reference_logprob_fails_alone),
