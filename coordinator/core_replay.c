@@ -110,12 +110,12 @@ static enum err_code core_replay_old_step(struct core *core, struct core_batch *
     }
     const uint64_t reference = core_kl_reference_of(core, batch->items[0].version);
     if (step->kl_reference_version != reference)
-        return err_set(err, ERR_STATE,
-                       "the ledger's step %llu measured KL from version %llu, by the steps before "
-                       "it that is %llu",
-                       (unsigned long long)step->step,
-                       (unsigned long long)step->kl_reference_version,
-                       (unsigned long long)reference);
+        return err_set(
+            err, ERR_STATE,
+            "the ledger's step %llu measured KL from version %llu, by the steps before "
+            "it that is %llu",
+            (unsigned long long)step->step, (unsigned long long)step->kl_reference_version,
+            (unsigned long long)reference);
     for (uint32_t k = 0; k < core->B; k++)
         batch->items[k].generated_by = batch->items[k].version;
     batch->shaped = true;

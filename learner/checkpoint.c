@@ -174,8 +174,7 @@ static enum err_code checkpoint_write_trainable(const struct learner *l,
     if (rc == ERR_OK)
         rc = checkpoint_write_model(l, t->model, sub, t == &l->policy, err);
     if (rc == ERR_OK)
-        rc = floats_write(dir, moments, t->adamw.m, t->adamw.v, t->model->params,
-                                     err);
+        rc = floats_write(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
     return rc;
 }
 

@@ -193,8 +193,7 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
         (rc = learner_open_history(l, err)) ||
         (rc = checkpoint_read_newest(l, below, &found, err)) ||
-        (rc = weights_server_open(&l->server, context, bulk, learner_versions(config),
-                                  err)) ||
+        (rc = weights_server_open(&l->server, context, bulk, learner_versions(config), err)) ||
         (rc = learner_serve(l, err)) || (rc = group_open(l, err))) {
         learner_free(l);
         return rc;

@@ -219,7 +219,7 @@ struct run_config {
     double kl_horizon;            /* kl.horizon: sequences */
     double kl_kp, kl_ki, kl_kd, kl_smooth; /* pid */
     double kl_coef_min, kl_coef_max;       /* pid */
-    uint64_t kl_reference_every;  /* kl.reference_every: versions; 0: never */
+    uint64_t kl_reference_every;           /* kl.reference_every: versions; 0: never */
     double kl_cap;                /* kl.cap_nats_per_sequence: past it the run halts; 0: off */
 
     /* safety: */

@@ -401,8 +401,8 @@ static enum err_code reward_find_reference(struct reward *reward, const struct m
                                            struct frozen **model, struct err *err)
 {
     struct err why = {0};
-    const enum err_code rc = reference_model_use(reward->reference, lease->version, lease->text,
-                                                 watch, model, &why);
+    const enum err_code rc =
+        reference_model_use(reward->reference, lease->version, lease->text, watch, model, &why);
     if (rc && scorer_watch_stopping(watch))
         return err_set(err, ERR_STATE, "told to stop");
     return rc ? err_set(err, ERR_UNAVAILABLE, "%s", why.text) : ERR_OK;

@@ -220,11 +220,10 @@ static bool sim_seeds(uint64_t from, uint64_t seeds, int bug, bool verbose)
         (unsigned long long)t.coordinator_crashes, (unsigned long long)t.stops,
         (unsigned long long)t.groups, (unsigned long long)t.recalls,
         (unsigned long long)t.rollbacks, (unsigned long long)t.rewinds,
-        (unsigned long long)t.renewals,
-        (unsigned long long)t.duplicates, (unsigned long long)t.mismatches,
-        (unsigned long long)t.late, (unsigned long long)t.refused,
-        (unsigned long long)t.expired, (unsigned long long)t.retrained,
-        (unsigned long long)t.resets);
+        (unsigned long long)t.renewals, (unsigned long long)t.duplicates,
+        (unsigned long long)t.mismatches, (unsigned long long)t.late,
+        (unsigned long long)t.refused, (unsigned long long)t.expired,
+        (unsigned long long)t.retrained, (unsigned long long)t.resets);
     return true;
 }
 

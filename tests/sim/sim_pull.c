@@ -26,8 +26,7 @@ static bool sim_pull_serves(const struct sim *sim, const struct sim_worker *lear
         return false;
     if (asks == WIRE_ROLE_REWARD)
         return sim_reference_is_served(sim, learner, version);
-    return version <= learner->version &&
-           learner->version - version <= sim->config->lag + 1;
+    return version <= learner->version && learner->version - version <= sim->config->lag + 1;
 }
 
 enum sim_pull sim_pull(struct sim *sim, struct sim_worker *w, const struct message *lease)

@@ -510,7 +510,8 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
     struct reward *reward = NULL;
     struct run_config config = w.config;
     path_of(config.scorer[1].path, "other");
-    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE, "/other: its vocabulary has");
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
+                "/other: its vocabulary has");
     path_of(config.scorer[1].path, "policy");
     check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/policy: it is a language model, a sequence classification model is wanted");
