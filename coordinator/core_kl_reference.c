@@ -22,10 +22,10 @@ uint64_t core_kl_reference_of(const struct core *core, uint64_t version)
 /* Of version step + 1. */
 static uint64_t core_kl_reference_next(const struct core *core, const struct core_batch *batch)
 {
-    const uint64_t inherited = batch->restored && !core_bug(core, 31)
+    const uint64_t inherited = batch->restored && !core_bug(core, 40)
                                    ? core->target_kl_reference
                                    : core_kl_reference_of(core, batch->step);
-    if (core_bug(core, 32) && core->replaying)
+    if (core_bug(core, 41) && core->replaying)
         return inherited;
     return kl_reference_version(core->config->kl_reference_every, batch->step + 1, inherited);
 }

@@ -89,6 +89,12 @@ bool core_recall_fits(struct core *core, const struct core_batch *batch,
     return true;
 }
 
+const struct hash *core_recall_weights(const struct core *core, const struct core_batch *batch)
+{
+    return batch == &core->recall.batch ? &core->recall.weights
+                                        : core_train_hash(core, batch->step);
+}
+
 const struct hash *core_recall_result(const struct core *core, uint64_t step)
 {
     const struct core_recall *recall = &core->recall;
@@ -191,6 +197,7 @@ static enum err_code core_recall_take(struct core *core, const struct record *re
     case RECORD_EPOCH:
     case RECORD_IDENTITY:
     case RECORD_CHECKPOINT:
+    case RECORD_PAUSE:
     case RECORD_EVENT:
     default: return core_replay_refuse(record, "has no place in a step", err);
     }

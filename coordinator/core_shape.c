@@ -298,7 +298,7 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
                        "kl.cap_nats_per_sequence of %.6g: nothing of it is trained",
                        (unsigned long long)batch->step, result->kl_mean, core->kl.cap);
     batch->kl_before = core->kl_state;
-    if (core_kl_reference_changes(core, batch) && !core_bug(core, 33))
+    if (core_kl_reference_changes(core, batch) && !core_bug(core, 42))
         kl_init(&core->kl, &batch->kl_before); /* what it knows is of another reference */
     batch->kl_after = batch->kl_before;
     if (core_bug(core, 10))
@@ -414,6 +414,44 @@ static enum err_code core_shape_items(struct core *core, struct core_batch *batc
     return rc;
 }
 
+/* What the learner is to be given, and the scores it comes of, as one hash: a later replay can be
+ * held against it. */
+static enum err_code core_shape_experience(struct core *core, struct core_batch *batch,
+                                           struct err *err)
+{
+    struct hash *hash = &batch->result.experience;
+    *hash = *core_recall_weights(core, batch);
+    for (uint32_t i = 0; i < core->B && !batch->skipped; i++) {
+        const struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        enum err_code rc = core_shape_tokens(core, batch, item, core->out_reward, err);
+        if (rc == ERR_OK && core->out_cost)
+            rc = core_cost_tokens(core, batch, item, core->out_cost, err);
+        if (rc != ERR_OK)
+            return rc;
+        record_experience_add(
+            hash, &(struct record_experience){
+                      .slot = i,
+                      .prompt_tokens = core_item_prompt_tokens(core, item->prompt),
+                      .response_tokens = item->tokens,
+                      .finish = item->finish,
+                      .prompt = core->prompts.ids + core->prompts.offset[item->prompt],
+                      .response = item->ids,
+                      .logp = item->logp,
+                      .ref = item->ref,
+                      .reward = core->out_reward,
+                      .cost = core->out_cost,
+                      .scores_n = core->config->scorers,
+                      .scores = item->scores,
+                      .reference_scores_n = core->M * core->config->scorers,
+                      .reference_scores = core->reference_scores +
+                                          (size_t)item->prompt * core->M * core->config->scorers,
+                  });
+    }
+    return ERR_OK;
+}
+
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
 {
     const uint32_t n = batch->count[CORE_ITEM_SCORED];
@@ -445,6 +483,9 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
     if (rc != ERR_OK)
         return rc;
     core_shape_beta(batch);
+    rc = core_shape_experience(core, batch, err);
+    if (rc != ERR_OK)
+        return rc;
     for (uint32_t i = 0; i < core->B; i++)
         if (batch->items[i].state == CORE_ITEM_SCORED)
             core_item_move(core, &batch->items[i], CORE_ITEM_SHAPED);

@@ -177,7 +177,8 @@ void core_train_send(struct core *core, struct core_peer *const *group, uint32_t
     const bool last = step + 1 == core->config->steps;
     const bool checkpoint = last || (step + 1) % core->config->checkpoint_every == 0 ||
                             core_rollback_is_restore_point(core, step + 1) ||
-                            (core->draining && step == core->trained) ||
+                            ((core->draining || core->checkpoint_asked) &&
+                             step == core->trained) ||
                             core->opened == core->trained;
     struct message message = {
         .type = MESSAGE_TRAIN_LEASE,
@@ -236,7 +237,7 @@ void core_train_advance(struct core *core)
 
     if (core->draining && core->checkpoint_version == core->trained &&
         !core_group_is_training(core)) {
-        core_finish(core, CORE_EXIT_STOPPED, "drained: the run can be continued");
+        core_finish(core, 0, "drained: the run can be continued");
         return;
     }
     core_group_dispatch(core);
@@ -310,6 +311,8 @@ void core_train_commit(struct core *core, struct core_batch *batch)
     core_kl_reference_commit(core, batch);
     core_rollback_commit(core, batch);
     core_train_checkpoint(core, batch->result.checkpoint_version);
+    if (core->checkpoint_version == core->trained)
+        core->checkpoint_asked = false;
     core->last = batch->result;
     core->has_last = true;
     if (core->last.stats_n > 0)

@@ -14,6 +14,7 @@
  *  STEP        all of a step's slots shaped -> trained, the controllers advanced, the next
  *              version published: one record, so that it happens as a whole or not at all
  *  CHECKPOINT  the learner has a newer durable checkpoint
+ *  PAUSE       somebody paused the run, or resumed it: it stays so through restarts
  *  EVENT       what a person may ask about later (a mismatch, a halt); replay skips it
  *
  * Pointers in a record are borrowed: valid during the call that hands it over.
@@ -21,6 +22,7 @@
 #ifndef COORDINATOR_RECORD_H
 #define COORDINATOR_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/hash.h"
@@ -31,7 +33,7 @@
 #define RECORD_KIND_MAP(X) \
     X(NONE, "none") X(EPOCH, "epoch") X(START, "start") X(IDENTITY, "identity")           \
     X(ROLLOUT, "rollout") X(SCORE, "score") X(DROP, "drop") X(STEP, "step")               \
-    X(CHECKPOINT, "checkpoint") X(EVENT, "event")
+    X(CHECKPOINT, "checkpoint") X(PAUSE, "pause") X(EVENT, "event")
 // clang-format on
 enum record_kind {
 #define X(name, text) RECORD_##name,
@@ -97,6 +99,7 @@ struct record_step {
     double multiplier_after;  /* of this one: it has seen the step's costs; 0: none trains */
     uint32_t controller_n;
     double controller[RECORD_CONTROLLER_MAX]; /* as above */
+    struct hash experience; /* of all that was trained on: record_experience_add */
 
     uint64_t duration_ms;          /* since the step before was committed, or the start */
     const struct wire_stat *stats; /* the learner's: loss, clip fraction, ... */
@@ -111,6 +114,7 @@ struct record {
     uint64_t epoch;      /* EPOCH */
     struct hash hash;    /* START: of the weights; IDENTITY: of what `id` names */
     uint64_t version;    /* ROLLOUT: that generated it; CHECKPOINT */
+    bool paused;         /* PAUSE: else resumed */
 
     /* ROLLOUT, SCORE, DROP: the item */
     enum wire_work work; /* ROLLOUT: a = step, b = slot; REFERENCE: a = prompt, b = m */
@@ -134,5 +138,21 @@ struct record {
     const char *text;               /* DROP, EVENT: one sentence */
     const struct record_step *step; /* STEP */
 };
+
+/* What a learner is given of one slot, and the scores that it comes of. */
+struct record_experience {
+    uint32_t slot, prompt_tokens, response_tokens;
+    enum wire_finish finish;
+    const int32_t *prompt, *response;       /* [prompt_tokens], [response_tokens] */
+    const float *logp, *ref, *reward, *cost; /* [response_tokens]; cost NULL: none trains */
+    uint32_t scores_n, reference_scores_n;
+    const double *scores, *reference_scores; /* [scores_n] its own, and those of its prompt's
+                                                references, one after the other; 0: dropped */
+};
+
+/* *running becomes the BLAKE2b-256 of itself, the slot's counts and the BLAKE2b-256 of each of its
+ * arrays.  A step's experience is that over its trained slots in order, from the hash of the
+ * weights of version `step`: so each STEP record vouches for the one before. */
+void record_experience_add(struct hash *running, const struct record_experience *slot);
 
 #endif

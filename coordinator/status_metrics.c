@@ -213,6 +213,10 @@ static void status_metrics_counts(struct status *status, const struct core_stats
          stats->refused},
         {"rlhfd_leases_expired_total", "Leases not answered in time", stats->leases_expired},
         {"rlhfd_leases_failed_total", "Leases given back by workers", stats->leases_failed},
+        {"rlhfd_leases_second_total", "Leases of what another worker was slow with",
+         stats->leases_second},
+        {"rlhfd_second_won_total", "Items whose second lease was answered first",
+         stats->second_won},
         {"rlhfd_score_retries_total", "Scorings that failed and are tried again",
          stats->score_retries},
         {"rlhfd_sessions_total", "Sessions opened by workers", stats->sessions},
@@ -396,6 +400,8 @@ static void status_metrics_peers(struct status *status, const struct core_stats 
              peer->leases_expired},
             {"rlhfd_peer_leases_failed_total", "Leases that the worker gave back",
              peer->leases_failed},
+            {"rlhfd_peer_outrun_total", "Items of the worker that another answered first",
+             peer->outrun},
             {"rlhfd_peer_mismatches_total", "Rollouts that differed from another worker's",
              peer->mismatches},
         };
@@ -410,6 +416,22 @@ void status_spent(struct status *status, uint64_t us)
     status->spent_us += us;
 }
 
+void status_refused(struct status *status, const uint64_t refused[WIRE_REFUSED])
+{
+    memcpy(status->refused, refused, sizeof status->refused);
+}
+
+static void status_metrics_refused(struct status *status)
+{
+    for (int i = 0; i < WIRE_REFUSED; i++)
+        status_counter(
+            status, "rlhfd_connections_refused_total",
+            "Connections to the control endpoint that were refused: key, not known or "
+            "taken out; handshake, no key at all, or one for another server; identity, a HELLO "
+            "in the name of another",
+            "reason", wire_refused_name((enum wire_refused)i), (double)status->refused[i]);
+}
+
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out)
 {
     status_metrics_run(status, stats);
@@ -421,6 +443,7 @@ void status_metrics(struct status *status, const struct core_stats *stats, struc
     if (stats->has_last)
         status_metrics_step(status, stats);
     status_metrics_peers(status, stats);
+    status_metrics_refused(status);
     status_counter(status, "rlhfd_core_cpu_seconds_total",
                    "Processor time of all decisions and what carries them out: planning, "
                    "shaping, control, records, messages",

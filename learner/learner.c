@@ -149,25 +149,25 @@ static enum err_code learner_open_history(struct learner *l, struct err *err)
     return ERR_OK;
 }
 
-/* Serve every version kept; the newest one's hash is what HELLO says. */
-static enum err_code learner_serve(struct learner *l, struct err *err)
-{
-    for (uint32_t i = l->history_n; i-- > 0;) {
-        const enum err_code rc =
-            weights_server_publish(l->server, l->history[i].version, l->history[i].w,
-                                   model_bytes(l->policy.model), &l->weights_hash, err);
-        if (rc)
-            return rc;
-    }
-    return past_serve(l, err);
-}
-
 /* How many versions are served: one more than the history, and what KL is measured from. */
 static uint32_t learner_versions(const struct run_config *c)
 {
     static_assert(RUN_LAG_MAX + 2 + LEARNER_KL_REFERENCES_MAX <= WEIGHTS_VERSIONS_MAX,
                   "the weights server holds all");
     return c->lag + 2 + (c->kl_reference_every > 0 ? LEARNER_KL_REFERENCES_MAX : 0);
+}
+
+/* Serve every version kept; the newest one's hash is what HELLO says. */
+static enum err_code learner_serve(struct learner *l, const char *bulk, struct err *err)
+{
+    enum err_code rc =
+        weights_server_open(&l->server, l->context, bulk, learner_versions(l->config), err);
+    if (rc == ERR_OK)
+        weights_server_share(l->server, l->config->shared_memory);
+    for (uint32_t i = l->history_n; rc == ERR_OK && i-- > 0;)
+        rc = weights_server_publish(l->server, l->history[i].version, l->history[i].w,
+                                    model_bytes(l->policy.model), &l->weights_hash, err);
+    return rc ? rc : past_serve(l, err);
 }
 
 enum err_code learner_new(struct learner **out, const struct run_config *config,
@@ -193,8 +193,7 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
         (rc = learner_open_history(l, err)) ||
         (rc = checkpoint_read_newest(l, below, &found, err)) ||
-        (rc = weights_server_open(&l->server, context, bulk, learner_versions(config), err)) ||
-        (rc = learner_serve(l, err)) || (rc = group_open(l, err))) {
+        (rc = learner_serve(l, bulk, err)) || (rc = group_open(l, err))) {
         learner_free(l);
         return rc;
     }

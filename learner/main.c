@@ -10,7 +10,7 @@ static enum err_code learner_main(const struct daemon_options *options,
 {
     struct wire_context *context = NULL;
     struct learner *learner = NULL;
-    enum err_code rc = wire_context_new(&context, err);
+    enum err_code rc = daemon_context(&context, config, options->name, options->bulk, err);
     if (rc == ERR_OK)
         rc = learner_new(&learner, config, options->name, *below, context, options->bulk, err);
     *below = LEARNER_NEWEST;
@@ -19,6 +19,9 @@ static enum err_code learner_main(const struct daemon_options *options,
             .role = WIRE_ROLE_LEARNER,
             .name = options->name,
             .control_endpoint = options->control,
+            .rendezvous = options->rendezvous,
+            .job = options->job,
+            .rendezvous_ms = config->rendezvous_ms,
             .capacity = WIRE_ITEMS_MAX,
             .bulk_endpoint = weights_server_endpoint(learner->server),
             .has_hash = true,

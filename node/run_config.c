@@ -445,8 +445,25 @@ static const struct config_key run_keys[] = {
     TEXT_("endpoints.bulk", bulk_endpoint, "",
          "Where the learner serves weights; empty: ipc in a private directory.  Learner n takes "
          "the n-th port after it, or a path ending in -n."),
+    TEXT_("endpoints.keys", keys, "",
+         "Directory of keys made by `rlhf keygen`: over TCP only who has one may connect, and "
+         "all is encrypted; empty: neither.  The same path on each machine, or one given to "
+         "each process."),
+    BOOL_("endpoints.insecure", insecure, "false",
+         "Listen without keys where other machines can connect: anybody who can reach the "
+         "port can take part in the run."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
-         "Metrics, health and status; port 0: any free one, printed at start."),
+         "Metrics, health and status, and what pauses or drains a run; port 0: any free one, "
+         "printed at start."),
+    PATH_("endpoints.token_file", token_file, "",
+         "First line: the token that whoever pauses, resumes, drains or asks for a checkpoint has "
+         "to send; readable by its owner alone.  Empty: from this machine's loopback, and no "
+         "token."),
+    TEXT_("endpoints.relay", relay_endpoint, "",
+          "Where an actor serves other actors the weights that come to it, for instance "
+          "tcp://10.0.0.7:*, so that the learner sends them once; empty: it does not."),
+    BOOL_("endpoints.shared_memory", shared_memory, "true",
+          "Actors on a learner's host map its weights instead of fetching them."),
 
     U32_("timeouts.heartbeat_ms", heartbeat_ms, 10, 60000, "1000", "ms",
          "Each peer says something at least this often."),
@@ -456,6 +473,15 @@ static const struct config_key run_keys[] = {
          "After which work is given to another."),
     U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "300000", "ms",
          "A peer that is alive but makes no progress this long loses its work."),
+    U32_("timeouts.rendezvous_ms", rendezvous_ms, 100, 86400000, "300000", "ms",
+         "With --rendezvous: after which a worker that starts no longer looks for the "
+         "coordinator."),
+
+    F64_("leases.second_after", second_after, 0, 1000, "4", "answer times",
+         "Work that a worker has held this many times as long as is usual (the median of the "
+         "last 64 answers), and timeouts.heartbeat_ms, is given to a second one that is idle: "
+         "the first answer counts, rollouts are compared to the bit; 0: never. It decides no "
+         "bit of the result."),
 };
 // clang-format on
 
@@ -516,7 +542,7 @@ static bool run_config_is_free(const char *path)
 {
     static const char *const free_keys[] = {
         "run.name", "run.dir", "checkpoint.", "workers.", "endpoints.", "timeouts.",
-        "gate.",    "reward.scorers[].better", "reward.reference_store"};
+        "leases.", "gate.",    "reward.scorers[].better", "reward.reference_store"};
     for (size_t i = 0; i < RUN_COUNT(free_keys); i++)
         if (strncmp(path, free_keys[i], strlen(free_keys[i])) == 0)
             return true;

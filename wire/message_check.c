@@ -271,6 +271,19 @@ static enum err_code message_check_frame(const struct message_refusal *r,
     return ERR_OK;
 }
 
+/* A hash for each chunk. */
+static enum err_code message_check_hashes(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    if (m->bytes == 0)
+        return ERR_OK;
+    const uint64_t chunks = m->bytes / m->chunk_bytes + (m->bytes % m->chunk_bytes != 0);
+    if (m->frame[0].size % HASH_BYTES != 0 || m->frame[0].size / HASH_BYTES != chunks)
+        return REFUSE(r, "%zu bytes of hashes for %llu chunks", m->frame[0].size,
+                      (unsigned long long)chunks);
+    return ERR_OK;
+}
+
 static enum err_code message_check_frames(const struct message_refusal *r)
 {
     uint32_t least = 0, most = 0;
@@ -280,7 +293,8 @@ static enum err_code message_check_frames(const struct message_refusal *r)
         most += own;
     }
     const bool is_chunk = r->m->type == MESSAGE_CHUNK || r->m->type == MESSAGE_GRADIENT_CHUNK;
-    if (is_chunk)
+    const bool is_manifest = r->m->type == MESSAGE_WEIGHTS_MANIFEST && r->m->bytes > 0;
+    if (is_chunk || is_manifest)
         least = most = 1;
     if (r->m->frames_n < least || r->m->frames_n > most)
         return REFUSE(r, "%u payload frames, not %u%s", r->m->frames_n, least,
@@ -297,6 +311,8 @@ static enum err_code message_check_frames(const struct message_refusal *r)
     }
     if (r->m->type == MESSAGE_SCORE_RESULT)
         return message_check_scores(r);
+    if (is_manifest)
+        return message_check_hashes(r);
     if (is_chunk)
         return message_check_range(r, "the chunk's size", r->m->frame[0].size, 1,
                                    WIRE_CHUNK_BYTES);
@@ -422,6 +438,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
     case MESSAGE_LEASE_FAILED:
     case MESSAGE_WEIGHTS_ASK:
     case MESSAGE_CHUNK_ASK:
+    case MESSAGE_CHUNK_ELSEWHERE:
     case MESSAGE_CHUNK: return ERR_OK;
     }
     return ERR_OK;

@@ -768,10 +768,15 @@ static void run_publishes_what_passes_the_gate(void **state)
     struct gate_history history; /* the checkpoint that was tested, final, and final again */
     check_ok(gate_record_load(&history, run.dir, &err));
     assert_true(history.n >= 3);
-    const struct gate_record *last = &history.record[history.n - 1], *first = &last[-1];
+    const struct gate_record *last = &history.record[history.n - 1], *first = history.record;
+    double tested = 0; /* a complete run that is started again may look at checkpoints again */
+    for (size_t i = 0; i < history.n; i++)
+        tested += !history.record[i].before;
+    while (strcmp(first->name, last->name) != 0)
+        first++;
     assert_true(first->decision == GATE_RECORD_PASS && !first->before && last->before);
     assert_true(last->version > history.record[0].version && history.record[0].version >= 1);
-    assert_true(last->upper == first->upper && last->spent == (double)history.n - 1);
+    assert_true(last->upper == first->upper && last->spent == tested);
     assert_true(history.published_version == last->version);
     gate_record_release(&history);
     struct buf page;

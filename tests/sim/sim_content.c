@@ -193,6 +193,7 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->dead_ms = 600;
     config->lease_ms = 800;
     config->stall_ms = 2000;
+    config->second_after = number % 4 == 3 ? 0.0 : 1.5 + number % 4;
 }
 
 static const uint8_t sim_kinds[SIM_PROMPTS] = {

@@ -1,5 +1,6 @@
 /* sim_worker.c -- simulated actors, reward workers and the learner: node/worker.h's session,
  * and work that takes time. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ void sim_worker_start(struct sim *sim, int worker)
     struct sim_worker *w = &sim->workers[worker];
     w->alive = true;
     w->progress = sim_random(sim, 1000);
-    w->hang_until_ms = w->silent_until_ms = 0;
+    w->hang_until_ms = w->silent_until_ms = w->busy_until_ms = 0;
     w->version = sim_worker_newest_whole(sim, w->below);
     w->below = 0;
     w->hash = sim->checkpoint[w->version];
@@ -290,11 +291,11 @@ static void sim_worker_done(struct sim_worker *w)
 static void sim_worker_generate(struct sim *sim, struct sim_worker *w,
                                 const struct message *lease)
 {
-    struct wire_item items[3];
-    int32_t ids[3 * SIM_TOKENS];
-    float logp[3 * SIM_TOKENS];
+    struct wire_item items[SIM_SLICE];
+    int32_t ids[SIM_SLICE * SIM_TOKENS];
+    float logp[SIM_SLICE * SIM_TOKENS];
     uint32_t n = 0, tokens = 0;
-    const uint32_t most = 1 + (uint32_t)sim_random(sim, 3);
+    const uint32_t most = 1 + (uint32_t)sim_random(sim, SIM_SLICE);
     if (lease->version > sim->trained_n)
         sim_fail(sim, "%s is to generate with version %llu, which is not there", w->name,
                  (unsigned long long)lease->version);
@@ -306,6 +307,8 @@ static void sim_worker_generate(struct sim *sim, struct sim_worker *w,
         items[n].finish = rollout.finish;
         memcpy(ids + tokens, rollout.ids, rollout.tokens * sizeof *ids);
         memcpy(logp + tokens, rollout.logp, rollout.tokens * sizeof *logp);
+        if (w->odd && items[n].kind == WIRE_WORK_ROLLOUT)
+            logp[tokens] = nextafterf(logp[tokens], -1e9f);
         tokens += rollout.tokens;
     }
     struct message result = {
@@ -598,12 +601,39 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
     }
 }
 
+/* exp(sigma z), sigma 1 and z standard normal (Box and Muller, 1958). */
+static double sim_worker_lognormal(struct sim *sim)
+{
+    const double u = (double)(1 + sim_random(sim, 1u << 30)) / (double)(1u << 30);
+    const double v = (double)sim_random(sim, 1u << 30) / (double)(1u << 30);
+    return exp(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+}
+
+/* The first turn of each slice of work says how long it takes; true: it is not over. */
+static bool sim_worker_is_busy(struct sim *sim, struct sim_worker *w)
+{
+    const uint32_t median_ms = sim->rates.straggle_ms;
+    if (median_ms == 0 || w->role == WIRE_ROLE_LEARNER)
+        return false;
+    if (w->busy_until_ms == 0)
+        w->busy_until_ms =
+            sim->now_ms + (uint64_t)(median_ms * sim_worker_lognormal(sim));
+    if (sim->now_ms < w->busy_until_ms)
+        return true;
+    w->busy_until_ms = 0;
+    return false;
+}
+
 static void sim_worker_work(struct sim *sim, struct sim_worker *w)
 {
     if (w->inbox_n == 0 || w->outbox_n >= SIM_OUTBOX - 1 || sim_chance(sim, 250))
         return;
     w->taken = true;
     const struct message *lease = &w->inbox[0]->message;
+    if (sim_worker_is_busy(sim, w)) {
+        w->progress++;
+        return;
+    }
     w->progress++;
     if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
         sim_worker_fail_lease(sim, w, "simulated");

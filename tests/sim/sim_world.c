@@ -426,12 +426,33 @@ static void sim_check_train_lease(struct sim *sim, const struct message *lease)
         ids += n;
         at += n;
     }
+    const uint64_t staleness = lease->step - lease->behaviour_version;
+    if (staleness > lag || lease->behaviour_version != version)
+        sim_fail(sim, "step %llu is trained on rollouts of version %llu, the lag is %llu",
+                 (unsigned long long)lease->step, (unsigned long long)lease->behaviour_version,
+                 (unsigned long long)lag);
+    else
+        sim->staleness[staleness] += lease->items_n;
+}
+
+/* Learners that catch up, or go on, do so together: from where the last of them is. */
+static void sim_check_together(struct sim *sim, const struct message *lease)
+{
+    for (size_t i = 0; i < sim->core->peers_n; i++) {
+        const struct core_peer *peer = &sim->core->peers[i];
+        if (peer->role == WIRE_ROLE_LEARNER && peer->state != CORE_PEER_GONE &&
+            peer->version < lease->step)
+            sim_fail(sim, "step %llu is leased while %s is at version %llu",
+                     (unsigned long long)lease->step, peer->name,
+                     (unsigned long long)peer->version);
+    }
 }
 
 static void sim_check_sent(struct sim *sim, const struct message *message)
 {
     if (message->type == MESSAGE_TRAIN_LEASE) {
         sim_check_train_lease(sim, message);
+        sim_check_together(sim, message);
         if (message->attempt < sim->attempt)
             sim_fail(sim, "attempt %llu comes after attempt %llu",
                      (unsigned long long)message->attempt, (unsigned long long)sim->attempt);
@@ -454,12 +475,15 @@ static void sim_sink(void *user, const struct core_effect *effect)
     struct sim *sim = user;
     switch (effect->kind) {
     case CORE_FX_SEND:
+        sim_second_sent(sim, effect->message);
         sim_check_sent(sim, effect->message);
         sim_carry(sim, (struct sim_event){.kind = SIM_TO_WORKER, .address = effect->peer},
                   effect->message);
         break;
     case CORE_FX_APPEND: sim_append(sim, effect->record); break;
     case CORE_FX_LOG:
+        if (strcmp(effect->id, "ROLLOUT-MISMATCH") == 0)
+            sim_second_told(sim, effect->text);
         if (sim->verbose)
             printf("%8llu  %s %s\n", (unsigned long long)sim->now_ms, effect->id, effect->text);
         break;
@@ -470,7 +494,8 @@ static void sim_sink(void *user, const struct core_effect *effect)
         sim->recall_step = effect->recall_step;
         break;
     case CORE_FX_FINISHED:
-        if (effect->exit_code == CORE_EXIT_STOPPED) {
+        if (effect->exit_code == CORE_EXIT_STOPPED ||
+            (effect->exit_code == 0 && !effect->complete)) {
             sim->stopped = true;
             break;
         }
@@ -602,11 +627,19 @@ static void sim_core_step(struct sim *sim, const struct core_event *event)
         return;
     sim->events++;
     const bool stranger = sim_is_stranger(sim, event);
-    const uint64_t resets = sim->core->counters.resets;
+    const struct core_stats *counters = &sim->core->counters;
+    const uint64_t resets = counters->resets;
+    const uint64_t duplicates = counters->duplicates, mismatches = counters->mismatches;
+    const bool compares = event->kind == CORE_EV_MESSAGE && sim->core->started && !stranger &&
+                          event->message->type == MESSAGE_GENERATE_RESULT;
+    if (compares)
+        sim_second_expect(sim, event->message);
     core_step(sim->core, event);
+    if (compares && counters->resets == resets && !sim->finished)
+        sim_second_compared(sim, duplicates, mismatches);
     while (sim->recall && !sim->finished)
         sim_recall(sim);
-    if (stranger && sim->core->counters.resets == resets)
+    if (stranger && counters->resets == resets)
         sim_fail(sim, "a session that is not known was not answered");
     if (sim->stopped) { /* a clean end: the ledger is closed, all of it durable */
         sim->stopped = false;
@@ -759,6 +792,7 @@ static void sim_check_end(struct sim *sim)
     }
     if (sim->checkpoint_version != sim->config->steps)
         sim_fail(sim, "the run is complete, and its last step was never written");
+    sim_second_check_staleness(sim);
     core_free(sim->core);
     sim->core = NULL;
     sim->durable_n = sim->records_n; /* a clean end closes the ledger */

@@ -490,6 +490,14 @@ static void break_chunk_bytes(struct message *m)
 {
     m->chunk_bytes = WIRE_CHUNK_BYTES + 1;
 }
+static void break_hashes(struct message *m)
+{
+    m->frame[0].size -= HASH_BYTES - 1;
+}
+static void break_hashes_absent(struct message *m)
+{
+    m->frames_n = 0;
+}
 static void break_chunk_empty(struct message *m)
 {
     m->frame[0].size = 0;
@@ -609,6 +617,10 @@ static void message_says_which_bound_is_broken(void **state)
         {MESSAGE_WEIGHTS_MANIFEST, break_hash, "WEIGHTS_MANIFEST: blake2b is missing"},
         {MESSAGE_WEIGHTS_MANIFEST, break_chunk_bytes,
          "chunk_bytes is 1048577, not in 1..1048576"},
+        {MESSAGE_WEIGHTS_MANIFEST, break_hashes, "bytes of hashes for"},
+        {MESSAGE_WEIGHTS_MANIFEST, break_hashes_absent, "0 payload frames, not 1"},
+        {MESSAGE_CHUNK_ELSEWHERE, break_text_utf8, "CHUNK_ELSEWHERE: a text is not UTF-8"},
+        {MESSAGE_CHUNK_ASK, break_one_frame_more, "CHUNK_ASK: 1 payload frames, not 0"},
         {MESSAGE_CHUNK, break_chunk_empty, "CHUNK: the chunk's size is 0, not in 1..1048576"},
         {MESSAGE_GRADIENT_CHUNK, break_chunk_empty,
          "GRADIENT_CHUNK: the chunk's size is 0, not in 1..1048576"},
