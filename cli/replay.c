@@ -99,8 +99,7 @@ static enum err_code replay_allocate(struct replay *replay, struct err *err)
     if (!replay->batch || !replay->slots || !replay->ids || !replay->floats ||
         !replay->kl_sum || !replay->kl_tokens || !replay->reference ||
         !replay->reference_scores || !replay->restore || (renews && !replay->kl_reference) ||
-        !replay->ref_named || !replay->ref_all ||
-        !replay->ref_rewards)
+        !replay->ref_named || !replay->ref_all || !replay->ref_rewards)
         return err_set(err, ERR_NOMEM, "no memory for %zu slots and %zu references", slots,
                        references);
     replay_hand_out(replay);
