@@ -90,13 +90,16 @@ static enum err_code replay_allocate(struct replay *replay, struct err *err)
     replay->reference = calloc(references + 1, sizeof *replay->reference);
     replay->reference_scores = calloc(references * scorers + 1, sizeof(double));
     replay->restore = calloc(points + 1, sizeof *replay->restore);
+    const bool renews = replay->config->kl_reference_every > 0;
+    if (renews)
+        replay->kl_reference = calloc(replay->config->steps + 1, sizeof *replay->kl_reference);
     replay->ref_named = calloc((size_t)replay->M * scorers + 1, sizeof *replay->ref_named);
     replay->ref_all = calloc((size_t)replay->M + 1, sizeof *replay->ref_all);
     replay->ref_rewards = calloc((size_t)replay->M + 1, sizeof *replay->ref_rewards);
     if (!replay->batch || !replay->slots || !replay->ids || !replay->floats ||
         !replay->kl_sum || !replay->kl_tokens || !replay->reference ||
-        !replay->reference_scores || !replay->restore || !replay->ref_named || !replay->ref_all ||
-        !replay->ref_rewards)
+        !replay->reference_scores || !replay->restore || (renews && !replay->kl_reference) ||
+        !replay->ref_named || !replay->ref_all || !replay->ref_rewards)
         return err_set(err, ERR_NOMEM, "no memory for %zu slots and %zu references", slots,
                        references);
     replay_hand_out(replay);
@@ -156,6 +159,7 @@ void replay_free(struct replay *replay)
     free(replay->reference);
     free(replay->reference_scores);
     free(replay->restore);
+    free(replay->kl_reference);
     free(replay->ref_named);
     free(replay->ref_all);
     free(replay->ref_rewards);

@@ -39,9 +39,10 @@ enum err_code replay_same_number(struct replay *replay, struct replay_at at, con
 }
 
 /* The scalars of a STEP record that can be derived, in the order a person would ask. */
-#define REPLAY_COUNT_MAP(X) \
-    X(version) X(behaviour_version) X(trained) X(worst_group) X(truncated) X(prompt_tokens) \
-    X(response_tokens)
+#define REPLAY_COUNT_MAP(X)                                                             \
+    X(version)                                                                          \
+    X(behaviour_version) X(kl_reference_version) X(trained) X(worst_group) X(truncated) \
+        X(prompt_tokens) X(response_tokens)
 #define REPLAY_NUMBER_MAP(X)                                                         \
     X(kl_coef_before)                                                                \
     X(multiplier_before)                                                             \

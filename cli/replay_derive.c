@@ -51,30 +51,6 @@ static enum err_code replay_derive_slot(struct replay *replay, struct replay_slo
     return ERR_OK;
 }
 
-static enum err_code replay_derive_kl(struct replay *replay, const struct replay_batch *batch,
-                                      struct err *err)
-{
-    const struct kl_params *kl = &replay->params.kl;
-    struct record_step *out = &replay->derived;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < replay->B; i++) {
-        const struct replay_slot *slot = &batch->slot[i];
-        if (slot->state == REPLAY_DROPPED)
-            continue;
-        const enum err_code rc = kl_sequence(KL_K1, slot->logp, slot->ref, NULL, slot->tokens,
-                                             &replay->kl_sum[n], &replay->kl_tokens[n], err);
-        if (rc != ERR_OK)
-            return rc;
-        n++;
-    }
-    out->kl_mean = kl_batch_mean(KL_UNIT_SEQUENCE, replay->kl_sum, replay->kl_tokens, n);
-    if (kl_over_cap(kl, out->kl_mean) && !replay_breaker_discards(replay))
-        return err_set(err, ERR_VALUE, "its KL of %.17g nats a sequence is past the cap",
-                       out->kl_mean);
-    const double measured = kl_batch_mean(kl->unit, replay->kl_sum, replay->kl_tokens, n);
-    return kl_step(kl, &replay->next.kl, measured, n, err);
-}
-
 static enum err_code replay_derive_multiplier(struct replay *replay,
                                               const struct replay_batch *batch, struct err *err)
 {
@@ -267,7 +243,7 @@ static enum err_code replay_derive_all(struct replay *replay, struct replay_batc
     if (rc == ERR_OK)
         rc = replay_derive_slots(replay, batch, &seen, err);
     if (rc == ERR_OK)
-        rc = replay_derive_kl(replay, batch, err);
+        rc = replay_kl(replay, batch, err);
     if (rc == ERR_OK)
         rc = chain_update(&replay->params.chain, &replay->next.chain, &seen, err);
     if (rc == ERR_OK)
@@ -290,12 +266,13 @@ static enum err_code replay_derive_all(struct replay *replay, struct replay_batc
 enum err_code replay_derive(struct replay *replay, struct replay_batch *batch, struct err *err)
 {
     struct err why = {0};
-    replay->next = replay->states;
     replay->derived = (struct record_step){
         .step = batch->step,
         .version = batch->step + 1,
         .behaviour_version = plan_policy_version(batch->step, replay->config->lag),
     };
+    replay_kl_reference(replay);
+    replay->next = replay->states;
     const enum err_code rc = replay_derive_all(replay, batch, &why);
     if (rc != ERR_OK)
         return err_set(err, ERR_VALUE, "step %llu: %s", (unsigned long long)batch->step,

@@ -250,6 +250,7 @@ static enum err_code replay_commit(struct replay *replay, struct replay_batch *b
     replay->states = replay->next;
     replay->weights = step->weights;
     replay_breaker_keep(replay, step->version, &step->weights);
+    replay_kl_keep(replay, step->version);
     replay->checkpoint = step->checkpoint_version;
     replay->stats_n = step->stats_n;
     if (step->stats_n > 0)

@@ -7,6 +7,7 @@
  *     replay_combine.c  raw rewards from scores
  *     replay_breaker.c  what the breaker makes of a step
  *     replay_derive.c   a step's numbers
+ *     replay_kl.c       its KL, and what that is measured from
  *     replay_compare.c  the numbers against a STEP record
  */
 #ifndef CLI_REPLAY_STATE_H
@@ -79,6 +80,8 @@ struct replay {
     bool has_start;
     struct hash weights;  /* of version `trained` */
     struct hash *restore; /* [steps / breaker.restore_every + 1]: of versions to go back to */
+    uint64_t *kl_reference; /* [steps + 1]: what version v's KL is measured from; NULL: 0 */
+    uint64_t kl_measured;   /* from this one the step before was */
     struct replay_states states;
     struct wire_stat stats[WIRE_STATS_MAX]; /* the learner's, of the step before */
     uint32_t stats_n;
@@ -133,6 +136,15 @@ uint32_t replay_breaker_write(const struct replay *replay, double *out);
 const char *replay_breaker_fault(const struct replay *replay, const struct hash *weights);
 /* Version `version` has these weights. */
 void replay_breaker_keep(struct replay *replay, uint64_t version, const struct hash *weights);
+
+/* --- replay_kl.c */
+/* What the step at hand is measured from; with another than before its states begin again. */
+void replay_kl_reference(struct replay *replay);
+/* Version `version` has come, by the step at hand. */
+void replay_kl_keep(struct replay *replay, uint64_t version);
+/* derived.kl_mean, and the controller's move. */
+enum err_code replay_kl(struct replay *replay, const struct replay_batch *batch,
+                        struct err *err);
 
 /* --- replay_derive.c */
 /* Fill replay->derived, replay->next and the slots' derived numbers. */

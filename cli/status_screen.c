@@ -196,6 +196,16 @@ static void status_screen_costs(const json_t *status, const json_t *last, struct
     }
 }
 
+/* Where the reference is ever renewed. */
+static void status_screen_reference(const json_t *last, struct buf *out)
+{
+    if (!json_object_get(last, "kl_reference_version"))
+        return;
+    buf_puts(out, "  measured  from version ");
+    status_screen_count(out, last, "kl_reference_version");
+    buf_puts(out, " (0: the reference of the run's beginning)\n");
+}
+
 static void status_screen_last(const json_t *status, struct buf *out)
 {
     static const struct status_screen_part parts[] = {
@@ -221,6 +231,7 @@ static void status_screen_last(const json_t *status, struct buf *out)
     }
     status_screen_parts(last, parts, out);
     buf_puts(out, " response tokens\n");
+    status_screen_reference(last, out);
     status_screen_costs(status, last, out);
 }
 

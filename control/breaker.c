@@ -254,6 +254,12 @@ struct breaker_decision breaker_step(const struct breaker_params *params,
     };
 }
 
+void breaker_forget(struct breaker_state *state, enum breaker_signal signal)
+{
+    state->seen[signal] = 0.0;
+    memset(state->window[signal], 0, sizeof state->window[signal]);
+}
+
 enum err_code breaker_resume(struct breaker_state *state, struct err *err)
 {
     if (state->phase != BREAKER_PHASE_HALTED)

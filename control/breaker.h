@@ -174,6 +174,10 @@ struct breaker_decision breaker_step(const struct breaker_params *params,
                                      struct breaker_state *state,
                                      const struct breaker_sample *sample);
 
+/* What this signal was until now is no measure of what it will be: its medians say nothing before
+ * `warmup` more steps. */
+void breaker_forget(struct breaker_state *state, enum breaker_signal signal);
+
 /* A person says: go on.  HALTED becomes CLOSED, with the windows and the count of the run as
  * they are.  ERR_STATE where it is not HALTED. */
 enum err_code breaker_resume(struct breaker_state *state, struct err *err);

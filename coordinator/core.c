@@ -52,6 +52,7 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
     core->reference_scores = core_take(carver, prompts * core->M * scorers, sizeof(double));
     core->prompt = core_take(carver, prompts, sizeof *core->prompt);
     core->version_hash = core_take(carver, (uint64_t)core->ring + 1, sizeof(struct hash));
+    core->kl_reference = core_take(carver, (uint64_t)core->ring + 1, sizeof(uint64_t));
     b->items = core_take(carver, slots, sizeof *b->items);
     b->ref_items = core_take(carver, refs, sizeof *b->ref_items);
     b->ids = core_take(carver, slots * core->max_new, sizeof *b->ids);

@@ -145,6 +145,8 @@ enum err_code core_breaker_step(struct core *core, struct core_batch *batch, uin
     batch->rollback_after = core->rollback_state;
     if (!core->has_breaker)
         return ERR_OK;
+    if (core_kl_reference_changes(core, batch))
+        breaker_forget(&batch->breaker_after, BREAKER_SIGNAL_KL);
     enum err_code rc = ERR_OK;
     if (core_rollback_discards(core, result->behaviour_version)) {
         batch->skipped = true;

@@ -242,9 +242,27 @@ void core_lease_failed(struct core *core, struct core_peer *peer, const struct m
 struct core_lease_pick {
     bool generate;
     uint32_t n, quota;
-    uint64_t version; /* of the first; a generate lease has one version */
-    uint64_t newest;  /* version the learner holds: one that comes back may be behind */
+    uint64_t version; /* of the first: a generate lease has one, and so have the rollouts of a
+                         score lease, that of their reference */
+    bool has_version;
+    uint64_t newest; /* version the learner holds: one that comes back may be behind */
 };
+
+/* Can this rollout be scored with those that were picked?  Its reference has to be one with theirs,
+ * and to be had: a learner has those of its last versions. */
+static bool core_lease_pick_rollout(const struct core *core, const struct core_item *item,
+                                    struct core_lease_pick *pick)
+{
+    if (item->work != WIRE_WORK_ROLLOUT)
+        return true;
+    const uint64_t version = core_kl_reference_of(core, item->version);
+    if ((version > 0 && item->version > pick->newest) ||
+        (pick->has_version && version != pick->version))
+        return false;
+    pick->version = version;
+    pick->has_version = true;
+    return true;
+}
 
 static bool core_lease_pick_item(struct core *core, struct core_item *item, void *ctx)
 {
@@ -256,7 +274,8 @@ static bool core_lease_pick_item(struct core *core, struct core_item *item, void
             pick->version = item->version;
         else if (item->version != pick->version)
             return true;
-    } else if (item->lease != 0 || !core_durable(core, item->seq)) {
+    } else if (item->lease != 0 || !core_durable(core, item->seq) ||
+               !core_lease_pick_rollout(core, item, pick)) {
         return true;
     }
     core->picked[pick->n++] = item;
@@ -329,13 +348,13 @@ bool core_lease_give(struct core *core, struct core_peer *peer,
         .type = picked->generate ? MESSAGE_GENERATE_LEASE : MESSAGE_SCORE_LEASE,
         .lease = lease->id,
         .lease_ms = core->config->lease_ms,
-        .version = picked->generate ? picked->version : 0,
+        .version = picked->version,
         .items = core->out_items,
         .items_n = picked->n,
         .frames_n = 1,
         .frame = {{core->out_ids, bytes}},
     };
-    if (picked->generate)
+    if (picked->generate || picked->version > 0)
         snprintf(core->out.text, sizeof core->out.text, "%s", picked->endpoint);
     core_peer_send(core, peer, &core->out);
     return true;
@@ -380,5 +399,5 @@ void core_lease_dispatch(struct core *core)
     const struct core_peer *source = core_peer_source(core);
     if (source)
         core_lease_dispatch_kind(core, true, source);
-    core_lease_dispatch_kind(core, false, NULL);
+    core_lease_dispatch_kind(core, false, source);
 }

@@ -146,6 +146,7 @@ static enum err_code core_recall_shape(struct core *core, const struct record_st
             (unsigned long long)step->step,
             (unsigned)(batch->count[CORE_ITEM_SCORED] + batch->count[CORE_ITEM_DROPPED]),
             (unsigned)core->B);
+    recall->kl_reference = step->kl_reference_version;
     core_recall_swap(core, &recall->before);
     enum err_code rc = core_shape_batch(core, batch, err);
     core_recall_swap(core, &recall->before);

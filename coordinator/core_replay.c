@@ -108,10 +108,20 @@ static enum err_code core_replay_old_step(struct core *core, struct core_batch *
             core_item_move(core, &batch->items[i++], CORE_ITEM_DROPPED);
         }
     }
+    const uint64_t reference = core_kl_reference_of(core, batch->items[0].version);
+    if (step->kl_reference_version != reference)
+        return err_set(
+            err, ERR_STATE,
+            "the ledger's step %llu measured KL from version %llu, by the steps before "
+            "it that is %llu",
+            (unsigned long long)step->step, (unsigned long long)step->kl_reference_version,
+            (unsigned long long)reference);
     for (uint32_t k = 0; k < core->B; k++)
         batch->items[k].generated_by = batch->items[k].version;
     batch->shaped = true;
-    return core_shape_read(core, step, batch, err);
+    const enum err_code rc = core_shape_read(core, step, batch, err);
+    batch->restored = batch->rollback_after.resumed == (double)step->version;
+    return rc;
 }
 
 /* Equal, also where neither is a number. */
@@ -123,6 +133,7 @@ static bool core_replay_same_number(double a, double b)
 static bool core_replay_same_sums(const struct record_step *a, const struct record_step *b)
 {
     return a->trained == b->trained && a->worst_group == b->worst_group &&
+           a->kl_reference_version == b->kl_reference_version &&
            memcmp(a->dropped, b->dropped, sizeof a->dropped) == 0 &&
            a->kl_coef_before == b->kl_coef_before && a->kl_coef_after == b->kl_coef_after &&
            a->reward_shaped_mean == b->reward_shaped_mean &&

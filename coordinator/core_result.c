@@ -232,6 +232,24 @@ static void core_result_score_accept(struct core *core, struct core_peer *peer,
     peer->items_done++;
 }
 
+/* Are a slot's reference log-probs of the version that its KL is measured from? */
+static bool core_result_reference_fits(struct core *core, const struct core_peer *peer,
+                                       const struct core_item *item,
+                                       const struct message *message)
+{
+    if (item->work != WIRE_WORK_ROLLOUT || core_bug(core, 43))
+        return true;
+    const uint64_t reference = core_kl_reference_of(core, item->version);
+    if (message->version == reference)
+        return true;
+    core->counters.refused++;
+    core_log(core, LOG_LEVEL_ERROR, "SCORE-REFUSED",
+             "%s measured slot %llu/%u from version %llu, its reference is version %llu",
+             peer->name, (unsigned long long)item->a, (unsigned)item->b,
+             (unsigned long long)message->version, (unsigned long long)reference);
+    return false;
+}
+
 void core_result_scored(struct core *core, struct core_peer *peer,
                         const struct message *message)
 {
@@ -264,6 +282,8 @@ void core_result_scored(struct core *core, struct core_peer *peer,
                      (unsigned)got->b, (unsigned)item->tokens);
             continue;
         }
+        if (!core_result_reference_fits(core, peer, item, message))
+            continue;
         struct core_result_score score;
         core_result_read(core, message, i, item, &score);
         score.ref = item->ref ? ref + here : NULL;

@@ -91,12 +91,12 @@ const struct hash *core_rollback_expects(const struct core *core,
 }
 
 /* Of a restore point that may become the target. */
-static struct hash *core_rollback_hash(struct core *core, uint64_t version)
+static struct core_restore_point *core_rollback_point(struct core *core, uint64_t version)
 {
     static_assert(CORE_RESTORE_MAX > RUN_LAG_MAX + 2,
                   "what the rollouts under way may show to be good has a place");
-    return &core->restore_hash[version / core->config->breaker_restore_every %
-                               CORE_RESTORE_MAX];
+    return &core->restore_point[version / core->config->breaker_restore_every %
+                                CORE_RESTORE_MAX];
 }
 
 void core_rollback_commit(struct core *core, const struct core_batch *batch)
@@ -105,13 +105,16 @@ void core_rollback_commit(struct core *core, const struct core_batch *batch)
     if (!core->has_rollback)
         return;
     if (core->trained == 1)
-        core->target_hash = *core_rollback_hash(core, 0) = *core_train_hash(core, 0);
+        core->target_hash = core_rollback_point(core, 0)->weights = *core_train_hash(core, 0);
     if (core_rollback_is_restore_point(core, core->trained))
-        *core_rollback_hash(core, core->trained) = batch->result.weights;
+        *core_rollback_point(core, core->trained) = (struct core_restore_point){
+            batch->result.weights, core_kl_reference_of(core, core->trained)};
     const uint64_t target =
         core_rollback_target(core, &core->rollback_state, &core->breaker_state);
-    if (target != core->target)
-        core->target_hash = *core_rollback_hash(core, target);
+    if (target != core->target) {
+        core->target_hash = core_rollback_point(core, target)->weights;
+        core->target_kl_reference = core_rollback_point(core, target)->kl_reference;
+    }
     core->target = target;
 }
 

@@ -149,5 +149,5 @@ void core_second_dispatch(struct core *core)
     const struct core_peer *source = core_peer_source(core);
     if (source)
         core_second_dispatch_kind(core, CORE_LEASE_GENERATE, source->endpoint);
-    core_second_dispatch_kind(core, CORE_LEASE_SCORE, "");
+    core_second_dispatch_kind(core, CORE_LEASE_SCORE, source ? source->endpoint : "");
 }

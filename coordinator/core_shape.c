@@ -298,7 +298,10 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
                        "step %llu: the KL of %.6g nats a sequence is past the cap "
                        "kl.cap_nats_per_sequence of %.6g: nothing of it is trained",
                        (unsigned long long)batch->step, result->kl_mean, core->kl.cap);
-    batch->kl_before = batch->kl_after = core->kl_state;
+    batch->kl_before = core->kl_state;
+    if (core_kl_reference_changes(core, batch) && !core_bug(core, 42))
+        kl_init(&core->kl, &batch->kl_before); /* what it knows is of another reference */
+    batch->kl_after = batch->kl_before;
     if (core_bug(core, 10))
         batch->kl_before.coef = core->kl.coef;
     const enum err_code rc = kl_step(&core->kl, &batch->kl_after, measured, n, err);
@@ -463,6 +466,7 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
         .behaviour_version = plan_policy_version(batch->step, core->config->lag),
         .trained = n,
     };
+    core_kl_reference_shape(core, batch);
     struct chain_state seen = {0};
     enum err_code rc = core_shape_items(core, batch, &seen, err);
     if (rc == ERR_OK)

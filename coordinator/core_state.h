@@ -12,6 +12,7 @@
  *     core_cost.c     from scores to token costs; the multiplier
  *     core_breaker.c  whether a step may be trained on
  *     core_rollback.c what the run goes back to, and leaves behind
+ *     core_kl_reference.c  which version's log-probs a step's KL is measured from
  *     core_group.c    which learners train a step together, and when
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
@@ -131,6 +132,7 @@ struct core_recall {
     bool complete;           /* all its records came, and it is shaped */
     bool has_weights;
     struct hash weights; /* of the version it is trained from */
+    uint64_t kl_reference; /* of its rollouts, as its record says */
     struct core_before before;
     struct wire_stat stats[WIRE_STATS_MAX]; /* of before.last */
     uint64_t slots[CORE_ITEM_STATES];       /* its own, no part of the run's */
@@ -185,6 +187,12 @@ struct core_peer {
     uint64_t items_done, leases_expired, leases_failed, outrun, mismatches;
     char failure[CORE_FAILURE_MAX]; /* the last it told of */
     uint64_t failure_ms;
+};
+
+/* A version that can be gone back to. */
+struct core_restore_point {
+    struct hash weights;
+    uint64_t kl_reference;
 };
 
 enum core_lease_kind { CORE_LEASE_GENERATE, CORE_LEASE_SCORE, CORE_LEASE_TRAIN };
@@ -258,9 +266,10 @@ struct core {
     struct lagrange_state lagrange_state;
     struct breaker_state breaker_state;
     struct rollback_state rollback_state;
-    uint64_t target;                            /* what a rollback would go back to now, */
-    struct hash target_hash;                    /* and its weights */
-    struct hash restore_hash[CORE_RESTORE_MAX]; /* of restore points, in turn */
+    uint64_t target;              /* what a rollback would go back to now, */
+    struct hash target_hash;      /* its weights, */
+    uint64_t target_kl_reference; /* and its reference */
+    struct core_restore_point restore_point[CORE_RESTORE_MAX]; /* in turn */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails; /* LEASE_FAILED of a learner alone, in a row */
     uint32_t group_fails; /* attempts of groups that came to nothing, in a row */
@@ -277,6 +286,7 @@ struct core {
     double *reference_scores;         /* [prompts * M * scorers] */
     struct core_prompt *prompt;       /* [prompts] */
     struct hash *version_hash;        /* [ring + 1]: of version v at v % (ring + 1) */
+    uint64_t *kl_reference;           /* likewise: the version its KL is measured from */
     uint64_t slots[CORE_ITEM_STATES]; /* of the whole run */
     uint64_t dropped[RECORD_REASONS];
     uint64_t ref_slots[CORE_ITEM_STATES];
@@ -543,6 +553,18 @@ const struct hash *core_rollback_expects(const struct core *core,
 /* The step is committed. */
 void core_rollback_commit(struct core *core, const struct core_batch *batch);
 enum err_code core_rollback_check(const struct core *core, struct err *err);
+
+/* --- core_kl_reference.c */
+/* The version that the KL of this version is measured from; one of the last `ring`. */
+uint64_t core_kl_reference_of(const struct core *core, uint64_t version);
+/* Fill result.kl_reference_version. */
+void core_kl_reference_shape(const struct core *core, struct core_batch *batch);
+/* Is it another than that of the step before? */
+bool core_kl_reference_changes(const struct core *core, const struct core_batch *batch);
+/* Say, once, that what this step leads to is a new reference. */
+void core_kl_reference_tell(struct core *core, const struct core_batch *batch);
+/* The step is committed; before core_rollback_commit. */
+void core_kl_reference_commit(struct core *core, const struct core_batch *batch);
 
 /* --- core_train.c */
 void core_train_advance(struct core *core);

@@ -382,7 +382,9 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
         return err_set(err, ERR_STATE, "%llu slots were dropped, their reasons add up to %llu",
                        (unsigned long long)core->slots[CORE_ITEM_DROPPED],
                        (unsigned long long)dropped);
-    if (core->kl_state.steps != (double)core->trained)
+    const bool renewed = core->config->kl_reference_every > 0;
+    if (renewed ? core->kl_state.steps > (double)core->trained
+                : core->kl_state.steps != (double)core->trained)
         return err_set(err, ERR_STATE, "%llu steps trained, the KL controller did %g",
                        (unsigned long long)core->trained, core->kl_state.steps);
     if (lagrange_state_n(&core->lagrange) > 0 &&

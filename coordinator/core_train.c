@@ -276,6 +276,7 @@ static void core_train_append(struct core *core, struct core_batch *batch,
         memcpy(core->commit_stats, stats, stats_n * sizeof *stats);
     if (batch->skipped)
         core_breaker_tell(core, batch);
+    core_kl_reference_tell(core, batch);
     result->stats = core->commit_stats;
     result->stats_n = stats_n;
     core->commit_seq = core_append(core, &(struct record){.kind = RECORD_STEP, .step = result});
@@ -307,6 +308,7 @@ void core_train_commit(struct core *core, struct core_batch *batch)
     core->trained++;
     core->step_ms = core->now_ms;
     *core_train_hash(core, core->trained) = batch->result.weights;
+    core_kl_reference_commit(core, batch);
     core_rollback_commit(core, batch);
     core_train_checkpoint(core, batch->result.checkpoint_version);
     if (core->checkpoint_version == core->trained)

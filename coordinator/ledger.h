@@ -15,8 +15,8 @@
  *                 ref_logprobs    (kind rollout: a = step, b = slot; kind reference:
  *                 a = prompt, b = m)
  *     dropped     seq, at_ms, kind, a, b, prompt, reason, text
- *     step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ..., worst_group,
- *                 controller, experience, duration_ms, stats
+ *     step        seq, at_ms, step, version, ..., kl_reference_version, kl_mean, ...,
+ *                 worst_group, controller, experience, duration_ms, stats
  *                 (worst_group: of reward.combine maxmin, 1 + the scorer)
  *     checkpoint  seq, at_ms, version
  *     pause       seq, at_ms, paused

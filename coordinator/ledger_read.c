@@ -298,6 +298,7 @@ static void ledger_read_step(struct ledger_reader *reader, sqlite3_stmt *stmt, i
     s->reward_raw_std = sqlite3_column_double(stmt, c++);
     s->reward_shaped_mean = sqlite3_column_double(stmt, c++);
     ledger_column_numbers(reader, stmt, &c, s->score_mean, RUN_SCORERS_MAX);
+    s->kl_reference_version = ledger_column_u64(reader, stmt, &c);
     s->kl_mean = sqlite3_column_double(stmt, c++);
     s->kl_coef_before = sqlite3_column_double(stmt, c++);
     s->kl_coef_after = sqlite3_column_double(stmt, c++);

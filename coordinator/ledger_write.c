@@ -16,7 +16,7 @@ static const char *const ledger_write_sql[LEDGER_REFERENCE + 1] = {
     [RECORD_SCORE] = "INSERT INTO score VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_DROP] = "INSERT INTO dropped VALUES(?,?,?,?,?,?,?,?)",
     [RECORD_STEP] =
-        "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_CHECKPOINT] = "INSERT INTO checkpoint VALUES(?,?,?)",
     [RECORD_PAUSE] = "INSERT INTO pause VALUES(?,?,?)",
     [RECORD_EVENT] = "INSERT INTO event VALUES(?,?,?,?)",
@@ -160,6 +160,7 @@ static void ledger_write_step(struct ledger *ledger, struct ledger_row *row,
     ledger_row_double(row, s->reward_shaped_mean);
     ledger_write_numbers(text, s->score_mean, RUN_SCORERS_MAX);
     sqlite3_bind_text(row->stmt, ++row->column, text->data, -1, SQLITE_TRANSIENT);
+    ledger_row_u64(row, s->kl_reference_version);
     ledger_row_double(row, s->kl_mean);
     ledger_row_double(row, s->kl_coef_before);
     ledger_row_double(row, s->kl_coef_after);

@@ -88,9 +88,11 @@ struct record_step {
     uint32_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t worst_group; /* reward.combine maxmin: 1 + the scorer that was trained on, that of
                              the group the batch served worst; 0: another combiner */
+    uint64_t kl_reference_version; /* the reference: a version of the policy, or 0, the one
+                                      the run began with (control/kl_reference.h) */
     double kl_mean;           /* nats a sequence, k1: sum of behaviour - reference */
     double kl_coef_before;    /* beta that shaped this step: the controller's, scaled */
-    double kl_coef_after;     /* beta of the next, as long as the scale stays */
+    double kl_coef_after;     /* beta of the next, as long as scale and reference stay */
     double cost_raw_mean;     /* of the slots, as safety.cost says; NaN without cost scorers */
     double cost_limit;        /* what it is held below; NaN without cost scorers */
     double multiplier_before; /* lambda of the step before */

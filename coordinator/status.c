@@ -157,6 +157,8 @@ static void status_step(const struct status *status, const struct record_step *s
     status_number(out, "reward_raw_mean", step->reward_raw_mean);
     status_number(out, "reward_raw_std", step->reward_raw_std);
     status_number(out, "reward_shaped_mean", step->reward_shaped_mean);
+    if (status->config->kl_reference_every > 0)
+        status_count(out, "kl_reference_version", step->kl_reference_version);
     status_number(out, "kl_mean", step->kl_mean);
     status_number(out, "kl_coef", step->kl_coef_before);
     status_number(out, "kl_coef_after", step->kl_coef_after);

@@ -32,6 +32,11 @@ static void status_metrics_kl(struct status *status, const struct core_stats *st
     const struct run_config *config = status->config;
     status_plain(status, "rlhfd_kl_coef",
                  "KL coefficient beta of the next step, reward per nat", stats->kl_coef);
+    if (config->kl_reference_every > 0)
+        status_plain(status, "rlhfd_kl_reference_version",
+                     "The version that the KL of the last step was measured from; 0: the "
+                     "reference of the run's beginning",
+                     (double)stats->last.kl_reference_version);
     if (config->kl_controller == RUN_KL_CONTROLLER_FIXED)
         return;
     const bool smoothed = isfinite(stats->kl_smoothed);

@@ -17,6 +17,8 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "control/rollback.h"
+#include "learner/floats.h"
+#include "learner/past.h"
 
 #define CHECKPOINT_JSON_MAX (1024u * 1024u)
 #define CHECKPOINT_FILE_MAX ((size_t)64 << 30)
@@ -68,50 +70,6 @@ static enum err_code checkpoint_write_model(const struct learner *l, const struc
     return rc;
 }
 
-/* Two arrays of n floats, one after the other; the second may be NULL. */
-static enum err_code checkpoint_write_floats(const char *dir, const char *name, const float *a,
-                                             const float *b, size_t n, struct err *err)
-{
-    char path[FILE_PATH_MAX];
-    enum err_code rc = file_join(path, dir, name, err);
-    if (rc)
-        return rc;
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return err_errno(err, "create %s", path);
-    rc = file_write_all(fd, a, n * sizeof *a, path, err);
-    if (rc == ERR_OK && fault_at(FAULT_checkpoint_floats))
-        rc = err_errno(err, "write %s", path);
-    if (rc == ERR_OK && b)
-        rc = file_write_all(fd, b, n * sizeof *b, path, err);
-    if (rc == ERR_OK && (fault_at(FAULT_checkpoint_fsync) || fsync(fd) < 0))
-        rc = err_errno(err, "fsync %s", path);
-    close(fd);
-    return rc;
-}
-
-static enum err_code checkpoint_read_floats(const char *dir, const char *name, float *a,
-                                            float *b, size_t n, struct err *err)
-{
-    char path[FILE_PATH_MAX];
-    enum err_code rc = file_join(path, dir, name, err);
-    if (rc)
-        return rc;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, "open %s", path);
-    rc = file_pread_all(fd, a, n * sizeof *a, 0, path, err);
-    if (rc == ERR_OK && b)
-        rc = file_pread_all(fd, b, n * sizeof *b, n * sizeof *a, path, err);
-    close(fd);
-    return rc;
-}
-
-static void checkpoint_history_name(char name[64], uint64_t version)
-{
-    snprintf(name, 64, "weights-v%08llu.f32", (unsigned long long)version);
-}
-
 static enum err_code checkpoint_write_state(const struct learner *l, const char *dir,
                                             struct err *err)
 {
@@ -125,15 +83,13 @@ static enum err_code checkpoint_write_state(const struct learner *l, const char 
     buf_printf(&text,
                "{\"version\": %llu, \"config\": \"%s\", \"products\": \"%s\",\n "
                "\"policy_updates\": %llu, "
-               "\"critic_updates\": %llu, \"cost_critic_updates\": %llu,\n \"history\": [",
+               "\"critic_updates\": %llu, \"cost_critic_updates\": %llu,\n ",
                (unsigned long long)l->version, hex, products,
                (unsigned long long)l->policy.adamw.steps,
                (unsigned long long)l->critic.adamw.steps, /* 0 where there is none */
                (unsigned long long)l->cost_critic.adamw.steps);
-    for (uint32_t i = 1; i < l->history_n; i++)
-        buf_printf(&text, "%s%llu", i > 1 ? ", " : "",
-                   (unsigned long long)l->history[i].version);
-    buf_puts(&text, "],\n \"stats\": {");
+    past_describe(l, &text);
+    buf_puts(&text, ",\n \"stats\": {");
     for (uint32_t i = 0; i < l->stats_n; i++) {
         buf_puts(&text, i > 0 ? ", " : "");
         buf_json_string(&text, l->stats[i].name, strlen(l->stats[i].name));
@@ -218,8 +174,7 @@ static enum err_code checkpoint_write_trainable(const struct learner *l,
     if (rc == ERR_OK)
         rc = checkpoint_write_model(l, t->model, sub, t == &l->policy, err);
     if (rc == ERR_OK)
-        rc = checkpoint_write_floats(dir, moments, t->adamw.m, t->adamw.v, t->model->params,
-                                     err);
+        rc = floats_write(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
     return rc;
 }
 
@@ -232,7 +187,6 @@ static enum err_code checkpoint_fault(enum fault_point point, const char *dir, s
 static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct err *err)
 {
     enum err_code rc;
-    const size_t n = l->policy.model->params;
     if ((rc = checkpoint_fault(FAULT_checkpoint_begin, dir, err)) ||
         (rc = checkpoint_write_trainable(l, &l->policy, dir, "policy", err)) ||
         (l->has_critic &&
@@ -242,13 +196,7 @@ static enum err_code checkpoint_fill(struct learner *l, const char *dir, struct 
         return rc;
     if ((rc = checkpoint_fault(FAULT_checkpoint_model, dir, err)))
         return rc;
-    for (uint32_t i = 1; i < l->history_n; i++) {
-        char name[64];
-        checkpoint_history_name(name, l->history[i].version);
-        if ((rc = checkpoint_write_floats(dir, name, l->history[i].w, NULL, n, err)))
-            return rc;
-    }
-    if ((rc = checkpoint_write_state(l, dir, err)) ||
+    if ((rc = past_write(l, dir, err)) || (rc = checkpoint_write_state(l, dir, err)) ||
         (rc = checkpoint_fault(FAULT_checkpoint_manifest, dir, err)))
         return rc;
     return checkpoint_write_manifest(dir, err);
@@ -447,30 +395,6 @@ static enum err_code checkpoint_load_model(struct model *into, const char *dir,
     return rc;
 }
 
-static enum err_code checkpoint_load_history(struct learner *l, const char *dir,
-                                             const json_t *list, const char *where,
-                                             struct err *err)
-{
-    l->history_n = 1;
-    l->history[0].version = l->version;
-    memcpy(l->history[0].w, l->policy.model->w, model_bytes(l->policy.model));
-    for (size_t i = 0; i < json_array_size(list) && l->history_n < l->history_max; i++) {
-        char name[64];
-        const json_t *version = json_array_get(list, i);
-        if (!json_is_integer(version))
-            return err_set(err, ERR_FORMAT, "%s: \"history\" must hold whole numbers", where);
-        struct learner_version *past = &l->history[l->history_n];
-        past->version = (uint64_t)json_integer_value(version);
-        checkpoint_history_name(name, past->version);
-        const enum err_code rc =
-            checkpoint_read_floats(dir, name, past->w, NULL, l->policy.model->params, err);
-        if (rc)
-            return rc;
-        l->history_n += 1;
-    }
-    return ERR_OK;
-}
-
 /* What the step that led to this version told: it may be asked for again. */
 static enum err_code checkpoint_load_stats(struct learner *l, json_t *stats, const char *where,
                                            struct err *err)
@@ -499,7 +423,7 @@ static enum err_code checkpoint_load_trainable(struct trainable *t, const char *
     if (rc)
         return rc;
     t->adamw.steps = updates;
-    return checkpoint_read_floats(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
+    return floats_read(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
 }
 
 /* The STATE.json of a checkpoint that was verified, if it is this run's; NULL, and an error, else.
@@ -562,7 +486,7 @@ static enum err_code checkpoint_load(struct learner *l, const char *dir, struct 
     if (rc == ERR_OK)
         rc = checkpoint_load_stats(l, json_object_get(state, "stats"), path, err);
     if (rc == ERR_OK)
-        rc = checkpoint_load_history(l, dir, json_object_get(state, "history"), path, err);
+        rc = past_load(l, dir, state, path, err);
     json_decref(state);
     return rc;
 }
@@ -581,6 +505,8 @@ enum err_code checkpoint_read_state(struct learner *l, uint64_t version, struct 
     if (written == version) {
         l->dirty = true;
         rc = checkpoint_load_trainables(l, dir, state, path, err);
+        if (rc == ERR_OK)
+            rc = past_load_reference(l, dir, state, path, err);
     } else {
         rc = err_set(err, ERR_FORMAT, "%s is of version %llu, not %llu", path,
                      (unsigned long long)written, (unsigned long long)version);

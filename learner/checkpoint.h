@@ -5,7 +5,8 @@
  *         policy/  critic/  cost_critic/    Hugging Face directories, usable by themselves
  *         policy.moments.f32      AdamW's m, then v, little-endian float32, the model's layout
  *         critic.moments.f32  cost_critic.moments.f32
- *         weights-v00000009.f32   older versions that rollouts may still be asked of
+ *         weights-v00000009.f32   older versions that rollouts may still be asked of, and
+ *         kl-reference-v00000008.f32   that KL is measured from (learner/past.h)
  *         STATE.json              version, updates done, the config's hash, what its step told
  *         MANIFEST.json           size and BLAKE2b-256 of each file; written last
  *

@@ -12,6 +12,7 @@
 #include "learner/checkpoint.h"
 #include "learner/experience.h"
 #include "learner/group.h"
+#include "learner/past.h"
 
 _Static_assert((int)RUN_PRECISION_BF16 == (int)PRECISION_BF16, "one is cast to the other");
 
@@ -148,17 +149,25 @@ static enum err_code learner_open_history(struct learner *l, struct err *err)
     return ERR_OK;
 }
 
+/* How many versions are served: one more than the history, and what KL is measured from. */
+static uint32_t learner_versions(const struct run_config *c)
+{
+    static_assert(RUN_LAG_MAX + 2 + LEARNER_KL_REFERENCES_MAX <= WEIGHTS_VERSIONS_MAX,
+                  "the weights server holds all");
+    return c->lag + 2 + (c->kl_reference_every > 0 ? LEARNER_KL_REFERENCES_MAX : 0);
+}
+
 /* Serve every version kept; the newest one's hash is what HELLO says. */
 static enum err_code learner_serve(struct learner *l, const char *bulk, struct err *err)
 {
     enum err_code rc =
-        weights_server_open(&l->server, l->context, bulk, l->config->lag + 2, err);
+        weights_server_open(&l->server, l->context, bulk, learner_versions(l->config), err);
     if (rc == ERR_OK)
         weights_server_share(l->server, l->config->shared_memory);
     for (uint32_t i = l->history_n; rc == ERR_OK && i-- > 0;)
         rc = weights_server_publish(l->server, l->history[i].version, l->history[i].w,
                                     model_bytes(l->policy.model), &l->weights_hash, err);
-    return rc;
+    return rc ? rc : past_serve(l, err);
 }
 
 enum err_code learner_new(struct learner **out, const struct run_config *config,
@@ -215,6 +224,7 @@ void learner_free(struct learner *l)
     trainable_release(&l->cost_critic);
     for (uint32_t i = 0; i < l->history_max; i++)
         free(l->history[i].w);
+    past_release(l);
     arena_release(&l->step);
     pool_free(l->pool);
     free(l);
@@ -238,8 +248,10 @@ static enum err_code learner_advance(struct learner *l, struct err *err)
     if (l->history_n < l->history_max)
         l->history_n += 1;
     memcpy(l->history[0].w, l->policy.model->w, model_bytes(l->policy.model));
-    return weights_server_publish(l->server, l->version, l->history[0].w,
-                                  model_bytes(l->policy.model), &l->weights_hash, err);
+    const enum err_code rc =
+        weights_server_publish(l->server, l->version, l->history[0].w,
+                               model_bytes(l->policy.model), &l->weights_hash, err);
+    return rc ? rc : past_advance(l, err);
 }
 
 static enum err_code learner_send_result(struct learner *l, const struct message *lease,

@@ -26,6 +26,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "control/kl_reference.h"
 #include "control/ppo.h"
 #include "engine/pool.h"
 #include "learner/exchange.h"
@@ -46,8 +47,16 @@ struct train_stats {
 /* A past version of the policy: actors may still ask for it. */
 struct learner_version {
     uint64_t version;
-    float *w; /* (params) */
+    float *w;              /* (params) */
+    uint64_t kl_reference; /* the version that its KL is measured from; 0: model.reference */
 };
+
+/* A version that KL is measured from: reward processes may ask for it.  learner/past.h. */
+struct learner_weights {
+    uint64_t version; /* 0: none */
+    float *w;         /* (params); NULL: none was kept here yet */
+};
+#define LEARNER_KL_REFERENCES_MAX (KL_REFERENCES_MAX + 1) /* and one that is gone back to */
 
 /* The group of the step under way: learner/group.h. */
 struct learner_group {
@@ -68,6 +77,8 @@ struct learner {
     struct hash weights_hash;
     struct learner_version history[LEARNER_HISTORY_MAX]; /* newest first; [0] is `version` */
     uint32_t history_n, history_max;
+    struct learner_weights kl_reference[LEARNER_KL_REFERENCES_MAX];
+    uint64_t inherited; /* what the next version is measured from, if it is no new reference */
     struct model *checker; /* past weights, to compute a rollout's log-probs again */
     struct pass *checker_pass;
     struct weights_server *server;

@@ -34,6 +34,7 @@ static enum err_code restore_start(struct learner *l, struct err *err)
         rc = restore_fresh(l, &l->critic, learner_load_critic(c, err), err);
     if (rc == ERR_OK && l->has_cost_critic)
         rc = restore_fresh(l, &l->cost_critic, learner_load_cost_critic(c, err), err);
+    l->inherited = 0;
     return rc;
 }
 

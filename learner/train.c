@@ -415,6 +415,7 @@ enum err_code learner_train(struct learner *l, const struct message *lease,
     struct train t = {.learner = l, .worker = worker, .lease = lease};
     double logp_diff = NAN;
     l->dirty = false;
+    l->inherited = l->history[0].kl_reference;
     if (lease->items_n == 0) { /* a step that was set aside: the next version has these weights */
         const enum err_code rc =
             lease->restore ? learner_restore(l, lease->base_version, err) : ERR_OK;

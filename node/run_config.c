@@ -271,6 +271,11 @@ static const struct config_key run_keys[] = {
          "Least beta of pid, and of adaptive where it looks ahead."),
     F64_("kl.coef_max", kl_coef_max, 0, 1e6, "10", "reward per nat",
          "Greatest beta, likewise."),
+    U64_("kl.reference_every", kl_reference_every, 0, 1e9, "0", "steps",
+         "Each version that is a multiple of it becomes the reference: KL is measured from it in "
+         "its own rollouts and all after them, and the KL controller begins again. More than "
+         "pipeline.lag; 0: model.reference stays the reference. What rewards are compared with "
+         "stays as it was."),
     F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
          "The run halts where the batch mean passes it; 0: no cap."),
 

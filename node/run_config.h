@@ -221,6 +221,7 @@ struct run_config {
     double kl_kp, kl_ki, kl_kd;   /* pid */
     double kl_smooth;             /* pid, and adaptive where it looks ahead */
     double kl_coef_min, kl_coef_max; /* likewise */
+    uint64_t kl_reference_every;  /* kl.reference_every: versions; 0: never */
     double kl_cap;                /* kl.cap_nats_per_sequence: past it the run halts; 0: off */
 
     /* safety: */

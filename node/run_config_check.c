@@ -168,6 +168,16 @@ static enum err_code run_config_check_limit(const struct run_config *c, uint32_t
     return ERR_OK;
 }
 
+static enum err_code run_config_check_kl(const struct run_config *c, const char *path,
+                                         struct err *err)
+{
+    if (c->kl_reference_every > 0 && c->kl_reference_every <= c->lag)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.reference_every %llu must be more than pipeline.lag %u", path,
+                       (unsigned long long)c->kl_reference_every, (unsigned)c->lag);
+    return ERR_OK;
+}
+
 static enum err_code run_config_check_breaker(const struct run_config *c, const char *path,
                                               struct err *err)
 {
@@ -368,6 +378,8 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
         rc = run_config_check_combine(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_safety(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_kl(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_breaker(c, path, err);
     return rc ? rc : run_config_check_gate(c, path, err);

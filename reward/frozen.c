@@ -140,6 +140,17 @@ const struct model_config *frozen_config(const struct frozen *frozen)
     return &frozen->model->config;
 }
 
+float *frozen_weights(struct frozen *frozen, size_t *bytes)
+{
+    *bytes = model_bytes(frozen->model);
+    return frozen->model->w;
+}
+
+void frozen_weights_changed(struct frozen *frozen)
+{
+    frozen->model->generation += 1;
+}
+
 void frozen_fingerprint(const struct frozen *frozen, struct hash *out)
 {
     const struct combiner *combiner = &frozen->combiner;

@@ -42,6 +42,10 @@ enum err_code frozen_check_tokens(const char *dir, const struct tokenizer *polic
 
 const struct model_config *frozen_config(const struct frozen *frozen);
 
+/* The weights, *bytes of them, for the caller to change, who then says so. */
+float *frozen_weights(struct frozen *frozen, size_t *bytes);
+void frozen_weights_changed(struct frozen *frozen);
+
 /* Of the model (model.h) and of what makes one score of its labels. */
 void frozen_fingerprint(const struct frozen *frozen, struct hash *out);
 

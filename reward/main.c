@@ -17,7 +17,7 @@ int main(int argc, char **argv)
     struct reward *reward = NULL;
     enum err_code rc = daemon_context(&context, &config, options.name, NULL, &err);
     if (rc == ERR_OK)
-        rc = reward_new(&reward, &config, &err);
+        rc = reward_new(&reward, &config, context, &err);
     if (rc == ERR_OK) {
         struct worker_options worker = {
             .role = WIRE_ROLE_REWARD,

@@ -12,6 +12,7 @@
 #include "engine/model.h"
 #include "reward/frozen.h"
 #include "reward/labels.h"
+#include "reward/reference_model.h"
 #include "reward/reference_scores.h"
 #include "reward/texts.h"
 
@@ -20,7 +21,8 @@ struct reward {
     struct pool *pool;
     struct tokenizer *tokenizer;
     struct labels labels;
-    struct frozen *reference;
+    struct wire_context *context;
+    struct reference_model *reference;
     struct scorer *scorer[RUN_SCORERS_MAX];
     struct reference_scores *known; /* NULL: there is no store of them */
     struct hash fingerprint;
@@ -81,12 +83,8 @@ static enum err_code reward_load_reference(struct reward *reward, struct err *er
     reward->longest = c->prompt_tokens_max + c->max_new_tokens;
     if (reward->longest > policy.T)
         reward->longest = policy.T;
-    rc = frozen_new(&reward->reference, c->reference, MODEL_HEAD_LM, policy.V,
-                    (enum precision)c->precision, reward->pool, reward->longest, err);
-    if (rc == ERR_OK && frozen_longest(reward->reference) < reward->longest)
-        rc = err_set(err, ERR_USAGE,
-                     "%s: the reference takes %u tokens, prompts and responses may have %u",
-                     c->reference, frozen_longest(reward->reference), reward->longest);
+    rc = reference_model_new(&reward->reference, c, reward->context, reward->pool, policy.V,
+                             reward->longest, err);
     return rc ? rc : frozen_check_tokens(c->reference, reward->tokenizer, policy.V, err);
 }
 
@@ -97,7 +95,7 @@ static enum err_code reward_take_fingerprint(struct reward *reward, struct err *
     const enum err_code rc = tokenizer_hash(&part[0], c->policy, err);
     if (rc)
         return rc;
-    frozen_fingerprint(reward->reference, &part[1]);
+    frozen_fingerprint(reference_model_first(reward->reference), &part[1]);
     hash_blake2b(&part[2], reward->labels.text.data, reward->labels.text.len);
     for (uint32_t s = 0; s < c->scorers; s++)
         scorer_fingerprint(reward->scorer[s], &part[3 + s]);
@@ -132,12 +130,14 @@ static enum err_code reward_load(struct reward *reward, struct err *err)
     return rc ? err_set(err, rc, "%s", why.text) : ERR_OK;
 }
 
-enum err_code reward_new(struct reward **out, const struct run_config *config, struct err *err)
+enum err_code reward_new(struct reward **out, const struct run_config *config,
+                         struct wire_context *context, struct err *err)
 {
     struct reward *reward = calloc(1, sizeof *reward);
     if (!reward)
         return err_set(err, ERR_NOMEM, "out of memory for the reward daemon");
     reward->config = config;
+    reward->context = context;
     texts_init(&reward->texts);
     const enum err_code rc = reward_load(reward, err);
     if (rc) {
@@ -160,7 +160,7 @@ void reward_free(struct reward *reward)
     reference_scores_close(reward->known);
     for (uint32_t i = 0; i < RUN_SCORERS_MAX; i++)
         scorer_free(reward->scorer[i]);
-    frozen_free(reward->reference);
+    reference_model_free(reward->reference);
     labels_release(&reward->labels);
     tokenizer_free(reward->tokenizer);
     pool_free(reward->pool);
@@ -266,15 +266,15 @@ static bool reward_logp_is_sound(const float *logp, size_t n)
 }
 
 /* Reference log-probs of the rollouts; samples without sound ones are taken out. */
-static void reward_reference(struct reward *reward, const struct message *lease,
-                             const struct scorer_watch *watch)
+static void reward_reference(struct reward *reward, struct frozen *model,
+                             const struct message *lease, const struct scorer_watch *watch)
 {
     size_t rollouts = 0;
     for (size_t i = 0; i < reward->n; i++)
         if (lease->items[reward->item[i]].kind == WIRE_WORK_ROLLOUT)
             reward->rollouts[rollouts++] = &reward->samples[i];
-    frozen_logprobs(reward->reference, reward->rollouts, rollouts, reward->config->temperature,
-                    watch, reward->packed);
+    frozen_logprobs(model, reward->rollouts, rollouts, reward->config->temperature, watch,
+                    reward->packed);
 
     const float *logp = reward->packed;
     size_t kept = 0;
@@ -396,6 +396,18 @@ static void reward_run_role(struct reward *reward, enum run_role role,
             reward_run_scorer(reward, s, lease, watch);
 }
 
+static enum err_code reward_find_reference(struct reward *reward, const struct message *lease,
+                                           const struct scorer_watch *watch,
+                                           struct frozen **model, struct err *err)
+{
+    struct err why = {0};
+    const enum err_code rc =
+        reference_model_use(reward->reference, lease->version, lease->text, watch, model, &why);
+    if (rc && scorer_watch_stopping(watch))
+        return err_set(err, ERR_STATE, "told to stop");
+    return rc ? err_set(err, ERR_UNAVAILABLE, "%s", why.text) : ERR_OK;
+}
+
 enum err_code reward_score(struct reward *reward, const struct message *lease,
                            const struct scorer_watch *watch, struct message *result,
                            struct err *err)
@@ -412,8 +424,11 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
     if (rc)
         return rc;
     if (tokens > 0) {
+        struct frozen *model;
+        if ((rc = reward_find_reference(reward, lease, watch, &model, err)))
+            return rc;
         memset(reward->logp, 0, tokens * sizeof *reward->logp);
-        reward_reference(reward, lease, watch);
+        reward_reference(reward, model, lease, watch);
     }
     reward_recall(reward, lease);
     rc = texts_decode(&reward->texts, reward->tokenizer, reward->samples, reward->n, err);
@@ -431,6 +446,7 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
     *result = (struct message){
         .type = MESSAGE_SCORE_RESULT,
         .lease = lease->lease,
+        .version = lease->version,
         .items = lease->items,
         .items_n = lease->items_n,
         .scorers = scorers,
@@ -468,7 +484,8 @@ static enum err_code reward_answer(struct reward *reward, struct worker *worker,
         return ERR_OK; /* stopping: the lease goes to another */
     if (rc) {
         log_warn("LEASE-BACK", "lease %" PRIu64 ": %s", lease->lease, why.text);
-        return worker_send_failed(worker, lease, why.text, err);
+        return rc == ERR_UNAVAILABLE ? worker_send_untried(worker, lease, why.text, err)
+                                     : worker_send_failed(worker, lease, why.text, err);
     }
     if (result.text[0])
         log_warn("SCORE-FAILED", "lease %" PRIu64 ": %s", lease->lease, result.text);

@@ -6,7 +6,8 @@
  *                                    the reference policy (rollouts only)        frame 2
  *
  * The reference log-probs are those of the response tokens at sampling.temperature, bitwise
- * what an actor with the reference's weights would record.  A score that cannot be had is
+ * what an actor with the reference's weights would record; the reference is model.reference, or
+ * the version of the policy that the lease names (reward/reference_model.h).  A score that cannot be had is
  * failed or timeout in the result.  Scorers of the role reward are asked about all
  * items, the others about rollouts alone, and one with a prompt_kind about prompts of that kind
  * alone: what a scorer is not asked is failed.  An item at fault itself (a prompt the data set
@@ -26,10 +27,12 @@
 
 struct reward;
 
-/* Load the tokenizer, the data set's labels, the scorers and the reference.  The config is
- * borrowed.  ERR_USAGE where they do not fit together, else the errors of what was read; the
+/* Load the tokenizer, the data set's labels, the scorers and the reference.  The config and the
+ * context are borrowed; the context, for references that are versions of the policy, may be NULL
+ * without kl.reference_every.  ERR_USAGE where they do not fit together, else the errors of what was read; the
  * sentence names the file.  The caller frees it with reward_free. */
-enum err_code reward_new(struct reward **out, const struct run_config *config, struct err *err);
+enum err_code reward_new(struct reward **out, const struct run_config *config,
+                         struct wire_context *context, struct err *err);
 void reward_free(struct reward *reward); /* NULL does nothing */
 
 /* The hash of all that a score depends on besides the config: the reference policy, the
@@ -39,7 +42,8 @@ void reward_fingerprint(const struct reward *reward, struct hash *out);
 /*
  * Score one SCORE_LEASE into *result, a SCORE_RESULT whose items and frames are borrowed from
  * the reward and the lease until the next call; its text is the first failure.  ERR_STATE
- * where `watch` said to stop, ERR_NOMEM; *result is unspecified then.
+ * where `watch` said to stop, ERR_UNAVAILABLE where the lease's reference cannot be had,
+ * ERR_NOMEM; *result is unspecified then.
  */
 enum err_code reward_score(struct reward *reward, const struct message *lease,
                            const struct scorer_watch *watch, struct message *result,

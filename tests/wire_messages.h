@@ -161,10 +161,13 @@ static inline void wire_test_result(struct wire_test *t, uint64_t *seed)
         break;
     case MESSAGE_SCORE_LEASE:
         m->lease_ms = (uint32_t)wire_test_next(seed);
+        m->version = wire_test_next(seed);
+        wire_test_text(seed, m->text, sizeof m->text);
         wire_test_frame(t, t->ids, both * 4);
         break;
     case MESSAGE_SCORE_RESULT:
         m->scorers = 1 + wire_test_below(seed, WIRE_SCORERS_MAX);
+        m->version = wire_test_next(seed);
         wire_test_text(seed, m->text, sizeof m->text);
         wire_test_frame(t, t->scores, (size_t)m->items_n * m->scorers * 8);
         wire_test_frame(t, t->states, (size_t)m->items_n * m->scorers);

@@ -133,7 +133,8 @@ struct message {
 
     uint64_t lease;    /* leases, results, LEASE_FAILED */
     uint32_t lease_ms; /* leases */
-    uint64_t version;  /* HELLO, GENERATE_*, TRAIN_RESULT, WEIGHTS_*, CHUNK* */
+    uint64_t version;  /* HELLO, GENERATE_*, SCORE_* (the reference's), TRAIN_RESULT, WEIGHTS_*,
+                          CHUNK* */
     uint64_t step;     /* TRAIN_*, GRADIENT_* */
     uint64_t behaviour_version; /* TRAIN_LEASE */
     double kl_coef;             /* TRAIN_LEASE */

@@ -226,7 +226,9 @@ static enum err_code message_decode_lease(struct message *m, const Rlhf__Header 
         m->type = MESSAGE_SCORE_LEASE;
         m->lease = h->score_lease->lease;
         m->lease_ms = h->score_lease->lease_ms;
-        return ERR_OK;
+        m->version = h->score_lease->reference_version;
+        return message_decode_text("SCORE_LEASE: weights_endpoint", m->text, sizeof m->text,
+                                   h->score_lease->weights_endpoint, err);
     default: /* RLHF__HEADER__BODY_TRAIN_LEASE */
         m->type = MESSAGE_TRAIN_LEASE;
         m->lease = h->train_lease->lease;
@@ -259,6 +261,7 @@ static enum err_code message_decode_result(struct message *m, const Rlhf__Header
         m->type = MESSAGE_SCORE_RESULT;
         m->lease = h->score_result->lease;
         m->scorers = h->score_result->scorers;
+        m->version = h->score_result->reference_version;
         return message_decode_text("SCORE_RESULT: failure", m->text, sizeof m->text,
                                    h->score_result->failure, err);
     case RLHF__HEADER__BODY_TRAIN_RESULT:

@@ -177,6 +177,8 @@ static void message_encode_lease(const struct message *m, struct message_encodin
         BODY(score_lease, SCORE_LEASE, ScoreLease);
         b->lease = m->lease;
         b->lease_ms = m->lease_ms;
+        b->reference_version = m->version;
+        b->weights_endpoint = message_encode_text(m->text);
         b->items = e->items;
         b->n_items = m->items_n;
         break;
@@ -221,6 +223,7 @@ static void message_encode_result(const struct message *m, struct message_encodi
         BODY(score_result, SCORE_RESULT, ScoreResult);
         b->lease = m->lease;
         b->scorers = m->scorers;
+        b->reference_version = m->version;
         b->items = e->items;
         b->n_items = m->items_n;
         b->failure = message_encode_text(m->text);

@@ -433,6 +433,20 @@ static void a_run_that_goes_back_is_derived_again(void **state)
     replays(65, ": weights: they are not those of the version it goes back to");
 }
 
+/* Also where a rollback takes the reference back. */
+static void a_run_whose_reference_is_renewed_is_derived_again(void **state)
+{
+    (void)state;
+    undisturbed(par, "renewed", "kl.reference_every=2");
+    change_by("UPDATE step SET kl_reference_version=0 WHERE step=4");
+    replays(65, "step 4: kl_reference_version: the ledger has 0, derived is 2");
+    run_write(back, "renewed-back");
+    run_end(run_start("run.steps=12 optimizer.lr=3.0e-2 kl.reference_every=3 "
+                      "kl.controller=adaptive kl.horizon=20"),
+            0);
+    replays(0, ": 12 steps of 96 slots, ");
+}
+
 /* test_replay_runs [PATTERN]: tests whose names match, "*tree*". */
 int main(int argc, char **argv)
 {
@@ -446,6 +460,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_run_that_was_killed_and_continued_is_derived_again),
         cmocka_unit_test(a_run_that_lost_a_checkpoint_is_derived_again),
         cmocka_unit_test(a_run_that_goes_back_is_derived_again),
+        cmocka_unit_test(a_run_whose_reference_is_renewed_is_derived_again),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -13,7 +13,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SIM_BUGS 39
+#define SIM_BUGS 43
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -55,12 +55,16 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "second leases are given before everything that waits has a first",
     "the second lease is not settled with the first",
     "a second lease asks for the next version",
+    "the reference that a rollback left behind stays",
+    "a new reference is not found in the ledger again",
+    "the KL controller goes on when its reference is renewed",
+    "log-probs of another reference are taken",
 };
 
 struct sim_totals {
     uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
     uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
-    uint64_t rollbacks, rewinds;
+    uint64_t rollbacks, rewinds, renewals;
     uint64_t seconds, odd;
     uint64_t staleness[SIM_LAG_MAX + 1][SIM_LAG_MAX + 1]; /* [lag][staleness]: slots trained */
 };
@@ -177,6 +181,7 @@ static void sim_add(struct sim_totals *t, const struct sim *sim)
     t->groups += sim->groups;
     t->rollbacks += sim->rollbacks;
     t->rewinds += sim->rewinds;
+    t->renewals += sim->renewals;
     t->duplicates += sim->stats.duplicates;
     t->mismatches += sim->stats.mismatches;
     t->late += sim->stats.late;
@@ -232,6 +237,7 @@ static void sim_print_totals(const struct sim_totals *t, uint64_t runs)
         {"steps recalled", t->recalls},
         {"times a learner went back", t->rollbacks},
         {"times it had to begin before that", t->rewinds},
+        {"references renewed", t->renewals},
         {"second leases", t->seconds},
         {"runs with an actor that computes other bits", t->odd},
         {"duplicates in the last life of each", t->duplicates},

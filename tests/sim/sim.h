@@ -33,6 +33,8 @@
  *     later step went back elsewhere;
  *     a step is trained on the scorer whose mean over these slots is least, where that is asked;
  *     a checkpoint that a step names is there;
+ *     a slot's reference log-probs, and what its step says of them, are of the version that
+ *     control/kl_reference.h defines, and with another reference beta begins again;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
  *     no step is leased while a learner is further back: those behind catch up together;
@@ -103,7 +105,7 @@ struct sim_worker {
     uint32_t at; /* item of inbox[0] that comes next */
     bool taken;  /* inbox[0] is being worked on */
     /* actor */
-    uint64_t weights; /* the version it has */
+    uint64_t weights; /* the version it has; of a reward process: as reference */
     uint64_t pull_ms; /* since when it asks for another; 0: it does not */
     /* learner */
     uint64_t version;
@@ -176,10 +178,12 @@ struct sim {
     uint64_t attempt;    /* the last that was leased */
     uint64_t groups;     /* attempts of several learners */
     uint64_t rollbacks;  /* leases that went back */
+    uint64_t renewals;   /* of the reference, that steps recorded; without rollbacks */
     uint64_t rewinds;    /* learners that found no checkpoint to go back to */
     uint64_t restored_step; /* the last that went back */
     uint64_t addresses;
     struct hash trained[SIM_STEPS_MAX + 1]; /* of version v, as first trained */
+    uint64_t kl_reference[SIM_STEPS_MAX + 1]; /* likewise: what its KL is measured from */
     uint64_t trained_n;
     struct hash checkpoint[SIM_STEPS_MAX + 1];
     enum sim_checkpoint checkpoint_state[SIM_STEPS_MAX + 1]; /* of this version */
@@ -242,9 +246,19 @@ void sim_worker_receive(struct sim *sim, int worker, const struct message *messa
 /* --- sim_pull.c */
 struct sim_worker *sim_worker_named(struct sim *sim, const char *name); /* or NULL */
 bool sim_worker_is_silent(const struct sim *sim, const struct sim_worker *w);
-/* Are the weights of a generate lease in this actor's model? */
+/* Are the weights of a generate lease in this actor's model, those of a score lease's reference in
+ * this reward process's? */
 enum sim_pull { SIM_PULL_HERE, SIM_PULL_WAITS, SIM_PULL_FAILS };
 enum sim_pull sim_pull(struct sim *sim, struct sim_worker *w, const struct message *lease);
+
+/* --- sim_reference.c */
+void sim_reference_trained(struct sim *sim, uint64_t version, const struct message *lease);
+uint64_t sim_reference_of(const struct sim *sim, uint64_t step);
+bool sim_reference_is_served(const struct sim *sim, const struct sim_worker *learner,
+                             uint64_t version);
+void sim_reference_check_lease(struct sim *sim, const struct message *lease);
+void sim_reference_check_score(struct sim *sim, const struct record *record); /* of a slot */
+void sim_reference_check_step(struct sim *sim, const struct record_step *step);
 
 /* --- sim_content.c: what workers make, as pure functions */
 struct sim_rollout {
@@ -257,8 +271,8 @@ void sim_content_rollout(struct sim_rollout *out, uint64_t version, enum wire_wo
                          uint64_t a, uint32_t b);
 /* The scorer that never has a score of this item; SIM_SCORERS: all have. */
 uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
-                       const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
-                       uint32_t b);
+                           const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
+                           uint32_t b, uint64_t reference);
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease);
 void sim_content_config(struct run_config *config, uint32_t number);
 /* Prompts: offset [SIM_PROMPTS + 1], ids; kinds where SIM_KIND asks for one. */

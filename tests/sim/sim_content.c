@@ -26,7 +26,7 @@ void sim_content_rollout(struct sim_rollout *out, uint64_t version, enum wire_wo
 
 uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
                            const struct sim_rollout *rollout, enum wire_work work, uint64_t a,
-                           uint32_t b)
+                           uint32_t b, uint64_t reference)
 {
     uint64_t bits = sim_content_bits(hash_xxh3(rollout, sizeof *rollout), (uint64_t)work, a, b);
     const uint32_t never = bits % 40 == 0 ? 0 : bits % 40 == 1 ? SIM_COST : SIM_SCORERS;
@@ -34,6 +34,7 @@ uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
         bits = sim_mix(bits);
         score[s] = ((double)(bits % 2001) - 1000.0) / 500.0;
     }
+    bits += reference;
     for (uint32_t t = 0; t < rollout->tokens; t++) {
         bits = sim_mix(bits);
         ref[t] = -(float)(bits >> 20 & 1023) / 512.0f;
@@ -128,6 +129,7 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->kl_smooth = 0.5;
     config->kl_coef_min = 0.01;
     config->kl_coef_max = 0.5;
+    config->kl_reference_every = number % 4 == 1 ? 0 : config->lag + 1 + number % 3;
     if (number % 5 == 2) {
         config->kl_controller = RUN_KL_CONTROLLER_PID;
         config->kl_target_token = number % 2 ? 0.2 : 0.0;

@@ -17,18 +17,22 @@ bool sim_worker_is_silent(const struct sim *sim, const struct sim_worker *w)
     return !w->alive || sim->now_ms < w->silent_until_ms;
 }
 
-/* It serves its own version and lag + 1 before it. */
+/* It serves its own version and lag + 1 before it, and what all but the last of these are measured
+ * from. */
 static bool sim_pull_serves(const struct sim *sim, const struct sim_worker *learner,
-                            uint64_t version)
+                            enum wire_role asks, uint64_t version)
 {
-    return learner && !sim_worker_is_silent(sim, learner) && version <= learner->version &&
-           learner->version - version <= sim->config->lag + 1;
+    if (!learner || sim_worker_is_silent(sim, learner))
+        return false;
+    if (asks == WIRE_ROLE_REWARD)
+        return sim_reference_is_served(sim, learner, version);
+    return version <= learner->version && learner->version - version <= sim->config->lag + 1;
 }
 
 enum sim_pull sim_pull(struct sim *sim, struct sim_worker *w, const struct message *lease)
 {
     if (w->at > 0 || lease->version == 0 || w->weights == lease->version ||
-        sim_pull_serves(sim, sim_worker_named(sim, lease->text), lease->version)) {
+        sim_pull_serves(sim, sim_worker_named(sim, lease->text), w->role, lease->version)) {
         w->weights = lease->version;
         w->pull_ms = 0;
         return SIM_PULL_HERE;

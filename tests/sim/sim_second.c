@@ -15,11 +15,14 @@ static uint64_t sim_second_version(const struct sim *sim, const struct wire_item
 /* Could this one be leased to somebody for the first time? */
 static bool sim_second_waits(const struct sim *sim, const struct core_item *item, bool generate)
 {
+    const struct core_peer *source = core_peer_source(sim->core);
+    const bool has_weights = source && item->version <= source->version;
+    const bool needs_none =
+        item->work == WIRE_WORK_REFERENCE || sim->kl_reference[item->version] == 0;
     if (!generate)
         return item->state == CORE_ITEM_GENERATED && item->lease == 0 &&
-               item->seq <= sim->durable_n;
-    const struct core_peer *source = core_peer_source(sim->core);
-    return item->state == CORE_ITEM_WAITING && source && item->version <= source->version;
+               item->seq <= sim->durable_n && (needs_none || has_weights);
+    return item->state == CORE_ITEM_WAITING && has_weights;
 }
 
 static bool sim_second_any_waits(const struct sim *sim, bool generate)

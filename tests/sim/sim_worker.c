@@ -347,8 +347,12 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     float ref[SIM_TOKENS] = {0};
     unsigned char states[SIM_SCORERS];
     memset(states, WIRE_SCORE_OK, sizeof states);
+    /* Sometimes a worker measures from another version: refused, and leased again. */
+    const bool wrong = item->kind == WIRE_WORK_ROLLOUT && w->ready && sim_faulty(sim) &&
+                       sim_chance(sim, sim->rates.hostile);
+    const uint64_t reference = lease->version + wrong;
     const uint32_t never =
-        sim_content_score(score, ref, &rollout, item->kind, item->a, item->b);
+        sim_content_score(score, ref, &rollout, item->kind, item->a, item->b, reference);
     if (never < SIM_SCORERS)
         states[never] = WIRE_SCORE_FAILED;
     else if (sim_worker_score_fault(sim, item))
@@ -365,6 +369,7 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     struct message result = {
         .type = MESSAGE_SCORE_RESULT,
         .lease = lease->lease,
+        .version = reference,
         .scorers = SIM_SCORERS,
         .items = (struct wire_item *)item,
         .items_n = 1,
@@ -374,7 +379,10 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     snprintf(result.text, sizeof result.text, "%s",
              sim_worker_is_scored(sim, item, states) ? "" : "simulated");
     w->at++;
-    sim_worker_queue(sim, w, &result);
+    if (wrong)
+        sim_worker_emit(sim, w, &result);
+    else
+        sim_worker_queue(sim, w, &result);
 }
 
 static void sim_worker_say_failed(struct sim *sim, struct sim_worker *w, const char *reason,
@@ -396,7 +404,12 @@ static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const c
 static void sim_worker_pull(struct sim *sim, struct sim_worker *w, const struct message *lease)
 {
     switch (sim_pull(sim, w, lease)) {
-    case SIM_PULL_HERE: sim_worker_generate(sim, w, lease); return;
+    case SIM_PULL_HERE:
+        if (w->role == WIRE_ROLE_REWARD)
+            sim_worker_score(sim, w, lease);
+        else
+            sim_worker_generate(sim, w, lease);
+        return;
     case SIM_PULL_WAITS: return;
     case SIM_PULL_FAILS: sim_worker_say_failed(sim, w, "no answer", true); return;
     }
@@ -549,6 +562,7 @@ static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
     w->hash = next;
     if (w->version > sim->trained_n) {
         sim->trained[w->version] = next;
+        sim_reference_trained(sim, w->version, lease);
         sim->trained_n = w->version;
     } else if (memcmp(&sim->trained[w->version], &next, sizeof next) != 0) {
         sim_fail(sim, "step %llu trained again gives other weights",
@@ -623,12 +637,10 @@ static void sim_worker_work(struct sim *sim, struct sim_worker *w)
     w->progress++;
     if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
         sim_worker_fail_lease(sim, w, "simulated");
-    else if (lease->type == MESSAGE_GENERATE_LEASE)
-        sim_worker_pull(sim, w, lease);
-    else if (lease->type == MESSAGE_SCORE_LEASE)
-        sim_worker_score(sim, w, lease);
-    else
+    else if (lease->type == MESSAGE_TRAIN_LEASE)
         sim_worker_train(sim, w, lease);
+    else
+        sim_worker_pull(sim, w, lease);
     if (w->inbox_n > 0 && w->at >= lease->items_n)
         sim_worker_done(w);
 }

@@ -322,6 +322,7 @@ static void sim_check_record(struct sim *sim, const struct record *record)
         sim_check_cost(sim, record->step);
         sim_check_breaker(sim, record->step);
         sim_check_group(sim, record->step);
+        sim_reference_check_step(sim, record->step);
         if (record->step->checkpoint_version > sim->checkpoint_version)
             sim_fail(sim, "step %llu names checkpoint %llu, which is not there",
                      (unsigned long long)record->step->step,
@@ -338,6 +339,8 @@ static void sim_check_record(struct sim *sim, const struct record *record)
         record->kind != RECORD_DROP)
         return;
     const bool slot = record->work == WIRE_WORK_ROLLOUT;
+    if (slot && record->kind == RECORD_SCORE)
+        sim_reference_check_score(sim, record);
     if (*sim_index(sim, record->kind, record->work, record->a, record->b) ||
         *sim_index(sim, RECORD_DROP, record->work, record->a, record->b))
         sim_fail(sim, "a second %s, or one after a drop, of %s %llu/%u",
@@ -458,6 +461,7 @@ static void sim_check_sent(struct sim *sim, const struct message *message)
     }
     if (message->type != MESSAGE_SCORE_LEASE)
         return;
+    sim_reference_check_lease(sim, message);
     for (uint32_t i = 0; i < message->items_n; i++) {
         const struct wire_item *item = &message->items[i];
         if (!sim_durable(sim, RECORD_ROLLOUT, item->kind, item->a, item->b))

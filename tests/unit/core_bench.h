@@ -391,6 +391,7 @@ static inline void bench_score(struct bench *bench, struct bench_worker *reward,
     }
     struct message result = {.type = MESSAGE_SCORE_RESULT,
                              .lease = lease->lease,
+                             .version = lease->version,
                              .scorers = 2,
                              .items = lease->items,
                              .items_n = lease->items_n,

@@ -286,6 +286,26 @@ static void breaker_relative_limits_wait_for_the_warm_up(void **state)
     assert_int_equal(feed(&params, &breaker, with(3, GRAD_NORM, 1e6)).outcome, BREAKER_SKIP);
 }
 
+/* A gradient of 50 breaks a ratio of 5 over a median of 1, of 50 once that is what it is. */
+static void breaker_forgets_one_signal_alone(void **state)
+{
+    (void)state;
+    const struct breaker_params params = settings();
+    struct breaker_state breaker;
+    breaker_init(&breaker);
+    feed_clean(&params, &breaker, 0, 5);
+    struct breaker_state before = breaker;
+    breaker_forget(&breaker, GRAD_NORM);
+    check_ok(breaker_check(&params, &breaker, &err));
+    assert_true(breaker.seen[GRAD_NORM] == 0.0 && breaker.seen[KL] == 5.0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(feed(&params, &breaker, with(5 + i, GRAD_NORM, 50)).outcome,
+                         BREAKER_NONE);
+    assert_int_equal(feed(&params, &breaker, with(8, GRAD_NORM, 200)).outcome, BREAKER_NONE);
+    assert_int_equal(feed(&params, &breaker, with(9, GRAD_NORM, 300)).outcome, BREAKER_SKIP);
+    assert_int_equal(feed(&params, &before, with(5, GRAD_NORM, 50)).outcome, BREAKER_SKIP);
+}
+
 static void breaker_ratio_needs_a_median_above_0(void **state)
 {
     (void)state;
@@ -666,6 +686,7 @@ int main(void)
         cmocka_unit_test(breaker_takes_the_severest_and_of_equals_the_first),
         cmocka_unit_test(breaker_limits_are_the_last_values_allowed),
         cmocka_unit_test(breaker_relative_limits_wait_for_the_warm_up),
+        cmocka_unit_test(breaker_forgets_one_signal_alone),
         cmocka_unit_test(breaker_ratio_needs_a_median_above_0),
         cmocka_unit_test(breaker_deviations_are_measured_from_the_median),
         cmocka_unit_test(breaker_deviations_need_some_spread),

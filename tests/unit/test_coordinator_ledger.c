@@ -110,6 +110,7 @@ static const struct record_step a_step = {
     .score_mean = {0.1, NAN, 2.0 / 3.0},
     .score_missing = {0, 3, 1},
     .worst_group = 2,
+    .kl_reference_version = 8,
     .kl_mean = 1.5,
     .kl_coef_before = 0.02,
     .kl_coef_after = 0.02 * 1.0001,
@@ -241,6 +242,7 @@ static void check_step(const struct record_step *got, const struct record_step *
                 a.duration_ms == b.duration_ms);
     assert_memory_equal(a.score_missing, b.score_missing, sizeof a.score_missing);
     assert_int_equal(a.worst_group, b.worst_group);
+    assert_int_equal(a.kl_reference_version, b.kl_reference_version);
     assert_memory_equal(&a.cost_raw_mean, &b.cost_raw_mean, sizeof(double)); /* a NaN too */
     assert_memory_equal(&a.cost_limit, &b.cost_limit, sizeof(double));
     assert_true(a.multiplier_before == b.multiplier_before &&

@@ -205,6 +205,28 @@ static void the_breaker_is_shown_where_there_is_one(void **state)
     buf_release(&text);
 }
 
+static void a_renewed_reference_is_shown_where_there_can_be_one(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    stats.last.kl_reference_version = 8;
+    status_metrics(*state, &stats, &text);
+    status_progress(*state, &stats.last, &text);
+    assert_null(strstr(text.data, "kl_reference"));
+    config.kl_reference_every = 4;
+    buf_clear(&text);
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_kl_reference_version 8\n");
+    buf_clear(&text);
+    status_progress(*state, &stats.last, &text);
+    json_t *line = parse(&text);
+    assert_int_equal(json_integer_value(json_object_get(line, "kl_reference_version")), 8);
+    json_decref(line);
+    config.kl_reference_every = 0;
+    stats.last.kl_reference_version = 0;
+    buf_release(&text);
+}
+
 static void the_group_served_worst_is_shown_by_name(void **state)
 {
     struct buf text;
@@ -586,6 +608,7 @@ int main(void)
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
         status_test(the_breaker_is_shown_where_there_is_one),
+        status_test(a_renewed_reference_is_shown_where_there_can_be_one),
         status_test(the_group_served_worst_is_shown_by_name),
         status_test(costs_and_monitors_are_shown),
         status_test(without_cost_scorers_no_cost_is_shown),

@@ -300,6 +300,94 @@ static void the_versions_actors_may_ask_for_come_back_too(void **state)
     free(got);
 }
 
+/* --- what KL is measured from -------------------------------------------------------------- */
+
+static bool serves(const struct learner *learner, uint64_t version, float *got)
+{
+    struct err why = {0};
+    const struct weights_patience patience = {500, 700, NULL, NULL};
+    return weights_pull(bench.context, weights_server_endpoint(learner->server), version, got,
+                        model_bytes(learner->policy.model), NULL, &patience, &why) == ERR_OK;
+}
+
+/* Version 3 is served while what it came to be the reference of lasts, far behind the history, and
+ * by a learner that comes back too. */
+static void a_reference_is_served_as_long_as_something_is_measured_from_it(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, "kl.reference_every=3");
+    const size_t bytes = model_bytes(learner->policy.model);
+    float *w = malloc(bytes), *got = malloc(bytes);
+    assert_true(w && got);
+    run(learner, 0, 3);
+    memcpy(w, learner->policy.model->w, bytes);
+    run(learner, 3, 6);
+    learner_free(learner);
+    for (int again = 0; again < 2; again++) {
+        learner = BENCH_LEARNER(&bench, "kl.reference_every=3");
+        assert_int_equal(learner->version, 6);
+        assert_int_equal(learner->history[0].kl_reference, 6);
+        learner_free(learner);
+    }
+    check_ok(file_remove_tree(run_path("checkpoints/v00000006"), &err));
+    learner = BENCH_LEARNER(&bench, "kl.reference_every=3");
+    assert_int_equal(learner->version, 4);
+    assert_int_equal(learner->history[0].kl_reference, 3);
+    assert_true(serves(learner, 3, got));
+    assert_memory_equal(got, w, bytes);
+    run(learner, 4, 6);
+    assert_true(serves(learner, 6, got));
+    const bool lag = learner->history_n > 1;
+    run(learner, 6, 9);
+    assert_true(serves(learner, 6, got) == lag); /* version 8's; of 9 it is 9 */
+    assert_false(serves(learner, 3, got));
+    learner_free(learner);
+    free(w);
+    free(got);
+}
+
+/* A step that goes back to version 2 goes back to what that is measured from: 0; to 4: 3. */
+static void a_step_that_goes_back_takes_the_reference_along(void **state)
+{
+    (void)state;
+    for (uint64_t base = 0; base <= 4; base += 2) {
+        struct learner *learner = BENCH_LEARNER(&bench, "kl.reference_every=3");
+        const uint64_t want = base > 3 ? 3 : 0;
+        const size_t bytes = model_bytes(learner->policy.model);
+        float *w = malloc(bytes), *got = malloc(bytes);
+        assert_true(w && got);
+        bench.config.checkpoint_keep = 9;
+        run(learner, 0, 3);
+        memcpy(w, learner->policy.model->w, bytes);
+        run(learner, 3, 7);
+        assert_int_equal(learner->history[0].kl_reference, 6);
+        const struct message leases[2] = {back_lease(7, base), bench_step(&bench, 8)};
+        check_ok(bench_compute(learner, leases, 1, &err));
+        assert_int_equal(learner->history[0].kl_reference, want);
+        assert_true(serves(learner, 3, got) == (want == 3));
+        if (want == 3)
+            assert_memory_equal(got, w, bytes);
+        check_ok(bench_compute(learner, leases + 1, 1, &err));
+        assert_int_equal(learner->history[0].kl_reference, 9);
+        learner_free(learner);
+        check_ok(file_remove_tree(run_path("checkpoints"), &err));
+        free(w);
+        free(got);
+    }
+}
+
+static void a_checkpoint_without_its_reference_is_passed_over(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, "kl.reference_every=3");
+    run(learner, 0, 4);
+    learner_free(learner);
+    damage("checkpoints/v00000004/kl-reference-v00000003.f32");
+    learner = BENCH_LEARNER(&bench, "kl.reference_every=3");
+    assert_int_equal(learner->version, 2);
+    learner_free(learner);
+}
+
 static void a_damaged_checkpoint_is_passed_over(void **state)
 {
     (void)state;
@@ -498,6 +586,9 @@ int main(void)
         TEST(a_checkpoint_that_cannot_be_gone_back_to_is_named),
         TEST(a_learner_comes_again_to_what_it_cannot_go_back_to),
         TEST(what_rollbacks_may_need_is_kept),
+        TEST(a_reference_is_served_as_long_as_something_is_measured_from_it),
+        TEST(a_step_that_goes_back_takes_the_reference_along),
+        TEST(a_checkpoint_without_its_reference_is_passed_over),
         TEST(the_versions_actors_may_ask_for_come_back_too),
         TEST(a_damaged_checkpoint_is_passed_over),
         TEST(a_checkpoint_just_written_is_not_the_one_removed),

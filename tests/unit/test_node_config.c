@@ -398,6 +398,19 @@ static void config_refuses_a_gate_that_tests_nothing(void **state)
     refuses_with_gate("gate.every=9", "makes 2 candidates");
 }
 
+static void config_refuses_a_reference_renewed_within_the_lag(void **state)
+{
+    (void)state;
+    struct run_config config;
+    const char *const good[] = {"kl.reference_every=3", "pipeline.lag=2"};
+    put(GOOD);
+    check_ok(run_config_load(&config, file, good, COUNT(good), &err));
+    assert_int_equal(config.kl_reference_every, 3);
+    const char *const bad[] = {"kl.reference_every=2", "pipeline.lag=2"};
+    check_fails(run_config_load(&config, file, bad, COUNT(bad), &err), ERR_USAGE,
+                "kl.reference_every 2 must be more than pipeline.lag 2");
+}
+
 static void config_refuses_a_multiplier_that_could_not_work(void **state)
 {
     (void)state;
@@ -568,6 +581,7 @@ int main(void)
         cmocka_unit_test(config_takes_a_chain_of_shapers_and_a_combiner),
         cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
+        cmocka_unit_test(config_refuses_a_reference_renewed_within_the_lag),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
         cmocka_unit_test(config_takes_a_probability_for_a_limit_between_0_and_1_alone),
         cmocka_unit_test(config_looks_for_a_model_of_the_right_role),

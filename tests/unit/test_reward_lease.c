@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "engine/generate.h"
 #include "engine/pass.h"
+#include "node/weights.h"
 #include "reward/frozen.h"
 #include "reward/reward.h"
 #include "tests/test.h"
@@ -280,7 +281,7 @@ static void score(struct reward *reward, const struct message *lease, struct mes
 static struct reward *reward_of(const struct run_config *config)
 {
     struct reward *reward = NULL;
-    check_ok(reward_new(&reward, config, &err));
+    check_ok(reward_new(&reward, config, NULL, &err));
     return reward;
 }
 
@@ -298,6 +299,64 @@ static void reference_logprobs_are_those_the_generator_recorded(void **state)
         assert_memory_equal(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp);
     }
     reward_free(reward);
+}
+
+/* --- a reference that is a version of the policy ------------------------------------------- */
+
+/* A server of version 5, other weights, and 6, those that the rollouts are from. */
+static struct weights_server *serve_versions(struct wire_context *context, const char *endpoint)
+{
+    struct weights_server *server = NULL;
+    const size_t bytes = model_bytes(w.policy);
+    float *other = malloc(bytes);
+    assert_non_null(other);
+    for (size_t i = 0; i < w.policy->params; i++)
+        other[i] = w.policy->w[i] * 1.0625f;
+    check_ok(weights_server_open(&server, context, endpoint, 4, &err));
+    check_ok(weights_server_publish(server, 5, other, bytes, NULL, &err));
+    check_ok(weights_server_publish(server, 6, w.policy->w, bytes, NULL, &err));
+    free(other);
+    return server;
+}
+
+/* Are the log-probs measured from this version those that the generator recorded? */
+static bool measures_as_recorded(struct reward *reward, struct message lease, uint64_t version)
+{
+    struct message result;
+    lease.version = version;
+    score(reward, &lease, &result);
+    assert_int_equal(result.version, version);
+    return memcmp(result.frame[2].data, w.logp, w.logp_n * sizeof *w.logp) == 0;
+}
+
+static void a_lease_names_the_version_to_measure_from(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    struct message lease = lease_of(items, ids), result;
+    struct wire_context *context = NULL;
+    struct reward *reward = NULL;
+    check_ok(wire_context_new(&context, &err));
+    snprintf(lease.text, sizeof lease.text, "ipc://%s/bulk", w.dir);
+    struct weights_server *server = serve_versions(context, lease.text);
+    struct run_config config = w.config;
+    config.dead_ms = 300;
+    check_ok(reward_new(&reward, &config, context, &err));
+    assert_true(measures_as_recorded(reward, lease, 0));
+    assert_false(measures_as_recorded(reward, lease, 5));
+    assert_true(measures_as_recorded(reward, lease, 6));
+    weights_server_close(server); /* both are kept, beside the first */
+    assert_false(measures_as_recorded(reward, lease, 5));
+    assert_true(measures_as_recorded(reward, lease, 6));
+    assert_true(measures_as_recorded(reward, lease, 0));
+    lease.version = 7;
+    const struct scorer_watch watch = {0};
+    check_fails(reward_score(reward, &lease, &watch, &result, &err), ERR_UNAVAILABLE,
+                "version 7");
+    assert_true(measures_as_recorded(reward, lease, 6)); /* 5 had to make room */
+    reward_free(reward);
+    wire_context_free(context);
 }
 
 static void scores_stand_in_the_order_of_the_config(void **state)
@@ -451,16 +510,17 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
     struct reward *reward = NULL;
     struct run_config config = w.config;
     path_of(config.scorer[1].path, "other");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE, "/other: its vocabulary has");
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
+                "/other: its vocabulary has");
     path_of(config.scorer[1].path, "policy");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/policy: it is a language model, a sequence classification model is wanted");
     config = w.config;
     path_of(config.reference, "judge");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/judge: it is a sequence classification model");
     path_of(config.reference, "short");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/short: the reference takes 16 tokens, prompts and responses may have 21");
     make_and_forget("stranger", MODEL_HEAD_LM, w.V, 64);
     char path[FILE_PATH_MAX];
@@ -470,14 +530,14 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
         "\"merges\": [], \"vocab\": {\"zz\": 0}}}";
     check_ok(file_write(path, strange, sizeof strange - 1, &err));
     path_of(config.reference, "stranger");
-    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_USAGE,
                 "/stranger: token 0 is \"zz\" to it and \"");
     config = w.config;
     path_of(config.prompts, "nothing.jsonl");
-    check_fails(reward_new(&reward, &config, &err), ERR_IO, "nothing.jsonl");
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_IO, "nothing.jsonl");
     config = w.config;
     path_of(config.reference_store, "nowhere/references.sqlite");
-    check_fails(reward_new(&reward, &config, &err), ERR_IO, "reward.reference_store: ");
+    check_fails(reward_new(&reward, &config, NULL, &err), ERR_IO, "reward.reference_store: ");
 }
 
 /* The oracle: the same scorers, all of the role reward. */
@@ -693,6 +753,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_logprobs_are_those_the_generator_recorded),
+        cmocka_unit_test(a_lease_names_the_version_to_measure_from),
         cmocka_unit_test(scores_stand_in_the_order_of_the_config),
         cmocka_unit_test(an_item_at_fault_fails_alone),
         cmocka_unit_test(an_item_without_a_finite_reference_logprob_fails_alone),
