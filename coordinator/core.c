@@ -227,6 +227,9 @@ enum err_code core_new(struct core **out, const struct core_setup *setup, core_s
     core->config_hash = setup->config_hash;
     core->prompts = setup->prompts;
     core->tokens = setup->tokens;
+    core->peers_max = setup->peers_max > 0 && setup->peers_max < CORE_PEERS_MAX
+                          ? setup->peers_max
+                          : CORE_PEERS_MAX;
     core->sink = sink;
     core->user = user;
     core->counters.logp_diff_max = NAN;
@@ -344,8 +347,11 @@ void core_start(struct core *core, const struct core_event *event)
 }
 
 /* What follows from the new state, whatever the event was. */
-static void core_advance(struct core *core)
+static void core_advance(struct core *core, const struct core_event *event)
 {
+    /* A rollout is scored once it is durable, and so not by the event that brings it. */
+    const bool brings = event->kind == CORE_EV_MESSAGE &&
+                        event->message->type == MESSAGE_GENERATE_RESULT;
     if (core->started && !core->finished) {
         if (core->trained == core->config->steps)
             core_finish(core, 0, "the run is complete");
@@ -354,7 +360,7 @@ static void core_advance(struct core *core)
     }
     if (core_working(core)) {
         core_item_open_steps(core);
-        core_lease_dispatch(core);
+        core_lease_dispatch(core, !brings);
     }
     if (!core->finished)
         core_peer_release_acks(core);
@@ -365,6 +371,7 @@ static void core_advance(struct core *core)
 static void core_durable_now(struct core *core, uint64_t seq)
 {
     assert(seq <= core->seq);
+    core->acks_due = core->acks_due || seq > core->durable_seq;
     if (seq > core->durable_seq)
         core->durable_seq = seq;
     if (!core->started && core->epoch_seq != 0 && core->epoch_seq <= core->durable_seq) {
@@ -398,7 +405,7 @@ void core_step(struct core *core, const struct core_event *event)
     }
     if (core_bug(core, 45) && core_working(core))
         core_second_dispatch(core);
-    core_advance(core);
+    core_advance(core, event);
     if (event->kind == CORE_EV_TICK && core_working(core))
         core_second_dispatch(core);
 }

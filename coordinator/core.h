@@ -124,6 +124,7 @@ struct core_setup {
     struct hash config_hash;         /* what a HELLO must carry */
     struct core_prompts prompts;
     struct core_tokens tokens;
+    uint32_t peers_max; /* workers let in at once; 0: CORE_PEERS_MAX, which is the most */
 };
 
 // clang-format off

@@ -42,21 +42,26 @@ void core_item_move(struct core *core, struct core_item *item, enum core_item_st
 {
     const enum core_item_state old = item->state;
     uint64_t *totals;
-    uint32_t *counts;
-    if (core_recall_has(core, item)) {
-        totals = core->recall.slots;
-        counts = core->recall.batch.count;
-    } else if (item->work == WIRE_WORK_ROLLOUT) {
-        totals = core->slots;
-        counts = core_item_batch(core, item->a)->count;
+    uint32_t *counts, *first, at = item->b;
+    if (core_recall_has(core, item) || item->work == WIRE_WORK_ROLLOUT) {
+        struct core_batch *batch = core_recall_has(core, item) ? &core->recall.batch
+                                                               : core_item_batch(core, item->a);
+        totals = batch == &core->recall.batch ? core->recall.slots : core->slots;
+        counts = batch->count;
+        first = batch->first;
     } else {
+        struct core_refs *refs = core_item_refs(core, core->prompt[item->a].step);
         totals = core->ref_slots;
-        counts = core_item_refs(core, core->prompt[item->a].step)->count;
+        counts = refs->count;
+        first = refs->first;
+        at = (uint32_t)(item - refs->items);
     }
     totals[old]--;
     counts[old]--;
     totals[state]++;
     counts[state]++;
+    if (at < first[state])
+        first[state] = at;
     item->state = state;
 }
 
@@ -171,6 +176,7 @@ void core_item_plan_slots(const struct core *core, struct core_batch *batch, uin
     batch->shaped = batch->skipped = false;
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
+    memset(batch->first, 0, sizeof batch->first);
     for (uint32_t slot = 0; slot < core->B; slot++) {
         const struct plan_slot plan = plan_slot(&core->plan, step, slot);
         struct core_item *item = &batch->items[slot];
@@ -191,6 +197,7 @@ static void core_item_open_step(struct core *core, uint64_t step)
     refs->step = step;
     refs->n = 0;
     memset(refs->count, 0, sizeof refs->count);
+    memset(refs->first, 0, sizeof refs->first);
     for (uint32_t slot = 0; slot < core->B; slot++)
         core_item_plan_references(core, refs, batch->items[slot].prompt);
 }

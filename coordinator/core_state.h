@@ -33,6 +33,7 @@
 #include "control/reward.h"
 #include "control/score.h"
 #include "coordinator/core.h"
+#include "coordinator/core_set.h"
 #include "coordinator/raw_reward.h"
 
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
@@ -94,6 +95,7 @@ struct core_batch {
     uint64_t step;           /* UINT64_MAX: none */
     struct core_item *items; /* [B] */
     uint32_t count[CORE_ITEM_STATES];
+    uint32_t first[CORE_ITEM_STATES]; /* no item before it is in that state */
     bool shaped;
     struct record_step result; /* filled by shaping; the rest by the commit */
     struct kl_state kl_before; /* that shapes it */
@@ -133,6 +135,7 @@ struct core_refs {
     uint64_t step;
     uint32_t n; /* items in use, <= B / K * M */
     uint32_t count[CORE_ITEM_STATES];
+    uint32_t first[CORE_ITEM_STATES]; /* as a batch's */
     struct core_item *items;
 };
 
@@ -191,7 +194,8 @@ struct core_lease {
     uint16_t peer;
     uint32_t items;  /* still out */
     uint32_t outrun; /* that another worker answered first: this one is still busy with them */
-    uint64_t issued_ms, deadline_ms;
+    uint64_t issued_ms;
+    uint32_t next; /* of a free entry: 1 + the next free one, or 0 */
     uint64_t version; /* GENERATE */
     uint64_t step;    /* TRAIN, as the next three */
     uint64_t attempt; /* the same on all leases of a group: the first one's id */
@@ -215,6 +219,7 @@ struct core {
     struct hash config_hash;
     struct core_prompts prompts;
     struct core_tokens tokens;
+    uint32_t peers_max;
     core_sink *sink;
     void *user;
     struct arena arena;
@@ -277,8 +282,14 @@ struct core {
     uint64_t now_ms, wall_ms, entropy;
     struct core_peer peers[CORE_PEERS_MAX];
     size_t peers_n; /* entries ever used */
+    struct core_set learners; /* that are here */
+    struct core_set roomy[WIRE_ROLE_LEARNER + 1]; /* [role] who is here and has room */
+    struct core_set owing; /* who waits for an acknowledgement; */
+    bool acks_due;         /* some of them may have it now */
     struct core_lease leases[CORE_LEASES_MAX];
-    size_t leases_n;  /* entries up to the last in use */
+    size_t leases_n;      /* entries ever used */
+    uint32_t leases_free; /* 1 + the first free one of these; 0: none */
+    uint32_t training;    /* leases of kind TRAIN */
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
@@ -344,6 +355,8 @@ struct core_peer *core_peer_learner(struct core *core);
  * been stopped: an actor sent there would wait for nothing. */
 struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
+/* Its state, role, capacity or in_flight is another now. */
+void core_peer_moved(struct core *core, const struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 
 /* --- core_item.c */
@@ -374,7 +387,8 @@ uint32_t core_item_prompt_tokens(const struct core *core, uint32_t prompt);
 struct wire_item core_item_wire(const struct core *core, const struct core_item *item);
 
 /* --- core_lease.c */
-void core_lease_dispatch(struct core *core);
+/* scorable: there may be rollouts to score that were not there before the event. */
+void core_lease_dispatch(struct core *core, bool scorable);
 void core_lease_tick(struct core *core);
 struct core_lease *core_lease_find(struct core *core, uint64_t id);
 struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
@@ -405,6 +419,8 @@ struct core_lease_picked {
 bool core_lease_give(struct core *core, struct core_peer *peer,
                      const struct core_lease_picked *picked);
 const char *core_lease_name(enum core_lease_kind kind);
+/* lease_ms after it was given out, or after its holder last got on. */
+uint64_t core_lease_deadline(const struct core *core, const struct core_lease *lease);
 /* Its items wait again; the lease is gone. */
 void core_lease_return(struct core *core, struct core_lease *lease);
 void core_lease_return_all(struct core *core, const struct core_peer *peer);

@@ -13,7 +13,11 @@ int main(int argc, char **argv)
     struct err err = {0};
     int status = 0;
     const struct shell_options shell = {
-        .config = &config, .control = options.control, .http = options.http};
+        .config = &config,
+        .control = options.control,
+        .http = options.http,
+        .files_max = daemon_files_max(),
+    };
     const enum err_code rc = shell_run(&shell, &status, &err);
     return rc == ERR_OK ? status : daemon_end(rc, &err);
 }

@@ -10,6 +10,9 @@
  * It decodes, steps, carries out the effects, and decides nothing.  Files in run.dir:
  * ledger.sqlite, progress.jsonl (a JSON line a step), http ("address:port" of the server).
  *
+ * A worker is a connection, and that a file: where fewer may be open than CORE_PEERS_MAX and what
+ * the shell needs itself, fewer workers are let in, and the log says so.
+ *
  * HTTP: /metrics, /healthz, /readyz (503 and the check that fails until a worker of each role
  * is there), /api/v1/status; see coordinator/status.h.
  */
@@ -23,6 +26,7 @@ struct shell_options {
     const struct run_config *config;
     const char *control; /* endpoint to bind */
     const char *http;    /* address:port; "": none */
+    uint64_t files_max;  /* that may be open: a worker is one */
 };
 
 /* Run until the run is over, or SIGTERM or SIGINT.  *status is what the program is to return:

@@ -31,6 +31,10 @@ struct daemon_options {
 int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,
                  struct run_config *config);
 
+/* Have as many files open as the system lets this process (the soft limit is often 1024, the hard
+ * one more), and return how many that is. */
+uint64_t daemon_files_max(void);
+
 /* Log err as one line and return its exit status; 0 for ERR_OK. */
 int daemon_end(enum err_code rc, const struct err *err);
 

@@ -79,7 +79,7 @@ static void alone_config(struct run_config *config)
     config->seed = 1;
     config->steps = 1000000;
     config->lag = 1;
-    config->batch = 2048;
+    config->batch = 4096;
     config->samples_per_prompt = 1;
     config->checkpoint_every = 1;
     config->max_new_tokens = CROWD_TOKENS;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CROWD_HELLO_AGAIN_US 2000000u
+#define CROWD_HELLO_AGAIN_US 250000u
 
 static void *crowd_allocate(size_t n, size_t size)
 {
@@ -44,6 +44,14 @@ static void crowd_note(struct crowd_times *times, uint64_t us)
         times->us[times->n++] = (float)us;
 }
 
+/* How long the next item takes: evenly from nothing to twice item_us, so that workers do not
+ * march in step. */
+static uint64_t crowd_item_us(struct crowd *crowd)
+{
+    crowd->random = crowd->random * 6364136223846793005u + 1442695040888963407u;
+    return (crowd->random >> 33) % (2 * crowd->item_us + 1);
+}
+
 /* --- what comes ----------------------------------------------------------------------------- */
 
 static void crowd_acked(struct crowd *crowd, struct crowd_worker *worker, uint64_t seq,
@@ -70,7 +78,7 @@ static void crowd_leased(struct crowd *crowd, struct crowd_worker *worker,
         return;
     }
     if (worker->items_n == 0)
-        worker->due_us = now_us + crowd->item_us;
+        worker->due_us = now_us + crowd_item_us(crowd);
     for (uint32_t i = 0; i < lease->items_n; i++)
         worker->items[worker->items_n++] =
             (struct crowd_item){lease->lease, lease->version, lease->items[i]};
@@ -162,7 +170,7 @@ static void crowd_generate(struct crowd *crowd, size_t w, uint64_t now_us)
         .frame = {{ids, sizeof ids}, {logp, sizeof logp}},
     };
     memmove(worker->items, worker->items + 1, --worker->items_n * sizeof worker->items[0]);
-    worker->due_us += crowd->item_us;
+    worker->due_us += crowd_item_us(crowd);
     worker->result_us = now_us;
     crowd->results++;
     crowd_result(crowd, w, &result, now_us);
@@ -247,6 +255,14 @@ size_t crowd_welcomed(const struct crowd *crowd)
     size_t n = 0;
     for (size_t w = 0; w < crowd->n; w++)
         n += crowd->workers[w].welcomed;
+    return n;
+}
+
+size_t crowd_actors(const struct crowd *crowd)
+{
+    size_t n = 0;
+    for (size_t w = 0; w < crowd->n; w++)
+        n += crowd->workers[w].role == WIRE_ROLE_ACTOR;
     return n;
 }
 

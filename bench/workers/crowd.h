@@ -2,7 +2,8 @@
  * crowd.h -- many simulated workers: a learner, reward workers, and actors for the rest, which
  * say HELLO, heartbeats and results as node/worker.h does, and compute nothing.
  *
- * An actor answers item after item, each in a message of its own, `item_us` after the one before;
+ * An actor answers item after item, each in a message of its own, `item_us` after the one before in
+ * the mean;
  * a reward worker answers a lease at once, and so does the learner.  Where messages go is the
  * caller's: sockets (load.h), or a core in the same process (alone.h).
  *
@@ -56,7 +57,7 @@ struct crowd {
     size_t n;
     struct crowd_worker *workers; /* [0] is the learner */
     struct hash config_hash;
-    uint64_t item_us, heartbeat_us;
+    uint64_t item_us, heartbeat_us, random;
     bool learns; /* false: the learner does not come, and nobody has anything to do */
     crowd_send *send;
     void *ctx;
@@ -76,6 +77,7 @@ void crowd_receive(struct crowd *crowd, size_t w, const struct message *message,
 void crowd_tick(struct crowd *crowd, uint64_t now_us);
 
 size_t crowd_welcomed(const struct crowd *crowd);
+size_t crowd_actors(const struct crowd *crowd);
 
 /* Sorts.  The q-th quantile in ms; NAN where there are none. */
 double crowd_quantile_ms(struct crowd_times *times, double q);
