@@ -122,16 +122,15 @@ void core_lease_outrun(struct core *core, const struct core_peer *peer, uint64_t
 
 /* --- items that wait ---------------------------------------------------------------- */
 
-/* Of these n; false where fn ended it. */
-static bool core_lease_each_of(struct core *core, struct core_item *items, uint32_t n,
-                               const uint32_t *count, uint32_t *first,
-                               enum core_item_state state, core_lease_visit *fn, void *ctx)
+/* Of these items those whose bits are set; false where fn ended it.  fn may move the item that it
+ * sees, and no other. */
+static bool core_lease_each_of(struct core *core, struct core_item *items, const uint64_t *in,
+                               uint32_t words, core_lease_visit *fn, void *ctx)
 {
-    while (count[state] > 0 && items[first[state]].state != state)
-        first[state]++;
-    for (uint32_t i = first[state]; count[state] > 0 && i < n; i++)
-        if (items[i].state == state && !fn(core, &items[i], ctx))
-            return false;
+    for (uint32_t w = 0; w < words; w++)
+        for (uint64_t rest = in[w]; rest != 0; rest &= rest - 1)
+            if (!fn(core, &items[w * 64 + (uint32_t)__builtin_ctzll(rest)], ctx))
+                return false;
     return true;
 }
 
@@ -139,13 +138,15 @@ void core_lease_each(struct core *core, enum core_item_state state, core_lease_v
                      void *ctx)
 {
     for (uint64_t step = core->trained; step < core->opened; step++) {
-        struct core_batch *batch = core_item_batch(core, step);
-        if (!core_lease_each_of(core, batch->items, core->B, batch->count, batch->first, state,
-                                fn, ctx))
+        const struct core_batch *batch = core_item_batch(core, step);
+        const struct core_refs *refs = core_item_refs(core, step);
+        if (batch->count[state] > 0 &&
+            !core_lease_each_of(core, batch->items, batch->in + (size_t)state * core->words,
+                                core->words, fn, ctx))
             return;
-        struct core_refs *refs = core_item_refs(core, step);
-        if (!core_lease_each_of(core, refs->items, refs->n, refs->count, refs->first, state, fn,
-                                ctx))
+        if (refs->count[state] > 0 &&
+            !core_lease_each_of(core, refs->items, refs->in + (size_t)state * core->ref_words,
+                                core->ref_words, fn, ctx))
             return;
     }
 }

@@ -95,7 +95,7 @@ struct core_batch {
     uint64_t step;           /* UINT64_MAX: none */
     struct core_item *items; /* [B] */
     uint32_t count[CORE_ITEM_STATES];
-    uint32_t first[CORE_ITEM_STATES]; /* no item before it is in that state */
+    uint64_t *in; /* [CORE_ITEM_STATES][words]: bit i of a state: item i is in it */
     bool shaped;
     struct record_step result; /* filled by shaping; the rest by the commit */
     struct kl_state kl_before; /* that shapes it */
@@ -135,7 +135,7 @@ struct core_refs {
     uint64_t step;
     uint32_t n; /* items in use, <= B / K * M */
     uint32_t count[CORE_ITEM_STATES];
-    uint32_t first[CORE_ITEM_STATES]; /* as a batch's */
+    uint64_t *in; /* as a batch's, with ref_words */
     struct core_item *items;
 };
 
@@ -229,6 +229,7 @@ struct core {
     uint32_t shaper_M; /* M where the shaper takes references, else 0 */
     uint32_t max_new;
     uint32_t ring, open; /* steps kept; lag + 1 */
+    uint32_t words, ref_words; /* that hold a bit for each slot, each reference of a step */
     bool group_estimator;
 
     /* what control/ is asked with */

@@ -222,8 +222,9 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
         if (rc != ERR_OK)
             return rc;
         const bool past = step < core->trained;
-        if (i < batch->first[item->state])
-            return err_set(err, ERR_STATE, "step %llu, slot %u is before the first in state %d",
+        const uint64_t *in = batch->in + (size_t)item->state * core->words;
+        if (!(in[i / 64] >> (i % 64) & 1))
+            return err_set(err, ERR_STATE, "step %llu, slot %u is not among those in state %d",
                            (unsigned long long)step, (unsigned)i, (int)item->state);
         const bool ended = item->state == CORE_ITEM_TRAINED || item->state == CORE_ITEM_DROPPED;
         if (item->a != step || item->b != i || (past && !ended) ||
@@ -238,6 +239,13 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
                            (unsigned long long)step, (unsigned)i);
     }
     for (int s = 0; s < CORE_ITEM_STATES; s++) {
+        uint64_t bits = 0;
+        for (uint32_t w = 0; w < core->words; w++)
+            bits += (uint64_t)__builtin_popcountll(batch->in[(uint32_t)s * core->words + w]);
+        if (bits != own.state[s])
+            return err_set(err, ERR_STATE, "step %llu: %llu slots in state %d, %llu are marked",
+                           (unsigned long long)step, (unsigned long long)own.state[s], s,
+                           (unsigned long long)bits);
         if (own.state[s] != batch->count[s])
             return err_set(err, ERR_STATE, "step %llu: %llu slots in state %d, counted %u",
                            (unsigned long long)step, (unsigned long long)own.state[s], s,
