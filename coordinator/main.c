@@ -14,6 +14,7 @@ int main(int argc, char **argv)
     int status = 0;
     const struct shell_options shell = {
         .config = &config,
+        .name = options.name,
         .control = options.control,
         .http = options.http,
         .files_max = daemon_files_max(),

@@ -24,6 +24,7 @@
 
 struct shell_options {
     const struct run_config *config;
+    const char *name;    /* of this process, for its key */
     const char *control; /* endpoint to bind */
     const char *http;    /* address:port; "": none */
     uint64_t files_max;  /* that may be open: a worker is one */

@@ -115,7 +115,7 @@ static void host_write_config(struct host *host)
                "run:\n  dir: run\n  steps: 1000000\n"
                "model:\n  policy: model\n"
                "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
-               "pipeline:\n  lag: 1\n  batch: 4096\n"
+               "pipeline:\n  lag: 4\n  batch: 4096\n"
                "sampling:\n  max_new_tokens: 64\n"
                "reward:\n  shaper: none\n  scorers:\n"
                "    - name: score\n      kind: words\n      words: words.txt\n"
