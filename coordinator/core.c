@@ -359,8 +359,8 @@ void core_start(struct core *core, const struct core_event *event)
 static void core_advance(struct core *core, const struct core_event *event)
 {
     /* A rollout is scored once it is durable, and so not by the event that brings it. */
-    const bool brings = event->kind == CORE_EV_MESSAGE &&
-                        event->message->type == MESSAGE_GENERATE_RESULT;
+    const bool brings =
+        event->kind == CORE_EV_MESSAGE && event->message->type == MESSAGE_GENERATE_RESULT;
     if (core->started && !core->finished) {
         if (core->trained == core->config->steps)
             core_finish(core, 0, "the run is complete");

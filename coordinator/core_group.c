@@ -109,8 +109,8 @@ static void core_group_lease(struct core *core, uint64_t step, uint64_t version,
 static bool core_group_dispatch_behind(struct core *core)
 {
     bool behind = false;
-    for (size_t i = core_set_next(&core->learners, 0);
-         i < CORE_PEERS_MAX && !core->finished; i = core_set_next(&core->learners, i + 1)) {
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX && !core->finished;
+         i = core_set_next(&core->learners, i + 1)) {
         const struct core_peer *peer = &core->peers[i];
         if (!core_group_is_learner(peer) || peer->version >= core->trained ||
             core_bug(core, 18))

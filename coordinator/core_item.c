@@ -50,8 +50,8 @@ void core_item_move(struct core *core, struct core_item *item, enum core_item_st
     uint64_t *totals, *in;
     uint32_t *counts, at = item->b, words = core->words;
     if (core_recall_has(core, item) || item->work == WIRE_WORK_ROLLOUT) {
-        struct core_batch *batch = core_recall_has(core, item) ? &core->recall.batch
-                                                               : core_item_batch(core, item->a);
+        struct core_batch *batch =
+            core_recall_has(core, item) ? &core->recall.batch : core_item_batch(core, item->a);
         totals = batch == &core->recall.batch ? core->recall.slots : core->slots;
         counts = batch->count;
         in = batch->in;

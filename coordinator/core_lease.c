@@ -93,11 +93,8 @@ void core_lease_settle(struct core *core, struct core_item *item, const struct c
 /* The item is not out on this lease any more: the other one, if any, is the first now. */
 static bool core_lease_forget(struct core *core, struct core_item *item, uint64_t id)
 {
-    (void)core;
-    if (item->lease == id && !core_bug(core, 42))
-        item->lease = item->second;
-    else if (item->lease == id)
-        item->lease = 0;
+    if (item->lease == id)
+        item->lease = core_bug(core, 42) ? 0 : item->second;
     item->second = 0;
     return item->lease != 0;
 }
@@ -224,7 +221,8 @@ void core_lease_tick(struct core *core)
         struct core_peer *peer = &core->peers[lease->peer];
         core_log(core, LOG_LEVEL_WARN, "LEASE-EXPIRED",
                  "%s lease of %s: %u items unanswered after %llu ms",
-                 core_lease_name(lease->kind), peer->name, (unsigned)(lease->items + lease->outrun),
+                 core_lease_name(lease->kind), peer->name,
+                 (unsigned)(lease->items + lease->outrun),
                  (unsigned long long)(core->now_ms - lease->issued_ms));
         peer->leases_expired++;
         core->counters.leases_expired++;
@@ -336,8 +334,7 @@ static size_t core_lease_payload(struct core *core, uint32_t n, bool responses)
 bool core_lease_give(struct core *core, struct core_peer *peer,
                      const struct core_lease_picked *picked)
 {
-    const enum core_lease_kind kind =
-        picked->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE;
+    const enum core_lease_kind kind = picked->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE;
     struct core_lease *lease = core_lease_issue(core, kind, peer);
     if (!lease)
         return false;

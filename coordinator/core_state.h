@@ -16,6 +16,7 @@
  *     core_replay.c   the same transitions, from records
  *     core_recall.c   a step that is no longer kept, from records
  *     core_stats.c    numbers for people; core_check
+ *     core_set.h      some of the peers, as bits
  *
  * Memory: one arena.  A step's items live in steps[step % ring]; `ring` is enough for the open
  * steps and those kept for a learner that lost its memory.  References live with the first open
@@ -195,7 +196,7 @@ struct core_lease {
     uint32_t items;  /* still out */
     uint32_t outrun; /* that another worker answered first: this one is still busy with them */
     uint64_t issued_ms;
-    uint32_t next; /* of a free entry: 1 + the next free one, or 0 */
+    uint32_t next;    /* of a free entry: 1 + the next free one, or 0 */
     uint64_t version; /* GENERATE */
     uint64_t step;    /* TRAIN, as the next three */
     uint64_t attempt; /* the same on all leases of a group: the first one's id */
@@ -283,10 +284,10 @@ struct core {
     uint64_t now_ms, wall_ms, entropy;
     struct core_peer peers[CORE_PEERS_MAX];
     size_t peers_n; /* entries ever used */
-    struct core_set learners; /* that are here */
+    struct core_set learners;                     /* that are here */
     struct core_set roomy[WIRE_ROLE_LEARNER + 1]; /* [role] who is here and has room */
-    struct core_set owing; /* who waits for an acknowledgement; */
-    bool acks_due;         /* some of them may have it now */
+    struct core_set owing;                        /* who waits for an acknowledgement; */
+    bool acks_due;                                /* some of them may have it now */
     struct core_lease leases[CORE_LEASES_MAX];
     size_t leases_n;      /* entries ever used */
     uint32_t leases_free; /* 1 + the first free one of these; 0: none */
@@ -409,14 +410,15 @@ typedef bool core_lease_visit(struct core *core, struct core_item *item, void *c
  * Ends where fn says false. */
 void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
                      void *ctx);
-/* Lease picked[0..n-1], all of this version, to the peer; `second`: they are out already.  False
- * where no lease is left. */
+/* What is to be leased: core->picked[0..n-1]. */
 struct core_lease_picked {
-    bool generate, second;
+    bool generate;
+    bool second; /* they are out on a lease already */
     uint32_t n;
-    uint64_t version;
-    const char *endpoint; /* GENERATE: of the weights */
+    uint64_t version;     /* of all of them; 0 to be scored */
+    const char *endpoint; /* to be generated: where the weights are */
 };
+/* False where no lease is left. */
 bool core_lease_give(struct core *core, struct core_peer *peer,
                      const struct core_lease_picked *picked);
 const char *core_lease_name(enum core_lease_kind kind);

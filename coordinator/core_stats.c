@@ -358,7 +358,8 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
     if (core->has_breaker ? (double)aside > core->breaker_state.total * core->B : aside > 0)
         return err_set(err, ERR_STATE, "%llu slots were set aside, the breaker tripped %g times",
                        (unsigned long long)aside, core->breaker_state.total);
-    return core->has_breaker ? breaker_check(&core->breaker, &core->breaker_state, err) : ERR_OK;
+    return core->has_breaker ? breaker_check(&core->breaker, &core->breaker_state, err)
+                             : ERR_OK;
 }
 
 /* What is kept so that nobody need be looked for. */

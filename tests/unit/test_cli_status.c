@@ -104,7 +104,8 @@ static const char status_body[] =
     "\"response_tokens\":512,\"cost_raw_mean\":0.25,\"cost_limit\":0.125,"
     "\"multiplier_before\":1,\"multiplier_after\":1.5,\"score.style\":2.5},"
     "\"monitors\":{\"style\":{\"missing\":3}},"
-    "\"gate\":{\"last\":{\"at_ms\":1700000000000,\"decision\":\"NSF\",\"why\":\"\",\"version\":8,"
+    "\"gate\":{\"last\":{\"at_ms\":1700000000000,\"decision\":\"NSF\",\"why\":\"\",\"version\":"
+    "8,"
     "\"mean\":0.0625,\"upper\":0.125,\"limit\":0.1,\"delta\":0.025,\"n\":60,\"spent\":1,"
     "\"candidates\":2,\"model\":\"m\"},\"published\":null}}\n";
 
