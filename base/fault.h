@@ -63,6 +63,10 @@
     X(weights_pull, "actor", false)                                                          \
     X(weights_pull_chunk, "actor", false)          /* one came */                         \
     X(weights_pulled, "actor", false)                                                        \
+    X(weights_relay, "actor", false)               /* it is to send one on */                 \
+    X(weights_share, "learner", true)              /* a version into shared memory */         \
+    X(weights_map, "actor", true)                  /* it is to be mapped */                   \
+    X(weights_mapped, "actor", false)                                                        \
     X(weights_serve_manifest, "learner", false)                                              \
     X(weights_serve_chunk, "learner", false)                                                 \
     X(weights_publish, "learner", false)                                                     \

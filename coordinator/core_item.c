@@ -181,7 +181,7 @@ static void core_item_plan_references(struct core *core, struct core_refs *refs,
 void core_item_plan_slots(const struct core *core, struct core_batch *batch, uint64_t step)
 {
     batch->step = step;
-    batch->shaped = batch->skipped = false;
+    batch->shaped = batch->skipped = batch->restored = false;
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
     memset(batch->in, 0, (size_t)CORE_ITEM_STATES * core->words * sizeof *batch->in);

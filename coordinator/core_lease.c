@@ -85,7 +85,7 @@ void core_lease_settle(struct core *core, struct core_item *item, const struct c
     if (second && by == &core->peers[second->peer])
         core->counters.second_won++;
     core_lease_take(core, item->lease, by);
-    if (!core_bug(core, 46))
+    if (!core_bug(core, 38))
         core_lease_take(core, item->second, by);
     item->lease = item->second = 0;
 }
@@ -94,7 +94,7 @@ void core_lease_settle(struct core *core, struct core_item *item, const struct c
 static bool core_lease_forget(struct core *core, struct core_item *item, uint64_t id)
 {
     if (item->lease == id)
-        item->lease = core_bug(core, 42) ? 0 : item->second;
+        item->lease = core_bug(core, 34) ? 0 : item->second;
     item->second = 0;
     return item->lease != 0;
 }
@@ -245,6 +245,7 @@ void core_lease_failed(struct core *core, struct core_peer *peer, const struct m
              core_lease_name(lease->kind), peer->name, message->text);
     peer->leases_failed++;
     core->counters.leases_failed++;
+    core_peer_failed(core, peer, message->text);
     core_peer_back_off(core, peer);
     if (lease->kind == CORE_LEASE_TRAIN)
         core_train_lease_failed(core, peer, lease, message->text);

@@ -70,7 +70,7 @@ static void core_result_compare(struct core *core, struct core_peer *peer,
                                 const int32_t *ids, const float *logp)
 {
     const uint64_t digest = core_item_digest(got->finish, got->response_tokens, ids, logp);
-    if (core_bug(core, 41))
+    if (core_bug(core, 33))
         return;
     if (item->digest == 0 || digest == item->digest) {
         core->counters.duplicates++;
@@ -86,7 +86,7 @@ static void core_result_compare(struct core *core, struct core_peer *peer,
                "fault, or a machine of another kind",
                item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
                (unsigned long long)item->a, (unsigned)item->b,
-               core_bug(core, 44) ? peer->name : first->name, peer->name,
+               core_bug(core, 36) ? peer->name : first->name, peer->name,
                (unsigned long long)item->version);
 }
 
@@ -139,7 +139,7 @@ void core_result_generated(struct core *core, struct core_peer *peer,
         const bool wanted = item->state == CORE_ITEM_WAITING ||
                             item->state == CORE_ITEM_LEASED ||
                             (core_bug(core, 2) && item->state == CORE_ITEM_SCORED) ||
-                            (core_bug(core, 43) && item->state == CORE_ITEM_GENERATED);
+                            (core_bug(core, 35) && item->state == CORE_ITEM_GENERATED);
         if (wanted) {
             core_result_accept(core, peer, item, got, ids + here, logp + here,
                                message->version);
@@ -190,7 +190,7 @@ static void core_result_read(struct core *core, const struct message *message, u
 }
 
 /* The scoring of this lease failed: try again, or drop the item. */
-static void core_result_score_fault(struct core *core, const struct core_peer *peer,
+static void core_result_score_fault(struct core *core, struct core_peer *peer,
                                     struct core_item *item, const struct message *message,
                                     enum record_reason fault)
 {
@@ -199,6 +199,7 @@ static void core_result_score_fault(struct core *core, const struct core_peer *p
         core->counters.late++; /* it is being scored again already */
         return;
     }
+    core_peer_failed(core, peer, message->text);
     item->score_tries++;
     core->counters.score_retries++;
     core_log(core, LOG_LEVEL_WARN, "SCORE-FAILED", "%s could not score %s %llu/%u: %s: %s",

@@ -62,7 +62,7 @@ static bool core_second_begin(struct core *core, enum core_lease_kind kind,
         const struct core_lease *lease = &core->leases[i];
         if (lease->id == 0 || lease->kind != kind || lease->issued_ms > second->before_ms)
             continue;
-        second->slow[lease->peer] = !core_bug(core, 40);
+        second->slow[lease->peer] = !core_bug(core, 32);
         any = any || lease->items > 0;
     }
     return any;
@@ -74,7 +74,7 @@ static bool core_second_look(struct core *core, struct core_item *item, void *ct
     struct core_lease *lease = core_lease_find(core, item->lease);
     if (!lease || item->second != 0 || lease->issued_ms > second->before_ms)
         return true;
-    if (&core->peers[lease->peer] == second->peer && !core_bug(core, 40))
+    if (&core->peers[lease->peer] == second->peer && !core_bug(core, 32))
         return true;
     if (!second->oldest || lease->issued_ms < second->oldest->issued_ms)
         second->oldest = lease;
@@ -109,7 +109,7 @@ static bool core_second_give(struct core *core, struct core_second *second,
         .generate = generate,
         .second = true,
         .n = second->n,
-        .version = oldest->version + core_bug(core, 47),
+        .version = oldest->version + core_bug(core, 39),
         .endpoint = endpoint,
     };
     const uint64_t age_ms = core->now_ms - oldest->issued_ms;

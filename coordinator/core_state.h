@@ -11,6 +11,7 @@
  *     core_combine.c  from scores to the raw reward
  *     core_cost.c     from scores to token costs; the multiplier
  *     core_breaker.c  whether a step may be trained on
+ *     core_rollback.c what the run goes back to, and leaves behind
  *     core_group.c    which learners train a step together, and when
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
@@ -32,6 +33,7 @@
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
+#include "control/rollback.h"
 #include "control/score.h"
 #include "coordinator/core.h"
 #include "coordinator/core_set.h"
@@ -43,6 +45,7 @@
 #define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
 #define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
+#define CORE_RESTORE_MAX    16u /* restore points the next target is among: lag + 2 at most */
 #define CORE_SUSPECT_BEATS  3u     /* heartbeats of silence */
 #define CORE_PACE_MAX       64u    /* answers of a kind whose times are remembered */
 #define CORE_PACE_MIN       8u     /* with fewer nobody is called slow */
@@ -106,7 +109,11 @@ struct core_batch {
     struct pessimism_bound bound; /* of the costs in its window, where lambda is pessimistic */
     struct breaker_state breaker_after;
     struct breaker_decision decision;
-    bool skipped; /* shaped, and set aside: the version advances, the weights do not */
+    bool skipped; /* shaped, and set aside: nothing is trained on it, for this reason: */
+    enum record_reason reason;
+    struct rollback_state rollback_after;
+    bool restored; /* set aside: the next version is what rollback_after.base was */
+    double beta;   /* of this step: the controller's, scaled */
     uint64_t opened_ms;
 };
 
@@ -116,6 +123,7 @@ struct core_before {
     struct chain_state chain;
     struct lagrange_state lagrange;
     struct breaker_state breaker;
+    struct rollback_state rollback;
     struct record_step last;
     bool has_last;
 };
@@ -179,6 +187,8 @@ struct core_peer {
     struct core_ack acks[CORE_ACKS_MAX];
     uint32_t acks_n;
     uint64_t items_done, leases_expired, leases_failed, outrun, mismatches;
+    char failure[CORE_FAILURE_MAX]; /* the last it told of */
+    uint64_t failure_ms;
 };
 
 enum core_lease_kind { CORE_LEASE_GENERATE, CORE_LEASE_SCORE, CORE_LEASE_TRAIN };
@@ -241,7 +251,7 @@ struct core {
     struct kl_params kl;
     struct lagrange_params lagrange;
     struct breaker_params breaker;
-    bool has_breaker;
+    bool has_breaker, has_rollback;
     struct raw_reward raw; /* its group: of the step at hand */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t cost_terms_n;
@@ -254,6 +264,10 @@ struct core {
     struct kl_state kl_state;
     struct lagrange_state lagrange_state;
     struct breaker_state breaker_state;
+    struct rollback_state rollback_state;
+    uint64_t target;                            /* what a rollback would go back to now, */
+    struct hash target_hash;                    /* and its weights */
+    struct hash restore_hash[CORE_RESTORE_MAX]; /* of restore points, in turn */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails; /* LEASE_FAILED of a learner alone, in a row */
     uint32_t group_fails; /* attempts of groups that came to nothing, in a row */
@@ -279,6 +293,7 @@ struct core {
 
     /* the moment */
     bool replaying, started, paused, draining, stopping, finished;
+    bool checkpoint_asked; /* of the next step */
     char finish_text[WIRE_TEXT_MAX];
     uint64_t replay_from; /* steps below it are replayed from their STEP record alone */
     uint64_t now_ms, wall_ms, entropy;
@@ -360,6 +375,8 @@ void core_peer_progress(struct core *core, struct core_peer *peer);
 /* Its state, role, capacity or in_flight is another now. */
 void core_peer_moved(struct core *core, const struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
+/* Keep what it says went wrong, for people. */
+void core_peer_failed(struct core *core, struct core_peer *peer, const char *text);
 
 /* --- core_item.c */
 struct core_batch *core_item_batch(const struct core *core, uint64_t step); /* or NULL */
@@ -522,6 +539,30 @@ enum err_code core_breaker_read(const struct core *core, const struct record_ste
 /* Say, once, that the step was set aside. */
 void core_breaker_tell(struct core *core, const struct core_batch *batch);
 
+/* --- core_rollback.c */
+enum err_code core_rollback_setup(struct core *core, struct err *err);
+/* Doubles of its state in a STEP record. */
+uint32_t core_rollback_state_n(const struct core *core);
+/* Are the rollouts of this version of no policy that the run still follows? */
+bool core_rollback_discards(const struct core *core, uint64_t version);
+/* Have this step go back. */
+void core_rollback_apply(struct core *core, struct core_batch *batch);
+/* Its state after the step to a record, and from an old one's. */
+void core_rollback_write(const struct core *core, const struct core_batch *batch, double *out);
+enum err_code core_rollback_read(const struct core *core, struct core_batch *batch,
+                                 const double *in, struct err *err);
+/* What a lease of this step says of rollbacks. */
+void core_rollback_lease(const struct core *core, const struct core_batch *batch,
+                         struct message *lease);
+/* Is version step + 1 one that can be gone back to? */
+bool core_rollback_is_restore_point(const struct core *core, uint64_t version);
+/* The weights that a step which was set aside leads to. */
+const struct hash *core_rollback_expects(const struct core *core,
+                                         const struct core_batch *batch);
+/* The step is committed. */
+void core_rollback_commit(struct core *core, const struct core_batch *batch);
+enum err_code core_rollback_check(const struct core *core, struct err *err);
+
 /* --- core_train.c */
 void core_train_advance(struct core *core);
 /* Say it, write it down, end the run. */
@@ -571,6 +612,8 @@ const struct core_batch *core_recall_batch(struct core *core, uint64_t step);
  * refused.  True of a step that is kept: HELLO was held against the record. */
 bool core_recall_fits(struct core *core, const struct core_batch *batch,
                       struct core_peer *const *group, uint32_t ranks);
+/* The weights that a step which is kept, or recalled, begins with. */
+const struct hash *core_recall_weights(const struct core *core, const struct core_batch *batch);
 /* The weights that the recalled step led to; NULL: another one is there. */
 const struct hash *core_recall_result(const struct core *core, uint64_t step);
 /* Is it one of the recalled step's? */

@@ -18,6 +18,8 @@ int main(int argc, char **argv)
         .control = options.control,
         .http = options.http,
         .files_max = daemon_files_max(),
+        .rendezvous = options.rendezvous,
+        .job = options.job,
     };
     const enum err_code rc = shell_run(&shell, &status, &err);
     return rc == ERR_OK ? status : daemon_end(rc, &err);

@@ -25,14 +25,20 @@
  *     a rollout that comes after one of another bit is a mismatch, of both workers by name, and
  *     no other is;
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
+ *     a step is set aside if and only if its mean reward is above the breaker's limit, what the
+ *     step before told is, or its rollouts are of a version that is no ancestor of the present
+ *     one any more; its lease then has no slots;
+ *     a step that goes back leads to the weights of the newest ancestor that is a restore point
+ *     and broke no limit, and the checkpoint of that is still there, unless it was damaged or a
+ *     later step went back elsewhere;
  *     a step is trained on the scorer whose mean over these slots is least, where that is asked;
- *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
- *     lease then has no slots;
  *     a checkpoint that a step names is there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
+ *     no step is leased while a learner is further back: those behind catch up together;
  *     the final weights are those of the run without any fault, and so, to the bit, are the
- *     states of all controllers that each step recorded.
+ *     states of all controllers that each step recorded;
+ *     `rlhf replay` (cli/replay.h) derives the numbers of all records again.
  *
  * The learner's "weights" are a hash chain over all that its leases say, so any difference in
  * content or order shows.  A group's members finish an attempt one by one, once all have begun
@@ -62,6 +68,7 @@
 #define SIM_INBOX     12
 #define SIM_TICK_MS   25
 #define SIM_REWARD_HIGH 0.3 /* of the breaker: it sets about one step in four aside */
+#define SIM_GRAD_HIGH   0.7 /* it goes back after about three trained steps in ten */
 
 #define SIM_SLICE 3 /* rollouts of one result */
 
@@ -100,6 +107,7 @@ struct sim_worker {
     uint64_t pull_ms; /* since when it asks for another; 0: it does not */
     /* learner */
     uint64_t version;
+    uint64_t below; /* started again, it takes a checkpoint before this one; 0: the newest */
     struct hash hash;
     uint64_t attempt, began_ms; /* the last it took part in */
     bool declined;              /* has given it up */
@@ -111,6 +119,8 @@ struct sim_record {
     struct wire_stat stat; /* of the step */
     void *block;
 };
+
+enum sim_checkpoint { SIM_CHECKPOINT_NONE, SIM_CHECKPOINT_KEPT, SIM_CHECKPOINT_DAMAGED };
 
 enum sim_event_kind { SIM_TO_COORDINATOR, SIM_TO_WORKER, SIM_GONE, SIM_FLUSH };
 
@@ -165,14 +175,17 @@ struct sim {
     uint64_t stopped_ms;
     uint64_t attempt;    /* the last that was leased */
     uint64_t groups;     /* attempts of several learners */
+    uint64_t rollbacks;  /* leases that went back */
+    uint64_t rewinds;    /* learners that found no checkpoint to go back to */
+    uint64_t restored_step; /* the last that went back */
     uint64_t addresses;
     struct hash trained[SIM_STEPS_MAX + 1]; /* of version v, as first trained */
     uint64_t trained_n;
     struct hash checkpoint[SIM_STEPS_MAX + 1];
+    enum sim_checkpoint checkpoint_state[SIM_STEPS_MAX + 1]; /* of this version */
     uint64_t checkpoint_version; /* newest durable one */
     uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
     int checkpoint_writer;
-    bool checkpoint_kept[SIM_STEPS_MAX + 1]; /* of this version there is one */
     bool recall; /* the coordinator asks for the records of this step */
     uint64_t recall_step, recalls;
     uint64_t stops;
@@ -203,6 +216,9 @@ bool sim_step_durable(const struct sim *sim, uint64_t step);
 /* One whole run.  False: sim->why says what broke. */
 bool sim_run(struct sim *sim);
 void sim_release(struct sim *sim);
+
+/* --- sim_replay.c: does the replay come to the same numbers from what is on the disk? */
+bool sim_replay(struct sim *sim);
 
 /* --- sim_second.c: what holds of second leases and second answers */
 /* A lease of rollouts, or of scores, as it is sent. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/rollback.h"
 #include "tests/sim/sim.h"
 
 #define SIM_HELLO_AGAIN_MS 200
@@ -34,14 +35,23 @@ static void sim_worker_connect(struct sim *sim, struct sim_worker *w)
     w->hello_ms = w->begun_ms = w->heard_ms = sim->now_ms;
 }
 
-/* The newest checkpoint that is whole: version 0 is the models the run began with. */
-static uint64_t sim_worker_newest_whole(struct sim *sim)
+/* Can this checkpoint be read?  Version 0 is the models the run began with. */
+static bool sim_worker_reads(struct sim *sim, uint64_t version)
 {
-    uint64_t version = sim->checkpoint_version;
-    while (version > 0 && sim_faulty(sim) && sim_chance(sim, sim->rates.damage))
-        do {
-            version--;
-        } while (version > 0 && !sim->checkpoint_kept[version]);
+    if (version == 0)
+        return true;
+    if (sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT && sim_faulty(sim) &&
+        sim_chance(sim, sim->rates.damage))
+        sim->checkpoint_state[version] = SIM_CHECKPOINT_DAMAGED;
+    return sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT;
+}
+
+/* The newest checkpoint that is whole. */
+static uint64_t sim_worker_newest_whole(struct sim *sim, uint64_t below)
+{
+    uint64_t version = below > 0 ? below - 1 : sim->checkpoint_version;
+    while (!sim_worker_reads(sim, version))
+        version--;
     return version;
 }
 
@@ -51,7 +61,8 @@ void sim_worker_start(struct sim *sim, int worker)
     w->alive = true;
     w->progress = sim_random(sim, 1000);
     w->hang_until_ms = w->silent_until_ms = w->busy_until_ms = 0;
-    w->version = sim_worker_newest_whole(sim);
+    w->version = sim_worker_newest_whole(sim, w->below);
+    w->below = 0;
     w->hash = sim->checkpoint[w->version];
     w->attempt = 0;
     w->weights = w->pull_ms = 0;
@@ -433,24 +444,45 @@ static void sim_worker_give_up(struct sim *sim, struct sim_worker *w, const char
 
 /* --- training ----------------------------------------------------------------------------- */
 
-static void sim_worker_checkpointed(struct sim *sim, uint64_t version)
+/* A learner that writes version v keeps of the older ones what its lease says that rollbacks may
+ * need. */
+static void sim_worker_prune(struct sim *sim, const struct message *lease)
 {
-    sim->checkpoint_version = version;
-    sim->checkpoint_kept[version] = true;
+    const struct run_config *config = sim->config;
+    for (uint64_t v = 0; v <= lease->step; v++)
+        if (v != lease->base_version &&
+            !rollback_needs(config->breaker_restore_every, config->lag, lease->step,
+                            lease->target_version, v))
+            sim->checkpoint_state[v] = SIM_CHECKPOINT_NONE;
 }
 
-/* What rank 0 is asked for besides. */
+static void sim_worker_checkpointed(struct sim *sim, uint64_t version)
+{
+    if (version > sim->checkpoint_version)
+        sim->checkpoint_version = version;
+    sim->checkpoint_state[version] = SIM_CHECKPOINT_KEPT;
+}
+
+/* What rank 0 is asked for besides.  What can be gone back to, or was there once, is written before
+ * the result is told, as a real learner does with all of them. */
 static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
                                   const struct message *lease)
 {
-    if (!lease->checkpoint || w->version <= sim->checkpoint_version)
+    const bool restores = run_config_rolls_back(sim->config) &&
+                          w->version % sim->config->breaker_restore_every == 0;
+    if (!lease->checkpoint || sim->checkpoint_state[w->version] == SIM_CHECKPOINT_KEPT)
         return;
     sim->checkpoint[w->version] = w->hash;
-    sim->checkpoint_next = w->version;
-    sim->checkpoint_writer = sim_worker_index(sim, w);
-    sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
-    if (lease->last || sim->checkpoint_ms == sim->now_ms)
+    if (w->version > sim->checkpoint_version) {
+        sim->checkpoint_next = w->version;
+        sim->checkpoint_writer = sim_worker_index(sim, w);
+        sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
+    }
+    if (lease->last || restores || w->version < sim->checkpoint_version ||
+        sim->checkpoint_ms == sim->now_ms)
         sim_worker_checkpointed(sim, w->version);
+    if (restores)
+        sim_worker_prune(sim, lease);
 }
 
 /* What it tells of the step that led to its version: a checkpoint says it too. */
@@ -484,11 +516,35 @@ static void sim_worker_repeat(struct sim *sim, struct sim_worker *w,
     sim_worker_result(sim, w, lease);
 }
 
+/* The weights that this step goes back to.  False: they cannot be had; the learner begins again
+ * from a checkpoint before them, and makes them on its way. */
+static bool sim_worker_restore(struct sim *sim, struct sim_worker *w,
+                               const struct message *lease, struct hash *weights)
+{
+    const uint64_t base = lease->base_version;
+    sim->rollbacks++;
+    if (lease->step > sim->restored_step)
+        sim->restored_step = lease->step;
+    if (sim_worker_reads(sim, base)) {
+        *weights = sim->checkpoint[base];
+        return true;
+    }
+    if (sim->checkpoint_state[base] == SIM_CHECKPOINT_NONE && lease->step == sim->restored_step)
+        sim_fail(sim, "step %llu is to go back to version %llu, whose checkpoint is gone",
+                 (unsigned long long)lease->step, (unsigned long long)base);
+    sim->rewinds++;
+    sim_worker_crash(sim, sim_worker_index(sim, w));
+    w->below = base;
+    return false;
+}
+
 static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
                                const struct message *lease)
 {
     struct hash next;
     sim_content_train(&next, &w->hash, lease);
+    if (lease->restore && !sim_worker_restore(sim, w, lease, &next))
+        return;
     w->version++;
     w->hash = next;
     if (w->version > sim->trained_n) {
@@ -573,7 +629,7 @@ static void sim_worker_work(struct sim *sim, struct sim_worker *w)
         sim_worker_score(sim, w, lease);
     else
         sim_worker_train(sim, w, lease);
-    if (w->at >= lease->items_n)
+    if (w->inbox_n > 0 && w->at >= lease->items_n)
         sim_worker_done(w);
 }
 
