@@ -22,8 +22,16 @@
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
     X("status", cmd_status, "what a run is doing now, and who does it")                       \
+    X("top", cmd_top, "rlhf status again and again, with rates")                             \
+    X("doctor", cmd_doctor, "who is slow or gone, since when, and what to do")                \
+    X("pause", cmd_pause, "give out no more work until somebody resumes the run")             \
+    X("resume", cmd_resume, "let a paused run go on")                                         \
+    X("checkpoint", cmd_checkpoint, "a checkpoint with the next step")                        \
+    X("drain", cmd_drain, "finish what is in flight, with a checkpoint, and end")             \
     X("experiment", cmd_experiment, "a grid of runs, settings times seeds, and its report")   \
     X("report", cmd_report, "write a run's curves and numbers as one HTML file")              \
+    X("replay", cmd_replay, "derive a run's numbers again from its ledger, and audit it")        \
+    X("export", cmd_export, "rollouts, scores and rewards of a run as JSON lines")            \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \
@@ -31,6 +39,7 @@
     X("dual", cmd_dual, "the multiplier of a run with a cost limit, before the run")            \
     X("gate", cmd_gate, "publish a policy if its cost is below a limit, with confidence")      \
     X("power", cmd_power, "how many held-out prompts a gate needs")                           \
+    X("keygen", cmd_keygen, "keys for the processes of a run on several machines")            \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("data inspect", cmd_data_inspect, "what is in a data set: pairs, lengths, bad lines, leaks") \

@@ -29,7 +29,7 @@ uint64_t core_group_oldest(const struct core *core)
     uint64_t oldest = UINT64_MAX;
     for (size_t i = 0; i < core->peers_n; i++)
         if (core_group_is_learner(&core->peers[i]) && core->peers[i].version < oldest &&
-            !(core_bug(core, 26) && core->peers[i].state == CORE_PEER_SUSPECT))
+            !(core_bug(core, 31) && core->peers[i].state == CORE_PEER_SUSPECT))
             oldest = core->peers[i].version;
     return oldest;
 }
