@@ -108,19 +108,18 @@ static struct exchange_stream *exchange_stream_of(struct exchange *x, uint32_t r
     return NULL;
 }
 
-/* Where the chunk belongs in its stream; false where it belongs nowhere, or is here. */
+/* Where in its stream (NULL: it is of none) what `got` is about belongs; false where that was not
+ * asked for, or is here. */
 static bool exchange_place(const struct exchange *x, const struct exchange_stream *s,
-                           const struct message *m, uint64_t *i)
+                           const struct wire_gradient *got, uint64_t *i)
 {
-    const struct wire_gradient *got = &m->gradient;
-    if (got->first < s->first)
+    if (!s || got->first < s->first)
         return false;
     const uint64_t chunk = (got->first - s->first) / EXCHANGE_CHUNK_BYTES;
     *i = chunk * s->parts + (got->part - s->part);
     if (*i < s->base || *i >= s->next || (s->here >> (*i - s->base) & 1))
         return false;
-    const struct wire_gradient want = exchange_piece(x, s, *i);
-    return got->first == want.first && m->frame[0].size == want.bytes;
+    return got->first == exchange_piece(x, s, *i).first;
 }
 
 /* Bytes are read from memory once: a block that its checksum has seen is copied from the cache. */
@@ -166,7 +165,7 @@ static enum err_code exchange_on_chunk(struct exchange *x, uint32_t rank, struct
     struct exchange_stream *s = exchange_stream_of(x, rank, m->gradient.part);
     const size_t size = m->frame[0].size;
     uint64_t i;
-    if (!s || !exchange_place(x, s, m, &i)) {
+    if (!exchange_place(x, s, &m->gradient, &i) || size != exchange_piece(x, s, i).bytes) {
         atomic_fetch_add(&x->repeated, 1);
         return ERR_OK;
     }
@@ -187,6 +186,18 @@ static enum err_code exchange_on_chunk(struct exchange *x, uint32_t rank, struct
     return ERR_OK;
 }
 
+/* An ask that was repeated is answered twice, and the second time perhaps by a rank that has what
+ * it needs and has ended the round: what is here by then cannot be refused. */
+static enum err_code exchange_on_refused(struct exchange *x, uint32_t rank,
+                                         const struct message *m, struct err *err)
+{
+    uint64_t i;
+    if (exchange_place(x, exchange_stream_of(x, rank, m->gradient.part), &m->gradient, &i))
+        return exchange_blame(x, rank, ERR_UNAVAILABLE, err, "refuses, \"%s\"", m->text);
+    atomic_fetch_add(&x->stale, 1);
+    return ERR_OK;
+}
+
 static enum err_code exchange_on_message_of(struct exchange *x, uint32_t rank,
                                             struct message *m, uint64_t now_ms, struct err *err)
 {
@@ -199,7 +210,7 @@ static enum err_code exchange_on_message_of(struct exchange *x, uint32_t rank,
     if (m->type == MESSAGE_GRADIENT_CHUNK)
         return exchange_on_chunk(x, rank, m, now_ms, err);
     if (m->type == MESSAGE_GRADIENT_REFUSED)
-        return exchange_blame(x, rank, ERR_UNAVAILABLE, err, "refuses, \"%s\"", m->text);
+        return exchange_on_refused(x, rank, m, err);
     return ERR_OK;
 }
 
