@@ -3,22 +3,24 @@
  *
  * Both move, at the same time, half of the numbers each way for the sums and half for the
  * results, as two ranks with one node each do.  The reference does nothing else: it sends
- * chunks of the same size from memory, without a copy, without a checksum, to a receiver that
- * drops them; eight under way.  The rate is of the bytes that one rank receives.
+ * chunks of the same size, or of PLAIN_BYTES, from memory, without a copy, without a checksum, to
+ * a receiver that drops them; as many bytes under way.  They take turns.  The rate is of the bytes
+ * that one rank receives.
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <zmq.h>
 
+#include "base/file.h"
 #include "bench/bench.h"
 #include "learner/exchange.h"
 
 enum { RANKS = 2, LEAVES = 2 };
-#define NUMBERS (8u * 1024 * 1024) /* 32 MiB of gradient */
-#define BYTES   (NUMBERS * sizeof(float))
+#define NUMBERS     (8u * 1024 * 1024) /* 32 MiB of gradient */
+#define BYTES       (NUMBERS * sizeof(float))
+#define PLAIN_BYTES (256u * 1024)
 
 struct rank {
     uint32_t rank;
@@ -81,6 +83,7 @@ static void *rank_exchange(void *ctx)
 /* --- plain libzmq ------------------------------------------------------------------------ */
 
 struct plain {
+    size_t chunk, window;            /* bytes of each; how many under way */
     void *context, *router, *dealer; /* each end has both, as a rank has */
     float *bytes;
     pthread_t thread;
@@ -97,20 +100,19 @@ static void *plain_serve(void *ctx)
         if (zmq_recv(p->router, &at, sizeof at, 0) == 0)
             return NULL;
         zmq_msg_t chunk;
-        zmq_msg_init_data(&chunk, (char *)p->bytes + at, EXCHANGE_CHUNK_BYTES, NULL, NULL);
+        zmq_msg_init_data(&chunk, (char *)p->bytes + at, p->chunk, NULL, NULL);
         zmq_send(p->router, id, (size_t)id_size, ZMQ_SNDMORE);
         zmq_msg_send(&chunk, p->router, 0);
     }
 }
 
-/* Fetch BYTES from the other, EXCHANGE_WINDOW chunks at a time. */
+/* Fetch BYTES from the other, so many chunks at a time. */
 static void *plain_fetch(void *ctx)
 {
     struct plain *p = ctx;
     uint64_t asked = 0;
-    for (uint64_t here = 0; here < BYTES; here += EXCHANGE_CHUNK_BYTES) {
-        for (; asked < BYTES && asked - here < EXCHANGE_WINDOW * EXCHANGE_CHUNK_BYTES;
-             asked += EXCHANGE_CHUNK_BYTES)
+    for (uint64_t here = 0; here < BYTES; here += p->chunk) {
+        for (; asked < BYTES && asked - here < p->window * p->chunk; asked += p->chunk)
             zmq_send(p->dealer, &asked, sizeof asked, 0);
         zmq_msg_t chunk;
         zmq_msg_init(&chunk);
@@ -130,11 +132,14 @@ static void *plain_exchange(void *ctx)
     return NULL;
 }
 
-static void plain_open(struct plain *p, const char *dir)
+static void plain_open(struct plain *p, const char *dir, const char *name, size_t chunk,
+                       size_t window)
 {
     char endpoint[96];
     for (uint32_t i = 0; i < RANKS; i++) {
-        snprintf(endpoint, sizeof endpoint, "ipc://%s/p%u", dir, i);
+        snprintf(endpoint, sizeof endpoint, "ipc://%s/%s-%u", dir, name, i);
+        p[i].chunk = chunk;
+        p[i].window = window;
         p[i].context = zmq_ctx_new();
         p[i].router = zmq_socket(p[i].context, ZMQ_ROUTER);
         p[i].dealer = zmq_socket(p[i].context, ZMQ_DEALER);
@@ -143,7 +148,7 @@ static void plain_open(struct plain *p, const char *dir)
             exit(70);
     }
     for (uint32_t i = 0; i < RANKS; i++) {
-        snprintf(endpoint, sizeof endpoint, "ipc://%s/p%u", dir, 1 - i);
+        snprintf(endpoint, sizeof endpoint, "ipc://%s/%s-%u", dir, name, 1 - i);
         zmq_connect(p[i].dealer, endpoint);
     }
 }
@@ -180,31 +185,44 @@ static void call_plain(void *arg)
     both_ranks(plain_exchange, &plain[0], &plain[1]);
 }
 
+static void exchange_report(const struct bench *bench, const struct bench_time time[3])
+{
+    const double mib = (double)BYTES / (1024.0 * 1024.0);
+    char name[64];
+    struct bench_ceiling plain[2] = {
+        {"plain", mib / time[0].best, mib / time[0].median},
+        {"plain in 256 KiB", mib / time[1].best, mib / time[1].median}};
+    snprintf(name, sizeof name, "plain libzmq, 32 MiB each way, %u KiB chunks",
+             EXCHANGE_CHUNK_BYTES / 1024);
+    bench_report(bench, "exchange", name, mib, "MiB/s", time[0]);
+    bench_report(bench, "exchange", "plain libzmq, 32 MiB each way, 256 KiB chunks", mib,
+                 "MiB/s", time[1]);
+    bench_report_under(bench, "exchange", "gradient, 2 ranks, 32 MiB each way", mib, "MiB/s",
+                       time[2], plain, 2);
+}
+
 void bench_exchange(const struct bench *bench)
 {
     char dir[] = "/tmp/rlhf-bench-XXXXXX";
     if (!mkdtemp(dir))
         exit(74);
-    const double mib = (double)BYTES / (1024.0 * 1024.0);
-    struct plain plain[RANKS];
-    plain_open(plain, dir);
-    bench_report(bench, "exchange", "plain libzmq, 2 ranks, 32 MiB each way", mib, "MiB/s",
-                 bench_time(bench, call_plain, plain));
-    plain_close(plain);
+    struct plain same[RANKS], large[RANKS];
     struct rank rank[RANKS];
+    plain_open(same, dir, "same", EXCHANGE_CHUNK_BYTES, EXCHANGE_WINDOW);
+    plain_open(large, dir, "large", PLAIN_BYTES, 8);
     for (uint32_t i = 0; i < RANKS; i++) {
         rank[i] = (struct rank){.rank = i, .dir = dir};
         rank_open(&rank[i]);
     }
-    bench_report(bench, "exchange", "gradient, 2 ranks, 32 MiB each way", mib, "MiB/s",
-                 bench_time(bench, call_exchange, rank));
+    const struct bench_run runs[] = {{.fn = call_plain, .arg = same},
+                                     {.fn = call_plain, .arg = large},
+                                     {.fn = call_exchange, .arg = rank}};
+    struct bench_time time[3];
+    bench_times(bench, runs, 3, time);
+    exchange_report(bench, time);
+    plain_close(same);
+    plain_close(large);
     for (uint32_t i = 0; i < RANKS; i++)
         rank_close(&rank[i]);
-    static const char *const names[] = {"0", "1", "p0", "p1"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char path[96];
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        unlink(path);
-    }
-    rmdir(dir);
+    file_remove_tree(dir, NULL); /* what stays is in /tmp */
 }

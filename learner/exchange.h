@@ -14,6 +14,9 @@
  *     reduce-scatter   rank r fetches shard r of the others' nodes and adds along the tree
  *     all-gather       and fetches the finished shards of the others, while they are finished
  *
+ * Bytes are read from memory once where that can be: a chunk's checksum is looked at block by block
+ * while it is added or copied, and that of a finished chunk is taken while it is in the cache.
+ *
  * Which nodes are added in which order is fixed by the tree; what has arrived first only waits.
  * exchange_gather gives every rank the blocks of all, in the order of ranks: losses, values and
  * statistics of micro-batches, which each rank then merges in leaf order by itself.
@@ -66,9 +69,9 @@
 
 #define EXCHANGE_RANKS_MAX   WIRE_RANKS_MAX
 #define EXCHANGE_NODES_MAX   (WIRE_PARTS_MAX - 2u) /* of one rank; 62 come to pass */
-#define EXCHANGE_CHUNK_BYTES (256u * 1024u)
-#define EXCHANGE_WINDOW      8u /* asks under way for one array of one rank */
-#define EXCHANGE_AHEAD       8u /* chunks held for the tree of one shard */
+#define EXCHANGE_CHUNK_BYTES (1024u * 1024u)
+#define EXCHANGE_WINDOW      4u /* asks under way for one array of one rank */
+#define EXCHANGE_AHEAD       4u /* chunks held for the tree of one shard */
 
 struct exchange;
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/hash.h"
 #include "learner/exchange_state.h"
 
 #define EXCHANGE_WAIT_MS   50  /* between looks at the clock and at stop() */
@@ -107,73 +108,43 @@ static struct exchange_stream *exchange_stream_of(struct exchange *x, uint32_t r
     return NULL;
 }
 
-/* Where the chunk belongs in its stream; false where it belongs nowhere, or is here. */
+/* Where in its stream (NULL: it is of none) what `got` is about belongs; false where that was not
+ * asked for, or is here. */
 static bool exchange_place(const struct exchange *x, const struct exchange_stream *s,
-                           const struct message *m, uint64_t *i)
+                           const struct wire_gradient *got, uint64_t *i)
 {
-    const struct wire_gradient *got = &m->gradient;
-    if (got->first < s->first)
+    if (!s || got->first < s->first)
         return false;
     const uint64_t chunk = (got->first - s->first) / EXCHANGE_CHUNK_BYTES;
     *i = chunk * s->parts + (got->part - s->part);
     if (*i < s->base || *i >= s->next || (s->here >> (*i - s->base) & 1))
         return false;
-    const struct wire_gradient want = exchange_piece(x, s, *i);
-    return got->first == want.first && m->frame[0].size == want.bytes;
+    return got->first == exchange_piece(x, s, *i).first;
 }
 
-/* Takes the message's memory where the chunk is held for the tree. */
-static void exchange_keep(struct exchange *x, const struct exchange_stream *s, uint64_t i,
+/* Bytes are read from memory once: a block that its checksum has seen is copied from the cache. */
+static bool exchange_copy(unsigned char *to, const struct message *m)
+{
+    const unsigned char *from = m->frame[0].data;
+    const size_t size = m->frame[0].size;
+    struct hash_stream stream;
+    hash_stream_begin(&stream);
+    for (size_t at = 0; at < size; at += EXCHANGE_BLOCK_BYTES) {
+        const size_t n = size - at < EXCHANGE_BLOCK_BYTES ? size - at : EXCHANGE_BLOCK_BYTES;
+        hash_stream_add(&stream, from + at, n);
+        memcpy(to + at, from + at, n);
+    }
+    return hash_stream_end(&stream) == m->payload_xxh3;
+}
+
+/* False where the chunk's bytes are not those that its checksum is of. */
+static bool exchange_keep(struct exchange *x, const struct exchange_stream *s, uint64_t i,
                           struct message *m)
 {
-    if (s->to) {
-        memcpy(s->to + i * EXCHANGE_CHUNK_BYTES, m->frame[0].data, m->frame[0].size);
-        return;
-    }
-    const uint64_t chunk = i / s->parts;
+    if (s->to)
+        return exchange_copy(s->to + i * EXCHANGE_CHUNK_BYTES, m);
     const uint32_t node = x->tree->first[s->rank] + (uint32_t)(i % s->parts);
-    struct exchange_held *held = &x->tree->held[chunk % EXCHANGE_AHEAD][node];
-    assert(!held->owned && chunk < x->tree->done + EXCHANGE_AHEAD);
-    *held = (struct exchange_held){m->owned, m->frame[0].data};
-    *m = (struct message){0};
-}
-
-static void exchange_on_chunk(struct exchange *x, uint32_t rank, struct message *m,
-                              uint64_t now_ms)
-{
-    struct exchange_stream *s = exchange_stream_of(x, rank, m->gradient.part);
-    uint64_t i;
-    if (!s || !exchange_place(x, s, m, &i)) {
-        atomic_fetch_add(&x->repeated, 1);
-        return;
-    }
-    fault_at(FAULT_exchange_chunk);
-    atomic_fetch_add(&x->bytes_received, m->frame[0].size);
-    x->watch[rank].moved_ms = now_ms;
-    exchange_keep(x, s, i, m);
-    s->here |= (uint64_t)1 << (i - s->base);
-    for (; s->here & 1; s->here >>= 1)
-        s->base++;
-    if (s->next < s->base)
-        s->next = s->base;
-    if (!s->to)
-        exchange_tree_advance(x);
-}
-
-static enum err_code exchange_on_message_of(struct exchange *x, uint32_t rank,
-                                            struct message *m, uint64_t now_ms, struct err *err)
-{
-    const struct wire_gradient *g = &m->gradient;
-    if (g->run != x->options.run || g->attempt != x->attempt || g->round != x->round) {
-        atomic_fetch_add(&x->stale, 1);
-        return ERR_OK;
-    }
-    x->watch[rank].heard_ms = now_ms;
-    if (m->type == MESSAGE_GRADIENT_CHUNK)
-        exchange_on_chunk(x, rank, m, now_ms);
-    else if (m->type == MESSAGE_GRADIENT_REFUSED)
-        return exchange_blame(x, rank, ERR_UNAVAILABLE, err, "refuses, \"%s\"", m->text);
-    return ERR_OK;
+    return exchange_tree_take(x, node, i / s->parts, m);
 }
 
 static enum err_code exchange_on_bad(struct exchange *x, uint32_t rank, const struct err *bad,
@@ -186,6 +157,61 @@ static enum err_code exchange_on_bad(struct exchange *x, uint32_t rank, const st
         return ERR_OK;
     return exchange_blame(x, rank, ERR_FORMAT, err, "sent %u messages that are none, last %s",
                           watch->bad, watch->text);
+}
+
+static enum err_code exchange_on_chunk(struct exchange *x, uint32_t rank, struct message *m,
+                                       uint64_t now_ms, struct err *err)
+{
+    struct exchange_stream *s = exchange_stream_of(x, rank, m->gradient.part);
+    const size_t size = m->frame[0].size;
+    uint64_t i;
+    if (!exchange_place(x, s, &m->gradient, &i) || size != exchange_piece(x, s, i).bytes) {
+        atomic_fetch_add(&x->repeated, 1);
+        return ERR_OK;
+    }
+    fault_at(FAULT_exchange_chunk);
+    if (!exchange_keep(x, s, i, m)) {
+        struct err bad = {0};
+        err_set(&bad, ERR_FORMAT, "a payload whose checksum is not %016llx",
+                (unsigned long long)m->payload_xxh3);
+        return exchange_on_bad(x, rank, &bad, err);
+    }
+    atomic_fetch_add(&x->bytes_received, size);
+    x->watch[rank].moved_ms = now_ms;
+    s->here |= (uint64_t)1 << (i - s->base);
+    for (; s->here & 1; s->here >>= 1)
+        s->base++;
+    if (s->next < s->base)
+        s->next = s->base;
+    return ERR_OK;
+}
+
+/* An ask that was repeated is answered twice, and the second time perhaps by a rank that has what
+ * it needs and has ended the round: what is here by then cannot be refused. */
+static enum err_code exchange_on_refused(struct exchange *x, uint32_t rank,
+                                         const struct message *m, struct err *err)
+{
+    uint64_t i;
+    if (exchange_place(x, exchange_stream_of(x, rank, m->gradient.part), &m->gradient, &i))
+        return exchange_blame(x, rank, ERR_UNAVAILABLE, err, "refuses, \"%s\"", m->text);
+    atomic_fetch_add(&x->stale, 1);
+    return ERR_OK;
+}
+
+static enum err_code exchange_on_message_of(struct exchange *x, uint32_t rank,
+                                            struct message *m, uint64_t now_ms, struct err *err)
+{
+    const struct wire_gradient *g = &m->gradient;
+    if (g->run != x->options.run || g->attempt != x->attempt || g->round != x->round) {
+        atomic_fetch_add(&x->stale, 1);
+        return ERR_OK;
+    }
+    x->watch[rank].heard_ms = now_ms;
+    if (m->type == MESSAGE_GRADIENT_CHUNK)
+        return exchange_on_chunk(x, rank, m, now_ms, err);
+    if (m->type == MESSAGE_GRADIENT_REFUSED)
+        return exchange_on_refused(x, rank, m, err);
+    return ERR_OK;
 }
 
 static enum err_code exchange_receive(struct exchange *x, uint32_t rank, uint64_t now_ms,

@@ -87,6 +87,7 @@ static void exchange_send_chunk(struct exchange *x, struct wire_socket *socket,
         .type = MESSAGE_GRADIENT_CHUNK,
         .step = step,
         .gradient = *ask,
+        .payload_xxh3 = exchange_tree_known(x, ask),
         .frames_n = 1,
         .frame = {{bytes, is_done ? 1 : ask->bytes}},
     };

@@ -20,13 +20,15 @@
 #define EXCHANGE_PART_SUM  (WIRE_PARTS_MAX - 2u) /* the finished shard */
 #define EXCHANGE_PART_DONE (WIRE_PARTS_MAX - 1u) /* a byte: needs nothing more in this round */
 
-/* Walked along the tree at once: what is between stays in the second-level cache. */
+/* Walked along the tree, copied or held against a checksum at once: what is between stays in the
+ * second-level cache. */
 #define EXCHANGE_BLOCK_BYTES (64u * 1024u)
 
 #define EXCHANGE_ASKS_MAX    (2u * EXCHANGE_WINDOW + 1u) /* of one rank under way */
 #define EXCHANGE_PARKED_MAX  (EXCHANGE_RANKS_MAX * EXCHANGE_ASKS_MAX)
 #define EXCHANGE_STREAMS_MAX (2u * EXCHANGE_RANKS_MAX)
 #define EXCHANGE_TREE_MAX    (EXCHANGE_RANKS_MAX * EXCHANGE_NODES_MAX)
+#define EXCHANGE_KNOWN_MAX   4096u /* chunks of the finished shard whose checksums are kept */
 
 /* What may be asked for.  Filled from the front; `ready` grows while a round is open. */
 struct exchange_part {
@@ -77,6 +79,8 @@ struct exchange_tree {
     float *sum;
     size_t shard, shard_size; /* where the shard begins, and how many floats it has */
     uint64_t chunks, done;
+    uint64_t known[EXCHANGE_KNOWN_MAX]; /* XXH3 of the first chunks done; each stays until the
+                                           round is over, so that the server's thread may look */
     struct exchange_held held[EXCHANGE_AHEAD][EXCHANGE_TREE_MAX];
 };
 
@@ -146,8 +150,15 @@ enum err_code exchange_pull(struct exchange *x, struct err *err);
 
 /* --- exchange_sum.c --------------------------------------------------------------------- */
 
-/* Add what is here; tells the others.  Called for each chunk held. */
+/* Add what is here; tells the others. */
 void exchange_tree_advance(struct exchange *x);
+
+/* A chunk of a node, counted over all ranks.  Takes the message's memory, and leaves *m empty;
+ * false, and nothing taken, where its bytes are not those that its checksum is of. */
+bool exchange_tree_take(struct exchange *x, uint32_t node, uint64_t chunk, struct message *m);
+
+/* The XXH3 of what is asked for where it is known, else 0. */
+uint64_t exchange_tree_known(const struct exchange *x, const struct wire_gradient *ask);
 void exchange_tree_release(struct exchange_tree *tree); /* what is held */
 
 #endif

@@ -59,6 +59,12 @@ static const float *exchange_tree_data(const struct exchange *x, uint32_t i, uin
     return tree->held[chunk % EXCHANGE_AHEAD][i].data;
 }
 
+static size_t exchange_tree_floats(const struct exchange_tree *tree, uint64_t chunk)
+{
+    const size_t rest = tree->shard_size - (size_t)chunk * EXCHANGE_CHUNK_FLOATS;
+    return rest < EXCHANGE_CHUNK_FLOATS ? rest : EXCHANGE_CHUNK_FLOATS;
+}
+
 static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
 {
     for (uint32_t i = 0; i < x->tree->nodes; i++)
@@ -109,21 +115,77 @@ static void exchange_tree_drop(struct exchange_tree *tree, uint64_t chunk)
     }
 }
 
+/* A chunk of the shard.  `late`, whose checksum nobody has looked at yet, and the result are
+ * hashed block by block while these are in the cache; returns the hash of `late`. */
+static uint64_t exchange_tree_add(struct exchange *x, uint64_t chunk,
+                                  const struct exchange_held *late)
+{
+    struct exchange_tree *tree = x->tree;
+    const size_t first = (size_t)chunk * EXCHANGE_CHUNK_FLOATS;
+    const size_t n = exchange_tree_floats(tree, chunk);
+    float *out = tree->sum + tree->shard + first;
+    struct hash_stream in, result;
+    hash_stream_begin(&in);
+    hash_stream_begin(&result);
+    for (size_t at = 0; at < n; at += EXCHANGE_BLOCK_FLOATS) {
+        const size_t block = n - at < EXCHANGE_BLOCK_FLOATS ? n - at : EXCHANGE_BLOCK_FLOATS;
+        if (late)
+            hash_stream_add(&in, late->data + at, block * sizeof *out);
+        exchange_tree_walk(x, chunk, at, out + at, block);
+        hash_stream_add(&result, out + at, block * sizeof *out);
+    }
+    if (chunk < EXCHANGE_KNOWN_MAX)
+        tree->known[chunk] = hash_stream_end(&result);
+    return hash_stream_end(&in);
+}
+
+/* The chunk that comes next is added: let go of its nodes, and tell the others. */
+static void exchange_tree_next(struct exchange *x)
+{
+    struct exchange_tree *tree = x->tree;
+    const size_t done =
+        (size_t)tree->done * EXCHANGE_CHUNK_FLOATS + exchange_tree_floats(tree, tree->done);
+    exchange_tree_drop(tree, tree->done++);
+    exchange_ready(x, EXCHANGE_PART_SUM, done * sizeof(float));
+}
+
 void exchange_tree_advance(struct exchange *x)
 {
     struct exchange_tree *tree = x->tree;
-    for (; tree->done < tree->chunks && exchange_tree_has(x, tree->done); tree->done++) {
-        const size_t at = (size_t)tree->done * EXCHANGE_CHUNK_FLOATS;
-        const size_t rest = tree->shard_size - at;
-        const size_t n = rest < EXCHANGE_CHUNK_FLOATS ? rest : EXCHANGE_CHUNK_FLOATS;
-        float *out = tree->sum + tree->shard + at;
-        for (size_t block = 0; block < n; block += EXCHANGE_BLOCK_FLOATS)
-            exchange_tree_walk(x, tree->done, block, out + block,
-                               n - block < EXCHANGE_BLOCK_FLOATS ? n - block
-                                                                 : EXCHANGE_BLOCK_FLOATS);
-        exchange_tree_drop(tree, tree->done);
-        exchange_ready(x, EXCHANGE_PART_SUM, (at + n) * sizeof(float));
+    while (tree->done < tree->chunks && exchange_tree_has(x, tree->done)) {
+        exchange_tree_add(x, tree->done, NULL);
+        exchange_tree_next(x);
     }
+}
+
+bool exchange_tree_take(struct exchange *x, uint32_t node, uint64_t chunk, struct message *m)
+{
+    struct exchange_tree *tree = x->tree;
+    struct exchange_held *held = &tree->held[chunk % EXCHANGE_AHEAD][node];
+    assert(!held->owned && chunk < tree->done + EXCHANGE_AHEAD);
+    *held = (struct exchange_held){m->owned, m->frame[0].data};
+    const bool is_last = chunk == tree->done && exchange_tree_has(x, chunk);
+    const uint64_t xxh3 = is_last ? exchange_tree_add(x, chunk, held)
+                                  : hash_xxh3(m->frame[0].data, m->frame[0].size);
+    if (xxh3 != m->payload_xxh3) {
+        *held = (struct exchange_held){0}; /* what was added to it will be added anew */
+        return false;
+    }
+    *m = (struct message){0};
+    if (is_last)
+        exchange_tree_next(x);
+    exchange_tree_advance(x);
+    return true;
+}
+
+uint64_t exchange_tree_known(const struct exchange *x, const struct wire_gradient *ask)
+{
+    const uint64_t chunk = ask->first / EXCHANGE_CHUNK_BYTES;
+    if (ask->part != EXCHANGE_PART_SUM || ask->first % EXCHANGE_CHUNK_BYTES != 0 ||
+        chunk >= EXCHANGE_KNOWN_MAX ||
+        ask->bytes != exchange_tree_floats(x->tree, chunk) * sizeof(float))
+        return 0;
+    return x->tree->known[chunk];
 }
 
 void exchange_tree_release(struct exchange_tree *tree)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/hash.h"
 #include "tests/test.h"
 #include "wire/message.h"
 
@@ -231,8 +232,10 @@ static inline void wire_test_gradient(struct wire_test *t, uint64_t *seed)
         .part = wire_test_below(seed, WIRE_PARTS_MAX),
         .bytes = asks ? 1 + wire_test_below(seed, WIRE_CHUNK_BYTES) : 0,
     };
-    if (m->type == MESSAGE_GRADIENT_CHUNK)
+    if (m->type == MESSAGE_GRADIENT_CHUNK) {
         wire_test_frame(t, t->chunk, 1 + wire_test_below(seed, 4096));
+        m->payload_xxh3 = hash_xxh3(m->frame[0].data, m->frame[0].size);
+    }
     if (m->type == MESSAGE_GRADIENT_REFUSED)
         wire_test_text(seed, m->text, sizeof m->text);
 }

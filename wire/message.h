@@ -178,6 +178,8 @@ struct message {
     uint32_t chunk_bytes, chunk_index;
     uint32_t fd; /* WEIGHTS_MANIFEST: the whole is this descriptor of process `pid`, unless 0 */
     struct wire_gradient gradient; /* GRADIENT_* */
+    uint64_t payload_xxh3; /* GRADIENT_CHUNK, decoded: what hash_xxh3 of its frame must be, which
+                              was not looked at; to send: the same, or 0 where it is not known */
 
     void *owned; /* memory behind items, stats, ranks and copied frames; message_release frees */
 };
@@ -186,7 +188,8 @@ struct message {
  * Check and decode.  head (head_size bytes) is the Header frame; frames are the payload
  * frames, borrowed by *message until message_release.  ERR_FORMAT with a sentence naming the
  * message type and field; nothing is held then.
- * What is checked: sizes and counts against the bounds above; the checksum; that each payload
+ * What is checked: sizes and counts against the bounds above; the checksum, but of a
+ * GRADIENT_CHUNK, whose bytes are to be read once, by who adds them; that each payload
  * frame's size is what the items say (so that an array may be read without a further look);
  * enum ranges; UTF-8 and no NUL in strings; floats of log-probs finite and <= 0, scores with
  * state ok finite, rewards and costs finite; a multiplier only where there are costs; a lease

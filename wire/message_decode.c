@@ -115,6 +115,8 @@ static enum err_code message_decode_check_header(const Rlhf__Header *h,
     if (h->frames != frames_n)
         return err_set(err, ERR_FORMAT, "a message that says %u payload frames and has %zu",
                        h->frames, frames_n);
+    if (h->body_case == RLHF__HEADER__BODY_GRADIENT_CHUNK)
+        return ERR_OK;
     const uint64_t sum = message_payload_xxh3(frames, frames_n);
     if (h->payload_xxh3 != sum)
         return err_set(err, ERR_FORMAT, "a payload whose checksum is %016llx, not %016llx",
@@ -321,7 +323,8 @@ static enum err_code message_decode_weights(struct message *m, const Rlhf__Heade
 }
 
 static enum err_code message_decode_gradient(struct message *m, enum message_type type,
-                                             const Rlhf__Gradient *b, struct err *err)
+                                             const Rlhf__Header *h, const Rlhf__Gradient *b,
+                                             struct err *err)
 {
     m->type = type;
     m->step = b->step;
@@ -335,6 +338,8 @@ static enum err_code message_decode_gradient(struct message *m, enum message_typ
         .part = b->part,
         .bytes = b->bytes,
     };
+    if (type == MESSAGE_GRADIENT_CHUNK)
+        m->payload_xxh3 = h->payload_xxh3;
     return message_decode_text("GRADIENT: reason", m->text, sizeof m->text, b->reason, err);
 }
 
@@ -356,13 +361,14 @@ static enum err_code message_decode_body(struct message *m, const Rlhf__Header *
     case RLHF__HEADER__BODY_CHUNK_ELSEWHERE:
     case RLHF__HEADER__BODY_CHUNK: return message_decode_weights(m, h, err);
     case RLHF__HEADER__BODY_GRADIENT_ASK:
-        return message_decode_gradient(m, MESSAGE_GRADIENT_ASK, h->gradient_ask, err);
+        return message_decode_gradient(m, MESSAGE_GRADIENT_ASK, h, h->gradient_ask, err);
     case RLHF__HEADER__BODY_GRADIENT_CHUNK:
-        return message_decode_gradient(m, MESSAGE_GRADIENT_CHUNK, h->gradient_chunk, err);
+        return message_decode_gradient(m, MESSAGE_GRADIENT_CHUNK, h, h->gradient_chunk, err);
     case RLHF__HEADER__BODY_GRADIENT_WAIT:
-        return message_decode_gradient(m, MESSAGE_GRADIENT_WAIT, h->gradient_wait, err);
+        return message_decode_gradient(m, MESSAGE_GRADIENT_WAIT, h, h->gradient_wait, err);
     case RLHF__HEADER__BODY_GRADIENT_REFUSED:
-        return message_decode_gradient(m, MESSAGE_GRADIENT_REFUSED, h->gradient_refused, err);
+        return message_decode_gradient(m, MESSAGE_GRADIENT_REFUSED, h, h->gradient_refused,
+                                       err);
     default: return message_decode_session(m, h, err);
     }
 }

@@ -68,6 +68,23 @@ static void hash_xxh3_gives_the_published_sums(void **state)
         assert_true(hash_xxh3(bytes, known[i].size) == known[i].want);
 }
 
+/* In pieces of every size around the library's own blocks. */
+static void hash_stream_gives_the_sum_of_the_whole(void **state)
+{
+    (void)state;
+    static unsigned char bytes[5000];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 7 + i / 251);
+    for (size_t piece = 1; piece < 1100; piece += piece < 300 ? 1 : 37) {
+        struct hash_stream stream;
+        hash_stream_begin(&stream);
+        for (size_t at = 0; at < sizeof bytes; at += piece)
+            hash_stream_add(&stream, bytes + at,
+                            sizeof bytes - at < piece ? sizeof bytes - at : piece);
+        assert_true(hash_stream_end(&stream) == hash_xxh3(bytes, sizeof bytes));
+    }
+}
+
 static void hash_file_sha256_sums_a_file_larger_than_its_pieces(void **state)
 {
     (void)state;
@@ -130,6 +147,7 @@ int main(void)
         cmocka_unit_test(hash_sha256_gives_the_published_sums),
         cmocka_unit_test(hash_blake2b_gives_the_published_sums),
         cmocka_unit_test(hash_xxh3_gives_the_published_sums),
+        cmocka_unit_test(hash_stream_gives_the_sum_of_the_whole),
         cmocka_unit_test(hash_file_sha256_sums_a_file_larger_than_its_pieces),
         cmocka_unit_test(hash_hex_goes_there_and_back),
         cmocka_unit_test(hash_from_hex_refuses_anything_else_and_leaves_the_hash),

@@ -235,7 +235,7 @@ static void exchange_gives_any_number_of_ranks_the_bits_of_one(void **state)
 static void exchange_gives_the_same_bits_for_any_number_of_parameters(void **state)
 {
     (void)state;
-    static const size_t P[] = {1, 2, 3, 5, 65535, 65537, 4 * 65536 + 1};
+    static const size_t P[] = {1, 2, 3, 5, 65535, 65537, EXCHANGE_CHUNK_BYTES / 2 + 1};
     for (size_t i = 0; i < COUNT(P); i++)
         for (uint32_t ranks = 2; ranks <= RANKS; ranks++)
             check_ranks(ranks, 6, P[i], 0);
@@ -245,8 +245,9 @@ static void exchange_gives_the_same_bits_for_any_number_of_parameters(void **sta
 static void exchange_gives_the_same_bits_for_many_chunks(void **state)
 {
     (void)state;
-    check_ranks(2, 3, 2 * 20 * 65536 + 77, 0);
-    check_ranks(3, 13, 3 * 11 * 65536 + 77, 0);
+    const size_t floats = EXCHANGE_CHUNK_BYTES / sizeof(float);
+    check_ranks(2, 3, 2 * 6 * floats + 77, 0);
+    check_ranks(3, 7, 3 * 5 * floats + 77, 0);
 }
 
 static void exchange_waits_for_a_slow_rank(void **state)
@@ -428,7 +429,7 @@ static int process(uint32_t i)
 {
     int waits = 3;
     struct rank r = {
-        .rank = i, .ranks = 3, .leaves = 7, .P = 200001, .attempt = 1, .silent_ms = 1500};
+        .rank = i, .ranks = 3, .leaves = 7, .P = 200001, .attempt = 1, .silent_ms = 4000};
     rank_open(&r);
     if (i == 2) {
         r.x->options.stop = kill_self;
@@ -486,6 +487,8 @@ struct fake {
     int cut;     /* then so many that are too short */
     int twice;   /* so many answered twice, with other bits */
     int swap;    /* so many answered after the next one, which is answered twice */
+    int early;   /* of those that come before their turn, so many have a byte changed instead */
+    int refuses; /* so many answered, and refused then: a repeated ask, after the round's end */
     bool kept;   /* the one that waits for the next */
     struct message ask;
     unsigned char payload[EXCHANGE_CHUNK_BYTES];
@@ -502,8 +505,8 @@ static size_t fake_bytes(const struct wire_gradient *ask, unsigned char *out)
     return ask->bytes;
 }
 
-static void fake_send(struct fake *fake, zmq_msg_t *id, const struct message *answer,
-                      bool corrupt)
+static void fake_send_head(struct fake *fake, zmq_msg_t *id, const struct message *answer,
+                           int flags)
 {
     unsigned char *head = NULL;
     size_t size = 0;
@@ -512,11 +515,25 @@ static void fake_send(struct fake *fake, zmq_msg_t *id, const struct message *an
     assert_non_null(head);
     message_seal(head, size);
     size += MESSAGE_SEAL_BYTES;
-    fake->payload[0] ^= corrupt;
     zmq_send(fake->router, zmq_msg_data(id), zmq_msg_size(id), ZMQ_SNDMORE);
-    zmq_send(fake->router, head, size, ZMQ_SNDMORE);
-    zmq_send(fake->router, fake->payload, answer->frame[0].size, 0);
+    zmq_send(fake->router, head, size, flags);
     free(head);
+}
+
+static void fake_send(struct fake *fake, zmq_msg_t *id, const struct message *answer,
+                      bool corrupt)
+{
+    fake_send_head(fake, id, answer, ZMQ_SNDMORE);
+    fake->payload[0] ^= corrupt;
+    zmq_send(fake->router, fake->payload, answer->frame[0].size, 0);
+}
+
+static void fake_refuse(struct fake *fake, zmq_msg_t *id, const struct message *answer)
+{
+    struct message refusal = {
+        .type = MESSAGE_GRADIENT_REFUSED, .step = answer->step, .gradient = answer->gradient};
+    snprintf(refusal.text, sizeof refusal.text, "the round is over");
+    fake_send_head(fake, id, &refusal, 0);
 }
 
 /* The chunk asked for, in fake->payload. */
@@ -550,7 +567,10 @@ static void fake_answer(struct fake *fake, zmq_msg_t *id, const struct message *
     }
     struct message answer = fake_chunk(fake, ask);
     if (fake->kept) {
-        fake_answer_twice(fake, id, &answer);
+        if (fake->early-- > 0)
+            fake_send(fake, id, &answer, true);
+        else
+            fake_answer_twice(fake, id, &answer);
         answer = fake_chunk(fake, &fake->ask);
         fake->kept = false;
         fake->swap--;
@@ -567,6 +587,8 @@ static void fake_answer(struct fake *fake, zmq_msg_t *id, const struct message *
         return;
     }
     fake_send(fake, id, &answer, false);
+    if (fake->refuses-- > 0)
+        fake_refuse(fake, id, &answer);
 }
 
 static void *fake_thread(void *ctx)
@@ -634,6 +656,15 @@ static void exchange_asks_again_for_a_chunk_that_was_bent(void **state)
     assert_int_equal(r.counts.bad, 3);
 }
 
+/* The first chunks of the node and of the finished shard come after the second. */
+static void exchange_asks_again_for_a_bent_chunk_that_came_before_its_turn(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.swap = 2, .early = 2}, &r);
+    assert_int_equal(r.counts.bad, 2);
+}
+
 static void exchange_gives_up_a_rank_that_bends_everything(void **state)
 {
     (void)state;
@@ -641,6 +672,14 @@ static void exchange_gives_up_a_rank_that_bends_everything(void **state)
     with_fake(&(struct fake){.corrupt = 1000}, &r);
     check_says(&r, ERR_FORMAT, "rank 1 (learner-1 at ipc://");
     check_says(&r, ERR_FORMAT, "sent 16 messages that are none, last a payload whose checksum");
+}
+
+static void exchange_minds_no_refusal_of_what_it_has(void **state)
+{
+    (void)state;
+    struct rank r;
+    check_fake_helps(&(struct fake){.refuses = 3}, &r);
+    assert_int_equal(r.counts.stale, 3);
 }
 
 static void exchange_takes_no_chunk_of_an_earlier_round(void **state)
@@ -776,7 +815,9 @@ int main(void)
         TEST(exchange_stops_when_told),
         TEST(exchange_works_with_a_rank_played_by_the_test),
         TEST(exchange_asks_again_for_a_chunk_that_was_bent),
+        TEST(exchange_asks_again_for_a_bent_chunk_that_came_before_its_turn),
         TEST(exchange_gives_up_a_rank_that_bends_everything),
+        TEST(exchange_minds_no_refusal_of_what_it_has),
         TEST(exchange_takes_no_chunk_of_an_earlier_round),
         TEST(exchange_takes_no_chunk_of_another_size),
         TEST(exchange_takes_a_chunk_once),

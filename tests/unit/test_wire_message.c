@@ -162,6 +162,13 @@ static void message_aligns_frames_that_came_unaligned(void **state)
     free(bytes);
 }
 
+/* The bytes of a gradient are held against their checksum by who reads them. */
+static bool is_left_to_the_reader(const struct message *m)
+{
+    return m->type == MESSAGE_GRADIENT_CHUNK &&
+           hash_xxh3(m->frame[0].data, m->frame[0].size) != m->payload_xxh3;
+}
+
 static void message_refuses_every_truncation(void **state)
 {
     (void)state;
@@ -184,15 +191,18 @@ static void message_refuses_every_truncation(void **state)
             memcpy(frame, made.m.frame, sizeof frame);
             for (size_t n = 0; n < made.m.frame[f].size; n++) {
                 frame[f].size = n;
-                assert_int_not_equal(
-                    message_decode(&back, bytes, size, frame, made.m.frames_n, NULL), ERR_OK);
+                if (message_decode(&back, bytes, size, frame, made.m.frames_n, NULL) ==
+                    ERR_OK) {
+                    assert_true(is_left_to_the_reader(&back));
+                    message_release(&back);
+                }
             }
         }
         free(bytes);
     }
 }
 
-/* One bit of one payload byte: always refused.  One bit of the header: whatever is accepted
+/* One bit of one payload byte: always refused, or left to who reads it.  One bit of the header: whatever is accepted
  * keeps all bounds, so that encode takes it back. */
 static void message_survives_ten_thousand_bit_flips(void **state)
 {
@@ -224,7 +234,7 @@ static void message_survives_ten_thousand_bit_flips(void **state)
 
         struct message back;
         if (message_decode(&back, bytes, size, made.m.frame, made.m.frames_n, NULL) == ERR_OK) {
-            assert_false(in_payload);
+            assert_true(!in_payload || is_left_to_the_reader(&back));
             unsigned char *again = NULL;
             size_t again_size = 0;
             check_ok(message_encode(&back, &again, &again_size, &err));
