@@ -420,7 +420,7 @@ static void core_lease_dispatch_kind(struct core *core, bool generate,
     const enum wire_role role = generate ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
     const enum core_item_state state = generate ? CORE_ITEM_WAITING : CORE_ITEM_GENERATED;
     const struct core_set *roomy = &core->roomy[role];
-    if (!core_lease_waits(core, state, learner ? learner->version : UINT64_MAX))
+    if (!core_lease_waits(core, state, generate ? learner->version : UINT64_MAX))
         return;
     uint64_t capacity = core_lease_capacity(core, role);
     while (capacity > 0)
