@@ -1,7 +1,6 @@
 /* shell.c -- see shell.h. */
 #include "coordinator/shell.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
@@ -19,7 +18,6 @@
 #include "coordinator/ledger.h"
 #include "coordinator/prompts.h"
 #include "coordinator/status.h"
-#include "engine/config.h"
 #include "node/daemon.h"
 #include "node/http.h"
 #include "node/loop.h"
@@ -46,7 +44,8 @@ struct shell {
     struct loop_timer *tick;
     struct loop_signals *signals;
     struct http *http;
-    uv_async_t wake; /* the ledger's thread has something to say */
+    char token[HTTP_TOKEN_MAX]; /* of POST; "": none */
+    uv_async_t wake;            /* the ledger's thread has something to say */
     bool has_wake;
 
     pthread_mutex_t mutex; /* over the next three, which the ledger's thread writes */
@@ -357,29 +356,36 @@ static void shell_on_http(void *arg, const char *path, struct http_reply *reply)
     }
 }
 
+/* POST: a person asks.  What is done is told; that it is durable, /api/v1/status tells. */
+static void shell_on_post(void *arg, const char *path, struct http_reply *reply)
+{
+    static const struct {
+        const char *path;
+        enum core_event_kind kind;
+    } asked[] = {{"/api/v1/pause", CORE_EV_PAUSE},
+                 {"/api/v1/resume", CORE_EV_RESUME},
+                 {"/api/v1/checkpoint", CORE_EV_CHECKPOINT},
+                 {"/api/v1/drain", CORE_EV_DRAIN}};
+    struct shell *shell = arg;
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        if (strcmp(path, asked[i].path) == 0) {
+            log_info("ASKED", "POST %s", path);
+            shell_step(shell, shell_event(asked[i].kind));
+            core_stats(shell->core, &shell->stats);
+            reply->content_type = "application/json";
+            status_json(shell->status, &shell->stats, reply->body);
+            return;
+        }
+    reply->status = 404;
+    buf_puts(reply->body, "try POST to /api/v1/pause, resume, checkpoint or drain\n");
+}
+
 /* --- the beginning ------------------------------------------------------------------------ */
 
 static enum err_code shell_replay_record(void *ctx, const struct record *record,
                                          struct err *err)
 {
     return core_replay(ctx, record, err);
-}
-
-/* What a rollout's tokens can be: config.json of the policy says. */
-static enum err_code shell_tokens(const struct run_config *config, struct core_tokens *tokens,
-                                  struct err *err)
-{
-    struct model_config model;
-    const enum err_code rc = model_config_read(&model, config->policy, err);
-    if (rc != ERR_OK)
-        return rc;
-    *tokens = (struct core_tokens){.vocabulary = model.V};
-    if (model.eos >= 0)
-        tokens->ends[tokens->ends_n++] = model.eos;
-    static_assert(CORE_ENDS_MAX > sizeof model.eos_more / sizeof model.eos_more[0], "room");
-    for (uint32_t i = 0; i < model.eos_mores; i++)
-        tokens->ends[tokens->ends_n++] = model.eos_more[i];
-    return ERR_OK;
 }
 
 static enum err_code shell_open_core(struct shell *shell, struct err *err)
@@ -391,7 +397,7 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
     if (rc == ERR_OK)
         rc = prompts_load(&shell->prompts, shell->config, err);
     if (rc == ERR_OK)
-        rc = shell_tokens(shell->config, &setup.tokens, err);
+        rc = prompts_answers(shell->config, &setup.tokens, err);
     if (rc != ERR_OK)
         return rc;
     setup.prompts = prompts_view(&shell->prompts);
@@ -447,11 +453,14 @@ static enum err_code shell_open_http(struct shell *shell, const char *listen, st
     if (listen[0] == '\0')
         return ERR_OK;
     enum err_code rc = file_join(path, shell->config->dir, "http", err);
+    if (rc == ERR_OK && shell->config->token_file[0] != '\0')
+        rc = http_token_read(shell->config->token_file, shell->token, err);
     if (rc != ERR_OK)
         return rc;
     shell->http = http_open(&shell->loop, listen, shell_on_http, shell, err);
     if (!shell->http)
         return err->code;
+    http_accept_posts(shell->http, shell->token, shell_on_post);
     const char *colon = strrchr(listen, ':');
     snprintf(text, sizeof text, "%.*s:%u\n", colon ? (int)(colon - listen) : 0, listen,
              (unsigned)http_port(shell->http));

@@ -12,7 +12,8 @@
  * config.yaml, the resolved configuration.
  *
  * HTTP: /metrics, /healthz, /readyz (503 and the check that fails until a worker of each role
- * is there), /api/v1/status; see coordinator/status.h.
+ * is there), /api/v1/status; see coordinator/status.h.  POST to /api/v1/pause, resume, checkpoint
+ * and drain, for those who may (node/http.h), is an event of the core and answers the status.
  */
 #ifndef COORDINATOR_SHELL_H
 #define COORDINATOR_SHELL_H

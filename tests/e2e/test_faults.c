@@ -25,9 +25,16 @@ static const struct {
 static bool everything;
 static const char *only; /* this point; NULL: no matter which */
 
-/* A point is of several learners where one of the others is to come by it. */
+/* A point is of several learners where one of the others is to come by it; and of weights in
+ * chunks where those are. */
 static const char *overrides_of(size_t i)
 {
+    if (points[i].point == FAULT_weights_pull_chunk ||
+        points[i].point == FAULT_weights_serve_chunk)
+        return "endpoints.shared_memory=false";
+    if (points[i].point == FAULT_weights_relay)
+        return "endpoints.shared_memory=false workers.actors=3 "
+               "endpoints.relay=tcp://127.0.0.1:*";
     return strncmp(points[i].who, "learner-", 8) == 0 ? "workers.learners=2" : "";
 }
 
@@ -82,6 +89,9 @@ static bool is_chosen(size_t i)
     switch (points[i].point) {
     case FAULT_ledger_commit:
     case FAULT_ledger_committed:
+    case FAULT_weights_share:
+    case FAULT_weights_mapped:
+    case FAULT_weights_relay:
     case FAULT_train_half_updated:
     case FAULT_checkpoint_floats:
     case FAULT_checkpoint_renamed:
