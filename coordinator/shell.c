@@ -58,6 +58,7 @@ struct shell {
     size_t gone_n;
     bool recall; /* the core asks for the records of recall_step; it is given them after */
     uint64_t recall_step;
+    bool drains; /* SIGUSR1 came */
     bool ended; /* the core has finished, or the shell failed */
     int exit_code;
     enum err_code rc;
@@ -176,7 +177,10 @@ static void shell_sink(void *user, const struct core_effect *effect)
         break;
     case CORE_FX_FINISHED:
         fault_at(FAULT_coordinator_finished);
-        shell->exit_code = effect->exit_code;
+        /* Told by a signal, mostly by what starts it again: to that the run is not over. */
+        shell->exit_code = shell->drains && effect->exit_code == 0 && !effect->complete
+                               ? CORE_EXIT_STOPPED
+                               : effect->exit_code;
         shell->ended = true;
         log_line(effect->exit_code == CORE_EXIT_HALT ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
                  "FINISHED", "%s", effect->text);
@@ -275,6 +279,7 @@ static void shell_on_signal(void *ctx, int signal)
 {
     struct shell *shell = ctx;
     const bool drains = signal == SIGUSR1;
+    shell->drains = shell->drains || drains;
     log_info("SIGNAL", "signal %d: %s", signal,
              drains ? "to end with the next checkpoint" : "stopping");
     shell_step(shell, shell_event(drains ? CORE_EV_DRAIN : CORE_EV_STOP));

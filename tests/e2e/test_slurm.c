@@ -244,7 +244,7 @@ static void job_that_is_requeued_in_the_middle_goes_on(void **state)
     if (!installed)
         skip();
     char out[SLURM_TEXT_MAX];
-    const struct job job = job_submit("requeued", "-N3", "");
+    const struct job job = job_submit("requeued", "-N3 --export=ALL,RLHF_RELAY=yes", "");
     job_wait_for_steps(&job, 3);
     assert_int_equal(slurm_say(out, "scontrol requeue %s", job.id), 0);
     job_check(&job, "1");
