@@ -19,11 +19,8 @@ static inline ISA_BODY void logprob_max_body(float *max, const float *z, size_t 
     float lane[LANES];
     for (size_t l = 0; l < LANES; l++)
         lane[l] = -INFINITY;
-    size_t v = 0;
-    for (; v + LANES <= n; v += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
-    for (size_t l = 0; v + l < n; l++)
+    lanes_max_with(lane, z, n / LANES);
+    for (size_t l = 0, v = n / LANES * LANES; v + l < n; l++)
         lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
     *max = lanes_max(lane);
 }
