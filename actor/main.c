@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     struct err err = {0};
     struct wire_context *context = NULL;
     struct actor *actor = NULL;
-    enum err_code rc = wire_context_new(&context, &err);
+    enum err_code rc = daemon_context(&context, &config, options.name, NULL, &err);
     if (rc == ERR_OK)
         rc = actor_new(&actor, &config, context, &err);
     if (rc == ERR_OK) {

@@ -31,6 +31,7 @@
     X("dual", cmd_dual, "the multiplier of a run with a cost limit, before the run")            \
     X("gate", cmd_gate, "publish a policy if its cost is below a limit, with confidence")      \
     X("power", cmd_power, "how many held-out prompts a gate needs")                           \
+    X("keygen", cmd_keygen, "keys for the processes of a run on several machines")            \
     X("tokenize", cmd_tokenize, "text to token ids and back")                                 \
     X("inspect", cmd_inspect, "explain a model, a safetensors file, a ledger, a checkpoint")  \
     X("data inspect", cmd_data_inspect, "what is in a data set: pairs, lengths, bad lines, leaks") \

@@ -19,6 +19,7 @@
 #include "coordinator/prompts.h"
 #include "coordinator/status.h"
 #include "engine/config.h"
+#include "node/daemon.h"
 #include "node/http.h"
 #include "node/loop.h"
 #include "wire/socket.h"
@@ -332,6 +333,9 @@ static void shell_on_http(void *arg, const char *path, struct http_reply *reply)
     core_stats(shell->core, &shell->stats);
     if (strcmp(path, "/metrics") == 0) {
         reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
+        uint64_t refused[WIRE_REFUSED];
+        wire_context_refused(shell->context, refused);
+        status_refused(shell->status, refused);
         status_metrics(shell->status, &shell->stats, reply->body);
     } else if (strcmp(path, "/api/v1/status") == 0) {
         reply->content_type = "application/json";
@@ -441,7 +445,8 @@ static enum err_code shell_open_loop(struct shell *shell, const struct shell_opt
     shell->has_wake = true;
     shell->wake.data = shell;
 
-    enum err_code rc = wire_context_new(&shell->context, err);
+    enum err_code rc =
+        daemon_context(&shell->context, shell->config, options->name, options->control, err);
     if (rc == ERR_OK)
         rc = wire_socket_bind(&shell->wire, shell->context, options->control,
                               WIRE_LIMITS_CONTROL, err);

@@ -21,6 +21,7 @@
 
 struct shell_options {
     const struct run_config *config;
+    const char *name;    /* of this process, for its key */
     const char *control; /* endpoint to bind */
     const char *http;    /* address:port; "": none */
 };

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/metrics.h"
 #include "coordinator/core.h"
+#include "wire/socket.h"
 
 struct status;
 
@@ -20,6 +21,9 @@ void status_free(struct status *status);
 
 /* Another so much processor time went into the core and its effects. */
 void status_spent(struct status *status, uint64_t us);
+
+/* Connections refused so far, by reason (wire_context_refused). */
+void status_refused(struct status *status, const uint64_t refused[WIRE_REFUSED]);
 
 /* Prometheus text, /metrics. */
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out);

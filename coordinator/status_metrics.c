@@ -373,6 +373,22 @@ void status_spent(struct status *status, uint64_t us)
     status->spent_us += us;
 }
 
+void status_refused(struct status *status, const uint64_t refused[WIRE_REFUSED])
+{
+    memcpy(status->refused, refused, sizeof status->refused);
+}
+
+static void status_metrics_refused(struct status *status)
+{
+    for (int i = 0; i < WIRE_REFUSED; i++)
+        status_counter(
+            status, "rlhfd_connections_refused_total",
+            "Connections to the control endpoint that were refused: key, not known or "
+            "taken out; handshake, no key at all, or one for another server; identity, a HELLO "
+            "in the name of another",
+            "reason", wire_refused_name((enum wire_refused)i), (double)status->refused[i]);
+}
+
 void status_metrics(struct status *status, const struct core_stats *stats, struct buf *out)
 {
     status_metrics_run(status, stats);
@@ -384,6 +400,7 @@ void status_metrics(struct status *status, const struct core_stats *stats, struc
     if (stats->has_last)
         status_metrics_step(status, stats);
     status_metrics_peers(status, stats);
+    status_metrics_refused(status);
     status_counter(status, "rlhfd_core_cpu_seconds_total",
                    "Processor time of all decisions and what carries them out: planning, "
                    "shaping, control, records, messages",

@@ -15,6 +15,7 @@ struct status {
     struct metrics *metrics;
     double step_ms; /* a step's duration, smoothed; 0: none yet */
     uint64_t spent_us;
+    uint64_t refused[WIRE_REFUSED];
 
     bool waiting;               /* at the last status_health records waited for the disk: */
     uint64_t wait_seq, wait_ms; /* durable then; since when nothing more is */

@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     struct err err = {0};
     struct wire_context *context = NULL;
     struct learner *learner = NULL;
-    enum err_code rc = wire_context_new(&context, &err);
+    enum err_code rc = daemon_context(&context, &config, options.name, options.bulk, &err);
     if (rc == ERR_OK && options.bulk[0] == '\0')
         rc = err_set(&err, ERR_USAGE, "no bulk endpoint: give --bulk, or endpoints.bulk in %s",
                      options.config_path);

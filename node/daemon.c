@@ -133,6 +133,17 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
     return -1;
 }
 
+enum err_code daemon_context(struct wire_context **out, const struct run_config *config,
+                             const char *name, const char *serves, struct err *err)
+{
+    enum err_code rc = serves ? run_config_check_open(config, serves, err) : ERR_OK;
+    if (rc == ERR_OK)
+        rc = wire_context_new(out, err);
+    if (rc == ERR_OK && config->keys[0])
+        rc = wire_context_guard(*out, config->keys, name, err);
+    return rc;
+}
+
 int daemon_end(enum err_code rc, const struct err *err)
 {
     if (rc != ERR_OK)

@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "node/run_config.h"
+#include "wire/socket.h"
 
 struct daemon_options {
     const char *program;     /* "rlhf-actor" */
@@ -30,6 +31,14 @@ struct daemon_options {
  */
 int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,
                  struct run_config *config);
+
+/*
+ * The process's ZeroMQ; where endpoints.keys is set, guarded (wire/guard.h).  `serves` is an
+ * endpoint that is to be bound, or NULL: ERR_USAGE where others could reach it and there is
+ * no key.  The caller frees it with wire_context_free, also on failure.
+ */
+enum err_code daemon_context(struct wire_context **out, const struct run_config *config,
+                             const char *name, const char *serves, struct err *err);
 
 /* Log err as one line and return its exit status; 0 for ERR_OK. */
 int daemon_end(enum err_code rc, const struct err *err);

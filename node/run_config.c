@@ -426,6 +426,13 @@ static const struct config_key run_keys[] = {
     TEXT_("endpoints.bulk", bulk_endpoint, "",
          "Where the learner serves weights; empty: ipc in a private directory.  Learner n takes "
          "the n-th port after it, or a path ending in -n."),
+    TEXT_("endpoints.keys", keys, "",
+         "Directory of keys made by `rlhf keygen`: over TCP only who has one may connect, and "
+         "all is encrypted; empty: neither.  The same path on each machine, or one given to "
+         "each process."),
+    BOOL_("endpoints.insecure", insecure, "false",
+         "Listen without keys where other machines can connect: anybody who can reach the "
+         "port can take part in the run."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
          "Metrics, health and status; port 0: any free one, printed at start."),
 

@@ -279,6 +279,8 @@ struct run_config {
     /* endpoints: empty: ipc:// in a private directory that `rlhf run` makes */
     char control_endpoint[RUN_TEXT_MAX]; /* endpoints.control */
     char bulk_endpoint[RUN_TEXT_MAX];    /* endpoints.bulk */
+    char keys[RUN_TEXT_MAX];             /* endpoints.keys: directory (wire/keys.h); "": none */
+    bool insecure;                       /* endpoints.insecure */
     char http_listen[RUN_NAME_MAX];      /* endpoints.http "127.0.0.1:9464"; port 0: any */
 
     /* timeouts: */
@@ -292,6 +294,11 @@ struct run_config {
 enum err_code run_config_load(struct run_config *config, const char *path,
                               const char *const *overrides, size_t overrides_n,
                               struct err *err);
+
+/* ERR_USAGE where `endpoint`, to be bound, could be reached from other machines, and there are no
+ * keys, and endpoints.insecure does not say that this is meant. */
+enum err_code run_config_check_open(const struct run_config *config, const char *endpoint,
+                                    struct err *err);
 
 /* The whole resolved config as YAML that run_config_load reads back to the same struct. */
 void run_config_write(const struct run_config *config, struct buf *out);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "node/run_config_internal.h"
+#include "wire/socket.h"
 
 static enum err_code run_config_check_scorer(const struct run_scorer *scorer, const char *path,
                                              struct err *err)
@@ -265,6 +266,32 @@ static enum err_code run_config_check_shaping(const struct run_config *c, const 
     return run_config_check_shapers(c, path, err);
 }
 
+enum err_code run_config_check_open(const struct run_config *config, const char *endpoint,
+                                    struct err *err)
+{
+    if (config->insecure || config->keys[0] || wire_endpoint_is_local(endpoint))
+        return ERR_OK;
+    return err_set(err, ERR_USAGE,
+                   "%s could be reached from other machines, by anybody: give endpoints.keys a "
+                   "directory made by `rlhf keygen`, or set endpoints.insecure",
+                   endpoint);
+}
+
+static enum err_code run_config_check_endpoints(const struct run_config *c, const char *path,
+                                                struct err *err)
+{
+    const struct {
+        const char *key, *endpoint;
+    } bound[] = {{"endpoints.control", c->control_endpoint},
+                 {"endpoints.bulk", c->bulk_endpoint}};
+    for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
+        struct err why;
+        if (run_config_check_open(c, bound[i].endpoint, &why) != ERR_OK)
+            return err_set(err, ERR_USAGE, "%s: %s: %s", path, bound[i].key, why.text);
+    }
+    return ERR_OK;
+}
+
 /* What no single key can say about itself. */
 enum err_code run_config_check(const struct run_config *c, const char *path, struct err *err)
 {
@@ -315,7 +342,9 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: timeouts.dead_ms %u must be at least twice "
                        "timeouts.heartbeat_ms %u",
                        path, c->dead_ms, c->heartbeat_ms);
-    enum err_code rc = run_config_check_scorers(c, path, err);
+    enum err_code rc = run_config_check_endpoints(c, path, err);
+    if (rc == ERR_OK)
+        rc = run_config_check_scorers(c, path, err);
     if (rc == ERR_OK)
         rc = run_config_check_shaping(c, path, err);
     if (rc == ERR_OK)

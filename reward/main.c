@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     struct err err = {0};
     struct wire_context *context = NULL;
     struct reward *reward = NULL;
-    enum err_code rc = wire_context_new(&context, &err);
+    enum err_code rc = daemon_context(&context, &config, options.name, NULL, &err);
     if (rc == ERR_OK)
         rc = reward_new(&reward, &config, &err);
     if (rc == ERR_OK) {

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <zmq.h>
 
+#include "wire/guard.h"
 #include "wire/message_internal.h"
 
 #define SOCKET_HANDSHAKE_MS     3000 /* a connection that says nothing is closed */
@@ -18,12 +19,14 @@
 #define SOCKET_HALF_OPEN_MS     15000 /* unacknowledged by the other end's kernel */
 #define SOCKET_KEEPALIVE_S      10
 #define SOCKET_BACKLOG          256
+#define SOCKET_KEY_BYTES        (sizeof WIRE_ENDPOINT_KEY - 1)
 
 /* A ROUTER's own routing ids: a zero byte and four more.  A peer's own begins with none. */
 #define SOCKET_ID_BYTES 5u
 
 struct wire_context {
     void *zmq;
+    struct guard *guard; /* of TCP connections; NULL: none */
     atomic_int sockets;
 };
 
@@ -31,6 +34,7 @@ struct wire_socket {
     struct wire_context *context;
     void *zmq;
     bool is_router;
+    bool is_guarded;
     int fd;
     struct wire_peer last; /* the last message came from it, on connection last_fd; -1: none */
     int last_fd;
@@ -77,9 +81,53 @@ void wire_context_free(struct wire_context *context)
     if (!context)
         return;
     assert(atomic_load(&context->sockets) == 0);
+    if (context->guard)
+        zmq_ctx_shutdown(context->zmq); /* its thread ends */
+    guard_free(context->guard);
     while (zmq_ctx_term(context->zmq) != 0 && errno == EINTR)
         continue;
     free(context);
+}
+
+enum err_code wire_context_guard(struct wire_context *context, const char *keys,
+                                 const char *name, struct err *err)
+{
+    assert(!context->guard && atomic_load(&context->sockets) == 0);
+    return guard_new(&context->guard, context->zmq, keys, name, err);
+}
+
+void wire_context_refused(const struct wire_context *context, uint64_t refused[WIRE_REFUSED])
+{
+    memset(refused, 0, WIRE_REFUSED * sizeof *refused);
+    if (context->guard)
+        guard_count(context->guard, refused);
+}
+
+const char *wire_refused_name(enum wire_refused reason)
+{
+    switch (reason) {
+#define X(name, word) \
+    case WIRE_REFUSED_##name: return word;
+        WIRE_REFUSED_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+static bool socket_is_tcp(const char *endpoint)
+{
+    return strncmp(endpoint, "tcp://", 6) == 0;
+}
+
+bool wire_endpoint_is_local(const char *endpoint)
+{
+    static const char *const hosts[] = {"127.", "localhost:", "[::1]:"};
+    if (!socket_is_tcp(endpoint))
+        return true;
+    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++)
+        if (strncmp(endpoint + 6, hosts[i], strlen(hosts[i])) == 0)
+            return true;
+    return false;
 }
 
 const char *wire_send_name(enum wire_send sent)
@@ -158,18 +206,38 @@ enum err_code wire_socket_bind(struct wire_socket **out, struct wire_context *co
                                const char *endpoint, struct wire_limits limits, struct err *err)
 {
     struct wire_socket *socket;
-    const enum err_code rc = socket_open(&socket, context, true, limits, err);
+    enum err_code rc = socket_open(&socket, context, true, limits, err);
     if (rc)
         return rc;
     socket_set(socket, ZMQ_ROUTER_MANDATORY, 1); /* else what cannot be sent is lost silently */
     socket_set(socket, ZMQ_ROUTER_HANDOVER, 0);
     socket_set(socket, ZMQ_BACKLOG, SOCKET_BACKLOG);
-    size_t size = sizeof socket->endpoint;
+    socket->is_guarded = context->guard && socket_is_tcp(endpoint);
+    if (socket->is_guarded && (rc = guard_serve(context->guard, socket->zmq, endpoint, err))) {
+        wire_socket_close(socket, 0);
+        return rc;
+    }
+    size_t size = sizeof socket->endpoint - (SOCKET_KEY_BYTES + HASH_HEX_BYTES);
     if (zmq_bind(socket->zmq, endpoint) != 0 ||
         zmq_getsockopt(socket->zmq, ZMQ_LAST_ENDPOINT, socket->endpoint, &size) != 0)
         return socket_refuse(socket, "bind", endpoint, err);
+    if (socket->is_guarded) {
+        strcat(socket->endpoint, WIRE_ENDPOINT_KEY);
+        strcat(socket->endpoint, guard_key(context->guard));
+    }
     *out = socket;
     return ERR_OK;
+}
+
+/* The key leaves the endpoint, for libzmq knows of none there. */
+static enum err_code socket_trust(struct wire_socket *socket, struct err *err)
+{
+    char *key = strstr(socket->endpoint, WIRE_ENDPOINT_KEY);
+    if (key) {
+        *key = '\0';
+        key += SOCKET_KEY_BYTES;
+    }
+    return guard_trust(socket->context->guard, socket->zmq, socket->endpoint, key, err);
 }
 
 enum err_code wire_socket_connect(struct wire_socket **out, struct wire_context *context,
@@ -177,7 +245,7 @@ enum err_code wire_socket_connect(struct wire_socket **out, struct wire_context 
                                   struct err *err)
 {
     struct wire_socket *socket;
-    const enum err_code rc = socket_open(&socket, context, false, limits, err);
+    enum err_code rc = socket_open(&socket, context, false, limits, err);
     if (rc)
         return rc;
     /* ZMQ_HEARTBEAT_IVL stays unset: with a full receive queue it aborts a connecting socket.
@@ -191,7 +259,11 @@ enum err_code wire_socket_connect(struct wire_socket **out, struct wire_context 
         return socket_refuse(socket, "connect to", endpoint, err);
     }
     strcpy(socket->endpoint, endpoint);
-    if (zmq_connect(socket->zmq, endpoint) != 0)
+    if (context->guard && socket_is_tcp(endpoint) && (rc = socket_trust(socket, err))) {
+        wire_socket_close(socket, 0);
+        return rc;
+    }
+    if (zmq_connect(socket->zmq, socket->endpoint) != 0)
         return socket_refuse(socket, "connect to", endpoint, err);
     *out = socket;
     return ERR_OK;
@@ -353,6 +425,21 @@ static bool socket_recv_peer(struct wire_socket *socket, struct wire_peer *peer,
     return came;
 }
 
+/* Whoever may not say this is cut off. */
+static enum err_code socket_check_user(struct wire_socket *socket, zmq_msg_t *head,
+                                       struct message *message, struct err *err)
+{
+    const char *user = zmq_msg_gets(head, "User-Id");
+    const enum err_code rc =
+        guard_check(socket->context->guard, user ? user : "", message, err);
+    if (rc) {
+        message_release(message);
+        *message = (struct message){0};
+        wire_socket_kick(socket, socket->last);
+    }
+    return rc;
+}
+
 enum wire_recv wire_socket_recv(struct wire_socket *socket, struct wire_peer *peer,
                                 struct message *message, struct err *err)
 {
@@ -385,6 +472,8 @@ enum wire_recv wire_socket_recv(struct wire_socket *socket, struct wire_peer *pe
         rc = socket_recv_payload(socket, &frames, err);
     if (!rc)
         rc = socket_decode(message, &head, frames, err);
+    if (!rc && socket->is_guarded)
+        rc = socket_check_user(socket, &head, message, err);
     zmq_msg_close(&head);
     return rc ? WIRE_RECV_BAD : WIRE_RECV_MESSAGE;
 }

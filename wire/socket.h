@@ -26,7 +26,8 @@
 #include "base/err.h"
 #include "wire/message.h"
 
-#define WIRE_ENDPOINT_MAX 256u
+#define WIRE_ENDPOINT_MAX 256u /* with the NUL */
+#define WIRE_ENDPOINT_KEY "?key="
 
 struct wire_context; /* one a process: libzmq's I/O thread */
 struct wire_socket;
@@ -34,6 +35,32 @@ struct wire_packet; /* an encoded message that can be sent again */
 
 /* ERR_NOMEM where libzmq cannot start.  Do not fork after it. */
 enum err_code wire_context_new(struct wire_context **out, struct err *err);
+
+/*
+ * From here on whoever connects over TCP must have a key of the directory `keys` (keys.h), and
+ * what passes is encrypted; `name` is this process.  A peer's HELLO must have the name and the
+ * role of its key.  ipc:// is left alone: who may open its socket, the file system says.  Once,
+ * before the first socket.  Errors of guard_new (guard.h).
+ */
+enum err_code wire_context_guard(struct wire_context *context, const char *keys,
+                                 const char *name, struct err *err);
+
+/* Why connections were refused, and how many so far; all 0 where there is no guard. */
+#define WIRE_REFUSED_MAP(X)   \
+    X(KEY, "key")             \
+    X(HANDSHAKE, "handshake") \
+    X(IDENTITY, "identity")
+enum wire_refused {
+#define X(name, word) WIRE_REFUSED_##name,
+    WIRE_REFUSED_MAP(X)
+#undef X
+};
+#define WIRE_REFUSED 3
+const char *wire_refused_name(enum wire_refused reason); /* "key"; a label of /metrics */
+void wire_context_refused(const struct wire_context *context, uint64_t refused[WIRE_REFUSED]);
+
+/* Whether it can only be reached from this machine: ipc://, or TCP at a loopback address. */
+bool wire_endpoint_is_local(const char *endpoint);
 
 /* After the last socket of it was closed (asserted).  Waits for what is still to be sent, at
  * most the linger of the sockets.  NULL does nothing. */
@@ -60,6 +87,8 @@ struct wire_limits {
  * Bind a ROUTER ("tcp://127.0.0.1:*", "ipc:///run/x/control"), or make a DEALER that connects
  * and reconnects by itself.  ERR_USAGE naming the endpoint where it is not one, ERR_IO where
  * the system refuses (in use, no such directory).  A path of ipc:// is at most 107 bytes.
+ * With a guard, "tcp://...?key=HEX" connects to the server that has this public key, and without
+ * a key to the coordinator.
  */
 enum err_code wire_socket_bind(struct wire_socket **out, struct wire_context *context,
                                const char *endpoint, struct wire_limits limits,
@@ -71,7 +100,8 @@ enum err_code wire_socket_connect(struct wire_socket **out, struct wire_context 
 /* What is queued is still sent within linger_ms, in the background.  NULL does nothing. */
 void wire_socket_close(struct wire_socket *socket, int linger_ms);
 
-/* The endpoint as bound, with the port that "*" became.  Valid until close. */
+/* The endpoint as bound, with the port that "*" became, and with a guard with its key.  Valid
+ * until close. */
 const char *wire_socket_endpoint(const struct wire_socket *socket);
 
 /* For an event loop: a descriptor that may become readable when something happened.  It says

@@ -126,17 +126,26 @@ static inline uint64_t crew_draw(uint64_t seed, uint64_t k, uint64_t n)
     return (x ^ (x >> 31)) % n;
 }
 
-/* A run's daemons, with nobody between them.  `prefix` begins the coordinator's command, which
- * listens at that address. */
-static inline void crew_run(struct crew *crew, const char *prefix, const char *host,
-                            const char *name, uint32_t learners)
+/* dir/keys: a key for each role. */
+static inline void crew_make_keys(void)
 {
-    char common[300];
+    assert_int_equal(
+        scene_wait(scene_start("rlhf keygen --keys @/keys coordinator learner actor reward")), 0);
+}
+
+/* A run's daemons, with nobody between them.  `prefix` begins the coordinator's command, which
+ * listens at that address; keys, a directory in the scene, or NULL. */
+static inline void crew_run(struct crew *crew, const char *prefix, const char *host,
+                            const char *keys, const char *name, uint32_t learners)
+{
+    char common[400], with[120] = "";
+    if (keys)
+        snprintf(with, sizeof with, " endpoints.keys=%s/%s", dir, keys);
     const int port = crew_port();
     snprintf(crew->log, sizeof crew->log, "%s.log", name);
     snprintf(common, sizeof common,
-             "--control tcp://%s:%d --config %s/faults.yaml run.dir=%s/%s workers.learners=%u",
-             host, port, dir, dir, name, learners);
+             "--control tcp://%s:%d --config %s/faults.yaml run.dir=%s/%s workers.learners=%u%s",
+             host, port, dir, dir, name, learners, with);
     crew_add(crew, "%srlhf-coordinator --http 127.0.0.1:0 %s", prefix, common);
     for (uint32_t i = 0; i < learners; i++)
         crew_add(crew, "rlhf-learner --name learner-%u --bulk tcp://127.0.0.1:* %s", i, common);

@@ -26,7 +26,7 @@ static void survives_kills(uint64_t seed, uint32_t learners)
     char name[64];
     uint32_t kills[CREW_MAX] = {0};
     snprintf(name, sizeof name, "kills-%llu-%u", (unsigned long long)seed, learners);
-    crew_run(&crew, "", "127.0.0.1", name, learners);
+    crew_run(&crew, "", "127.0.0.1", NULL, name, learners);
     bool over = false, halted = false;
     const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);

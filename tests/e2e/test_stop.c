@@ -17,7 +17,7 @@ static void survives_stops(uint64_t seed, uint32_t learners)
     struct crew crew = {0};
     char name[64];
     snprintf(name, sizeof name, "stop-%llu-%u", (unsigned long long)seed, learners);
-    crew_run(&crew, "", "127.0.0.1", name, learners);
+    crew_run(&crew, "", "127.0.0.1", NULL, name, learners);
     bool over = false, halted = false;
     size_t stops = 0;
     const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
@@ -79,7 +79,7 @@ static void survives_pulled_cable(uint64_t seed)
     char name[64], prefix[128];
     snprintf(name, sizeof name, "cable-%llu", (unsigned long long)seed);
     snprintf(prefix, sizeof prefix, "/usr/sbin/ip netns exec %s %s/", space, RLHF_BIN);
-    crew_run(&crew, prefix, "10.213.7.2", name, 1 + (uint32_t)(seed % 2));
+    crew_run(&crew, prefix, "10.213.7.2", "keys", name, 1 + (uint32_t)(seed % 2));
     bool over = false, halted = false;
     const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);
@@ -103,7 +103,9 @@ static void a_pulled_cable_changes_nothing(void **state)
 {
     (void)state;
     const bool open = space_open();
-    if (!open)
+    if (open)
+        crew_make_keys();
+    else
         print_message("no network namespace can be had here\n");
     for (uint64_t seed = seed_from; open && seed < seed_from + seeds; seed++)
         survives_pulled_cable(seed);
