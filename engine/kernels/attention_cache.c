@@ -120,6 +120,7 @@ struct attention_token {
     const float *k, *v;        /* of its first group, in the first piece of the block */
     size_t step, groups, keys; /* keys: seen in the block */
     size_t rows;               /* heads */
+    size_t ahead;              /* bytes to the next token's cache, wrapping: it is read next */
     bool join;                 /* not the first block */
 };
 
@@ -149,7 +150,7 @@ static void attention_token_scores(struct attention_work *work, struct attention
 {
     const struct attention *s = t->shape;
     const size_t D = s->D, group = t->rows / t->groups, k_floats = attention_k_floats(s);
-    list->span = (struct attention_span){.depth = D, .lines = D};
+    list->span = (struct attention_span){D, D, 0, false, t->ahead};
     const float *q = t->q;
     float *p = work->p;
     for (size_t g = 0; g < t->groups; g++)
@@ -164,7 +165,7 @@ static void attention_token_values(struct attention_work *work, struct attention
                                    const struct attention_token *t)
 {
     const size_t wide = attention_wide(t->shape->D), group = t->rows / t->groups;
-    list->span = (struct attention_span){t->keys, ATTENTION_PIECE, t->step, t->join};
+    list->span = (struct attention_span){t->keys, ATTENTION_PIECE, t->step, t->join, t->ahead};
     for (size_t r = 0; r < t->rows; r++)
         for (size_t d = 0; d < wide; d += GEMM_PANEL)
             attention_list_add(list, work->p + r * ATTENTION_KEYS,
@@ -193,6 +194,8 @@ static void attention_token(const struct attention_decode_job *job, size_t i, si
                                 .step = job->step,
                                 .groups = end - begin,
                                 .rows = a.rows};
+    if (i + 1 < job->tokens)
+        t.ahead = (size_t)((uintptr_t)job->cache[i + 1] - (uintptr_t)job->cache[i]);
     t.v = job->cache[i] + s->G * k_floats + begin * attention_v_floats(s);
     attention_start(&work, &a);
     for (size_t j = 0; j < keys; j += ATTENTION_KEYS, t.k += block, t.v += block) {

@@ -2,6 +2,7 @@
 #include "engine/kernels/attention_chain.h"
 
 #include <math.h>
+#include <stdint.h>
 
 #include "engine/kernels/gemm.h"
 #include "engine/kernels/isa.h"
@@ -50,7 +51,10 @@ ISA_TARGET_AVX512 static void attention_chain_four(const struct attention_chain 
         size_t line = at;
         for (const size_t stop = attention_chain_stop(span, d); d < stop; d++) {
             for (size_t i = 0; i < ATTENTION_CHAINS; i++) {
-                const __m512 right = _mm512_loadu_ps(chain[i].panel + line);
+                const float *panel = chain[i].panel + line;
+                const __m512 right = _mm512_loadu_ps(panel);
+                /* Streams of a few KiB are over before the processor foresees them. */
+                __builtin_prefetch((const void *)((uintptr_t)panel + span->ahead), 0, 2);
                 sum[i] = _mm512_fmadd_ps(_mm512_set1_ps(chain[i].a[d]), right, sum[i]);
             }
             line += GEMM_PANEL;

@@ -28,6 +28,7 @@ struct attention_span {
     size_t lines; /* of a panel that follow each other */
     size_t step;  /* floats from the first of them to the first of the next so many */
     bool join;
+    size_t ahead; /* bytes from a line to one worth fetching, wrapping; 0: none */
 };
 
 void attention_chains(const struct attention_chain *chains, size_t n,
