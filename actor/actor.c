@@ -2,10 +2,12 @@
 #include "actor/actor.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "actor/reference_rollouts.h"
+#include "base/arena.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "engine/generate.h"
@@ -42,8 +44,11 @@ struct actor {
     struct model *model;
     struct tokenizer *tokenizer;
     struct generator *generator;
-    float *start_w;   /* version 0, kept: references and restarts ask for it */
-    uint64_t version; /* in model->w */
+    uint64_t version;         /* in model->w; the model's own w stays version 0's */
+    struct weights_view view; /* of another version: where it is */
+    struct arena fetched;     /* its buffer, touched where it cannot be mapped */
+    struct weights_server *relay; /* NULL: it serves nobody */
+    enum actor_way { ACTOR_WAY_NONE, ACTOR_WAY_MAPPED, ACTOR_WAY_FETCHED } way; /* the last */
 
     struct actor_item *items; /* (WIRE_ITEMS_MAX) */
     size_t busy;
@@ -58,16 +63,14 @@ static enum err_code actor_allocate(struct actor *actor, struct err *err)
 {
     const size_t ids = (size_t)WIRE_ITEMS_MAX * actor->config->max_new_tokens;
     actor->items = calloc(WIRE_ITEMS_MAX, sizeof *actor->items);
-    actor->start_w = malloc(model_bytes(actor->model));
     actor->turn.items = calloc(WIRE_ITEMS_MAX, sizeof *actor->turn.items);
     actor->turn.lease = calloc(WIRE_ITEMS_MAX, sizeof *actor->turn.lease);
     actor->turn.ids = malloc(ids * sizeof *actor->turn.ids);
     actor->turn.logp = malloc(ids * sizeof *actor->turn.logp);
-    if (!actor->items || !actor->start_w || !actor->turn.items || !actor->turn.lease ||
-        !actor->turn.ids || !actor->turn.logp)
+    if (!actor->items || !actor->turn.items || !actor->turn.lease || !actor->turn.ids ||
+        !actor->turn.logp)
         return err_set(err, ERR_NOMEM, "out of memory for the actor");
-    memcpy(actor->start_w, actor->model->w, model_bytes(actor->model));
-    return ERR_OK;
+    return arena_init(&actor->fetched, model_bytes(actor->model), "an actor's weights", err);
 }
 
 enum err_code actor_new(struct actor **out, const struct run_config *config,
@@ -93,6 +96,8 @@ enum err_code actor_new(struct actor **out, const struct run_config *config,
     actor->generator = generator_new(actor->model, actor->pool, actor->tokenizer,
                                      config->actor_rows, cache, err);
     rc = actor->generator ? actor_allocate(actor, err) : err->code;
+    if (rc == ERR_OK && config->relay_endpoint[0])
+        rc = weights_server_open(&actor->relay, context, config->relay_endpoint, 1, err);
     if (rc == ERR_OK)
         rc = reference_rollouts_open(&actor->references, config, actor->model, err);
 out:
@@ -108,6 +113,7 @@ void actor_free(struct actor *actor)
 {
     if (!actor)
         return;
+    weights_server_close(actor->relay); /* it reads `fetched` */
     for (size_t i = 0; i < actor->waiting_n; i++)
         message_release(&actor->waiting[i]);
     reference_rollouts_close(actor->references);
@@ -116,7 +122,8 @@ void actor_free(struct actor *actor)
     model_free(actor->model);
     pool_free(actor->pool);
     free(actor->items);
-    free(actor->start_w);
+    weights_release(&actor->view);
+    arena_release(&actor->fetched);
     free(actor->turn.items);
     free(actor->turn.lease);
     free(actor->turn.ids);
@@ -129,26 +136,51 @@ static bool actor_stopping(void *ctx)
     return worker_stopping(ctx);
 }
 
-/* Put the lease's version into the model.  The generator must be idle. */
+/* Once, and again where it changes: an operator may have wanted the other. */
+static void actor_log_way(struct actor *actor, const struct message *lease)
+{
+    const struct weights_view *view = &actor->view;
+    const enum actor_way way = view->memory.bytes ? ACTOR_WAY_MAPPED : ACTOR_WAY_FETCHED;
+    if (way == actor->way)
+        return;
+    actor->way = way;
+    log_info("WEIGHTS-WAY", "version %llu is %s %s%s%s", (unsigned long long)lease->version,
+             way == ACTOR_WAY_MAPPED ? "mapped from the memory of" : "fetched from",
+             lease->text, view->unmapped.code ? "; not mapped: " : "", view->unmapped.text);
+}
+
+static enum err_code actor_fetch(struct actor *actor, const struct message *lease,
+                                 struct err *err)
+{
+    const struct weights_patience patience = {actor->config->dead_ms, ACTOR_PULL_MS,
+                                              actor_stopping, actor->worker};
+    actor->version = ACTOR_NO_VERSION; /* until another is whole */
+    model_set_weights(actor->model, NULL);
+    weights_release(&actor->view);
+    const struct weights_request request = {.context = actor->context,
+                                            .endpoint = lease->text,
+                                            .version = lease->version,
+                                            .buffer = actor->fetched.base,
+                                            .size = model_bytes(actor->model),
+                                            .relay = actor->relay,
+                                            .patience = &patience};
+    return weights_fetch(&request, &actor->view, err);
+}
+
+/* Have the model compute with the lease's version.  The generator must be idle. */
 static enum err_code actor_use_version(struct actor *actor, const struct message *lease,
                                        struct err *err)
 {
     if (actor->version == lease->version)
         return ERR_OK;
     assert(actor->busy == 0);
-    if (lease->version == 0) {
-        memcpy(actor->model->w, actor->start_w, model_bytes(actor->model));
-    } else {
-        actor->version = ACTOR_NO_VERSION; /* until the pull is whole */
-        const struct weights_patience patience = {actor->config->dead_ms, ACTOR_PULL_MS,
-                                                  actor_stopping, actor->worker};
-        const enum err_code rc =
-            weights_pull(actor->context, lease->text, lease->version, actor->model->w,
-                         model_bytes(actor->model), NULL, &patience, err);
+    if (lease->version != 0) {
+        const enum err_code rc = actor_fetch(actor, lease, err);
         if (rc)
             return rc;
+        actor_log_way(actor, lease);
     }
-    actor->model->generation += 1;
+    model_set_weights(actor->model, lease->version == 0 ? NULL : actor->view.bytes);
     generator_weights_changed(actor->generator);
     actor->version = lease->version;
     return ERR_OK;
@@ -351,8 +383,8 @@ static enum err_code actor_send_turn(struct actor *actor, struct err *err)
 {
     struct actor_turn *turn = &actor->turn;
     size_t at = 0;
-    if (turn->n > 0)
-        fault_at(FAULT_actor_turn);
+    if (turn->n > 0 && fault_at(FAULT_actor_turn))
+        turn->logp[0] = nextafterf(turn->logp[0], -INFINITY); /* as a faulty machine would */
     for (size_t first = 0, end; first < turn->n; first = end) {
         size_t tokens = 0;
         for (end = first; end < turn->n && turn->lease[end] == turn->lease[first]; end++)

@@ -42,7 +42,8 @@ struct bench {
     X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
     X(startup, "a small model: from its files to the end of the first step, seconds")      \
     X(control, "shaping and controllers of a step, without a model, steps/s")               \
-    X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s")
+    X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s") \
+    X(weights, "a version published, mapped, and pulled over tcp beside plain libzmq, MiB/s")
 
 #define X(name, help) void bench_##name(const struct bench *bench);
 BENCH_MAP(X)

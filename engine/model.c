@@ -183,6 +183,13 @@ void model_free(struct model *model)
     free(model);
 }
 
+void model_set_weights(struct model *model, const float *w)
+{
+    assert((uintptr_t)w % (MODEL_ALIGN * sizeof *w) == 0);
+    model->w = w ? (float *)(uintptr_t)w : (float *)(void *)model->arena.base;
+    model->generation++;
+}
+
 const struct model_tensor *model_find(const struct model *model, const char *name)
 {
     for (size_t i = 0; i < model->tensors_n; i++)

@@ -37,11 +37,11 @@ struct model {
     size_t tensors_n;
     struct model_tensor *tensors;
     size_t params;       /* length of the flat array; each tensor starts 16-aligned, gaps 0 */
-    float *w;            /* (params) */
+    float *w;            /* (params) the model's own, or as model_set_weights says */
     uint64_t generation; /* bumped by whoever changes w; packed copies compare it */
     /* How passes and generators made from now on multiply; fp32 until the owner says else. */
     enum precision precision;
-    struct arena arena; /* holds w */
+    struct arena arena; /* holds the model's own w */
 };
 
 /* Allocate and lay out; w is zero.  The caller frees it with model_free. */
@@ -64,6 +64,11 @@ enum err_code model_save(const struct model *model, const char *dir, struct err 
 /* Normal(0, std) weights (residual projections scaled by 1/sqrt(2 L)), ones in norms, zeros in
  * biases; a pure function of seed and config. */
 void model_init_random(struct model *model, uint64_t seed, float std);
+
+/* Compute with these weights from now on, (params) on a cache line, which only the caller keeps
+ * and changes; NULL: with the model's own again.  Bumps the generation.  For a model that is not
+ * trained: whoever writes w would write there. */
+void model_set_weights(struct model *model, const float *w);
 
 /* NULL where there is none of that name. */
 const struct model_tensor *model_find(const struct model *model, const char *name);

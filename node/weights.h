@@ -1,17 +1,34 @@
 /*
- * weights.h -- policy weights from the learner to whoever asks, pulled in chunks.
+ * weights.h -- policy weights from the learner to whoever asks: mapped on its host, elsewhere
+ * pulled in chunks.
  *
  *      client (actor)                                   server (learner, a thread of its own)
  *      WEIGHTS_ASK version   ------------------------>
- *                            <------------------------  WEIGHTS_MANIFEST size, BLAKE2b
+ *                            <------------------------  WEIGHTS_MANIFEST size, BLAKE2b, pid, fd
+ *      maps the memory of that process (node/weights_memory.h) and is done, or
  *      CHUNK_ASK 0 .. 7      ------------------------>
  *                            <------------------------  CHUNK 0    (each has its XXH3)
  *      CHUNK_ASK 8           ------------------------>  ...
  *
  * The client asks for WEIGHTS_WINDOW chunks and for one more with each that comes, so nothing
  * piles up and nothing is dropped; what does not come is asked for again, also from a server
- * that was restarted in between.  A version is a byte string to both: the model's flat float32
- * parameters, little-endian, as engine/model lays them out.
+ * that was restarted in between.  The manifest has a BLAKE2b for each chunk, and a chunk counts
+ * when it has that.  A version is a byte string to both: the model's flat float32 parameters,
+ * little-endian, as engine/model lays them out.
+ *
+ * So that a learner sends each chunk once, however many actors there are, an actor may be a
+ * relay, which serves what it has:
+ *
+ *      actor B                        learner                        actor A, a relay
+ *                                        <---- CHUNK_ASK 5, relay A ----
+ *                                        ----- CHUNK 5 ---------------->
+ *      CHUNK_ASK 5 -------------------->
+ *      <-- CHUNK_ELSEWHERE 5, A -------
+ *      CHUNK_ASK 5 ------------------------------------------------->
+ *      <---------------------------------------------------- CHUNK 5    (or: not here yet)
+ *
+ * Relays begin at different chunks, and so have some for each other from the start.  The learner
+ * remembers the last relay that it sent a chunk to, and sends it again to one that insists.
  */
 #ifndef NODE_WEIGHTS_H
 #define NODE_WEIGHTS_H
@@ -22,12 +39,16 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "node/weights_memory.h"
 #include "wire/socket.h"
 
-#define WEIGHTS_WINDOW    8u     /* chunks asked for and not yet here */
-#define WEIGHTS_ABSENT_MS 2000u  /* ask so long again for a version that is not held (yet) */
-#define WEIGHTS_SILENT_MS 500u   /* without a chunk: ask again for what is missing */
+#define WEIGHTS_WINDOW       8u    /* chunks asked for and not yet here */
+#define WEIGHTS_ABSENT_MS    2000u /* ask so long again for a version that is not held (yet) */
+#define WEIGHTS_SILENT_MS    500u  /* without a chunk: ask again for what is missing */
+#define WEIGHTS_RELAY_MS     2000u /* a relay may be silent so long, or lack a chunk it is to get */
 #define WEIGHTS_VERSIONS_MAX 16u
+#define WEIGHTS_RELAYS_MAX   64u /* that a server remembers; what older ones have is sent anew */
+#define WEIGHTS_SOURCES_MAX  8u  /* the server, and relays, that one fetch asks */
 
 struct weights_server;
 
@@ -43,11 +64,15 @@ void weights_server_close(struct weights_server *server); /* NULL does nothing *
 /* The endpoint as bound, with its port: for HELLO.  Valid until close. */
 const char *weights_server_endpoint(const struct weights_server *server);
 
+/* Whether what is published from now on can be mapped by others on this host; at first it can. */
+void weights_server_share(struct weights_server *server, bool shares);
+
 /*
  * Serve these bytes as `version` from now on; they are copied.  The same version again
  * replaces it; the oldest version goes where there are too many.  *hash (may be NULL) becomes
- * their BLAKE2b-256.  From any thread.  ERR_VALUE for size 0, ERR_NOMEM (then everything is as
- * before).
+ * their BLAKE2b-256.  From one thread at a time.  Where there is no shared memory to be had, or no
+ * room in it, that is logged once and the version is served in chunks alone.  ERR_VALUE for size
+ * 0, ERR_NOMEM (then everything is as before).
  */
 enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
                                      const void *bytes, size_t size, struct hash *hash,
@@ -71,8 +96,22 @@ void weights_server_attach(struct weights_server *server, const struct weights_g
 /* Have the guest's on_wake called soon; several calls may become one.  From any thread. */
 void weights_server_wake(struct weights_server *server);
 
-/* Stop serving `version`; not held is fine. */
+/* Stop serving `version`; not held is fine.  A relay's buffer is not read any more on return. */
 void weights_server_drop(struct weights_server *server, uint64_t version);
+
+/* Bytes of chunks sent (or queued) since it was opened.  From any thread. */
+uint64_t weights_server_sent_bytes(struct weights_server *server);
+
+/*
+ * A server as a relay: it serves the chunks of a version that come to this process from others,
+ * each as soon as it is known to be right; weights_fetch does all this.  `bytes`, borrowed until
+ * weights_server_drop, is what they are put into; the hashes are copied.  ERR_NOMEM, ERR_VALUE.
+ */
+enum err_code weights_server_relay(struct weights_server *server, uint64_t version,
+                                   const void *bytes, size_t size, const struct hash *hash,
+                                   const struct hash *chunk_hash, struct err *err);
+void weights_server_relay_chunk(struct weights_server *server, uint64_t version,
+                                uint32_t index);
 
 /* How long somebody waits for weights. */
 struct weights_patience {
@@ -83,16 +122,45 @@ struct weights_patience {
     void *ctx;
 };
 
+/* Weights that are here, with the hash that was verified. */
+struct weights_view {
+    const void *bytes; /* mapped, or the buffer of weights_fetch */
+    struct hash hash;
+    struct weights_memory memory; /* the mapping; none where they are in the buffer */
+    struct err unmapped; /* why they are not mapped; ERR_OK: they are, or nobody offered */
+};
+
+struct weights_request {
+    struct wire_context *context;
+    const char *endpoint; /* the server's */
+    uint64_t version;
+    void *buffer; /* (size) not touched where they can be mapped */
+    size_t size;
+    struct weights_server *relay; /* of one version: serves others what comes; NULL: none */
+    const struct weights_patience *patience;
+};
+
 /*
- * Fetch `version` into bytes (size) from the server at `endpoint`; blocks while `patience` lasts.
- * A socket is made, used and closed in the calling thread.  *hash (may be NULL) becomes the
- * verified BLAKE2b-256.  On failure `bytes` is unspecified, and err names endpoint and version:
+ * Have a version: mapped where its server runs on this host and shares it, else fetched into the
+ * buffer, chunks from relays where the server names any.  Blocks while the patience lasts.
+ * Sockets are made, used and closed in the calling thread.  The caller ends *view with
+ * weights_release, which keeps the buffer; the relay serves it until the next fetch begins to
+ * fill it, or weights_server_drop.  On failure the buffer is unspecified, nothing is held, and err
+ * names server and version:
  *
  *   ERR_UNAVAILABLE  the server does not hold the version, or `stop`
  *   ERR_TIMEOUT      no answer for silent_ms, or not all of them within timeout_ms
- *   ERR_FORMAT       its size is not `size`, or the bytes that came do not have its hash
+ *   ERR_FORMAT       its size is not `size`, or a chunk of the server's does not have its hash
  *   ERR_USAGE        the endpoint is none
+ *
+ * A relay that is silent, or sends what the manifest does not say, is named in the log
+ * (WEIGHTS-RELAY) and asked no more; what it was asked for, the server is.
  */
+enum err_code weights_fetch(const struct weights_request *request, struct weights_view *view,
+                            struct err *err);
+void weights_release(struct weights_view *view); /* harmless twice, and on a zeroed one */
+
+/* The same into `bytes`, never mapped, without a relay of one's own.  *hash may be NULL. */
 enum err_code weights_pull(struct wire_context *context, const char *endpoint, uint64_t version,
                            void *bytes, size_t size, struct hash *hash,
                            const struct weights_patience *patience, struct err *err);

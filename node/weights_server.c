@@ -2,26 +2,26 @@
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "node/loop.h"
 #include "node/weights.h"
-
-struct weights_version {
-    uint64_t version;
-    unsigned char *bytes;
-    size_t size;
-    struct hash hash;
-};
+#include "node/weights_version.h"
 
 struct weights_server {
     pthread_t thread;
     char endpoint[WIRE_ENDPOINT_MAX];
     uint32_t versions; /* held at most */
+
+    /* the publisher's */
+    bool shares;
+    bool told; /* that there is no shared memory to be had */
 
     /* the server thread's */
     uv_loop_t loop;
@@ -29,8 +29,11 @@ struct weights_server {
     struct loop_socket *socket;
 
     pthread_mutex_t mutex; /* of what follows */
-    struct weights_version held[WEIGHTS_VERSIONS_MAX];
+    struct weights_version *held[WEIGHTS_VERSIONS_MAX];
     uint32_t held_n;
+    char relay[WEIGHTS_RELAYS_MAX][WIRE_TEXT_MAX]; /* the newest of those that asked */
+    uint64_t relays;                               /* how many there were */
+    uint64_t sent_bytes;
     struct weights_guest guest; /* all NULL: none */
 };
 
@@ -39,8 +42,8 @@ static struct weights_version *weights_server_find(struct weights_server *server
                                                    uint64_t version)
 {
     for (uint32_t i = 0; i < server->held_n; i++)
-        if (server->held[i].version == version)
-            return &server->held[i];
+        if (server->held[i]->version == version)
+            return server->held[i];
     return NULL;
 }
 
@@ -66,26 +69,98 @@ static void weights_server_manifest(struct weights_server *server, struct wire_p
         answer.chunk_bytes = WIRE_CHUNK_BYTES;
         answer.hash = held->hash;
         answer.has_hash = true;
+        answer.frames_n = 1;
+        answer.frame[0] =
+            (struct wire_bytes){held->chunk_hash, held->chunks * sizeof *held->chunk_hash};
+    }
+    if (held && held->memory.fd >= 0) {
+        answer.pid = (uint64_t)getpid();
+        answer.fd = (uint32_t)held->memory.fd;
     }
     weights_server_answer(server, peer, &answer);
 }
 
-static void weights_server_chunk(struct weights_server *server, struct wire_peer peer,
-                                 uint64_t version, uint32_t index)
+/* The number of the relay at this endpoint; a new one takes the oldest's place. */
+static uint32_t weights_server_number(struct weights_server *server, const char *endpoint)
 {
-    fault_at(FAULT_weights_serve_chunk);
-    const struct weights_version *held = weights_server_find(server, version);
-    const uint64_t at = (uint64_t)index * WIRE_CHUNK_BYTES;
-    if (!held || at >= held->size) {
-        weights_server_manifest(server, peer, version); /* says what there is */
+    for (uint32_t i = 0; i < WEIGHTS_RELAYS_MAX; i++)
+        if (strcmp(server->relay[i], endpoint) == 0)
+            return i;
+    const uint32_t number = (uint32_t)(server->relays++ % WEIGHTS_RELAYS_MAX);
+    snprintf(server->relay[number], sizeof server->relay[number], "%s", endpoint);
+    return number;
+}
+
+/* Who else was sent this chunk, for one that asks for it; NULL: it is to come from here. */
+static const char *weights_server_elsewhere(const struct weights_server *server,
+                                            const struct weights_version *held,
+                                            const struct message *ask)
+{
+    const uint32_t given = held->given[ask->chunk_index];
+    if (ask->insist || given == 0 || strcmp(server->relay[given - 1], ask->text) == 0)
+        return NULL;
+    return server->relay[given - 1];
+}
+
+static void weights_server_say_elsewhere(struct weights_server *server, struct wire_peer peer,
+                                         const struct message *ask, const char *endpoint)
+{
+    struct message answer = {.type = MESSAGE_CHUNK_ELSEWHERE,
+                             .version = ask->version,
+                             .chunk_index = ask->chunk_index};
+    snprintf(answer.text, sizeof answer.text, "%s", endpoint);
+    weights_server_answer(server, peer, &answer);
+}
+
+/* libzmq has sent it. */
+static void weights_server_on_sent(void *bytes, void *held)
+{
+    (void)bytes;
+    weights_version_release(held);
+}
+
+static void weights_server_send(struct weights_server *server, struct wire_peer peer,
+                                struct weights_version *held, uint32_t index)
+{
+    const size_t size = weights_version_chunk_bytes(held, index);
+    struct message answer = {
+        .type = MESSAGE_CHUNK, .version = held->version, .chunk_index = index, .frames_n = 1};
+    answer.frame[0] = (struct wire_bytes){held->bytes + (size_t)index * WIRE_CHUNK_BYTES, size};
+    server->sent_bytes += size;
+    if (held->here) {
+        fault_at(FAULT_weights_relay);
+        weights_server_answer(server, peer, &answer);
         return;
     }
-    const size_t rest = held->size - (size_t)at;
-    struct message answer = {.type = MESSAGE_CHUNK, .version = version, .chunk_index = index};
-    answer.frames_n = 1;
-    answer.frame[0].data = held->bytes + at;
-    answer.frame[0].size = rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES;
-    weights_server_answer(server, peer, &answer);
+    struct err err = {0};
+    if (wire_socket_send_lent(loop_socket_wire(server->socket), peer, &answer,
+                              weights_server_on_sent, weights_version_retain(held),
+                              &err) == WIRE_SEND_BAD)
+        log_error("WEIGHTS-SEND", "%s: %s", server->endpoint, err.text);
+}
+
+static void weights_server_chunk(struct weights_server *server, struct wire_peer peer,
+                                 const struct message *ask)
+{
+    fault_at(FAULT_weights_serve_chunk);
+    struct weights_version *held = weights_server_find(server, ask->version);
+    const uint32_t index = ask->chunk_index;
+    if (!held || index >= held->chunks) {
+        weights_server_manifest(server, peer, ask->version); /* says what there is */
+        return;
+    }
+    if (held->here && !held->here[index]) {
+        weights_server_say_elsewhere(server, peer, ask, "");
+        return;
+    }
+    const char *endpoint = held->here ? NULL : weights_server_elsewhere(server, held, ask);
+    if (endpoint) {
+        weights_server_say_elsewhere(server, peer, ask, endpoint);
+        return;
+    }
+    weights_server_send(server, peer, held, index);
+    if (ask->text[0])
+        held->given[index] = (uint16_t)(1 + weights_server_number(server, ask->text));
 }
 
 static void weights_server_on_message(void *ctx, struct wire_peer peer, struct message *m)
@@ -95,7 +170,7 @@ static void weights_server_on_message(void *ctx, struct wire_peer peer, struct m
     if (m->type == MESSAGE_WEIGHTS_ASK)
         weights_server_manifest(server, peer, m->version);
     else if (m->type == MESSAGE_CHUNK_ASK)
-        weights_server_chunk(server, peer, m->version, m->chunk_index);
+        weights_server_chunk(server, peer, m);
     else if (server->guest.on_message)
         server->guest.on_message(server->guest.ctx, loop_socket_wire(server->socket), peer, m);
     else
@@ -161,7 +236,7 @@ static void weights_server_release(struct weights_server *server)
 {
     loop_release(&server->loop);
     for (uint32_t i = 0; i < server->held_n; i++)
-        free(server->held[i].bytes);
+        weights_version_release(server->held[i]);
     pthread_mutex_destroy(&server->mutex);
     free(server);
 }
@@ -185,16 +260,15 @@ enum err_code weights_server_open(struct weights_server **out, struct wire_conte
         return err_set(err, ERR_NOMEM, "no memory for a weights server at %s", endpoint);
     }
     server->versions = versions;
+    server->shares = true;
     strcpy(server->endpoint, wire_socket_endpoint(wire));
     pthread_mutex_init(&server->mutex, NULL);
     rc = loop_socket_open(&server->socket, &server->loop, wire, &ops, server, err);
     if (rc)
         goto fail;
     server->stop.data = server->wake.data = server;
-    const bool stops =
-        uv_async_init(&server->loop, &server->stop, weights_server_on_stop) == 0;
-    const bool wakes =
-        uv_async_init(&server->loop, &server->wake, weights_server_on_wake) == 0;
+    const bool stops = uv_async_init(&server->loop, &server->stop, weights_server_on_stop) == 0;
+    const bool wakes = uv_async_init(&server->loop, &server->wake, weights_server_on_wake) == 0;
     if (stops && wakes && weights_server_start_thread(server) == 0) {
         *out = server;
         return ERR_OK;
@@ -217,6 +291,9 @@ void weights_server_close(struct weights_server *server)
         return;
     uv_async_send(&server->stop);
     pthread_join(server->thread, NULL);
+    if (server->sent_bytes > 0)
+        log_info("WEIGHTS-SENT", "%s: %llu bytes in chunks", server->endpoint,
+                 (unsigned long long)server->sent_bytes);
     weights_server_release(server);
 }
 
@@ -225,27 +302,58 @@ const char *weights_server_endpoint(const struct weights_server *server)
     return server->endpoint;
 }
 
-/* With the mutex held: the bytes to free. */
-static unsigned char *weights_server_take_out(struct weights_server *server,
-                                              struct weights_version *held)
+void weights_server_share(struct weights_server *server, bool shares)
 {
-    unsigned char *bytes = held->bytes;
-    *held = server->held[--server->held_n];
-    return bytes;
+    server->shares = shares;
 }
 
-/* With the mutex held: what goes for `version` to come; NULL: nothing has to. */
-static struct weights_version *weights_server_victim(struct weights_server *server,
-                                                     uint64_t version)
+/* With the mutex held: it is the caller's to release. */
+static struct weights_version *weights_server_take_out(struct weights_server *server,
+                                                       uint64_t version)
 {
-    struct weights_version *victim = weights_server_find(server, version);
-    if (victim || server->held_n < server->versions)
-        return victim;
-    victim = &server->held[0];
+    for (uint32_t i = 0; i < server->held_n; i++) {
+        if (server->held[i]->version != version)
+            continue;
+        struct weights_version *taken = server->held[i];
+        server->held[i] = server->held[--server->held_n];
+        return taken;
+    }
+    return NULL;
+}
+
+static uint64_t weights_server_oldest(const struct weights_server *server)
+{
+    uint64_t oldest = server->held[0]->version;
     for (uint32_t i = 1; i < server->held_n; i++)
-        if (server->held[i].version < victim->version)
-            victim = &server->held[i];
-    return victim;
+        if (server->held[i]->version < oldest)
+            oldest = server->held[i]->version;
+    return oldest;
+}
+
+/* Hold it, in the place of the same version, or of the oldest where there are too many. */
+static void weights_server_put(struct weights_server *server, struct weights_version *fresh)
+{
+    pthread_mutex_lock(&server->mutex);
+    struct weights_version *old = weights_server_take_out(server, fresh->version);
+    if (!old && server->held_n == server->versions)
+        old = weights_server_take_out(server, weights_server_oldest(server));
+    server->held[server->held_n++] = fresh;
+    pthread_mutex_unlock(&server->mutex);
+    weights_version_release(old);
+}
+
+static enum err_code weights_server_copy(struct weights_server *server, const void *bytes,
+                                         size_t size, struct weights_memory *out,
+                                         struct err *err)
+{
+    struct err why = {0};
+    if (server->shares && weights_memory_new(out, bytes, size, &why) == ERR_OK)
+        return ERR_OK;
+    if (server->shares && !server->told)
+        log_warn("WEIGHTS-UNSHARED", "%s: %s; served in chunks alone", server->endpoint,
+                 why.text);
+    server->told = server->told || server->shares;
+    return weights_memory_new_private(out, bytes, size, err);
 }
 
 enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
@@ -255,35 +363,56 @@ enum err_code weights_server_publish(struct weights_server *server, uint64_t ver
     if (size == 0)
         return err_set(err, ERR_VALUE, "weights: version %llu has no bytes",
                        (unsigned long long)version);
-    struct weights_version fresh = {.version = version, .bytes = malloc(size), .size = size};
-    if (!fresh.bytes)
-        return err_set(err, ERR_NOMEM, "weights: no memory for %zu bytes of version %llu", size,
-                       (unsigned long long)version);
-    memcpy(fresh.bytes, bytes, size);
-    hash_blake2b(&fresh.hash, fresh.bytes, size);
+    struct weights_memory memory;
+    struct weights_version *fresh = NULL;
+    struct err why = {0};
+    enum err_code rc = weights_server_copy(server, bytes, size, &memory, &why);
+    if (rc == ERR_OK)
+        rc = weights_version_new(&fresh, version, &memory, &why);
+    if (rc)
+        return err_set(err, rc, "weights: version %llu: %s", (unsigned long long)version,
+                       why.text);
     if (hash)
-        *hash = fresh.hash;
-
+        *hash = fresh->hash;
     fault_at(FAULT_weights_publish);
-    unsigned char *old = NULL;
-    pthread_mutex_lock(&server->mutex);
-    struct weights_version *victim = weights_server_victim(server, version);
-    if (victim)
-        old = weights_server_take_out(server, victim);
-    server->held[server->held_n++] = fresh;
-    pthread_mutex_unlock(&server->mutex);
+    weights_server_put(server, fresh);
     fault_at(FAULT_weights_published);
-    free(old);
     return ERR_OK;
+}
+
+enum err_code weights_server_relay(struct weights_server *server, uint64_t version,
+                                   const void *bytes, size_t size, const struct hash *hash,
+                                   const struct hash *chunk_hash, struct err *err)
+{
+    struct weights_version *fresh = NULL;
+    const enum err_code rc =
+        weights_version_new_relay(&fresh, version, bytes, size, hash, chunk_hash, err);
+    if (rc == ERR_OK)
+        weights_server_put(server, fresh);
+    return rc;
+}
+
+void weights_server_relay_chunk(struct weights_server *server, uint64_t version, uint32_t index)
+{
+    pthread_mutex_lock(&server->mutex);
+    const struct weights_version *held = weights_server_find(server, version);
+    assert(held && held->here && index < held->chunks);
+    held->here[index] = true;
+    pthread_mutex_unlock(&server->mutex);
 }
 
 void weights_server_drop(struct weights_server *server, uint64_t version)
 {
-    unsigned char *old = NULL;
     pthread_mutex_lock(&server->mutex);
-    struct weights_version *held = weights_server_find(server, version);
-    if (held)
-        old = weights_server_take_out(server, held);
+    struct weights_version *old = weights_server_take_out(server, version);
     pthread_mutex_unlock(&server->mutex);
-    free(old);
+    weights_version_release(old);
+}
+
+uint64_t weights_server_sent_bytes(struct weights_server *server)
+{
+    pthread_mutex_lock(&server->mutex);
+    const uint64_t bytes = server->sent_bytes;
+    pthread_mutex_unlock(&server->mutex);
+    return bytes;
 }

@@ -176,6 +176,10 @@ static inline void wire_test_result(struct wire_test *t, uint64_t *seed)
         m->kl_coef = wire_test_below(seed, 1000) / 999.0;
         m->checkpoint = wire_test_below(seed, 2);
         m->last = wire_test_below(seed, 2);
+        m->lr_scale = wire_test_below(seed, 1000) / 128.0;
+        m->base_version = wire_test_next(seed);
+        m->target_version = wire_test_next(seed);
+        m->restore = m->items_n == 0 && m->base_version <= m->step;
         wire_test_ranks(t, seed);
         wire_test_frame(t, t->ids, both * 4);
         wire_test_frame(t, t->logprobs, tokens * 4);
@@ -267,8 +271,12 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
     case MESSAGE_ACK: m->ack_seq = wire_test_next(&seed); break;
     case MESSAGE_TRAIN_RESULT: wire_test_train_result(t, &seed); break;
     case MESSAGE_WEIGHTS_MANIFEST:
-        m->bytes = 1 + wire_test_next(&seed) / 2;
         m->chunk_bytes = 1 + wire_test_below(&seed, WIRE_CHUNK_BYTES);
+        wire_test_frame(t, t->chunk, HASH_BYTES * (1 + wire_test_below(&seed, 100)));
+        m->bytes = (m->frame[0].size / HASH_BYTES - 1) * m->chunk_bytes + 1 +
+                   wire_test_below(&seed, m->chunk_bytes);
+        m->pid = wire_test_next(&seed);
+        m->fd = (uint32_t)wire_test_next(&seed);
         m->has_hash = true;
         wire_test_hash(&seed, &m->hash);
         m->version = wire_test_next(&seed);
@@ -280,7 +288,13 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
     case MESSAGE_CHUNK:
         wire_test_frame(t, t->chunk, 1 + wire_test_below(&seed, 4096));
         /* fall through */
-    case MESSAGE_CHUNK_ASK: m->chunk_index = (uint32_t)wire_test_next(&seed); /* fall through */
+    case MESSAGE_CHUNK_ASK:
+    case MESSAGE_CHUNK_ELSEWHERE:
+        m->chunk_index = (uint32_t)wire_test_next(&seed);
+        m->insist = type == MESSAGE_CHUNK_ASK && wire_test_below(&seed, 2);
+        if (type != MESSAGE_CHUNK)
+            wire_test_text(&seed, m->text, sizeof m->text);
+        /* fall through */
     default: m->version = wire_test_next(&seed); break;
     }
 }

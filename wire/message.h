@@ -22,9 +22,10 @@
  *  TRAIN_RESULT     learner -> coordinator  -                       compared, counted, acked
  *  LEASE_FAILED     worker -> coordinator   -                       ignored
  *  WEIGHTS_ASK      worker -> learner       -                       answered again
- *  WEIGHTS_MANIFEST learner -> worker       -                       ignored
- *  CHUNK_ASK        worker -> learner       -                       answered again
- *  CHUNK            learner -> worker       bytes                   ignored
+ *  WEIGHTS_MANIFEST learner -> worker       hashes of chunks        ignored
+ *  CHUNK_ASK        worker -> learner [2]   -                       answered again
+ *  CHUNK            learner -> worker [2]   bytes                   ignored
+ *  CHUNK_ELSEWHERE  learner -> worker [2]   -                       ignored
  *  GRADIENT_ASK     learner -> learner      -                       refused, counted
  *  GRADIENT_CHUNK   learner -> learner      bytes                   ignored, counted
  *  GRADIENT_WAIT    learner -> learner      -                       ignored
@@ -32,6 +33,7 @@
  *
  *  [1] ids, behaviour log-probs, token rewards, reference log-probs; where costs train a fifth:
  *      token costs.
+ *  [2] or between workers.
  *
  * Results are keyed by (kind, a, b), not by lease: a result is welcome while its item waits
  * for one and its version is the planned one, whoever sends it.
@@ -72,7 +74,7 @@ const char *wire_role_name(enum wire_role role);
 #define MESSAGE_MAP(X)                                                                    \
     X(NONE) X(HELLO) X(WELCOME) X(RESET) X(HEARTBEAT) X(BYE) X(ACK) X(GENERATE_LEASE)     \
     X(GENERATE_RESULT) X(SCORE_LEASE) X(SCORE_RESULT) X(TRAIN_LEASE) X(TRAIN_RESULT)      \
-    X(LEASE_FAILED) X(WEIGHTS_ASK) X(WEIGHTS_MANIFEST) X(CHUNK_ASK) X(CHUNK)              \
+    X(LEASE_FAILED) X(WEIGHTS_ASK) X(WEIGHTS_MANIFEST) X(CHUNK_ASK) X(CHUNK) X(CHUNK_ELSEWHERE) \
     X(GRADIENT_ASK) X(GRADIENT_CHUNK) X(GRADIENT_WAIT) X(GRADIENT_REFUSED)
 enum message_type {
 #define X(name) MESSAGE_##name,
@@ -137,6 +139,9 @@ struct message {
     double kl_coef;             /* TRAIN_LEASE */
     double multiplier;          /* TRAIN_LEASE: lambda, of the token costs; 0 without them */
     bool checkpoint, last;      /* TRAIN_LEASE */
+    bool restore;               /* TRAIN_LEASE: go back to base_version, train nothing */
+    double lr_scale;            /* TRAIN_LEASE: of the learning rates; 0: 1 */
+    uint64_t base_version, target_version; /* TRAIN_LEASE: of the last rollback, and the next */
     uint64_t checkpoint_version; /* TRAIN_RESULT */
     uint64_t attempt;            /* TRAIN_LEASE */
     uint32_t rank;               /* TRAIN_*: of the learner in its group */
@@ -149,7 +154,8 @@ struct message {
                          WEIGHTS_MANIFEST: the whole */
     bool has_hash;
     char text[WIRE_TEXT_MAX]; /* RESET, BYE, LEASE_FAILED, SCORE_RESULT, GRADIENT_REFUSED: why;
-                                 HELLO, GENERATE_LEASE: the weights endpoint */
+                                 HELLO, GENERATE_LEASE: the weights endpoint; CHUNK_ASK: the
+                                 asker's relay; CHUNK_ELSEWHERE: an endpoint, or none */
     /* HELLO */
     enum wire_role role;
     char name[WIRE_NAME_MAX];
@@ -160,6 +166,7 @@ struct message {
     /* WELCOME */
     uint32_t heartbeat_ms, dead_ms;
     bool refused; /* RESET */
+    bool insist;  /* CHUNK_ASK: the chunk itself, not where it is */
     bool untried; /* LEASE_FAILED: nothing was begun, so its items are not at fault */
     /* HEARTBEAT */
     uint64_t progress;
@@ -168,6 +175,7 @@ struct message {
     /* WEIGHTS_MANIFEST, CHUNK* */
     uint64_t bytes;
     uint32_t chunk_bytes, chunk_index;
+    uint32_t fd; /* WEIGHTS_MANIFEST: the whole is this descriptor of process `pid`, unless 0 */
     struct wire_gradient gradient; /* GRADIENT_* */
 
     void *owned; /* memory behind items, stats, ranks and copied frames; message_release frees */
@@ -180,7 +188,8 @@ struct message {
  * What is checked: sizes and counts against the bounds above; the checksum; that each payload
  * frame's size is what the items say (so that an array may be read without a further look);
  * enum ranges; UTF-8 and no NUL in strings; floats of log-probs finite and <= 0, scores with
- * state ok finite, rewards and costs finite; a multiplier only where there are costs.
+ * state ok finite, rewards and costs finite; a multiplier only where there are costs; a lease
+ * that goes back has no items, and goes back to a version that was there.
  */
 enum err_code message_decode(struct message *message, const void *head, size_t head_size,
                              const struct wire_bytes *frames, size_t frames_n,

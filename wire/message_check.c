@@ -271,6 +271,19 @@ static enum err_code message_check_frame(const struct message_refusal *r,
     return ERR_OK;
 }
 
+/* A hash for each chunk. */
+static enum err_code message_check_hashes(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    if (m->bytes == 0)
+        return ERR_OK;
+    const uint64_t chunks = m->bytes / m->chunk_bytes + (m->bytes % m->chunk_bytes != 0);
+    if (m->frame[0].size % HASH_BYTES != 0 || m->frame[0].size / HASH_BYTES != chunks)
+        return REFUSE(r, "%zu bytes of hashes for %llu chunks", m->frame[0].size,
+                      (unsigned long long)chunks);
+    return ERR_OK;
+}
+
 static enum err_code message_check_frames(const struct message_refusal *r)
 {
     uint32_t least = 0, most = 0;
@@ -280,7 +293,8 @@ static enum err_code message_check_frames(const struct message_refusal *r)
         most += own;
     }
     const bool is_chunk = r->m->type == MESSAGE_CHUNK || r->m->type == MESSAGE_GRADIENT_CHUNK;
-    if (is_chunk)
+    const bool is_manifest = r->m->type == MESSAGE_WEIGHTS_MANIFEST && r->m->bytes > 0;
+    if (is_chunk || is_manifest)
         least = most = 1;
     if (r->m->frames_n < least || r->m->frames_n > most)
         return REFUSE(r, "%u payload frames, not %u%s", r->m->frames_n, least,
@@ -297,6 +311,8 @@ static enum err_code message_check_frames(const struct message_refusal *r)
     }
     if (r->m->type == MESSAGE_SCORE_RESULT)
         return message_check_scores(r);
+    if (is_manifest)
+        return message_check_hashes(r);
     if (is_chunk)
         return message_check_range(r, "the chunk's size", r->m->frame[0].size, 1,
                                    WIRE_CHUNK_BYTES);
@@ -364,6 +380,26 @@ static enum err_code message_check_group(const struct message_refusal *r)
     return rc;
 }
 
+static enum err_code message_check_train_lease(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    if (!isfinite(m->kl_coef) || m->kl_coef < 0.0)
+        return REFUSE(r, "kl_coef is %g", m->kl_coef);
+    if (!isfinite(m->multiplier) || m->multiplier < 0.0)
+        return REFUSE(r, "multiplier is %g", m->multiplier);
+    if (m->multiplier > 0.0 && m->frames_n < 5)
+        return REFUSE(r, "multiplier is %g, but there are no token costs", m->multiplier);
+    if (!isfinite(m->lr_scale) || m->lr_scale < 0.0)
+        return REFUSE(r, "lr_scale is %g", m->lr_scale);
+    if (m->restore && m->items_n > 0)
+        return REFUSE(r, "it goes back to version %llu, but has %u items",
+                      (unsigned long long)m->base_version, m->items_n);
+    if (m->restore && m->base_version > m->step)
+        return REFUSE(r, "step %llu cannot go back to version %llu",
+                      (unsigned long long)m->step, (unsigned long long)m->base_version);
+    return message_check_group(r);
+}
+
 /* The fields that belong to one type. */
 static enum err_code message_check_body(const struct message_refusal *r)
 {
@@ -379,14 +415,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
     }
     case MESSAGE_SCORE_RESULT:
         return message_check_range(r, "scorers", m->scorers, 1, WIRE_SCORERS_MAX);
-    case MESSAGE_TRAIN_LEASE:
-        if (!isfinite(m->kl_coef) || m->kl_coef < 0.0)
-            return REFUSE(r, "kl_coef is %g", m->kl_coef);
-        if (!isfinite(m->multiplier) || m->multiplier < 0.0)
-            return REFUSE(r, "multiplier is %g", m->multiplier);
-        if (m->multiplier > 0.0 && m->frames_n < 5)
-            return REFUSE(r, "multiplier is %g, but there are no token costs", m->multiplier);
-        return message_check_group(r);
+    case MESSAGE_TRAIN_LEASE: return message_check_train_lease(r);
     case MESSAGE_TRAIN_RESULT: return message_check_train_result(r);
     case MESSAGE_WEIGHTS_MANIFEST:
         if (m->bytes == 0)
@@ -409,6 +438,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
     case MESSAGE_LEASE_FAILED:
     case MESSAGE_WEIGHTS_ASK:
     case MESSAGE_CHUNK_ASK:
+    case MESSAGE_CHUNK_ELSEWHERE:
     case MESSAGE_CHUNK: return ERR_OK;
     }
     return ERR_OK;

@@ -64,6 +64,7 @@ static struct message_lists message_decode_lists(const Rlhf__Header *h)
     case RLHF__HEADER__BODY_WEIGHTS_MANIFEST: return PLAIN(weights_manifest);
     case RLHF__HEADER__BODY_CHUNK_ASK: return PLAIN(chunk_ask);
     case RLHF__HEADER__BODY_CHUNK: return PLAIN(chunk);
+    case RLHF__HEADER__BODY_CHUNK_ELSEWHERE: return PLAIN(chunk_elsewhere);
     case RLHF__HEADER__BODY_GRADIENT_ASK: return PLAIN(gradient_ask);
     case RLHF__HEADER__BODY_GRADIENT_CHUNK: return PLAIN(gradient_chunk);
     case RLHF__HEADER__BODY_GRADIENT_WAIT: return PLAIN(gradient_wait);
@@ -237,6 +238,10 @@ static enum err_code message_decode_lease(struct message *m, const Rlhf__Header 
         m->last = h->train_lease->last;
         m->attempt = h->train_lease->attempt;
         m->rank = h->train_lease->rank;
+        m->lr_scale = h->train_lease->lr_scale;
+        m->restore = h->train_lease->restore;
+        m->base_version = h->train_lease->base_version;
+        m->target_version = h->train_lease->target_version;
         return ERR_OK;
     }
 }
@@ -287,13 +292,23 @@ static enum err_code message_decode_weights(struct message *m, const Rlhf__Heade
         m->version = h->weights_manifest->version;
         m->bytes = h->weights_manifest->bytes;
         m->chunk_bytes = h->weights_manifest->chunk_bytes;
+        m->pid = h->weights_manifest->pid;
+        m->fd = h->weights_manifest->fd;
         return message_decode_hash("WEIGHTS_MANIFEST: blake2b", m, h->weights_manifest->blake2b,
                                    err);
     case RLHF__HEADER__BODY_CHUNK_ASK:
         m->type = MESSAGE_CHUNK_ASK;
         m->version = h->chunk_ask->version;
         m->chunk_index = h->chunk_ask->index;
-        return ERR_OK;
+        m->insist = h->chunk_ask->insist;
+        return message_decode_text("CHUNK_ASK: relay", m->text, sizeof m->text,
+                                   h->chunk_ask->relay, err);
+    case RLHF__HEADER__BODY_CHUNK_ELSEWHERE:
+        m->type = MESSAGE_CHUNK_ELSEWHERE;
+        m->version = h->chunk_elsewhere->version;
+        m->chunk_index = h->chunk_elsewhere->index;
+        return message_decode_text("CHUNK_ELSEWHERE: endpoint", m->text, sizeof m->text,
+                                   h->chunk_elsewhere->endpoint, err);
     default: /* RLHF__HEADER__BODY_CHUNK */
         m->type = MESSAGE_CHUNK;
         m->version = h->chunk->version;
@@ -335,6 +350,7 @@ static enum err_code message_decode_body(struct message *m, const Rlhf__Header *
     case RLHF__HEADER__BODY_WEIGHTS_ASK:
     case RLHF__HEADER__BODY_WEIGHTS_MANIFEST:
     case RLHF__HEADER__BODY_CHUNK_ASK:
+    case RLHF__HEADER__BODY_CHUNK_ELSEWHERE:
     case RLHF__HEADER__BODY_CHUNK: return message_decode_weights(m, h, err);
     case RLHF__HEADER__BODY_GRADIENT_ASK:
         return message_decode_gradient(m, MESSAGE_GRADIENT_ASK, h->gradient_ask, err);

@@ -27,6 +27,7 @@ struct message_encoding {
         Rlhf__WeightsManifest weights_manifest;
         Rlhf__ChunkAsk chunk_ask;
         Rlhf__Chunk chunk;
+        Rlhf__ChunkElsewhere chunk_elsewhere;
         Rlhf__Gradient gradient;
     } body;
     Rlhf__WorkItem *item, **items; /* items_n of each; NULL: none */
@@ -195,6 +196,10 @@ static void message_encode_lease(const struct message *m, struct message_encodin
         b->rank = m->rank;
         b->ranks = e->ranks;
         b->n_ranks = m->ranks_n;
+        b->lr_scale = m->lr_scale;
+        b->restore = m->restore;
+        b->base_version = m->base_version;
+        b->target_version = m->target_version;
         break;
     }
     default: assert(false); /* not a lease */
@@ -258,12 +263,23 @@ static void message_encode_weights(const struct message *m, struct message_encod
         b->bytes = m->bytes;
         b->chunk_bytes = m->chunk_bytes;
         b->blake2b = message_encode_hash(m);
+        b->pid = m->pid;
+        b->fd = m->fd;
         break;
     }
     case MESSAGE_CHUNK_ASK: {
         BODY(chunk_ask, CHUNK_ASK, ChunkAsk);
         b->version = m->version;
         b->index = m->chunk_index;
+        b->relay = message_encode_text(m->text);
+        b->insist = m->insist;
+        break;
+    }
+    case MESSAGE_CHUNK_ELSEWHERE: {
+        BODY(chunk_elsewhere, CHUNK_ELSEWHERE, ChunkElsewhere);
+        b->version = m->version;
+        b->index = m->chunk_index;
+        b->endpoint = message_encode_text(m->text);
         break;
     }
     case MESSAGE_CHUNK: {
@@ -322,6 +338,7 @@ static void message_encode_body(const struct message *m, struct message_encoding
     case MESSAGE_WEIGHTS_ASK:
     case MESSAGE_WEIGHTS_MANIFEST:
     case MESSAGE_CHUNK_ASK:
+    case MESSAGE_CHUNK_ELSEWHERE:
     case MESSAGE_CHUNK: message_encode_weights(m, e); break;
     case MESSAGE_GRADIENT_ASK:
     case MESSAGE_GRADIENT_CHUNK:

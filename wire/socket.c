@@ -488,22 +488,28 @@ bool wire_socket_kick(struct wire_socket *socket, struct wire_peer peer)
     return shutdown(fd, SHUT_RDWR) == 0;
 }
 
-/* A frame with a copy of the bytes, or around them. */
-static enum err_code socket_frame_init(zmq_msg_t *msg, struct wire_bytes bytes, bool in_place,
-                                       struct err *err)
+/* How a payload is sent that is not copied: who is told that it is not needed any more. */
+struct socket_loan {
+    void (*done)(void *bytes, void *ctx); /* NULL: nobody */
+    void *ctx;
+};
+
+/* A frame with a copy of the bytes (no loan), or around them. */
+static enum err_code socket_frame_init(zmq_msg_t *msg, struct wire_bytes bytes,
+                                       const struct socket_loan *loan, struct err *err)
 {
     void *data = (void *)(uintptr_t)bytes.data; /* sending only reads */
-    const int rc = in_place ? zmq_msg_init_data(msg, data, bytes.size, NULL, NULL)
-                            : zmq_msg_init_size(msg, bytes.size);
+    const int rc = loan ? zmq_msg_init_data(msg, data, bytes.size, loan->done, loan->ctx)
+                        : zmq_msg_init_size(msg, bytes.size);
     if (rc != 0)
         return err_set(err, ERR_NOMEM, "no memory for a payload of %zu bytes", bytes.size);
-    if (!in_place && bytes.size)
+    if (!loan && bytes.size)
         memcpy(zmq_msg_data(msg), bytes.data, bytes.size);
     return ERR_OK;
 }
 
 static enum err_code socket_packet_new(struct wire_packet **out, const struct message *message,
-                                       bool in_place, struct err *err)
+                                       const struct socket_loan *loan, struct err *err)
 {
     struct message plain = *message;
     plain.epoch = plain.session = plain.seq = 0; /* not encoded: zero is absent */
@@ -523,7 +529,7 @@ static enum err_code socket_packet_new(struct wire_packet **out, const struct me
         packet->frames->n = 0;
     }
     for (uint32_t i = 0; i < plain.frames_n; i++) {
-        rc = socket_frame_init(&packet->frames->msg[i], plain.frame[i], in_place, err);
+        rc = socket_frame_init(&packet->frames->msg[i], plain.frame[i], loan, err);
         if (rc)
             goto out;
         packet->frames->n++;
@@ -540,7 +546,7 @@ out:
 enum err_code wire_packet_new(struct wire_packet **out, const struct message *message,
                               struct err *err)
 {
-    return socket_packet_new(out, message, false, err);
+    return socket_packet_new(out, message, NULL, err);
 }
 
 void wire_packet_free(struct wire_packet *packet)
@@ -659,12 +665,15 @@ enum wire_send wire_socket_send_packet(struct wire_socket *socket, struct wire_p
 }
 
 static enum wire_send socket_send_message(struct wire_socket *socket, struct wire_peer peer,
-                                          const struct message *message, bool in_place,
-                                          struct err *err)
+                                          const struct message *message,
+                                          const struct socket_loan *loan, struct err *err)
 {
     struct wire_packet *packet = NULL;
-    if (socket_packet_new(&packet, message, in_place, err))
+    if (socket_packet_new(&packet, message, loan, err)) {
+        if (loan && loan->done) /* the only frame was the last thing to be made */
+            loan->done((void *)(uintptr_t)message->frame[0].data, loan->ctx);
         return WIRE_SEND_BAD;
+    }
     const enum wire_send sent = wire_socket_send_packet(socket, peer, packet, message->epoch,
                                                         message->session, message->seq, err);
     wire_packet_free(packet);
@@ -674,11 +683,20 @@ static enum wire_send socket_send_message(struct wire_socket *socket, struct wir
 enum wire_send wire_socket_send(struct wire_socket *socket, struct wire_peer peer,
                                 const struct message *message, struct err *err)
 {
-    return socket_send_message(socket, peer, message, false, err);
+    return socket_send_message(socket, peer, message, NULL, err);
 }
 
 enum wire_send wire_socket_send_in_place(struct wire_socket *socket, struct wire_peer peer,
                                          const struct message *message, struct err *err)
 {
-    return socket_send_message(socket, peer, message, true, err);
+    return socket_send_message(socket, peer, message, &(struct socket_loan){0}, err);
+}
+
+enum wire_send wire_socket_send_lent(struct wire_socket *socket, struct wire_peer peer,
+                                     const struct message *message,
+                                     void (*done)(void *bytes, void *ctx), void *ctx,
+                                     struct err *err)
+{
+    assert(message->frames_n == 1);
+    return socket_send_message(socket, peer, message, &(struct socket_loan){done, ctx}, err);
 }

@@ -160,6 +160,16 @@ enum wire_send wire_socket_send_in_place(struct wire_socket *socket, struct wire
                                          const struct message *message, struct err *err);
 
 /*
+ * The same for a payload of one frame that must not stay until the socket is closed: `done` is
+ * called once, in any thread, when the bytes are not needed any more; also where nothing was sent,
+ * then before this returns.
+ */
+enum wire_send wire_socket_send_lent(struct wire_socket *socket, struct wire_peer peer,
+                                     const struct message *message,
+                                     void (*done)(void *bytes, void *ctx), void *ctx,
+                                     struct err *err);
+
+/*
  * A message encoded once, in any thread, and sent as often as needed, each time under its own
  * epoch, session and seq; those of *message are not used.  The payload is copied once here and
  * shared by all sends.  One thread at a time has a packet.  The caller frees it with

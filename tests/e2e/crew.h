@@ -134,7 +134,8 @@ static inline void crew_make_keys(void)
 }
 
 /* A run's daemons, with nobody between them.  `prefix` begins the coordinator's command, which
- * listens at that address; keys, a directory in the scene, or NULL. */
+ * listens at that address; keys, a directory in the scene, or NULL.  Every second learner's
+ * weights come in chunks. */
 static inline void crew_run(struct crew *crew, const char *prefix, const char *host,
                             const char *keys, const char *name, uint32_t learners)
 {
@@ -148,7 +149,10 @@ static inline void crew_run(struct crew *crew, const char *prefix, const char *h
              host, port, dir, dir, name, learners, with);
     crew_add(crew, "%srlhf-coordinator --http 127.0.0.1:0 %s", prefix, common);
     for (uint32_t i = 0; i < learners; i++)
-        crew_add(crew, "rlhf-learner --name learner-%u --bulk tcp://127.0.0.1:* %s", i, common);
+        crew_add(crew,
+                 "rlhf-learner --name learner-%u --bulk tcp://127.0.0.1:* %s "
+                 "endpoints.shared_memory=%s",
+                 i, common, i % 2 == 0 ? "true" : "false");
     crew_add(crew, "rlhf-reward --name reward-0 %s", common);
     crew_add(crew, "rlhf-actor --name actor-0 %s", common);
     crew_add(crew, "rlhf-actor --name actor-1 %s", common);

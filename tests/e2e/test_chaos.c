@@ -14,10 +14,12 @@ static void survives(const char *name, uint64_t seed, const char *how, const cha
                      uint32_t learners)
 {
     struct crew crew = {0};
-    char common[300];
+    char common[400];
     const int back = crew_port(), front = crew_port();
     snprintf(crew.log, sizeof crew.log, "%s.log", name);
-    snprintf(common, sizeof common, "--config %s/faults.yaml run.dir=%s/%s workers.learners=%u",
+    snprintf(common, sizeof common,
+             "--config %s/faults.yaml run.dir=%s/%s workers.learners=%u "
+             "endpoints.shared_memory=false", /* else nothing of weights came through here */
              dir, dir, name, learners);
     const uint64_t begun = clock_mono_ms();
     crew_add(&crew, "rlhf-coordinator --control tcp://127.0.0.1:%d --http 127.0.0.1:0 %s", back,

@@ -25,13 +25,20 @@ static const struct {
 static bool everything;
 static const char *only; /* this point; NULL: no matter which */
 
-/* A point is of several learners where one of the others is to come by it. */
+/* A point is of several learners where one of the others is to come by it; and of weights in
+ * chunks where those are. */
 static const char *overrides_of(size_t i)
 {
+    if (points[i].point == FAULT_weights_pull_chunk ||
+        points[i].point == FAULT_weights_serve_chunk)
+        return "endpoints.shared_memory=false";
+    if (points[i].point == FAULT_weights_relay)
+        return "endpoints.shared_memory=false workers.actors=6 "
+               "endpoints.relay=tcp://127.0.0.1:*";
     return strncmp(points[i].who, "learner-", 8) == 0 ? "workers.learners=2" : "";
 }
 
-/* Points that a run comes by once come by no second time. */
+/* Points that a run, or each of several processes, comes by once come by no second time. */
 static bool is_rare(enum fault_point point)
 {
     switch (point) {
@@ -45,6 +52,7 @@ static bool is_rare(enum fault_point point)
     case FAULT_worker_hello_said:
     case FAULT_worker_welcomed:
     case FAULT_worker_bye:
+    case FAULT_weights_relay:
     case FAULT_final_rename:
     case FAULT_final_renamed:
     case FAULT_supervisor_stop: return true;
@@ -82,6 +90,9 @@ static bool is_chosen(size_t i)
     switch (points[i].point) {
     case FAULT_ledger_commit:
     case FAULT_ledger_committed:
+    case FAULT_weights_share:
+    case FAULT_weights_mapped:
+    case FAULT_weights_relay:
     case FAULT_train_half_updated:
     case FAULT_checkpoint_floats:
     case FAULT_checkpoint_renamed:

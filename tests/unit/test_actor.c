@@ -19,6 +19,7 @@ struct sent {
     uint64_t lease, version;
     bool untried;
     char text[WIRE_TEXT_MAX];
+    float logp; /* GENERATE_RESULT: of the first token */
 };
 
 static struct sent sent[8];
@@ -70,6 +71,8 @@ enum err_code worker_send(struct worker *worker, const struct message *m, struct
     *kept = (struct sent){
         .type = m->type, .lease = m->lease, .version = m->version, .untried = m->untried};
     memcpy(kept->text, m->text, sizeof kept->text);
+    if (m->type == MESSAGE_GENERATE_RESULT)
+        memcpy(&kept->logp, m->frame[1].data, sizeof kept->logp);
     return ERR_OK;
 }
 
@@ -213,6 +216,48 @@ static void actor_gives_back_what_waits_for_a_version_that_is_not_held(void **st
     rig_close(&rig);
 }
 
+/* Version 6 is other weights: from this server's memory, from another's in chunks, and between
+ * them version 0, which must be as it was. */
+static void actor_generates_with_the_weights_of_the_lease(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct weights_server *server[2];
+    char endpoint[2][96];
+    struct err why = {0};
+    rig_open(&rig);
+    struct model *model = model_load(rig.config.policy, &why);
+    assert_non_null(model);
+    model_init_random(model, 9, 0.3f);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(endpoint[i], sizeof endpoint[i], "ipc://%s/alive-%zu", rig.dir, i);
+        check_ok(weights_server_open(&server[i], rig.context, endpoint[i], 2, &err));
+        weights_server_share(server[i], i == 0);
+        for (uint64_t version = 6; version <= 7; version++)
+            check_ok(weights_server_publish(server[i], version, model->w, model_bytes(model),
+                                            NULL, &err));
+    }
+    const struct {
+        uint64_t version;
+        size_t server;
+    } leases[] = {{0, 0}, {6, 0}, {0, 0}, {7, 0}, {6, 1}, {0, 0}};
+    for (size_t i = 0; i < COUNT(leases); i++)
+        rig_lease(i + 1, leases[i].version, endpoint[leases[i].server]);
+    check_ok(actor_compute(NULL, rig.actor, &err));
+    assert_int_equal(sent_n, COUNT(leases));
+    for (size_t i = 0; i < COUNT(leases); i++) {
+        assert_int_equal(sent[i].type, MESSAGE_GENERATE_RESULT);
+        assert_int_equal(sent[i].version, leases[i].version);
+        const float want = sent[leases[i].version == 0 ? 0 : 1].logp;
+        assert_memory_equal(&sent[i].logp, &want, sizeof want);
+    }
+    assert_true(sent[0].logp != sent[1].logp);
+    for (size_t i = 0; i < 2; i++)
+        weights_server_close(server[i]);
+    model_free(model);
+    rig_close(&rig);
+}
+
 /* A reference response, which the policy of version 0 gives. */
 static void rig_lease_reference(uint64_t lease)
 {
@@ -261,6 +306,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(actor_waits_once_for_a_learner_that_was_stopped),
         cmocka_unit_test(actor_gives_back_what_waits_for_a_version_that_is_not_held),
+        cmocka_unit_test(actor_generates_with_the_weights_of_the_lease),
         cmocka_unit_test(actor_tells_the_version_of_a_reference_that_it_found),
     };
     return cmocka_run_group_tests_name("actor", tests, NULL, NULL);

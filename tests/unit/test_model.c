@@ -260,6 +260,25 @@ static void a_directory_without_weights_is_refused(void **state)
 
 /* ---- start values and fingerprints ---- */
 
+static void a_model_computes_with_borrowed_weights_and_with_its_own_again(void **state)
+{
+    (void)state;
+    struct model *model = load("llama"), *other = load("llama");
+    struct hash own, borrowed;
+    model_fingerprint(model, &own);
+    model_init_random(other, 3, 0.1f);
+    const uint64_t generation = model->generation;
+    model_set_weights(model, other->w);
+    check_same_model(model, other);
+    assert_true(model->generation > generation);
+    model_set_weights(model, NULL);
+    model_free(other); /* nothing of it is left */
+    model_fingerprint(model, &borrowed);
+    assert_memory_equal(&borrowed, &own, sizeof own);
+    assert_true(model->generation > generation + 1);
+    model_free(model);
+}
+
 static void random_start_has_the_spread_asked_for(void **state)
 {
     (void)state;
@@ -332,6 +351,7 @@ int main(void)
         IN_SCRATCH(names_without_the_trunks_prefix_are_known),
         IN_SCRATCH(mistral_from_bfloat16_is_exact),
         IN_SCRATCH(a_directory_without_weights_is_refused),
+        cmocka_unit_test(a_model_computes_with_borrowed_weights_and_with_its_own_again),
         cmocka_unit_test(random_start_has_the_spread_asked_for),
         cmocka_unit_test(the_fingerprint_sees_weights_and_config),
     };

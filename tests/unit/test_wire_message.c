@@ -373,6 +373,28 @@ static void break_multiplier_negative(struct message *m)
 {
     m->multiplier = -0.5;
 }
+static void break_lr_scale(struct message *m)
+{
+    m->lr_scale = NAN;
+}
+static void break_lr_scale_negative(struct message *m)
+{
+    m->lr_scale = -0.5;
+}
+static void break_restore_items(struct message *m)
+{
+    m->restore = true;
+    m->base_version = 3;
+}
+static void break_restore_ahead(struct message *m)
+{
+    m->restore = true;
+    m->items_n = 0;
+    for (uint32_t f = 0; f < m->frames_n; f++)
+        m->frame[f].size = 0;
+    m->step = 7;
+    m->base_version = 8;
+}
 static void break_costs_missing(struct message *m)
 {
     m->multiplier = 0.5;
@@ -468,6 +490,14 @@ static void break_chunk_bytes(struct message *m)
 {
     m->chunk_bytes = WIRE_CHUNK_BYTES + 1;
 }
+static void break_hashes(struct message *m)
+{
+    m->frame[0].size -= HASH_BYTES - 1;
+}
+static void break_hashes_absent(struct message *m)
+{
+    m->frames_n = 0;
+}
 static void break_chunk_empty(struct message *m)
 {
     m->frame[0].size = 0;
@@ -557,6 +587,10 @@ static void message_says_which_bound_is_broken(void **state)
         {MESSAGE_TRAIN_LEASE, break_kl_negative, "TRAIN_LEASE: kl_coef is -0.5"},
         {MESSAGE_TRAIN_LEASE, break_multiplier, "TRAIN_LEASE: multiplier is inf"},
         {MESSAGE_TRAIN_LEASE, break_multiplier_negative, "TRAIN_LEASE: multiplier is -0.5"},
+        {MESSAGE_TRAIN_LEASE, break_lr_scale, "TRAIN_LEASE: lr_scale is nan"},
+        {MESSAGE_TRAIN_LEASE, break_lr_scale_negative, "TRAIN_LEASE: lr_scale is -0.5"},
+        {MESSAGE_TRAIN_LEASE, break_restore_items, "it goes back to version 3, but has"},
+        {MESSAGE_TRAIN_LEASE, break_restore_ahead, "step 7 cannot go back to version 8"},
         {MESSAGE_TRAIN_LEASE, break_costs_missing,
          "TRAIN_LEASE: multiplier is 0.5, but there are no token costs"},
         {MESSAGE_TRAIN_LEASE, break_costs_short, "TRAIN_LEASE: the token costs have"},
@@ -583,6 +617,10 @@ static void message_says_which_bound_is_broken(void **state)
         {MESSAGE_WEIGHTS_MANIFEST, break_hash, "WEIGHTS_MANIFEST: blake2b is missing"},
         {MESSAGE_WEIGHTS_MANIFEST, break_chunk_bytes,
          "chunk_bytes is 1048577, not in 1..1048576"},
+        {MESSAGE_WEIGHTS_MANIFEST, break_hashes, "bytes of hashes for"},
+        {MESSAGE_WEIGHTS_MANIFEST, break_hashes_absent, "0 payload frames, not 1"},
+        {MESSAGE_CHUNK_ELSEWHERE, break_text_utf8, "CHUNK_ELSEWHERE: a text is not UTF-8"},
+        {MESSAGE_CHUNK_ASK, break_one_frame_more, "CHUNK_ASK: 1 payload frames, not 0"},
         {MESSAGE_CHUNK, break_chunk_empty, "CHUNK: the chunk's size is 0, not in 1..1048576"},
         {MESSAGE_GRADIENT_CHUNK, break_chunk_empty,
          "GRADIENT_CHUNK: the chunk's size is 0, not in 1..1048576"},

@@ -1,0 +1,159 @@
+/* hash_lanes.c -- see hash_lanes.h.  BLAKE2b is RFC 7693; names of variables are its. */
+#include "base/hash_lanes.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define HASH_LANES_BLOCK  128u /* bytes */
+#define HASH_LANES_ROUNDS 12
+
+typedef uint64_t hash_lanes_word __attribute__((vector_size(8 * HASH_LANES)));
+
+static const uint64_t hash_lanes_iv[8] = {
+    0x6a09e667f3bcc908, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1,
+    0x510e527fade682d1, 0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179};
+
+static const unsigned char hash_lanes_sigma[HASH_LANES_ROUNDS][16] = {
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+    {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3},
+    {11, 8, 12, 0, 5, 2, 15, 13, 10, 14, 3, 6, 7, 1, 9, 4},
+    {7, 9, 3, 1, 13, 12, 11, 14, 2, 6, 5, 10, 4, 0, 15, 8},
+    {9, 0, 5, 7, 2, 4, 10, 15, 14, 1, 11, 12, 6, 8, 3, 13},
+    {2, 12, 6, 10, 0, 11, 8, 3, 4, 13, 7, 5, 15, 14, 1, 9},
+    {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11},
+    {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
+    {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5},
+    {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0},
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+    {14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3}};
+
+#define ROTATE(x, n) (((x) >> (n)) | ((x) << (64 - (n))))
+#define MIX(a, b, c, d, x, y)           \
+    do {                                \
+        v[a] = v[a] + v[b] + m[x];      \
+        v[d] = ROTATE(v[d] ^ v[a], 32); \
+        v[c] = v[c] + v[d];             \
+        v[b] = ROTATE(v[b] ^ v[c], 24); \
+        v[a] = v[a] + v[b] + m[y];      \
+        v[d] = ROTATE(v[d] ^ v[a], 16); \
+        v[c] = v[c] + v[d];             \
+        v[b] = ROTATE(v[b] ^ v[c], 63); \
+    } while (0)
+
+/* The compression function F on a block of each lane, of which `done` bytes have come with it. */
+static inline __attribute__((always_inline)) void
+hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LANES],
+                    uint64_t done, bool last)
+{
+    hash_lanes_word m[16], v[16];
+    for (size_t i = 0; i < 16; i++) {
+        for (size_t lane = 0; lane < HASH_LANES; lane++) {
+            uint64_t word;
+            memcpy(&word, at[lane] + 8 * i, sizeof word);
+            m[i][lane] = word;
+        }
+    }
+    for (size_t i = 0; i < 8; i++) {
+        v[i] = h[i];
+        v[i + 8] = (hash_lanes_word){0} + hash_lanes_iv[i];
+    }
+    v[12] ^= done;
+    v[14] ^= last ? UINT64_MAX : 0;
+#pragma GCC unroll 12
+    for (size_t round = 0; round < HASH_LANES_ROUNDS; round++) {
+        const unsigned char *s = hash_lanes_sigma[round];
+        MIX(0, 4, 8, 12, s[0], s[1]);
+        MIX(1, 5, 9, 13, s[2], s[3]);
+        MIX(2, 6, 10, 14, s[4], s[5]);
+        MIX(3, 7, 11, 15, s[6], s[7]);
+        MIX(0, 5, 10, 15, s[8], s[9]);
+        MIX(1, 6, 11, 12, s[10], s[11]);
+        MIX(2, 7, 8, 13, s[12], s[13]);
+        MIX(3, 4, 9, 14, s[14], s[15]);
+    }
+    for (size_t i = 0; i < 8; i++)
+        h[i] ^= v[i] ^ v[i + 8];
+}
+
+static inline __attribute__((always_inline)) void
+hash_lanes_body(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES], size_t size)
+{
+    hash_lanes_word h[8];
+    const unsigned char *at[HASH_LANES];
+    unsigned char tail[HASH_LANES][HASH_LANES_BLOCK] = {{0}};
+    size_t done = 0;
+    for (size_t i = 0; i < 8; i++)
+        h[i] = (hash_lanes_word){0} + hash_lanes_iv[i];
+    h[0] ^= 0x01010000u ^ HASH_BYTES;
+    for (size_t lane = 0; lane < HASH_LANES; lane++)
+        at[lane] = bytes[lane];
+    while (size - done > HASH_LANES_BLOCK) {
+        done += HASH_LANES_BLOCK;
+        hash_lanes_compress(h, at, done, false);
+        for (size_t lane = 0; lane < HASH_LANES; lane++)
+            at[lane] += HASH_LANES_BLOCK;
+    }
+    for (size_t lane = 0; lane < HASH_LANES; lane++) {
+        memcpy(tail[lane], at[lane], size - done);
+        at[lane] = tail[lane];
+    }
+    hash_lanes_compress(h, at, size, true);
+    for (size_t lane = 0; lane < HASH_LANES; lane++) {
+        for (size_t i = 0; i < HASH_BYTES / 8; i++) {
+            const uint64_t word = h[i][lane];
+            memcpy(out[lane].bytes + 8 * i, &word, sizeof word);
+        }
+    }
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) static void
+hash_lanes_avx512(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES], size_t size)
+{
+    hash_lanes_body(out, bytes, size);
+}
+
+__attribute__((target("avx2"))) static void
+hash_lanes_avx2(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES], size_t size)
+{
+    hash_lanes_body(out, bytes, size);
+}
+#endif
+
+void hash_lanes_blake2b(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES],
+                        size_t size)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) {
+        hash_lanes_avx512(out, bytes, size);
+        return;
+    }
+    if (__builtin_cpu_supports("avx2")) {
+        hash_lanes_avx2(out, bytes, size);
+        return;
+    }
+#endif
+    for (size_t lane = 0; lane < HASH_LANES; lane++) /* narrow lanes are slower than none */
+        hash_blake2b(&out[lane], bytes[lane], size);
+}
+
+void hash_lanes_cut(struct hash *out, const void *bytes, size_t size, size_t piece_bytes)
+{
+    assert(piece_bytes > 0);
+    const unsigned char *at = bytes;
+    for (; size / piece_bytes >= HASH_LANES; size -= HASH_LANES * piece_bytes) {
+        const void *piece[HASH_LANES];
+        for (size_t lane = 0; lane < HASH_LANES; lane++, at += piece_bytes)
+            piece[lane] = at;
+        hash_lanes_blake2b(out, piece, piece_bytes);
+        out += HASH_LANES;
+    }
+    while (size > 0) {
+        const size_t n = size < piece_bytes ? size : piece_bytes;
+        hash_blake2b(out++, at, n);
+        at += n;
+        size -= n;
+    }
+}

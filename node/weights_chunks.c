@@ -1,0 +1,238 @@
+/* weights_chunks.c -- which chunks of a version are asked for, have come, and are right: see
+ * weights_pull.h. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "node/weights_pull.h"
+
+#define WEIGHTS_CHUNKS_LATER_MS  50u /* until a relay that lacks a chunk is asked again */
+#define WEIGHTS_CHUNKS_TRIES_MAX (WEIGHTS_RELAY_MS / WEIGHTS_CHUNKS_LATER_MS)
+
+static size_t weights_chunks_bytes(const struct weights_pull *p, uint32_t index)
+{
+    const size_t rest = p->request->size - (size_t)index * WIRE_CHUNK_BYTES;
+    return rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES;
+}
+
+static unsigned char *weights_chunks_at(const struct weights_pull *p, uint32_t index)
+{
+    return (unsigned char *)p->request->buffer + (size_t)index * WIRE_CHUNK_BYTES;
+}
+
+/* Relays begin at different chunks: then each soon has some that the others lack. */
+static uint32_t weights_chunks_first(const struct weights_pull *p, uint32_t chunks)
+{
+    if (!p->request->relay)
+        return 0;
+    const char *endpoint = weights_server_endpoint(p->request->relay);
+    return (uint32_t)(hash_xxh3(endpoint, strlen(endpoint)) % chunks);
+}
+
+enum err_code weights_chunks_begin(struct weights_pull *p, const struct message *manifest)
+{
+    const size_t chunks = hash_lanes_pieces(p->request->size, WIRE_CHUNK_BYTES);
+    struct weights_chunk *chunk = calloc(chunks, sizeof *chunk);
+    struct hash *chunk_hash = malloc(chunks * sizeof *chunk_hash);
+    if (!chunk || !chunk_hash) {
+        free(chunk);
+        free(chunk_hash);
+        return weights_pull_fail(p, ERR_NOMEM, "no memory for %zu chunks", chunks);
+    }
+    assert(manifest->frame[0].size == chunks * sizeof *chunk_hash);
+    memcpy(chunk_hash, manifest->frame[0].data, chunks * sizeof *chunk_hash);
+    free(p->chunk);
+    free(p->chunk_hash);
+    p->chunk = chunk;
+    p->chunk_hash = chunk_hash;
+    p->chunks = (uint32_t)chunks;
+    p->hash = manifest->hash;
+    p->first = weights_chunks_first(p, p->chunks);
+    p->asked = p->later = p->here = p->next = p->came_n = 0;
+    for (uint32_t i = 0; i < p->sources; i++)
+        p->source[i].asked = 0;
+    return ERR_OK;
+}
+
+/* Into another state, and of another source; what is counted follows. */
+static void weights_chunks_move(struct weights_pull *p, uint32_t index,
+                                enum weights_chunk_state state, uint32_t source)
+{
+    struct weights_chunk *chunk = &p->chunk[index];
+    const bool was = chunk->state == WEIGHTS_CHUNK_ASKED || chunk->state == WEIGHTS_CHUNK_LATER;
+    const bool is = state == WEIGHTS_CHUNK_ASKED || state == WEIGHTS_CHUNK_LATER;
+    p->asked = p->asked - was + is;
+    p->source[chunk->source].asked -= was;
+    p->source[source].asked += is;
+    p->later -= chunk->state == WEIGHTS_CHUNK_LATER;
+    p->later += state == WEIGHTS_CHUNK_LATER;
+    chunk->state = state;
+    chunk->source = source & 0xff;
+    if (state == WEIGHTS_CHUNK_MISSING)
+        p->next = 0;
+}
+
+/* Ask this source; false, and nothing has changed, where its queue is full or nobody is
+ * connected. */
+static bool weights_chunks_say(struct weights_pull *p, uint32_t index, uint32_t source,
+                               bool insist)
+{
+    struct message m = {.type = MESSAGE_CHUNK_ASK,
+                        .version = p->request->version,
+                        .chunk_index = index,
+                        .insist = insist};
+    if (p->request->relay)
+        snprintf(m.text, sizeof m.text, "%s", weights_server_endpoint(p->request->relay));
+    if (wire_socket_send(p->source[source].socket, (struct wire_peer){0}, &m, NULL) !=
+        WIRE_SEND_OK)
+        return false;
+    weights_chunks_move(p, index, WEIGHTS_CHUNK_ASKED, source);
+    return true;
+}
+
+void weights_chunks_ask(struct weights_pull *p)
+{
+    /* What a relay is asked for should not keep the server waiting. */
+    const uint32_t window = p->sources > 1 ? 2 * WEIGHTS_WINDOW : WEIGHTS_WINDOW;
+    for (; p->asked < window && p->next < p->chunks; p->next++) {
+        const uint32_t index = (p->first + p->next) % p->chunks;
+        if (p->chunk[index].state == WEIGHTS_CHUNK_MISSING &&
+            !weights_chunks_say(p, index, 0, p->chunk[index].insist))
+            return;
+    }
+}
+
+void weights_chunks_take_back(struct weights_pull *p, uint32_t source)
+{
+    for (uint32_t i = 0; i < p->chunks && p->source[source].asked > 0; i++) {
+        const struct weights_chunk *chunk = &p->chunk[i];
+        if (chunk->source != source ||
+            (chunk->state != WEIGHTS_CHUNK_ASKED && chunk->state != WEIGHTS_CHUNK_LATER))
+            continue;
+        weights_chunks_move(p, i, WEIGHTS_CHUNK_MISSING, 0);
+    }
+}
+
+/* The relay does not have it yet, or cannot be reached yet. */
+static void weights_chunks_wait(struct weights_pull *p, uint32_t index, uint32_t source,
+                                uint64_t now_ms)
+{
+    struct weights_chunk *chunk = &p->chunk[index];
+    if (chunk->tries++ < WEIGHTS_CHUNKS_TRIES_MAX) {
+        if (p->later == 0)
+            p->later_ms = now_ms + WEIGHTS_CHUNKS_LATER_MS;
+        weights_chunks_move(p, index, WEIGHTS_CHUNK_LATER, source);
+        return;
+    }
+    chunk->insist = true;
+    weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
+}
+
+void weights_chunks_on_elsewhere(struct weights_pull *p, uint32_t source,
+                                 const struct message *m, uint64_t now_ms)
+{
+    if (m->chunk_index >= p->chunks)
+        return;
+    struct weights_chunk *chunk = &p->chunk[m->chunk_index];
+    if (chunk->state != WEIGHTS_CHUNK_ASKED || chunk->source != source)
+        return; /* late */
+    if (source > 0) {
+        weights_chunks_wait(p, m->chunk_index, source, now_ms);
+        return;
+    }
+    const uint32_t relay = weights_sources_find(p, m->text, now_ms);
+    if (relay == 0) {
+        chunk->insist = true;
+        weights_chunks_move(p, m->chunk_index, WEIGHTS_CHUNK_MISSING, 0);
+        return;
+    }
+    if (p->source[relay].asked == 0)
+        p->source[relay].heard_ms = now_ms;
+    chunk->tries = 0;
+    if (!weights_chunks_say(p, m->chunk_index, relay, false))
+        weights_chunks_wait(p, m->chunk_index, relay, now_ms);
+}
+
+void weights_chunks_ask_later(struct weights_pull *p, uint64_t now_ms)
+{
+    if (p->later == 0 || now_ms < p->later_ms)
+        return;
+    p->later_ms = now_ms + WEIGHTS_CHUNKS_LATER_MS;
+    for (uint32_t i = 0; i < p->chunks; i++)
+        if (p->chunk[i].state == WEIGHTS_CHUNK_LATER &&
+            !weights_chunks_say(p, i, p->chunk[i].source, false))
+            weights_chunks_wait(p, i, p->chunk[i].source, now_ms);
+}
+
+enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
+                                      const struct message *m)
+{
+    if (m->chunk_index >= p->chunks || p->chunk[m->chunk_index].state >= WEIGHTS_CHUNK_CAME ||
+        p->source[source].avoided)
+        return ERR_OK; /* late, or twice */
+    const size_t want = weights_chunks_bytes(p, m->chunk_index);
+    if (m->frame[0].size != want && source > 0) {
+        weights_sources_avoid(p, source, "sent a chunk of another size");
+        return ERR_OK;
+    }
+    if (m->frame[0].size != want)
+        return weights_pull_fail(p, ERR_FORMAT, "chunk %u has %zu bytes, not %zu",
+                                 m->chunk_index, m->frame[0].size, want);
+    memcpy(weights_chunks_at(p, m->chunk_index), m->frame[0].data, want);
+    weights_chunks_move(p, m->chunk_index, WEIGHTS_CHUNK_CAME, source);
+    p->came[p->came_n++] = m->chunk_index;
+    fault_at(FAULT_weights_pull_chunk);
+    return p->came_n == HASH_LANES ? weights_chunks_verify(p) : ERR_OK;
+}
+
+/* The hashes of what came: all lanes at once where there is one for each. */
+static void weights_chunks_hash(const struct weights_pull *p, struct hash got[HASH_LANES])
+{
+    const void *at[HASH_LANES];
+    bool whole = p->came_n == HASH_LANES;
+    for (uint32_t i = 0; i < p->came_n; i++) {
+        at[i] = weights_chunks_at(p, p->came[i]);
+        whole = whole && weights_chunks_bytes(p, p->came[i]) == WIRE_CHUNK_BYTES;
+    }
+    if (whole) {
+        hash_lanes_blake2b(got, at, WIRE_CHUNK_BYTES);
+        return;
+    }
+    for (uint32_t i = 0; i < p->came_n; i++)
+        hash_blake2b(&got[i], at[i], weights_chunks_bytes(p, p->came[i]));
+}
+
+/* What it sent is not what the manifest says. */
+static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t index)
+{
+    const uint32_t source = p->chunk[index].source;
+    weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
+    if (source == 0)
+        return weights_pull_fail(p, ERR_FORMAT, "chunk %u is not what the manifest says",
+                                 index);
+    if (!p->source[source].avoided)
+        weights_sources_avoid(p, source, "sent a chunk that is not what the manifest says");
+    return ERR_OK;
+}
+
+enum err_code weights_chunks_verify(struct weights_pull *p)
+{
+    struct hash got[HASH_LANES];
+    enum err_code rc = ERR_OK;
+    weights_chunks_hash(p, got);
+    for (uint32_t i = 0; i < p->came_n && !rc; i++) {
+        const uint32_t index = p->came[i];
+        if (memcmp(&got[i], &p->chunk_hash[index], sizeof got[i]) != 0) {
+            rc = weights_chunks_refuse(p, index);
+            continue;
+        }
+        weights_chunks_move(p, index, WEIGHTS_CHUNK_HERE, p->chunk[index].source);
+        p->here++;
+        if (p->request->relay)
+            weights_server_relay_chunk(p->request->relay, p->request->version, index);
+    }
+    p->came_n = 0;
+    return rc;
+}

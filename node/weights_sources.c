@@ -1,0 +1,71 @@
+/* weights_sources.c -- whom a fetch asks beside the server: see weights_pull.h. */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "node/weights_pull.h"
+
+static bool weights_sources_is_own(const struct weights_pull *p, const char *endpoint)
+{
+    return p->request->relay &&
+           strcmp(weights_server_endpoint(p->request->relay), endpoint) == 0;
+}
+
+uint32_t weights_sources_find(struct weights_pull *p, const char *endpoint, uint64_t now_ms)
+{
+    if (endpoint[0] == '\0' || weights_sources_is_own(p, endpoint))
+        return 0;
+    for (uint32_t i = 1; i < p->sources; i++)
+        if (strcmp(p->source[i].endpoint, endpoint) == 0)
+            return p->source[i].avoided ? 0 : i;
+    if (p->sources == WEIGHTS_SOURCES_MAX)
+        return 0;
+    struct weights_source *source = &p->source[p->sources];
+    struct err err = {0};
+    *source = (struct weights_source){.heard_ms = now_ms};
+    snprintf(source->endpoint, sizeof source->endpoint, "%s", endpoint);
+    source->avoided = wire_socket_connect(&source->socket, p->request->context, endpoint,
+                                          WIRE_LIMITS_BULK, &err) != ERR_OK;
+    if (source->avoided)
+        log_warn("WEIGHTS-RELAY", "%s", err.text);
+    p->sources++;
+    return source->avoided ? 0 : p->sources - 1;
+}
+
+void weights_sources_avoid(struct weights_pull *p, uint32_t source, const char *why)
+{
+    assert(source > 0);
+    struct weights_source *relay = &p->source[source];
+    log_warn("WEIGHTS-RELAY", "version %llu: the relay %s %s; it is asked no more",
+             (unsigned long long)p->request->version, relay->endpoint, why);
+    relay->avoided = true;
+    wire_socket_close(relay->socket, 0);
+    relay->socket = NULL;
+    weights_chunks_take_back(p, source);
+}
+
+void weights_sources_look(struct weights_pull *p, uint64_t now_ms)
+{
+    for (uint32_t i = 1; i < p->sources; i++) {
+        const struct weights_source *source = &p->source[i];
+        if (source->asked > 0 && !source->avoided &&
+            now_ms - source->heard_ms >= WEIGHTS_RELAY_MS)
+            weights_sources_avoid(p, i, "does not answer");
+    }
+}
+
+bool weights_sources_wait(const struct weights_pull *p, int timeout_ms)
+{
+    struct wire_socket *sockets[WEIGHTS_SOURCES_MAX];
+    for (uint32_t i = 0; i < p->sources; i++)
+        sockets[i] = p->source[i].socket;
+    return wire_socket_wait_any(sockets, p->sources, timeout_ms);
+}
+
+void weights_sources_close(struct weights_pull *p)
+{
+    for (uint32_t i = 0; i < p->sources; i++)
+        wire_socket_close(p->source[i].socket, 0);
+    p->sources = 0;
+}

@@ -1,0 +1,93 @@
+/* weights_version.c -- see weights_version.h. */
+#include "node/weights_version.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash_lanes.h"
+#include "wire/message.h"
+
+_Static_assert(WEIGHTS_CHUNKS_MAX *HASH_BYTES <= WIRE_CHUNK_BYTES, "hashes fit a frame");
+
+static enum err_code weights_version_allocate(struct weights_version **out, uint64_t version,
+                                              size_t size, struct err *err)
+{
+    const size_t chunks = hash_lanes_pieces(size, WIRE_CHUNK_BYTES);
+    if (chunks > WEIGHTS_CHUNKS_MAX)
+        return err_set(err, ERR_VALUE, "%zu bytes are more than %u chunks", size,
+                       WEIGHTS_CHUNKS_MAX);
+    struct weights_version *held = calloc(1, sizeof *held);
+    if (held) {
+        atomic_init(&held->users, 1);
+        held->chunk_hash = malloc(chunks * sizeof *held->chunk_hash);
+        held->given = calloc(chunks, sizeof *held->given);
+        held->here = calloc(chunks, sizeof *held->here);
+    }
+    if (!held || !held->chunk_hash || !held->given || !held->here) {
+        weights_version_release(held);
+        return err_set(err, ERR_NOMEM, "no memory for %zu chunks", chunks);
+    }
+    held->memory.fd = -1;
+    held->version = version;
+    held->size = size;
+    held->chunks = (uint32_t)chunks;
+    *out = held;
+    return ERR_OK;
+}
+
+enum err_code weights_version_new(struct weights_version **out, uint64_t version,
+                                  struct weights_memory *memory, struct err *err)
+{
+    struct weights_version *held = NULL;
+    const enum err_code rc = weights_version_allocate(&held, version, memory->size, err);
+    if (rc) {
+        weights_memory_release(memory);
+        return rc;
+    }
+    held->memory = *memory;
+    held->bytes = memory->bytes;
+    free(held->here);
+    held->here = NULL;
+    hash_blake2b(&held->hash, held->bytes, held->size);
+    hash_lanes_cut(held->chunk_hash, held->bytes, held->size, WIRE_CHUNK_BYTES);
+    *out = held;
+    return ERR_OK;
+}
+
+enum err_code weights_version_new_relay(struct weights_version **out, uint64_t version,
+                                        const void *bytes, size_t size, const struct hash *hash,
+                                        const struct hash *chunk_hash, struct err *err)
+{
+    struct weights_version *held = NULL;
+    const enum err_code rc = weights_version_allocate(&held, version, size, err);
+    if (rc)
+        return rc;
+    held->bytes = bytes;
+    held->hash = *hash;
+    memcpy(held->chunk_hash, chunk_hash, held->chunks * sizeof *chunk_hash);
+    *out = held;
+    return ERR_OK;
+}
+
+struct weights_version *weights_version_retain(struct weights_version *held)
+{
+    atomic_fetch_add(&held->users, 1);
+    return held;
+}
+
+void weights_version_release(struct weights_version *held)
+{
+    if (!held || atomic_fetch_sub(&held->users, 1) > 1)
+        return;
+    weights_memory_release(&held->memory);
+    free(held->chunk_hash);
+    free(held->given);
+    free(held->here);
+    free(held);
+}
+
+size_t weights_version_chunk_bytes(const struct weights_version *held, uint32_t index)
+{
+    const size_t rest = held->size - (size_t)index * WIRE_CHUNK_BYTES;
+    return rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES;
+}

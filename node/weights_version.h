@@ -1,0 +1,54 @@
+/*
+ * weights_version.h -- one version of the weights as a server holds it: bytes, the hash of the
+ * whole, and a hash for each chunk.
+ *
+ * It is counted: the server holds it, and so does each message on its way, whose bytes libzmq's
+ * thread still reads; the last of them frees it.  What a relay serves lies in its owner's buffer
+ * instead, chunk by chunk as they come, and is copied into each message: the buffer is written
+ * anew for the next version.
+ */
+#ifndef NODE_WEIGHTS_VERSION_H
+#define NODE_WEIGHTS_VERSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "node/weights_memory.h"
+
+#define WEIGHTS_CHUNKS_MAX 32768u /* as many hashes fit a frame of the bulk endpoint */
+
+struct weights_version {
+    atomic_uint users;
+    uint64_t version;
+    const unsigned char *bytes;
+    size_t size;
+    uint32_t chunks; /* of WIRE_CHUNK_BYTES */
+    struct hash hash;
+    struct hash *chunk_hash;      /* (chunks) */
+    struct weights_memory memory; /* behind the bytes; a relay's: none */
+    bool *here;                   /* (chunks) a relay's: those that came; NULL: all are here */
+    uint16_t *given;              /* (chunks) 1 + the relay that was sent it; 0: none was */
+};
+
+/* Takes ownership of the memory, also on failure: ERR_NOMEM, ERR_VALUE over WEIGHTS_CHUNKS_MAX.
+ * One user: the caller. */
+enum err_code weights_version_new(struct weights_version **out, uint64_t version,
+                                  struct weights_memory *memory, struct err *err);
+
+/* A relay's: `bytes` are borrowed, and none of the chunks is here.  The hashes are copied. */
+enum err_code weights_version_new_relay(struct weights_version **out, uint64_t version,
+                                        const void *bytes, size_t size, const struct hash *hash,
+                                        const struct hash *chunk_hash, struct err *err);
+
+/* One user more, one less.  From any thread. */
+struct weights_version *weights_version_retain(struct weights_version *held);
+void weights_version_release(struct weights_version *held); /* NULL does nothing */
+
+/* Bytes of chunk `index`. */
+size_t weights_version_chunk_bytes(const struct weights_version *held, uint32_t index);
+
+#endif

@@ -1,0 +1,367 @@
+/*
+ * test_node_weights_relay.c -- clients that serve each other what the server has sent one of
+ * them.
+ *
+ * Oracle: the bytes that were published, and how many of them the server says it has sent: as
+ * many as there are, whatever the number of clients.  A relay that misbehaves is played here
+ * with wire/socket: it has the server send it a chunk, and so is named to who asks next.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "node/weights.h"
+#include "tests/wire_messages.h"
+
+#define LONG_MS     60000u
+#define CLIENTS_MAX 8u
+#define SIZE        (20u * WIRE_CHUNK_BYTES + 12345u)
+#define CHUNKS      21u
+
+/* Shorter than that with a relay: the server is not the one that is silent then. */
+#define SILENT_MS (WEIGHTS_RELAY_MS / 2)
+
+static const struct weights_patience patience = {LONG_MS, LONG_MS, NULL, NULL};
+static const struct weights_patience short_patience = {SILENT_MS, LONG_MS, NULL, NULL};
+static struct wire_context *context;
+static struct weights_server *server; /* has version 7 */
+static unsigned char *weights, *got;
+static FILE *log_file;
+
+static int setup(void **state)
+{
+    (void)state;
+    uint64_t seed = 12;
+    weights = malloc(SIZE);
+    got = calloc(1, SIZE);
+    log_file = tmpfile();
+    if (!weights || !got || !log_file)
+        return -1;
+    for (size_t i = 0; i < SIZE; i++)
+        weights[i] = (unsigned char)wire_test_next(&seed);
+    log_open("test", fileno(log_file), LOG_LEVEL_INFO);
+    check_ok(wire_context_new(&context, &err));
+    check_ok(weights_server_open(&server, context, "tcp://127.0.0.1:*", 2, &err));
+    weights_server_share(server, false);
+    check_ok(weights_server_publish(server, 7, weights, SIZE, NULL, &err));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    weights_server_close(server);
+    wire_context_free(context);
+    log_open("test", STDERR_FILENO, LOG_LEVEL_INFO);
+    fclose(log_file);
+    free(weights);
+    free(got);
+    return 0;
+}
+
+static void check_logged(const char *words)
+{
+    char text[8192];
+    fflush(log_file);
+    rewind(log_file);
+    text[fread(text, 1, sizeof text - 1, log_file)] = '\0';
+    if (!strstr(text, words))
+        fail_msg("the log says, without \"%s\":\n%s", words, text);
+}
+
+/* --- clients that are relays ------------------------------------------------------------- */
+
+struct client {
+    pthread_t thread;
+    struct weights_server *relay;
+    unsigned char *buffer;
+    const struct weights_patience *patience; /* NULL: long */
+    enum err_code rc;
+    struct err err;
+};
+
+static void *client_fetch(void *arg)
+{
+    struct client *c = arg;
+    struct weights_view view;
+    const struct weights_request request = {.context = context,
+                                            .endpoint = weights_server_endpoint(server),
+                                            .version = 7,
+                                            .buffer = c->buffer,
+                                            .size = SIZE,
+                                            .relay = c->relay,
+                                            .patience = c->patience ? c->patience : &patience};
+    c->rc = weights_fetch(&request, &view, &c->err);
+    return NULL;
+}
+
+static void client_open(struct client *c)
+{
+    *c = (struct client){.buffer = calloc(1, SIZE)};
+    assert_non_null(c->buffer);
+    check_ok(weights_server_open(&c->relay, context, "tcp://127.0.0.1:*", 1, &err));
+}
+
+static void client_check(const struct client *c)
+{
+    if (c->rc)
+        fail_msg("%s", c->err.text);
+    assert_memory_equal(c->buffer, weights, SIZE);
+}
+
+static void client_close(struct client *c)
+{
+    weights_server_close(c->relay);
+    free(c->buffer);
+}
+
+/* All at once, as actors that are given leases of a new version. */
+static uint64_t sent_to_clients(uint32_t n)
+{
+    struct client client[CLIENTS_MAX];
+    const uint64_t before = weights_server_sent_bytes(server);
+    check_ok(weights_server_publish(server, 7, weights, SIZE, NULL, &err)); /* nobody has it */
+    for (uint32_t i = 0; i < n; i++)
+        client_open(&client[i]);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(pthread_create(&client[i].thread, NULL, client_fetch, &client[i]), 0);
+    for (uint32_t i = 0; i < n; i++)
+        pthread_join(client[i].thread, NULL);
+    const uint64_t sent = weights_server_sent_bytes(server) - before;
+    uint64_t relayed = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        client_check(&client[i]);
+        relayed += weights_server_sent_bytes(client[i].relay);
+        client_close(&client[i]);
+    }
+    print_message("%u clients: the server sent %.2f times the weights, clients %.2f\n", n,
+                  (double)sent / SIZE, (double)relayed / SIZE);
+    return sent;
+}
+
+/* On a machine that is very busy a relay may be too slow for some chunks, which are then sent
+ * twice; without relays it would be as often as there are clients. */
+static void a_server_sends_each_chunk_once_whatever_the_number_of_clients(void **state)
+{
+    (void)state;
+    assert_int_equal(sent_to_clients(1), SIZE);
+    assert_in_range(sent_to_clients(4), SIZE, 2 * SIZE);
+    assert_in_range(sent_to_clients(8), SIZE, 2 * SIZE);
+}
+
+/* It serves nobody, and has nearly all from the one that does. */
+static void a_client_that_is_no_relay_is_sent_to_one(void **state)
+{
+    (void)state;
+    struct client relay, other;
+    client_open(&relay);
+    client_fetch(&relay);
+    client_check(&relay);
+    client_open(&other);
+    weights_server_close(other.relay);
+    other.relay = NULL;
+    const uint64_t before = weights_server_sent_bytes(server);
+    client_fetch(&other);
+    client_check(&other);
+    assert_int_equal(weights_server_sent_bytes(server), before);
+    assert_int_equal(weights_server_sent_bytes(relay.relay), SIZE);
+    client_close(&relay);
+    client_close(&other);
+}
+
+/* The relay's buffer is the next version's now. */
+static void a_relay_that_has_gone_on_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct client relay, other;
+    client_open(&relay);
+    client_fetch(&relay);
+    client_check(&relay);
+    weights_server_drop(relay.relay, 7);
+    memset(relay.buffer, 0, SIZE);
+    client_open(&other);
+    const uint64_t before = weights_server_sent_bytes(server);
+    client_fetch(&other);
+    client_check(&other);
+    assert_int_equal(weights_server_sent_bytes(server), before + SIZE);
+    check_logged("has gone on to another version; it is asked no more");
+    client_close(&relay);
+    client_close(&other);
+}
+
+/* --- relays that misbehave --------------------------------------------------------------- */
+
+/* Have the server send these chunks to a relay at this endpoint, which is none. */
+static void say_is_relay(const char *endpoint, uint32_t first, uint32_t n)
+{
+    struct wire_socket *socket;
+    check_ok(wire_socket_connect(&socket, context, weights_server_endpoint(server),
+                                 WIRE_LIMITS_BULK, &err));
+    for (uint32_t i = first; i < first + n; i++) {
+        struct message ask = {
+            .type = MESSAGE_CHUNK_ASK, .version = 7, .chunk_index = i, .insist = true};
+        struct message m;
+        struct wire_peer peer;
+        message_set_text(&ask, endpoint);
+        while (wire_socket_send(socket, (struct wire_peer){0}, &ask, NULL) != WIRE_SEND_OK)
+            wire_test_sleep_ms(5); /* not connected yet */
+        assert_true(wire_socket_wait(socket, LONG_MS));
+        assert_int_equal(wire_socket_recv(socket, &peer, &m, NULL), WIRE_RECV_MESSAGE);
+        assert_int_equal(m.type, MESSAGE_CHUNK);
+        message_release(&m);
+    }
+    wire_socket_close(socket, 0);
+}
+
+/* A client without a relay of its own has all that it should, of which the server sent `want`
+ * chunks at least. */
+static void check_fetch(uint32_t want)
+{
+    struct client c = {.buffer = got, .patience = &short_patience};
+    const uint64_t before = weights_server_sent_bytes(server);
+    client_fetch(&c);
+    client_check(&c);
+    assert_in_range(weights_server_sent_bytes(server) - before,
+                    (uint64_t)(want - 1) * WIRE_CHUNK_BYTES + SIZE % WIRE_CHUNK_BYTES, SIZE);
+}
+
+enum trick { TRICK_LIE, TRICK_SHORT, TRICK_NEVER };
+
+struct relay {
+    pthread_t thread;
+    enum trick trick;
+    struct wire_socket *socket;
+    atomic_bool stop;
+    uint32_t asked;
+};
+
+static void relay_answer(struct relay *r, struct wire_peer peer, const struct message *ask)
+{
+    struct message m = {.version = 7, .chunk_index = ask->chunk_index};
+    unsigned char *chunk = weights + (size_t)ask->chunk_index * WIRE_CHUNK_BYTES;
+    m.type = r->trick == TRICK_NEVER ? MESSAGE_CHUNK_ELSEWHERE : MESSAGE_CHUNK;
+    m.frames_n = r->trick != TRICK_NEVER;
+    m.frame[0] = (struct wire_bytes){chunk, WIRE_CHUNK_BYTES - (r->trick == TRICK_SHORT)};
+    unsigned char *lie = malloc(WIRE_CHUNK_BYTES);
+    assert_non_null(lie);
+    memcpy(lie, chunk, WIRE_CHUNK_BYTES);
+    lie[99] ^= 1;
+    if (r->trick == TRICK_LIE)
+        m.frame[0].data = lie;
+    wire_socket_send(r->socket, peer, &m, NULL);
+    free(lie);
+}
+
+static void *relay_run(void *arg)
+{
+    struct relay *r = arg;
+    while (!atomic_load(&r->stop)) {
+        struct wire_peer peer;
+        struct message m;
+        if (!wire_socket_wait(r->socket, 20) ||
+            wire_socket_recv(r->socket, &peer, &m, NULL) != WIRE_RECV_MESSAGE)
+            continue;
+        r->asked++;
+        relay_answer(r, peer, &m);
+        message_release(&m);
+    }
+    return NULL;
+}
+
+/* 20 chunks are with this relay, the last is not. */
+static void check_trick(enum trick trick, const char *words, uint32_t asked_max)
+{
+    char line[512];
+    struct relay relay = {.trick = trick};
+    check_ok(
+        wire_socket_bind(&relay.socket, context, "tcp://127.0.0.1:*", WIRE_LIMITS_BULK, &err));
+    say_is_relay(wire_socket_endpoint(relay.socket), 0, CHUNKS - 1);
+    assert_int_equal(pthread_create(&relay.thread, NULL, relay_run, &relay), 0);
+    check_fetch(CHUNKS);
+    atomic_store(&relay.stop, true);
+    pthread_join(relay.thread, NULL);
+    assert_in_range(relay.asked, 1, asked_max);
+    snprintf(line, sizeof line, "the relay %s %s", wire_socket_endpoint(relay.socket), words);
+    if (words[0])
+        check_logged(line);
+    wire_socket_close(relay.socket, 0);
+}
+
+static void a_relay_that_lies_is_named_and_asked_no_more(void **state)
+{
+    (void)state;
+    check_trick(TRICK_LIE, "sent a chunk that is not what the manifest says", CHUNKS - 1);
+}
+
+static void a_relay_that_sends_too_little_is_named_and_asked_no_more(void **state)
+{
+    (void)state;
+    check_trick(TRICK_SHORT, "sent a chunk of another size", 2 * WEIGHTS_WINDOW);
+}
+
+static void a_relay_that_never_has_it_is_given_up(void **state)
+{
+    (void)state;
+    check_trick(TRICK_NEVER, "", CHUNKS * 42);
+}
+
+/* It takes connections, as a process does that was stopped. */
+static void a_relay_that_is_silent_is_named_and_asked_no_more(void **state)
+{
+    (void)state;
+    struct wire_socket *stopped;
+    check_ok(wire_socket_bind(&stopped, context, "tcp://127.0.0.1:*", WIRE_LIMITS_BULK, &err));
+    say_is_relay(wire_socket_endpoint(stopped), 0, CHUNKS - 1);
+    check_fetch(CHUNKS);
+    check_logged("does not answer; it is asked no more");
+    wire_socket_close(stopped, 0);
+}
+
+static void a_relay_that_is_gone_is_not_waited_for(void **state)
+{
+    (void)state;
+    say_is_relay("tcp://127.0.0.1:1", 0, CHUNKS - 1);
+    check_fetch(CHUNKS);
+    check_logged("the relay tcp://127.0.0.1:1 does not answer");
+}
+
+static void a_relay_that_is_no_endpoint_is_passed_over(void **state)
+{
+    (void)state;
+    say_is_relay("nonsense", 0, CHUNKS - 1);
+    check_fetch(CHUNKS);
+    check_logged("cannot connect to \\\"nonsense\\\"");
+}
+
+/* More relays than a server remembers; then one for each chunk, more than a client asks. */
+static void any_number_of_relays_is_survived(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < WEIGHTS_RELAYS_MAX + CHUNKS; i++) {
+        char endpoint[64];
+        snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", 1 + i);
+        say_is_relay(endpoint, i % CHUNKS, 1);
+    }
+    check_fetch(CHUNKS);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_server_sends_each_chunk_once_whatever_the_number_of_clients),
+        TEST(a_client_that_is_no_relay_is_sent_to_one),
+        TEST(a_relay_that_has_gone_on_is_not_waited_for),
+        TEST(a_relay_that_lies_is_named_and_asked_no_more),
+        TEST(a_relay_that_sends_too_little_is_named_and_asked_no_more),
+        TEST(a_relay_that_never_has_it_is_given_up),
+        TEST(a_relay_that_is_silent_is_named_and_asked_no_more),
+        TEST(a_relay_that_is_gone_is_not_waited_for),
+        TEST(a_relay_that_is_no_endpoint_is_passed_over),
+        TEST(any_number_of_relays_is_survived),
+    };
+    return cmocka_run_group_tests_name("node/weights_relay", tests, NULL, NULL);
+}
