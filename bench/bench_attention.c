@@ -13,9 +13,8 @@ struct attention_bench {
     struct attention shape;
     uint32_t offset[SEQS + 1], keys[SEQS];
     float *qkv, *out, *lse, *dout, *d;
-    size_t positions;
-    float *k_cache, *v_cache;
-    const float *k[SEQS], *v[SEQS];
+    float *caches;
+    const float *cache[SEQS];
 };
 
 static void attention_run_forward(void *arg)
@@ -38,8 +37,8 @@ static void attention_run_backward(void *arg)
 static void attention_run_decode(void *arg)
 {
     struct attention_bench *b = arg;
-    attention_decode(b->bench->pool, &b->shape, b->out, b->qkv, b->k, b->v, b->keys, SEQS,
-                     b->positions);
+    attention_decode(b->bench->pool, &b->shape, b->out, b->qkv, b->cache,
+                     attention_piece_floats(&b->shape), b->keys, SEQS);
 }
 
 static void attention_case(const struct bench *bench, size_t H, size_t G, size_t D, size_t T)
@@ -54,16 +53,12 @@ static void attention_case(const struct bench *bench, size_t H, size_t G, size_t
         .dout = bench_floats(N * H * D),
         .d = bench_floats(N * width),
     };
-    b.positions = attention_cache_positions(T);
-    const size_t k_floats = attention_cache_keys(&b.shape, b.positions);
-    const size_t v_floats = attention_cache_values(&b.shape, b.positions);
-    b.k_cache = bench_floats(SEQS * k_floats);
-    b.v_cache = bench_floats(SEQS * v_floats);
+    const size_t floats = T / ATTENTION_PIECE * attention_piece_floats(&b.shape);
+    b.caches = bench_floats(SEQS * floats);
     for (size_t s = 0; s < SEQS; s++) {
         b.offset[s + 1] = (uint32_t)((s + 1) * T);
         b.keys[s] = (uint32_t)T;
-        b.k[s] = b.k_cache + s * k_floats;
-        b.v[s] = b.v_cache + s * v_floats;
+        b.cache[s] = b.caches + s * floats;
     }
     /* A pair of query and key is 2 D operations for the score and 2 D for the sum. */
     const double pair = 4e-9 * (double)D * (double)H * SEQS;
@@ -83,8 +78,7 @@ static void attention_case(const struct bench *bench, size_t H, size_t G, size_t
     free(b.lse);
     free(b.dout);
     free(b.d);
-    free(b.k_cache);
-    free(b.v_cache);
+    free(b.caches);
 }
 
 void bench_attention(const struct bench *bench)

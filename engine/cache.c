@@ -8,25 +8,45 @@
 
 #include "engine/block.h"
 
+enum {
+    CACHE_STORE_TOKENS = 4,    /* of a task */
+    CACHE_STORE_ALONE = 16384, /* floats that do not repay waking a thread */
+};
+
 struct cache {
     const struct model *model;
     struct pool *pool;
     struct block *block;
     size_t rows_max, tokens_max, batch_max;
-    size_t positions;                  /* of a row's cache: tokens_max and what fills a block */
-    size_t keys_floats, values_floats; /* of one layer of a row */
-    float *keys;                       /* (L, rows_max, keys_floats), see attention.h */
-    float *values;                     /* (L, rows_max, values_floats) */
+    size_t pieces;       /* of a row: what tokens_max positions take */
+    size_t piece_floats; /* of one layer, see attention.h */
+    float *kv;           /* (rows_max, pieces, L, piece_floats): a row fills from the front */
 
     struct block_rows rows; /* arrays for batch_max rows */
     float *x, *hidden;      /* (batch_max, C); x is the residual stream */
-    const float **k, **v;   /* (batch_max) where the keys of a token's row begin */
+    const float **kv_of;    /* (batch_max) where the cache of a token's row begins */
     uint32_t *seen;         /* (batch_max) keys that a token attends to */
     float *picked;          /* (CACHE_LOGIT_ROWS, C) */
     float *logits;          /* (CACHE_LOGIT_ROWS, V) */
     struct arena arena;
     bool short_of_memory; /* while being built */
 };
+
+/* Floats from a piece to the next one of the same layer. */
+static size_t cache_step(const struct cache *cache)
+{
+    return cache->model->config.L * cache->piece_floats;
+}
+
+static size_t cache_pieces(size_t tokens)
+{
+    return (tokens + ATTENTION_PIECE - 1) / ATTENTION_PIECE;
+}
+
+static float *cache_row(const struct cache *cache, size_t row)
+{
+    return cache->kv + row * cache->pieces * cache_step(cache);
+}
 
 static float *cache_floats(struct cache *cache, size_t n)
 {
@@ -39,8 +59,8 @@ static float *cache_floats(struct cache *cache, size_t n)
 static size_t cache_bytes(const struct cache *cache)
 {
     const struct model_config *c = &cache->model->config;
-    const double caches = (double)c->L * (double)cache->rows_max *
-                          (double)(cache->keys_floats + cache->values_floats);
+    const double caches = (double)cache->rows_max * (double)cache->pieces * (double)c->L *
+                          (double)cache->piece_floats;
     const double width = 5.0 * c->C + 3.0 * (c->H + 2.0 * c->G) * c->D + 3.0 * c->F + 8.0;
     const double heads = CACHE_LOGIT_ROWS * ((double)c->V + c->C);
     const double bytes =
@@ -51,9 +71,8 @@ static size_t cache_bytes(const struct cache *cache)
 static void cache_lay_out(struct cache *cache)
 {
     const struct model_config *c = &cache->model->config;
-    const size_t M = cache->batch_max, caches = (size_t)c->L * cache->rows_max;
-    cache->keys = cache_floats(cache, caches * cache->keys_floats);
-    cache->values = cache_floats(cache, caches * cache->values_floats);
+    const size_t M = cache->batch_max;
+    cache->kv = cache_floats(cache, cache->rows_max * cache->pieces * cache_step(cache));
     cache->x = cache_floats(cache, M * c->C);
     cache->hidden = cache_floats(cache, M * c->C);
     cache->rows = (struct block_rows){
@@ -69,10 +88,9 @@ static void cache_lay_out(struct cache *cache)
     };
     cache->picked = cache_floats(cache, (size_t)CACHE_LOGIT_ROWS * c->C);
     cache->logits = cache_floats(cache, (size_t)CACHE_LOGIT_ROWS * c->V);
-    cache->k = arena_array(&cache->arena, M, sizeof *cache->k);
-    cache->v = arena_array(&cache->arena, M, sizeof *cache->v);
+    cache->kv_of = arena_array(&cache->arena, M, sizeof *cache->kv_of);
     cache->seen = arena_array(&cache->arena, M, sizeof *cache->seen);
-    assert(!cache->short_of_memory && cache->k && cache->v && cache->seen); /* cache_bytes */
+    assert(!cache->short_of_memory && cache->kv_of && cache->seen); /* cache_bytes */
 }
 
 struct cache *cache_new(const struct model *model, struct pool *pool, size_t rows_max,
@@ -88,19 +106,18 @@ struct cache *cache_new(const struct model *model, struct pool *pool, size_t row
                             .rows_max = rows_max,
                             .tokens_max = tokens_max,
                             .batch_max = batch_max,
-                            .positions = attention_cache_positions(tokens_max)};
+                            .pieces = cache_pieces(tokens_max)};
     cache->block = block_new(model, pool, tokens_max, false, err);
     if (!cache->block) {
         cache_free(cache);
         return NULL;
     }
-    const struct attention *attention = &cache->block->attention;
-    cache->keys_floats = attention_cache_keys(attention, cache->positions);
-    cache->values_floats = attention_cache_values(attention, cache->positions);
+    cache->piece_floats = attention_piece_floats(&cache->block->attention);
     if (arena_init(&cache->arena, cache_bytes(cache), "the key/value caches", err)) {
         cache_free(cache);
         return NULL;
     }
+    arena_prefer_huge(&cache->arena);
     cache_lay_out(cache);
     return cache;
 }
@@ -119,20 +136,34 @@ void cache_refresh(struct cache *cache)
     block_refresh(cache->block);
 }
 
+struct cache_store_job {
+    const struct cache *cache;
+    size_t layer, n;
+    const uint32_t *row, *position;
+};
+
+static void cache_store_task(void *arg, size_t i)
+{
+    const struct cache_store_job *job = arg;
+    const struct cache *cache = job->cache;
+    const struct attention *a = &cache->block->attention;
+    for (size_t t = i * CACHE_STORE_TOKENS; t < job->n && t < (i + 1) * CACHE_STORE_TOKENS;
+         t++) {
+        float *to = cache_row(cache, job->row[t]) + job->layer * cache->piece_floats;
+        const float *k = cache->rows.qkv + t * a->kv_stride + a->H * a->D;
+        attention_cache_put(a, to, cache_step(cache), job->position[t], k, k + a->G * a->D);
+        cache->kv_of[t] = to;
+    }
+}
+
 /* Store the new keys and values of a layer, and say where each token finds those it needs. */
 static void cache_store(struct cache *cache, size_t layer, const uint32_t *row,
                         const uint32_t *position, size_t n)
 {
-    const struct attention *a = &cache->block->attention;
-    for (size_t i = 0; i < n; i++) {
-        const size_t at = layer * cache->rows_max + row[i];
-        float *k = cache->keys + at * cache->keys_floats;
-        float *v = cache->values + at * cache->values_floats;
-        const float *k_new = cache->rows.qkv + i * a->kv_stride + a->H * a->D;
-        attention_cache_put(a, k, v, cache->positions, position[i], k_new, k_new + a->G * a->D);
-        cache->k[i] = k;
-        cache->v[i] = v;
-    }
+    struct cache_store_job job = {cache, layer, n, row, position};
+    const bool few = n * cache->piece_floats < (size_t)CACHE_STORE_ALONE * ATTENTION_PIECE;
+    pool_run(few ? NULL : cache->pool, (n + CACHE_STORE_TOKENS - 1) / CACHE_STORE_TOKENS,
+             cache_store_task, &job);
 }
 
 void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
@@ -151,7 +182,7 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
         block_attention_in(cache->block, layer, &cache->rows);
         cache_store(cache, layer, row, position, n);
         attention_decode(cache->pool, &cache->block->attention, cache->rows.att,
-                         cache->rows.qkv, cache->k, cache->v, cache->seen, n, cache->positions);
+                         cache->rows.qkv, cache->kv_of, cache_step(cache), cache->seen, n);
         block_attention_out(cache->block, layer, &cache->rows);
     }
     block_final(cache->block, cache->hidden, NULL, NULL, cache->x, n);
@@ -160,14 +191,8 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
 void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens)
 {
     assert(from < cache->rows_max && to < cache->rows_max && tokens <= cache->tokens_max);
-    for (size_t layer = 0; layer < cache->model->config.L; layer++) {
-        const size_t a = layer * cache->rows_max + from, b = layer * cache->rows_max + to;
-        attention_cache_copy(&cache->block->attention, cache->keys + b * cache->keys_floats,
-                             cache->values + b * cache->values_floats,
-                             cache->keys + a * cache->keys_floats,
-                             cache->values + a * cache->values_floats, cache->positions,
-                             tokens);
-    }
+    memcpy(cache_row(cache, to), cache_row(cache, from),
+           cache_pieces(tokens) * cache_step(cache) * sizeof(float));
 }
 
 const float *cache_logits(struct cache *cache, const uint32_t *at, size_t n)

@@ -19,7 +19,8 @@
 struct cache;
 
 /* Room for calls of up to batch_max tokens.  The model is borrowed; the caller frees the
- * caches with cache_free.  Memory is touched as positions fill, not before. */
+ * caches with cache_free.  Memory is touched as the positions of a row fill, in
+ * huge pages where the system has them. */
 struct cache *cache_new(const struct model *model, struct pool *pool, size_t rows_max,
                         size_t tokens_max, size_t batch_max, struct err *err);
 void cache_free(struct cache *cache);

@@ -47,9 +47,9 @@ struct generator {
     uint32_t *draw_row, *draw_at; /* (rows_max) rows that gain a token, their last token */
     size_t batch, draws;
 
-    float *scratch;          /* (CACHE_LOGIT_ROWS, V) for sampler_draw */
-    uint32_t *scratch_index; /* (CACHE_LOGIT_ROWS, V) */
-    struct buf text;         /* decoded tail, for stop strings */
+    float *weight;   /* (CACHE_LOGIT_ROWS, V) what is drawn from */
+    uint32_t *index; /* (CACHE_LOGIT_ROWS, V) scratch of sampler_draw */
+    struct buf text; /* decoded tail, for stop strings */
     uint64_t tokens, prefilled;
 };
 
@@ -73,10 +73,10 @@ static bool generator_allocate(struct generator *g)
     g->position = calloc(g->batch_max, sizeof *g->position);
     g->draw_row = calloc(g->rows_max, sizeof *g->draw_row);
     g->draw_at = calloc(g->rows_max, sizeof *g->draw_at);
-    g->scratch = calloc(CACHE_LOGIT_ROWS * V, sizeof *g->scratch);
-    g->scratch_index = calloc(CACHE_LOGIT_ROWS * V, sizeof *g->scratch_index);
+    g->weight = calloc(CACHE_LOGIT_ROWS * V, sizeof *g->weight);
+    g->index = calloc(CACHE_LOGIT_ROWS * V, sizeof *g->index);
     return g->row && g->ids && g->id_row && g->position && g->draw_row && g->draw_at &&
-           g->scratch && g->scratch_index;
+           g->weight && g->index;
 }
 
 struct generator *generator_new(const struct model *model, struct pool *pool,
@@ -129,8 +129,8 @@ void generator_free(struct generator *g)
     free(g->position);
     free(g->draw_row);
     free(g->draw_at);
-    free(g->scratch);
-    free(g->scratch_index);
+    free(g->weight);
+    free(g->index);
     free(g);
 }
 
@@ -321,10 +321,12 @@ static void generate_draw_task(void *arg, size_t i)
 
     const double u =
         rng_uniform(request->seed, request->stream, request->a, request->b, job->tokens);
-    const int32_t id = sampler_draw(&request->sampling, logits, V, u, g->scratch + i * V,
-                                    g->scratch_index + i * V);
     const float inverse = block_inverse(sampler_logprob_temperature(&request->sampling));
-    job->logp[job->tokens] = logprob_row(logits, id, inverse, V).logp;
+    float *weight = g->weight + i * V;
+    const struct logprob row = logprob_weigh(weight, logits, inverse, V);
+    const int32_t id =
+        sampler_draw(&request->sampling, weight, row.argmax, V, u, g->index + i * V);
+    job->logp[job->tokens] = logprob_of(&row, logits[id], inverse);
     job->ids[request->prompt_tokens + job->tokens] = id;
 }
 

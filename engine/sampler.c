@@ -5,7 +5,9 @@
 #include <stdbool.h>
 
 #include "engine/kernels/isa.h"
-#include "engine/kernels/vmath.h"
+#include "engine/kernels/lanes.h"
+
+enum { SAMPLER_BLOCK = 256 }; /* weights that are summed together */
 
 enum err_code sampler_params_check(const struct sampler_params *params, struct err *err)
 {
@@ -28,27 +30,6 @@ float sampler_logprob_temperature(const struct sampler_params *params)
 {
     return params->temperature > 0.0f ? params->temperature : 1.0f;
 }
-
-static size_t sampler_argmax(const float *logits, size_t V)
-{
-    size_t best = 0;
-    for (size_t v = 1; v < V; v++) {
-        if (logits[v] > logits[best])
-            best = v;
-    }
-    return best;
-}
-
-/* e^((z - max) / temperature): probabilities up to a factor, the greatest being 1. */
-static inline ISA_BODY void sampler_weights_body(float *weight, const float *logits, size_t V,
-                                                 float max, float inv_temperature)
-{
-    for (size_t v = 0; v < V; v++)
-        weight[v] = vmath_exp((logits[v] - max) * inv_temperature);
-}
-ISA_FUNCTION(sampler_weights,
-             (float *weight, const float *logits, size_t V, float max, float inv_temperature),
-             (weight, logits, V, max, inv_temperature))
 
 /*
  * The weakest candidate that survives truncation.  Candidates are ordered by weight, and by
@@ -125,44 +106,82 @@ static struct sampler_cut sampler_truncate(const struct sampler_params *params,
     return (struct sampler_cut){weight[last], last};
 }
 
-static bool sampler_keeps(struct sampler_cut cut, float min_p, float weight, size_t v)
+/* What truncation leaves.  Weights are relative to the greatest, so min-p compares with them as
+ * they are. */
+static inline ISA_BODY void sampler_drop_body(float *weight, size_t V, struct sampler_cut cut,
+                                              float min_p)
 {
-    /* Weights are relative to the greatest, so min-p compares with them as they are. */
-    return weight >= min_p && (weight > cut.weight || (weight == cut.weight && v <= cut.id));
+    for (size_t v = 0; v < V; v++) {
+        const float w = weight[v];
+        const bool stays = w > cut.weight || (w == cut.weight && v <= cut.id);
+        weight[v] = w >= min_p && stays ? w : 0.0f;
+    }
+}
+ISA_FUNCTION(sampler_drop, (float *weight, size_t V, struct sampler_cut cut, float min_p),
+             (weight, V, cut, min_p))
+
+static inline ISA_BODY void sampler_mass_body(double *mass, const float *weight, size_t n)
+{
+    *mass = lanes_sum_double(weight, n);
+}
+ISA_FUNCTION(sampler_mass, (double *mass, const float *weight, size_t n), (mass, weight, n))
+
+/* Weights [at, end) of V: the block that begins there. */
+static size_t sampler_block_end(size_t at, size_t V)
+{
+    return V - at < SAMPLER_BLOCK ? V : at + SAMPLER_BLOCK;
 }
 
-int32_t sampler_draw(const struct sampler_params *params, const float *logits, size_t V,
-                     double u, float *scratch, uint32_t *scratch_index)
+/* The first token whose weight takes the sum from `before` past the goal, or the last that has
+ * one. */
+static int32_t sampler_find(const float *weight, size_t at, size_t end, double before,
+                            double goal)
 {
-    assert(V > 0 && V <= INT32_MAX);
-    assert(u >= 0.0 && u < 1.0);
-
-    const size_t best = sampler_argmax(logits, V);
-    if (params->temperature == 0.0f)
-        return (int32_t)best;
-
-    sampler_weights(scratch, logits, V, logits[best], 1.0f / params->temperature);
-
-    struct sampler_cut cut = {0.0f, UINT32_MAX}; /* keeps every token */
-    if ((params->top_k > 0 && params->top_k < V) || params->top_p < 1.0f)
-        cut = sampler_truncate(params, scratch, V, scratch_index);
-
-    double total = 0.0;
-    for (size_t v = 0; v < V; v++) {
-        if (sampler_keeps(cut, params->min_p, scratch[v], v))
-            total += (double)scratch[v];
-    }
-
-    const double goal = u * total;
-    double sum = 0.0;
-    size_t drawn = best; /* also where the logits are not finite */
-    for (size_t v = 0; v < V; v++) {
-        if (scratch[v] == 0.0f || !sampler_keeps(cut, params->min_p, scratch[v], v))
+    int32_t drawn = (int32_t)at;
+    double sum = before;
+    for (size_t v = at; v < end; v++) {
+        if (weight[v] == 0.0f)
             continue;
-        sum += (double)scratch[v];
-        drawn = v;
+        sum += (double)weight[v];
+        drawn = (int32_t)v;
         if (sum > goal)
             break;
     }
-    return (int32_t)drawn;
+    return drawn;
+}
+
+int32_t sampler_draw(const struct sampler_params *params, float *weight, int32_t best, size_t V,
+                     double u, uint32_t *index)
+{
+    assert(V > 0 && V <= INT32_MAX);
+    assert(u >= 0.0 && u < 1.0);
+    if (params->temperature == 0.0f)
+        return best;
+
+    struct sampler_cut cut = {0.0f, UINT32_MAX}; /* keeps every token */
+    const bool cuts = (params->top_k > 0 && params->top_k < V) || params->top_p < 1.0f;
+    if (cuts)
+        cut = sampler_truncate(params, weight, V, index);
+    if (cuts || params->min_p > 0.0f)
+        sampler_drop(weight, V, cut, params->min_p);
+
+    double total = 0.0, mass;
+    for (size_t at = 0; at < V; at += SAMPLER_BLOCK) {
+        sampler_mass(&mass, weight + at, sampler_block_end(at, V) - at);
+        total += mass;
+    }
+    const double goal = u * total;
+    double sum = 0.0, before = 0.0;
+    size_t last = V; /* where the last block that weighs anything begins */
+    for (size_t at = 0; at < V && !(sum > goal); at += SAMPLER_BLOCK) {
+        sampler_mass(&mass, weight + at, sampler_block_end(at, V) - at);
+        if (!(mass > 0.0))
+            continue;
+        last = at;
+        before = sum;
+        sum += mass;
+    }
+    if (last == V) /* the logits are not finite */
+        return best;
+    return sampler_find(weight, last, sampler_block_end(last, V), before, goal);
 }

@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/rng.h"
 
-#define SAMPLER_STOPS_MAX 8
+#define SAMPLER_STOPS_MAX  8
 #define SAMPLER_STOP_BYTES 64
 
 /* Below the least, logits / temperature overflow; above the greatest, every model is noise. */
@@ -36,8 +36,12 @@ enum err_code sampler_params_check(const struct sampler_params *params, struct e
 /* The temperature at which log-probs are taken: params->temperature, or 1 where that is 0. */
 float sampler_logprob_temperature(const struct sampler_params *params);
 
-/* logits (V), untouched; scratch (V) floats and (V) indices belong to the caller; u in [0,1). */
-int32_t sampler_draw(const struct sampler_params *params, const float *logits, size_t V,
-                     double u, float *scratch, uint32_t *scratch_index);
+/* One token.  weight (V), overwritten: e^((logit - greatest logit) / temperature), as
+ * logprob_weigh writes it; `best`: the token of the greatest logit, drawn where the temperature
+ * is 0 or nothing has a weight.  u in [0,1); index (V) is scratch.  Weights are summed in blocks
+ * of 256 (lanes_sum_double), the blocks in order; inside the block that u falls into, one after
+ * the other. */
+int32_t sampler_draw(const struct sampler_params *params, float *weight, int32_t best, size_t V,
+                     double u, uint32_t *index);
 
 #endif

@@ -37,30 +37,25 @@ struct attention {
 };
 
 /*
- * A cache of keys and values of one sequence, laid out as the products read them.  Of each
- * head, with T positions (a multiple of GEMM_PANEL) and P = ceil(D / GEMM_PANEL):
- *     k[t / 16][d][t % 16]   (T / 16, D, 16)          v[p][t][i]   (P, T, 16), channel 16 p + i
- * The heads follow each other.  Memory must be zero before its first use.
+ * A cache of keys and values of one sequence is in pieces of ATTENTION_PIECE positions, laid out as
+ * the products read them: with P = ceil(D / GEMM_PANEL),
+ *     k[g][d][t % 16]   (G, D, 16), and after it   v[g][p][t % 16][i]   (G, P, 16, 16),
+ * channel 16 p + i of head g.  Piece t / 16 begins `step` floats after the one before, so that the
+ * pieces of other layers may lie between: a sequence then fills its memory from the front.
  */
-size_t attention_cache_positions(size_t tokens); /* T for at most this many tokens */
-size_t attention_cache_keys(const struct attention *shape, size_t positions);   /* floats */
-size_t attention_cache_values(const struct attention *shape, size_t positions); /* floats */
+#define ATTENTION_PIECE 16
+size_t attention_piece_floats(const struct attention *shape);
 
 /* Store the keys and values (G*D) of a token at a position. */
-void attention_cache_put(const struct attention *shape, float *k_cache, float *v_cache,
-                         size_t positions, size_t position, const float *k, const float *v);
-
-/* Copy the first `tokens` positions of a cache to another of the same shape. */
-void attention_cache_copy(const struct attention *shape, float *k_to, float *v_to,
-                          const float *k_from, const float *v_from, size_t positions,
-                          size_t tokens);
+void attention_cache_put(const struct attention *shape, float *cache, size_t step,
+                         size_t position, const float *k, const float *v);
 
 /* New tokens of sequences, over their caches: token i sees the first keys[i] positions, its own
- * included, of the cache at k[i] and v[i].  q (tokens, H*D), out (tokens, H*D).  Neighbouring
- * tokens of one cache, each seeing one position more, are computed together. */
+ * included, of cache[i].  q (tokens, H*D), out (tokens, H*D).  Neighbouring tokens of one cache,
+ * each seeing one position more, are computed together. */
 void attention_decode(struct pool *pool, const struct attention *shape, float *out,
-                      const float *q, const float *const *k, const float *const *v,
-                      const uint32_t *keys, size_t tokens, size_t positions);
+                      const float *q, const float *const *cache, size_t step,
+                      const uint32_t *keys, size_t tokens);
 
 /* All rows of packed sequences; out and lse are written (lse may be NULL). */
 void attention_forward(struct pool *pool, const struct attention *shape, float *out, float *lse,

@@ -10,46 +10,87 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "engine/kernels/isa.h"
 
 enum { LANES = 16 };
 
-/* The tree over the lanes; they are overwritten.  One loop a level: compilers vectorise each.
- */
-#define LANES_TREE(lane)                \
-    do {                                \
-        for (size_t l = 0; l < 8; l++)  \
-            (lane)[l] += (lane)[l + 8]; \
-        for (size_t l = 0; l < 4; l++)  \
-            (lane)[l] += (lane)[l + 4]; \
-        for (size_t l = 0; l < 2; l++)  \
-            (lane)[l] += (lane)[l + 2]; \
-        (lane)[0] += (lane)[1];         \
-    } while (0)
+/* Halves of lanes as the compilers' vectors: from loops over them they make no vector code. */
+typedef float lanes_8 __attribute__((vector_size(32)));
+typedef float lanes_4 __attribute__((vector_size(16)));
+typedef int32_t lanes_mask_8 __attribute__((vector_size(32)));
+typedef int32_t lanes_mask_4 __attribute__((vector_size(16)));
+typedef double lanes_double_4 __attribute__((vector_size(32)));
+typedef double lanes_double_2 __attribute__((vector_size(16)));
 
-static inline ISA_BODY float lanes_tree(float *lane)
+static inline ISA_BODY float lanes_tree(const float *lane)
 {
-    LANES_TREE(lane);
-    return lane[0];
+    lanes_8 half[2];
+    memcpy(half, lane, sizeof half);
+    half[0] += half[1];
+    lanes_4 quarter[2];
+    memcpy(quarter, half, sizeof quarter);
+    quarter[0] += quarter[1];
+    return (quarter[0][0] + quarter[0][2]) + (quarter[0][1] + quarter[0][3]);
 }
 
-static inline ISA_BODY double lanes_tree_double(double *lane)
+static inline ISA_BODY double lanes_tree_double(const double *lane)
 {
-    LANES_TREE(lane);
-    return lane[0];
+    lanes_double_4 quarter[4];
+    memcpy(quarter, lane, sizeof quarter);
+    quarter[0] += quarter[2];
+    quarter[1] += quarter[3];
+    quarter[0] += quarter[1];
+    lanes_double_2 pair[2];
+    memcpy(pair, quarter, sizeof pair);
+    pair[0] += pair[1];
+    return pair[0][0] + pair[0][1];
+}
+
+/* b where it is greater, else a: so NaN is never greater. */
+static inline ISA_BODY void lanes_greater_8(lanes_8 *a, const lanes_8 *b)
+{
+    const lanes_mask_8 greater = *b > *a;
+    *a = (lanes_8)((greater & (lanes_mask_8)*b) | (~greater & (lanes_mask_8)*a));
+}
+
+static inline ISA_BODY void lanes_greater_4(lanes_4 *a, const lanes_4 *b)
+{
+    const lanes_mask_4 greater = *b > *a;
+    *a = (lanes_4)((greater & (lanes_mask_4)*b) | (~greater & (lanes_mask_4)*a));
+}
+
+static inline ISA_BODY float lanes_greater(float a, float b)
+{
+    return b > a ? b : a;
 }
 
 /* The greatest of 16, as > has it: NaN is never greater. */
-static inline ISA_BODY float lanes_max(float *lane)
+static inline ISA_BODY float lanes_max(const float *lane)
 {
-    for (size_t l = 0; l < 8; l++)
-        lane[l] = lane[l + 8] > lane[l] ? lane[l + 8] : lane[l];
-    for (size_t l = 0; l < 4; l++)
-        lane[l] = lane[l + 4] > lane[l] ? lane[l + 4] : lane[l];
-    for (size_t l = 0; l < 2; l++)
-        lane[l] = lane[l + 2] > lane[l] ? lane[l + 2] : lane[l];
-    return lane[1] > lane[0] ? lane[1] : lane[0];
+    lanes_8 half[2];
+    memcpy(half, lane, sizeof half);
+    lanes_greater_8(&half[0], &half[1]);
+    lanes_4 quarter[2];
+    memcpy(quarter, half, sizeof quarter);
+    lanes_greater_4(&quarter[0], &quarter[1]);
+    const float even = lanes_greater(quarter[0][0], quarter[0][2]);
+    return lanes_greater(even, lanes_greater(quarter[0][1], quarter[0][3]));
+}
+
+/* Lane by lane the greatest of what is there and of 16 n more numbers. */
+static inline ISA_BODY void lanes_max_with(float *lane, const float *x, size_t n)
+{
+    lanes_8 most[2], next[2];
+    memcpy(most, lane, sizeof most);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(next, x + i * LANES, sizeof next);
+        lanes_greater_8(&most[0], &next[0]);
+        lanes_greater_8(&most[1], &next[1]);
+    }
+    memcpy(lane, most, sizeof most);
 }
 
 /* sum_i a[i] b[i], one fma a lane and step. */

@@ -19,11 +19,8 @@ static inline ISA_BODY void logprob_max_body(float *max, const float *z, size_t 
     float lane[LANES];
     for (size_t l = 0; l < LANES; l++)
         lane[l] = -INFINITY;
-    size_t v = 0;
-    for (; v + LANES <= n; v += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
-    for (size_t l = 0; v + l < n; l++)
+    lanes_max_with(lane, z, n / LANES);
+    for (size_t l = 0, v = n / LANES * LANES; v + l < n; l++)
         lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
     *max = lanes_max(lane);
 }
@@ -49,25 +46,31 @@ struct logprob_sums {
     double e, es; /* sum of e^(s - max), and of that times (s - max) */
 };
 
-static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, const float *z,
-                                             float scale, float max, size_t V)
+/* Weights are written beside where they are not wanted: the loop is the same. */
+static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, float *weight,
+                                             const float *z, float scale, float max, size_t V)
 {
     double total[LANES] = {0}, total_s[LANES] = {0};
+    float beside[LOGPROB_BLOCK];
     for (size_t at = 0; at < V; at += LOGPROB_BLOCK) {
         const size_t n = V - at < LOGPROB_BLOCK ? V - at : LOGPROB_BLOCK;
+        const float *restrict from = z + at;
+        float *restrict to = weight ? weight + at : beside;
         float lane[LANES] = {0}, lane_s[LANES] = {0};
-        size_t v = at;
-        for (; v + LANES <= at + n; v += LANES)
+        size_t v = 0;
+        for (; v + LANES <= n; v += LANES)
             for (size_t l = 0; l < LANES; l++) {
-                const float s = z[v + l] * scale - max, e = vmath_exp(s);
+                const float s = from[v + l] * scale - max, e = vmath_exp(s);
                 lane[l] += e;
                 /* e is 0 where s is -infinity: their product is 0, not NaN */
                 lane_s[l] = fmaf(e, s < -1000.0f ? -1000.0f : s, lane_s[l]);
+                to[v + l] = e;
             }
-        for (size_t l = 0; v + l < at + n; l++) {
-            const float s = z[v + l] * scale - max, e = vmath_exp(s);
+        for (size_t l = 0; v + l < n; l++) {
+            const float s = from[v + l] * scale - max, e = vmath_exp(s);
             lane[l] += e;
             lane_s[l] = fmaf(e, s < -1000.0f ? -1000.0f : s, lane_s[l]);
+            to[v + l] = e;
         }
         for (size_t l = 0; l < LANES; l++) {
             total[l] += (double)lane[l];
@@ -78,23 +81,36 @@ static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, const fl
     sums->es = lanes_tree_double(total_s);
 }
 ISA_FUNCTION(logprob_sum,
-             (struct logprob_sums * sums, const float *z, float scale, float max, size_t V),
-             (sums, z, scale, max, V))
+             (struct logprob_sums * sums, float *weight, const float *z, float scale, float max,
+              size_t V),
+             (sums, weight, z, scale, max, V))
 
-struct logprob logprob_row(const float *logits, int32_t target, float inv_temperature, size_t V)
+struct logprob logprob_weigh(float *weight, const float *logits, float inv_temperature,
+                             size_t V)
 {
-    assert(target >= 0 && (size_t)target < V);
     assert(inv_temperature > 0.0f);
-    struct logprob out;
+    struct logprob out = {.logp = 0.0f};
     float max;
     logprob_max(&max, logits, V);
     out.argmax = (int32_t)logprob_first(logits, max, V);
     out.max = max * inv_temperature; /* rounding keeps order: the greatest s */
     struct logprob_sums sums;
-    logprob_sum(&sums, logits, inv_temperature, out.max, V);
+    logprob_sum(&sums, weight, logits, inv_temperature, out.max, V);
     out.log_sum = vmath_log((float)sums.e);
-    out.logp = logits[target] * inv_temperature - out.max - out.log_sum;
     out.entropy = out.log_sum - (float)(sums.es / sums.e);
+    return out;
+}
+
+float logprob_of(const struct logprob *row, float logit, float inv_temperature)
+{
+    return logit * inv_temperature - row->max - row->log_sum;
+}
+
+struct logprob logprob_row(const float *logits, int32_t target, float inv_temperature, size_t V)
+{
+    assert(target >= 0 && (size_t)target < V);
+    struct logprob out = logprob_weigh(NULL, logits, inv_temperature, V);
+    out.logp = logprob_of(&out, logits[target], inv_temperature);
     return out;
 }
 

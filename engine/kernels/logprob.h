@@ -38,6 +38,13 @@ void logprob_forward(struct pool *pool, struct logprob *out, const float *logits
 struct logprob logprob_row(const float *logits, int32_t target, float inv_temperature,
                            size_t V);
 
+/* Of a row that has no target yet: logp is 0.  weight (V), which the sampler draws from, gets
+ * e^(s - max), or is NULL.  Then the log-prob of a token, from its logit: the logp of
+ * logprob_row. */
+struct logprob logprob_weigh(float *weight, const float *logits, float inv_temperature,
+                             size_t V);
+float logprob_of(const struct logprob *row, float logit, float inv_temperature);
+
 /* Write (not add) dlogits; it may be logits itself (in place).  `of` is what logprob_forward
  * gave for these logits; dentropy may be NULL. */
 void logprob_backward(struct pool *pool, float *dlogits, const float *logits, size_t stride,

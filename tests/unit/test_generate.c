@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "engine/block.h"
 #include "engine/generate.h"
+#include "engine/kernels/logprob.h"
 #include "engine/pass.h"
 #include "tests/test.h"
 #include "world/world.h"
@@ -152,11 +153,13 @@ static void run_all(const struct model *model, size_t rows, size_t threads, uint
 static int32_t draw_again(const struct block *block, const struct generate_request *request,
                           const float *hidden, uint32_t i)
 {
-    float logits[V], scratch[V];
+    float logits[V], weight[V];
     uint32_t index[V];
     block_head(block, logits, V, hidden, 1);
+    const float inverse = block_inverse(sampler_logprob_temperature(&request->sampling));
+    const int32_t best = logprob_weigh(weight, logits, inverse, V).argmax;
     const double u = rng_uniform(request->seed, request->stream, request->a, request->b, i);
-    return sampler_draw(&request->sampling, logits, V, u, scratch, index);
+    return sampler_draw(&request->sampling, weight, best, V, u, index);
 }
 
 static void check_response(struct pass *pass, const struct block *block,

@@ -204,48 +204,86 @@ static void bits_depend_on_neither_threads_nor_instruction_set(void **state)
     free(dout);
 }
 
+/* Several caches whose pieces lie among each other, as those of layers do. */
+struct caches {
+    float *floats;
+    size_t step;
+};
+
+static struct caches caches_of(const struct attention *shape, size_t n, size_t tokens)
+{
+    const size_t floats = attention_piece_floats(shape);
+    const size_t pieces = (tokens + ATTENTION_PIECE - 1) / ATTENTION_PIECE;
+    float *all = kernel_random(n * pieces * floats, 11);
+    for (size_t i = 0; i < n * pieces * floats; i++)
+        all[i] = NAN; /* what nobody put there counts for nothing */
+    return (struct caches){all, n * floats};
+}
+
+static float *cache_of(const struct caches *caches, const struct attention *shape, size_t i)
+{
+    return caches->floats + i * attention_piece_floats(shape);
+}
+
+/* Two sequences, token by token, each over its own cache; q and out are dense. */
+static void decode_check(const struct layout *l, struct pool *pool, const float *qkv,
+                         const float *want)
+{
+    const size_t H = l->shape.H, G = l->shape.G, D = l->shape.D, width = l->shape.q_stride;
+    struct attention shape = l->shape;
+    shape.q_stride = shape.out_stride = H * D;
+    const struct caches caches = caches_of(&shape, 2, l->offset[2]);
+    float *q = kernel_random(2 * H * D, 12), *out = kernel_random(2 * H * D, 13);
+    const float *const cache[2] = {cache_of(&caches, &shape, 0), cache_of(&caches, &shape, 1)};
+    for (uint32_t t = 0; t < l->offset[2]; t++) {
+        uint32_t keys[2];
+        for (size_t s = 0; s < 2; s++) {
+            const uint32_t length = l->offset[s + 1] - l->offset[s];
+            keys[s] = t < length ? t + 1 : length;
+            const float *row = qkv + (l->offset[s] + keys[s] - 1) * width;
+            memcpy(q + s * H * D, row, H * D * sizeof(float));
+            attention_cache_put(&shape, cache_of(&caches, &shape, s), caches.step, keys[s] - 1,
+                                row + H * D, row + (H + G) * D);
+        }
+        attention_decode(pool, &shape, out, q, cache, caches.step, keys, 2);
+        for (size_t s = 0; s < 2; s++)
+            check_same_bits(out + s * H * D, want + (l->offset[s] + keys[s] - 1) * H * D,
+                            H * D);
+    }
+    free(caches.floats);
+    free(q);
+    free(out);
+}
+
 /* The bits of a token decoded over its cache, whose strides differ, are those of the packed
- * forward pass. */
+ * forward pass: for heads alone, in groups, more than fit a task, and more than one group of
+ * them does. */
 static void decoding_gives_the_bits_of_the_packed_pass(void **state)
 {
     (void)state;
     const uint32_t lengths[] = {80, 129};
-    enum { G = 2, D = 64, H = 4 };
-    const struct layout l = layout_of(H, G, D, lengths, 2);
-    const size_t N = l.offset[2], width = l.shape.q_stride;
-    float *qkv = kernel_random(N * width, 9), *want = kernel_random(N * H * D, 10);
-    attention_forward(NULL, &l.shape, want, NULL, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset,
-                      2);
-
-    const size_t positions = attention_cache_positions(129);
-    const size_t k_floats = attention_cache_keys(&l.shape, positions);
-    const size_t v_floats = attention_cache_values(&l.shape, positions);
-    float *caches = kernel_random(2 * (k_floats + v_floats), 11); /* what was there before */
-    struct attention shape = l.shape;
-    shape.q_stride = shape.out_stride = H * D;
+    const struct layout layouts[] = {
+        layout_of(4, 2, 64, lengths, 2),  layout_of(3, 3, 16, lengths, 2),
+        layout_of(6, 2, 20, lengths, 2),  layout_of(36, 12, 8, lengths, 2),
+        layout_of(34, 1, 12, lengths, 2), layout_of(1, 1, 40, lengths, 2),
+    };
     struct pool *pool = kernel_pool(2);
-    for (uint32_t t = 0; t < 129; t++) {
-        float q[2 * H * D], out[2 * H * D];
-        uint32_t keys[2];
-        const float *k[2], *v[2];
-        for (size_t s = 0; s < 2; s++) {
-            keys[s] = t < lengths[s] ? t + 1 : lengths[s];
-            float *k_cache = caches + s * (k_floats + v_floats), *v_cache = k_cache + k_floats;
-            const float *row = qkv + (l.offset[s] + keys[s] - 1) * width;
-            k[s] = k_cache;
-            v[s] = v_cache;
-            memcpy(q + s * H * D, row, H * D * sizeof(float));
-            attention_cache_put(&shape, k_cache, v_cache, positions, keys[s] - 1, row + H * D,
-                                row + (H + G) * D);
+    for (size_t i = 0; i < COUNT(layouts); i++) {
+        const struct layout *l = &layouts[i];
+        const size_t N = l->offset[2];
+        float *qkv = kernel_random(N * l->shape.q_stride, 9);
+        float *want = kernel_random(N * l->shape.out_stride, 10);
+        attention_forward(NULL, &l->shape, want, NULL, qkv, k_of(l, qkv), v_of(l, qkv),
+                          l->offset, 2);
+        KERNEL_EACH_ISA(isa)
+        {
+            decode_check(l, NULL, qkv, want);
+            decode_check(l, pool, qkv, want);
         }
-        attention_decode(pool, &shape, out, q, k, v, keys, 2, positions);
-        for (size_t s = 0; s < 2; s++)
-            check_same_bits(out + s * H * D, want + (l.offset[s] + keys[s] - 1) * H * D, H * D);
+        free(qkv);
+        free(want);
     }
     pool_free(pool);
-    free(qkv);
-    free(want);
-    free(caches);
 }
 
 /* A prompt put into a cache in two parts: each token has the bits of the packed pass. */
@@ -255,30 +293,26 @@ static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **
     const uint32_t lengths[] = {150};
     enum { G = 2, D = 24, H = 6, T = 150, PART = 70 };
     const struct layout l = layout_of(H, G, D, lengths, 1);
-    const size_t width = l.shape.q_stride, positions = attention_cache_positions(T);
-    const size_t k_floats = attention_cache_keys(&l.shape, positions);
+    const size_t width = l.shape.q_stride;
     float *qkv = kernel_random(T * width, 9), *want = kernel_random(T * H * D, 10);
     float *out = kernel_random(T * H * D, 12);
-    float *cache =
-        calloc(k_floats + attention_cache_values(&l.shape, positions), sizeof *cache);
-    const float *k[T], *v[T];
+    const struct caches caches = caches_of(&l.shape, 1, T);
+    const float *cache[T];
     uint32_t keys[T];
-    assert_non_null(cache);
     attention_forward(NULL, &l.shape, want, NULL, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset,
                       1);
     for (uint32_t t = 0; t < T; t++) {
-        attention_cache_put(&l.shape, cache, cache + k_floats, positions, t,
-                            k_of(&l, qkv) + t * width, v_of(&l, qkv) + t * width);
-        k[t] = cache;
-        v[t] = cache + k_floats;
+        attention_cache_put(&l.shape, caches.floats, caches.step, t, k_of(&l, qkv) + t * width,
+                            v_of(&l, qkv) + t * width);
+        cache[t] = caches.floats;
         keys[t] = t + 1;
     }
     struct pool *pool = kernel_pool(2);
     KERNEL_EACH_ISA(isa)
     {
-        attention_decode(pool, &l.shape, out, qkv, k, v, keys, PART, positions);
-        attention_decode(pool, &l.shape, out + PART * H * D, qkv + PART * width, k + PART,
-                         v + PART, keys + PART, T - PART, positions);
+        attention_decode(pool, &l.shape, out, qkv, cache, caches.step, keys, PART);
+        attention_decode(pool, &l.shape, out + PART * H * D, qkv + PART * width, cache + PART,
+                         caches.step, keys + PART, T - PART);
         check_same_bits(out, want, T * H * D);
     }
     /* Tokens of one cache that do not follow each other are no run. */
@@ -288,16 +322,17 @@ static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **
         memcpy(q + i * width, qkv + apart[i] * width, width * sizeof *q);
         keys[i] = (uint32_t)apart[i] + 1;
     }
-    attention_decode(pool, &l.shape, some, q, k, v, keys, COUNT(apart), positions);
+    attention_decode(pool, &l.shape, some, q, cache, caches.step, keys, COUNT(apart));
     for (size_t i = 0; i < COUNT(apart); i++)
         check_same_bits(some + i * H * D, want + apart[i] * H * D, H * D);
     pool_free(pool);
     free(qkv);
     free(want);
     free(out);
-    free(cache);
+    free(caches.floats);
 }
 
+/* Wherever the greatest score stands, in the first block of keys or in the second. */
 static void great_scores_do_not_overflow(void **state)
 {
     (void)state;
@@ -305,13 +340,17 @@ static void great_scores_do_not_overflow(void **state)
     static float q[KEYS * D], k[KEYS * D], v[KEYS * D], out[KEYS * D], lse[KEYS];
     const struct attention shape = {1, 1, D, 1.0f, D, D, D};
     const uint32_t offset[] = {0, KEYS};
-    q[(KEYS - 1) * D] = 100.0f;
-    k[70 * D] = 100.0f; /* score 10000, in the second block; the first block's are 0 */
-    v[70 * D + 1] = 5.0f;
-    attention_forward(NULL, &shape, out, lse, q, k, v, offset, 1);
     const float want[D] = {0, 5, 0, 0};
-    check_close(out + (KEYS - 1) * D, want, D, 1e-6, 1e-30);
-    assert_true(lse[KEYS - 1] == 10000.0f);
+    q[(KEYS - 1) * D] = 100.0f;
+    KERNEL_EACH_ISA(isa)
+    for (size_t key = 0; key < KEYS; key++) {
+        k[key * D] = 100.0f; /* score 10000; the others' are 0 */
+        v[key * D + 1] = 5.0f;
+        attention_forward(NULL, &shape, out, lse, q, k, v, offset, 1);
+        check_close(out + (KEYS - 1) * D, want, D, 1e-6, 1e-30);
+        assert_true(lse[KEYS - 1] == 10000.0f);
+        k[key * D] = v[key * D + 1] = 0.0f;
+    }
 }
 
 int main(void)

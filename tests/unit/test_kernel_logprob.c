@@ -44,6 +44,21 @@ static struct oracle oracle_of(float *logits, size_t n, uint64_t seed, float inv
     return o;
 }
 
+/* Weights by their definition, and the same bits whether they are wanted or not. */
+static void weights_check(const struct oracle *o, const float *z, float inverse,
+                          const struct logprob *want)
+{
+    float weight[V], wanted[V];
+    struct logprob row = logprob_weigh(weight, z, inverse, o->n);
+    for (size_t v = 0; v < o->n; v++)
+        wanted[v] = (float)exp((o->z[v] - o->z[want->argmax]) * (double)inverse);
+    check_close(weight, wanted, o->n, 1e-30, 3e-6);
+    row.logp = logprob_of(&row, z[o->target], inverse);
+    check_same_bits(&row.logp, &want->logp, 1);
+    check_same_bits(&row.entropy, &want->entropy, 1);
+    assert_int_equal(row.argmax, want->argmax);
+}
+
 static void forward_is_the_definition(void **state)
 {
     (void)state;
@@ -62,6 +77,7 @@ static void forward_is_the_definition(void **state)
         check_close(&got.entropy, &want[1], 1, 1e-6, 2e-6);
         for (size_t v = 0; v < o.n; v++)
             assert_true(z[v] <= z[got.argmax]);
+        weights_check(&o, z, inverse, &got);
     }
 }
 

@@ -4,8 +4,10 @@
  * Oracle: the filters written naively in double over a fully sorted list, and the binomial
  * law for frequencies: with n draws a count stays within 6 standard deviations of n p.
  */
+#include <stdbool.h>
 #include <stdlib.h>
 
+#include "engine/kernels/logprob.h"
 #include "engine/pool.h"
 #include "engine/sampler.h"
 #include "tests/test.h"
@@ -24,9 +26,11 @@ static void logits_fill(float *logits, uint64_t seed)
 
 static int32_t draw(const struct sampler_params *params, const float *logits, double u)
 {
-    float scratch[V];
+    float weight[V];
     uint32_t index[V];
-    return sampler_draw(params, logits, V, u, scratch, index);
+    const float inverse = 1.0f / sampler_logprob_temperature(params);
+    const int32_t best = logprob_weigh(weight, logits, inverse, V).argmax;
+    return sampler_draw(params, weight, best, V, u, index);
 }
 
 struct entry {
@@ -124,6 +128,39 @@ static void sums_that_land_on_an_edge_are_decided_one_way(void **state)
     assert_int_equal(draw(&half, logits, 0.99), 6); /* reaching p is enough */
 }
 
+/* With more tokens than a block, ids without weight among them: the token that u falls on, by
+ * the sums in order.  u keeps half a weight's distance from every edge. */
+static void long_vocabularies_are_drawn_from_in_the_order_of_ids(void **state)
+{
+    (void)state;
+    enum { MANY = 1000, SOME = 700 }; /* three blocks and a part */
+    static float weight[MANY];
+    static uint32_t index[MANY];
+    for (size_t i = 0; i < SOME; i++) {
+        size_t v = 0, seen = 0;
+        for (size_t at = 0; at < MANY; at++) {
+            const bool none = (at >= 256 && at < 512) || at % 17 == 3;
+            weight[at] = none ? 0.0f : 0.25f;
+            if (!none && seen++ == i)
+                v = at;
+        }
+        const double u = ((double)i + 0.5) / (double)seen;
+        assert_int_equal(sampler_draw(&plain, weight, 0, MANY, u, index), v);
+    }
+    /* At the edge of a block the next one begins. */
+    for (size_t at = 0; at < MANY; at++)
+        weight[at] = at < 512 ? 1.0f : 0.0f;
+    assert_int_equal(sampler_draw(&plain, weight, 0, MANY, 0.5, index), 256);
+    assert_int_equal(sampler_draw(&plain, weight, 0, MANY, nextafter(1.0, 0.0), index), 511);
+    memset(weight, 0, sizeof weight);
+    weight[0] = 1.0f; /* added to it one by one, the others are lost */
+    for (size_t v = 1; v <= 200; v++)
+        weight[v] = 1e-17f;
+    assert_int_equal(sampler_draw(&plain, weight, 0, MANY, nextafter(1.0, 0.0), index), 200);
+    memset(weight, 0, sizeof weight);
+    assert_int_equal(sampler_draw(&plain, weight, 77, MANY, 0.5, index), 77);
+}
+
 static void temperature_zero_takes_the_lowest_of_the_greatest(void **state)
 {
     (void)state;
@@ -180,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies_match_the_truncated_distribution),
         cmocka_unit_test(draws_invert_the_distribution_in_the_order_of_ids),
+        cmocka_unit_test(long_vocabularies_are_drawn_from_in_the_order_of_ids),
         cmocka_unit_test(sums_that_land_on_an_edge_are_decided_one_way),
         cmocka_unit_test(temperature_zero_takes_the_lowest_of_the_greatest),
         cmocka_unit_test(logits_that_are_not_finite_draw_a_token_all_the_same),

@@ -1,0 +1,256 @@
+/* attention_cache.c -- over caches; see attention.h.  A token alone is many small products of a
+ * row, of all heads together (attention_chain.h); a run of them goes head by head. */
+#include <assert.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "engine/kernels/attention.h"
+#include "engine/kernels/attention_block.h"
+#include "engine/kernels/attention_chain.h"
+#include "engine/kernels/isa.h"
+
+enum {
+    ATTENTION_PIECES = ATTENTION_KEYS / ATTENTION_PIECE, /* of a block */
+    ATTENTION_CHAINS = 128,                              /* built before they are run */
+    ATTENTION_SHARES = 4, /* tasks a thread, so that an uneven machine still shares evenly */
+};
+
+/* Of one head in a piece. */
+static size_t attention_k_floats(const struct attention *shape)
+{
+    return shape->D * ATTENTION_PIECE;
+}
+
+static size_t attention_v_floats(const struct attention *shape)
+{
+    return attention_wide(shape->D) * ATTENTION_PIECE;
+}
+
+size_t attention_piece_floats(const struct attention *shape)
+{
+    return shape->G * (attention_k_floats(shape) + attention_v_floats(shape));
+}
+
+/* 16 channels are a line of the values, and lie in 16 lines of the keys. */
+static inline ISA_BODY void attention_put_body(const struct attention *shape,
+                                               float *restrict k_at, float *restrict v_at,
+                                               const float *restrict k, const float *restrict v)
+{
+    const size_t D = shape->D;
+    for (size_t g = 0; g < shape->G; g++, k += D, v += D) {
+        for (size_t d = 0; d < D; d++, k_at += ATTENTION_PIECE)
+            *k_at = k[d];
+        for (size_t d = 0; d < D; d += GEMM_PANEL, v_at += ATTENTION_PIECE * GEMM_PANEL) {
+            if (d + GEMM_PANEL <= D) {
+                memcpy(v_at, v + d, GEMM_PANEL * sizeof(float));
+                continue;
+            }
+            for (size_t i = 0; i < GEMM_PANEL; i++)
+                v_at[i] = d + i < D ? v[d + i] : 0.0f;
+        }
+    }
+}
+ISA_FUNCTION(attention_put,
+             (const struct attention *shape, float *k_at, float *v_at, const float *k,
+              const float *v),
+             (shape, k_at, v_at, k, v))
+
+void attention_cache_put(const struct attention *shape, float *cache, size_t step,
+                         size_t position, const float *k, const float *v)
+{
+    const size_t line = position % ATTENTION_PIECE;
+    float *piece = cache + position / ATTENTION_PIECE * step;
+    attention_put(shape, piece + line,
+                  piece + shape->G * attention_k_floats(shape) + line * GEMM_PANEL, k, v);
+}
+
+struct attention_decode_job {
+    const struct attention *shape;
+    float *out;
+    const float *q, *const *cache;
+    size_t step;
+    const uint32_t *keys;
+    size_t tokens, shares; /* shares: tasks of a token, each some groups of heads */
+};
+
+/* True if token i does not go on where the one before it stands.  A run also ends at each
+ * multiple of ATTENTION_ROWS positions: so everyone can see where one begins. */
+static bool attention_run_begins(const struct attention_decode_job *job, size_t i)
+{
+    return i == 0 || job->cache[i - 1] != job->cache[i] ||
+           job->keys[i - 1] + 1 != job->keys[i] || (job->keys[i] - 1) % ATTENTION_ROWS == 0;
+}
+
+static size_t attention_run_length(const struct attention_decode_job *job, size_t i)
+{
+    size_t n = 1;
+    while (i + n < job->tokens && !attention_run_begins(job, i + n))
+        n++;
+    return n;
+}
+
+/* The tokens that begin with i, one head that reads the keys and values of group g. */
+static void attention_run_head(const struct attention_decode_job *job,
+                               const struct attention_queries *a, size_t i, size_t g)
+{
+    const struct attention *s = job->shape;
+    struct attention_work work;
+    struct attention_panels panels = {.k = job->cache[i] + g * attention_k_floats(s),
+                                      .k_step = job->step,
+                                      .v_step = ATTENTION_PIECE * GEMM_PANEL,
+                                      .v_lines = ATTENTION_PIECE,
+                                      .v_jump = job->step};
+    panels.v = job->cache[i] + s->G * attention_k_floats(s) + g * attention_v_floats(s);
+    attention_start(&work, a);
+    for (size_t j = 0; j < a->keys + (a->rows - 1) * a->step; j += ATTENTION_KEYS) {
+        attention_block(&work, a, j, &panels);
+        panels.k += ATTENTION_PIECES * job->step;
+        panels.v += ATTENTION_PIECES * job->step;
+    }
+    attention_end(&work, a, NULL);
+}
+
+/* ---- a token alone ---- */
+
+/* Some groups of heads of one token, at most ATTENTION_ROWS heads. */
+struct attention_token {
+    const struct attention *shape;
+    const float *q;            /* of its first head */
+    const float *k, *v;        /* of its first group, in the first piece of the block */
+    size_t step, groups, keys; /* keys: seen in the block */
+    size_t rows;               /* heads */
+    size_t ahead;              /* bytes to the next token's cache, wrapping: it is read next */
+    bool join;                 /* not the first block */
+};
+
+/* Chains, run whenever there are enough of them. */
+struct attention_list {
+    struct attention_chain chain[ATTENTION_CHAINS];
+    size_t n;
+    struct attention_span span;
+};
+
+static inline void attention_list_run(struct attention_list *list)
+{
+    attention_chains(list->chain, list->n, &list->span);
+    list->n = 0;
+}
+
+static inline void attention_list_add(struct attention_list *list, const float *a,
+                                      const float *panel, float *c, float keep)
+{
+    list->chain[list->n++] = (struct attention_chain){a, panel, c, keep};
+    if (list->n == ATTENTION_CHAINS)
+        attention_list_run(list);
+}
+
+static void attention_token_scores(struct attention_work *work, struct attention_list *list,
+                                   const struct attention_token *t)
+{
+    const struct attention *s = t->shape;
+    const size_t D = s->D, group = t->rows / t->groups, k_floats = attention_k_floats(s);
+    list->span = (struct attention_span){D, D, 0, false, t->ahead};
+    const float *q = t->q;
+    float *p = work->p;
+    for (size_t g = 0; g < t->groups; g++)
+        for (size_t h = 0; h < group; h++, q += D, p += ATTENTION_KEYS)
+            for (size_t j = 0; j < t->keys; j += ATTENTION_PIECE)
+                attention_list_add(list, q, t->k + g * k_floats + j / ATTENTION_PIECE * t->step,
+                                   p + j, 0.0f);
+    attention_list_run(list);
+}
+
+static void attention_token_values(struct attention_work *work, struct attention_list *list,
+                                   const struct attention_token *t)
+{
+    const size_t wide = attention_wide(t->shape->D), group = t->rows / t->groups;
+    list->span = (struct attention_span){t->keys, ATTENTION_PIECE, t->step, t->join, t->ahead};
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t d = 0; d < wide; d += GEMM_PANEL)
+            attention_list_add(list, work->p + r * ATTENTION_KEYS,
+                               t->v + (r / group * wide + d) * ATTENTION_PIECE,
+                               work->sum + r * wide + d, work->soft.keep[r]);
+    attention_list_run(list);
+}
+
+/* Token i, groups [begin, end). */
+static void attention_token(const struct attention_decode_job *job, size_t i, size_t begin,
+                            size_t end)
+{
+    const struct attention *s = job->shape;
+    const size_t group = s->H / s->G, k_floats = attention_k_floats(s);
+    const size_t block = ATTENTION_PIECES * job->step, keys = job->keys[i];
+    struct attention_work work;
+    struct attention_list list = {.n = 0};
+    const struct attention_queries a = {.out =
+                                            job->out + i * s->out_stride + begin * group * s->D,
+                                        .out_stride = s->D,
+                                        .rows = (end - begin) * group,
+                                        .D = s->D};
+    struct attention_token t = {.shape = s,
+                                .q = job->q + i * s->q_stride + begin * group * s->D,
+                                .k = job->cache[i] + begin * k_floats,
+                                .step = job->step,
+                                .groups = end - begin,
+                                .rows = a.rows};
+    if (i + 1 < job->tokens)
+        t.ahead = (size_t)((uintptr_t)job->cache[i + 1] - (uintptr_t)job->cache[i]);
+    t.v = job->cache[i] + s->G * k_floats + begin * attention_v_floats(s);
+    attention_start(&work, &a);
+    for (size_t j = 0; j < keys; j += ATTENTION_KEYS, t.k += block, t.v += block) {
+        t.keys = attention_min(keys - j, ATTENTION_KEYS);
+        attention_token_scores(&work, &list, &t);
+        attention_soften(&work.soft, work.p, 0, t.rows, t.keys, 0, s->scale);
+        attention_token_values(&work, &list, &t);
+        t.join = true;
+    }
+    attention_end(&work, &a, NULL);
+}
+
+/* Task: the run that begins with a token, if one does; some groups of heads. */
+static void attention_decode_task(void *arg, size_t task)
+{
+    const struct attention_decode_job *job = arg;
+    const struct attention *s = job->shape;
+    const size_t i = task / job->shares, share = task % job->shares, group = s->H / s->G;
+    const size_t end = s->G * (share + 1) / job->shares;
+    if (!attention_run_begins(job, i))
+        return;
+    const size_t rows = attention_run_length(job, i);
+    const size_t groups = ATTENTION_ROWS / group; /* that go together */
+    for (size_t g = s->G * share / job->shares; g < end;) {
+        if (rows == 1 && groups > 0) {
+            const size_t stop = attention_min(end, g + groups);
+            attention_token(job, i, g, stop);
+            g = stop;
+            continue;
+        }
+        for (size_t h = g * group; h < (g + 1) * group; h++)
+            attention_run_head(
+                job,
+                &(struct attention_queries){.out = job->out + i * s->out_stride + h * s->D,
+                                            .q = job->q + i * s->q_stride + h * s->D,
+                                            .out_stride = s->out_stride,
+                                            .q_stride = s->q_stride,
+                                            .rows = rows,
+                                            .keys = job->keys[i],
+                                            .step = 1,
+                                            .D = s->D,
+                                            .scale = s->scale},
+                i, g);
+        g++;
+    }
+}
+
+void attention_decode(struct pool *pool, const struct attention *shape, float *out,
+                      const float *q, const float *const *cache, size_t step,
+                      const uint32_t *keys, size_t tokens)
+{
+    attention_check(shape);
+    const size_t want = ATTENTION_SHARES * pool_threads(pool);
+    struct attention_decode_job job = {shape, out, q, cache, step, keys, tokens, .shares = 1};
+    if (tokens < want && pool_threads(pool) > 1)
+        job.shares = attention_min(shape->G, (want + tokens - 1) / tokens);
+    pool_run(pool, tokens * job.shares, attention_decode_task, &job);
+}
