@@ -15,9 +15,8 @@ int main(int argc, char **argv)
     struct err err = {0};
     struct wire_context *context = NULL;
     struct actor *actor = NULL;
-    enum err_code rc =
-        daemon_context(&context, &config, options.name,
-                       config.relay_endpoint[0] ? config.relay_endpoint : NULL, &err);
+    const char *relay = config.relay_endpoint[0] ? config.relay_endpoint : NULL;
+    enum err_code rc = daemon_context(&context, &config, options.name, relay, &err);
     if (rc == ERR_OK)
         rc = actor_new(&actor, &config, context, &err);
     if (rc == ERR_OK) {
@@ -25,6 +24,9 @@ int main(int argc, char **argv)
             .role = WIRE_ROLE_ACTOR,
             .name = options.name,
             .control_endpoint = options.control,
+            .rendezvous = options.rendezvous,
+            .job = options.job,
+            .rendezvous_ms = config.rendezvous_ms,
             .capacity = 2 * config.actor_rows, /* a batch, and the next one waiting */
         };
         run_config_hash(&config, &worker.config_hash);

@@ -20,10 +20,11 @@ enum fault_action {
     FAULT_SLEEP,
     FAULT_EIO,
     FAULT_ENOSPC,
+    FAULT_BITS,
     FAULT_ACTIONS
 };
 static const char *const fault_actions[FAULT_ACTIONS] = {"kill", "exit", "sleep", "eio",
-                                                         "enospc"};
+                                                         "enospc", "bits"};
 
 int fault_armed = -1;
 static struct {
@@ -68,7 +69,7 @@ enum err_code fault_arm(const char *spec, const char *dir, const char *who, stru
     if (point < 0 || nth < 1 || action < 0)
         return err_set(err, ERR_USAGE,
                        "RLHF_FAULT is \"%.80s\": must be POINT:NTH:ACTION[:WHO], a point of "
-                       "base/fault.h and kill, exit, sleep, eio or enospc",
+                       "base/fault.h and kill, exit, sleep, eio, enospc or bits",
                        spec);
     const char *meant = word[word_n] == ':' ? word + word_n + 1 : "";
     if (strncmp(who, meant, strlen(meant)) != 0)
@@ -95,7 +96,10 @@ static bool fault_mark(enum fault_point point)
 
 bool fault_come_by(enum fault_point point)
 {
-    if (atomic_fetch_sub(&fault.left, 1) != 1 || !fault_mark(point))
+    const long left = atomic_fetch_sub(&fault.left, 1);
+    if (fault.action == FAULT_BITS)
+        return left <= 1;
+    if (left != 1 || !fault_mark(point))
         return false;
     switch (fault.action) {
     case FAULT_KILL: raise(SIGKILL); break;
@@ -103,6 +107,7 @@ bool fault_come_by(enum fault_point point)
     case FAULT_SLEEP: nanosleep(&(struct timespec){.tv_sec = FAULT_SLEEP_S}, NULL); break;
     case FAULT_EIO: errno = EIO; return true;
     case FAULT_ENOSPC: errno = ENOSPC; return true;
+    case FAULT_BITS:
     case FAULT_ACTIONS: break;
     }
     return false;

@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 
+#define FILE_PRIVATE     0600
 #define FILE_CHUNK_BYTES 65536u
 #define FILE_DEPTH_MAX   64 /* directories within directories that file_remove_tree enters */
 
@@ -165,7 +166,8 @@ static enum err_code file_sync_parent(const char *path, struct err *err)
     return file_sync_dir(dir, err);
 }
 
-enum err_code file_write(const char *path, const void *bytes, size_t size, struct err *err)
+static enum err_code file_replace(const char *path, const void *bytes, size_t size, mode_t mode,
+                                  struct err *err)
 {
     assert(path && path[0] != '\0');
     assert(bytes || size == 0);
@@ -180,12 +182,16 @@ enum err_code file_write(const char *path, const void *bytes, size_t size, struc
         return err_set(err, ERR_VALUE, "path is over %d bytes: %.80s...", FILE_PATH_MAX - 5,
                        path);
 
-    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0) {
         rc = err_errno(err, "create %s", tmp);
         goto out;
     }
     tmp_exists = true;
+    if (mode == FILE_PRIVATE && fchmod(fd, mode) < 0) { /* one that was left has its own */
+        rc = err_errno(err, "set the mode of %s", tmp);
+        goto out;
+    }
 
     rc = fault_at(FAULT_file_write) ? err_errno(err, "write %s", tmp)
                                     : file_write_all(fd, bytes, size, tmp, err);
@@ -209,6 +215,17 @@ out:
     if (tmp_exists)
         unlink(tmp);
     return rc;
+}
+
+enum err_code file_write(const char *path, const void *bytes, size_t size, struct err *err)
+{
+    return file_replace(path, bytes, size, 0644, err);
+}
+
+enum err_code file_write_private(const char *path, const void *bytes, size_t size,
+                                 struct err *err)
+{
+    return file_replace(path, bytes, size, FILE_PRIVATE, err);
 }
 
 static enum err_code file_make_one_dir(const char *path, struct err *err)

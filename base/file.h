@@ -34,6 +34,10 @@ enum err_code file_read(const char *path, struct buf *out, struct err *err);
  * less the umask.  The temporary is `path`.tmp: one writer a path at a time. */
 enum err_code file_write(const char *path, const void *bytes, size_t size, struct err *err);
 
+/* The same with mode 0600. */
+enum err_code file_write_private(const char *path, const void *bytes, size_t size,
+                                 struct err *err);
+
 /* write(2) all of it to fd; `path` is for the error. */
 enum err_code file_write_all(int fd, const void *bytes, size_t size, const char *path,
                              struct err *err);

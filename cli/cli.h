@@ -22,8 +22,16 @@
 #define CLI_COMMAND_MAP(X)                                                                    \
     X("run", cmd_run, "run RLHF on this machine, as a YAML file says")                        \
     X("status", cmd_status, "what a run is doing now, and who does it")                       \
+    X("top", cmd_top, "rlhf status again and again, with rates")                             \
+    X("doctor", cmd_doctor, "who is slow or gone, since when, and what to do")                \
+    X("pause", cmd_pause, "give out no more work until somebody resumes the run")             \
+    X("resume", cmd_resume, "let a paused run go on")                                         \
+    X("checkpoint", cmd_checkpoint, "a checkpoint with the next step")                        \
+    X("drain", cmd_drain, "finish what is in flight, with a checkpoint, and end")             \
     X("experiment", cmd_experiment, "a grid of runs, settings times seeds, and its report")   \
     X("report", cmd_report, "write a run's curves and numbers as one HTML file")              \
+    X("replay", cmd_replay, "derive a run's numbers again from its ledger, and audit it")        \
+    X("export", cmd_export, "rollouts, scores and rewards of a run as JSON lines")            \
     X("config", cmd_config, "check a run's YAML file; list every key")                        \
     X("generate", cmd_generate, "continue a prompt with a model")                             \
     X("score", cmd_score, "log-probs, entropies and scores of given sequences")               \

@@ -21,6 +21,7 @@
 #include "cli/gate_watch.h"
 #include "cli/progress.h"
 #include "cli/report.h"
+#include "coordinator/ledger.h"
 #include "node/run_config.h"
 #include "node/supervisor.h"
 
@@ -49,6 +50,7 @@ struct run {
     bool quiet;
     bool told_http;
     bool stopping, interrupted;
+    bool drained; /* the coordinator ended well, and there are steps left */
     int status; /* what the command returns */
 };
 
@@ -109,6 +111,8 @@ static enum err_code run_check_files(const struct run_config *config, struct err
     enum err_code rc = run_check_file(config->prompts, err);
     if (rc == ERR_OK)
         rc = run_check_file(config->gate_prompts, err);
+    if (rc == ERR_OK)
+        rc = run_check_file(config->token_file, err);
     const char *const models[] = {config->policy, config->reference, config->critic_path,
                                   config->cost_critic_path};
     for (size_t i = 0; i < sizeof models / sizeof models[0] && rc == ERR_OK; i++)
@@ -299,6 +303,17 @@ static void run_tell_http(struct run *run)
     buf_release(&text);
 }
 
+/* A run that was paused stays so, and would look as if it hung. */
+static void run_tell_paused(const struct run *run)
+{
+    struct ledger *ledger = NULL;
+    struct ledger_summary sum = {0};
+    if (ledger_open_read(&ledger, run->config.dir, NULL) == ERR_OK &&
+        ledger_summarise(ledger, &sum, NULL) == ERR_OK && sum.paused)
+        printf("paused    until `rlhf resume %s`\n", run->config.dir);
+    ledger_close(ledger, NULL);
+}
+
 static void run_on_timer(uv_timer_t *timer)
 {
     struct run *run = timer->data;
@@ -353,6 +368,22 @@ static enum err_code run_loop(struct run *run, struct err *err)
     uv_walk(&run->loop, run_close_handle, NULL);
     uv_run(&run->loop, UV_RUN_DEFAULT);
     uv_loop_close(&run->loop);
+    return rc;
+}
+
+/* A coordinator that was told to drain ends like one whose run is complete. */
+static enum err_code run_look(struct run *run, struct err *err)
+{
+    struct ledger *ledger = NULL;
+    struct ledger_summary sum = {0};
+    enum err_code rc = ledger_open_read(&ledger, run->config.dir, err);
+    if (rc == ERR_OK)
+        rc = ledger_summarise(ledger, &sum, err);
+    ledger_close(ledger, NULL);
+    run->drained = rc == ERR_OK && sum.steps < run->config.steps;
+    if (run->drained && !run->quiet)
+        printf("drained   after %llu of %llu steps; the same command goes on from here\n",
+               (unsigned long long)sum.steps, (unsigned long long)run->config.steps);
     return rc;
 }
 
@@ -434,7 +465,7 @@ int cmd_run(int argc, char **argv)
             "KEY=VALUE overrides a key of the file.  Where run.dir holds an unfinished run of\n"
             "the same config it is continued.  With gate.prompts the policy is tested and, where "
             "it\npasses, published at the end.  Exit status 75: interrupted, can be continued; 1: "
-            "complete,\nbut the final policy did not pass.\n",
+            "complete,\nbut the final policy did not pass; 0 also where somebody drained it.\n",
         .options = options,
         .options_n = 1,
         .examples = "  rlhf run ops/demo/run.yaml\n"
@@ -460,12 +491,16 @@ int cmd_run(int argc, char **argv)
         rc = file_join(progress, run.config.dir, "progress.jsonl", &err);
     if (rc == ERR_OK) {
         progress_open(&run.progress, progress, true, isatty(STDOUT_FILENO) && !run.quiet);
-        if (!run.quiet)
+        if (!run.quiet) {
             printf("run       %s in %s\n", run.config.name, run.config.dir);
+            run_tell_paused(&run);
+        }
         gate_watch_init(&run.gate, &run.config, run.rlhf, run.gate_log);
         rc = run_loop(&run, &err);
     }
-    if (rc == ERR_OK && run.status == EX_OK) {
+    if (rc == ERR_OK && run.status == EX_OK)
+        rc = run_look(&run, &err);
+    if (rc == ERR_OK && run.status == EX_OK && !run.drained) {
         rc = run_gate(&run, &err); /* first: the report tells of it */
         run_summary(&run);
     }

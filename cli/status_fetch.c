@@ -2,6 +2,9 @@
 #include "cli/status_fetch.h"
 
 #include <curl/curl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 static size_t status_fetch_write(char *bytes, size_t size, size_t n, void *to)
 {
@@ -25,8 +28,21 @@ static CURLcode status_fetch_set(CURL *easy, const char *url, struct buf *out)
     return rc;
 }
 
-enum err_code status_fetch(const char *address, const char *path, struct buf *out,
-                           struct err *err)
+/* headers: owned by the caller; NULL: a GET */
+static CURLcode status_fetch_set_post(CURL *easy, struct curl_slist *headers)
+{
+    CURLcode rc = CURLE_OK;
+#define SET(option, value) rc = rc ? rc : curl_easy_setopt(easy, option, value)
+    SET(CURLOPT_POST, 1L);
+    SET(CURLOPT_POSTFIELDS, "");
+    SET(CURLOPT_HTTPHEADER, headers);
+#undef SET
+    return rc;
+}
+
+static enum err_code status_fetch_any(const char *address, const char *path,
+                                      struct curl_slist *headers, struct buf *out,
+                                      struct err *err)
 {
     enum err_code rc = ERR_OK;
     CURL *easy = NULL;
@@ -40,6 +56,8 @@ enum err_code status_fetch(const char *address, const char *path, struct buf *ou
         goto out;
     }
     CURLcode code = status_fetch_set(easy, url.data, out);
+    if (headers)
+        code = code ? code : status_fetch_set_post(easy, headers);
     code = code ? code : curl_easy_perform(easy);
     long status = 0;
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
@@ -52,4 +70,29 @@ out:
     curl_easy_cleanup(easy);
     buf_release(&url);
     return rc;
+}
+
+enum err_code status_fetch(const char *address, const char *path, struct buf *out,
+                           struct err *err)
+{
+    return status_fetch_any(address, path, NULL, out, err);
+}
+
+enum err_code status_post(const char *address, const char *path, const char *token,
+                          struct buf *out, struct err *err)
+{
+    struct err why = {0};
+    char line[512];
+    snprintf(line, sizeof line, token[0] ? "Authorization: Bearer %.400s" : "Accept: */*%.1s",
+             token);
+    struct curl_slist *headers = curl_slist_append(NULL, line);
+    if (!headers)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    const enum err_code rc = status_fetch_any(address, path, headers, out, &why);
+    curl_slist_free_all(headers);
+    if (rc == ERR_OK)
+        return rc;
+    const bool said = !out->failed && out->len > 0;
+    return err_set(err, rc, "%s%s%.*s", why.text, said ? ": " : "",
+                   said ? (int)strcspn(out->data, "\n") : 0, said ? out->data : "");
 }

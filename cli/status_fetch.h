@@ -1,5 +1,5 @@
 /*
- * status_fetch.h -- one GET to a coordinator, with a deadline.
+ * status_fetch.h -- one GET to a coordinator, or one POST, with a deadline.
  */
 #ifndef CLI_STATUS_FETCH_H
 #define CLI_STATUS_FETCH_H
@@ -16,5 +16,10 @@
  */
 enum err_code status_fetch(const char *address, const char *path, struct buf *out,
                            struct err *err);
+
+/* The same with an empty POST and, unless it is empty, the token of endpoints.token_file.
+ * ERR_UNAVAILABLE also says what was answered, such as that this one may not. */
+enum err_code status_post(const char *address, const char *path, const char *token,
+                          struct buf *out, struct err *err);
 
 #endif

@@ -224,6 +224,33 @@ static void status_screen_last(const json_t *status, struct buf *out)
     status_screen_costs(status, last, out);
 }
 
+/* Where it ever tripped. */
+static void status_screen_breaker(const json_t *status, struct buf *out)
+{
+    static const struct status_screen_part back[] = {
+        {"\n            ", "rollbacks"},      {" rollbacks, the last to version ", "base"},
+        {"; learning rates times ", "lr_scale"}, {", beta times ", "beta_scale"},
+        {", now back to version ", "target"},    {NULL, NULL},
+    };
+    const json_t *breaker = json_object_get(status, "breaker");
+    const json_t *last = json_object_get(breaker, "last");
+    const json_t *rollback = json_object_get(breaker, "rollback");
+    if (!(status_screen_number(breaker, "trips") > 0))
+        return;
+    buf_printf(out, "breaker     %s, ",
+               json_is_true(json_object_get(breaker, "cooling")) ? "open" : "closed");
+    status_screen_count(out, breaker, "trips");
+    buf_puts(out, " trips, the last by ");
+    status_screen_member(out, last, "signal");
+    buf_putc(out, ' ');
+    status_screen_member(out, last, "limit");
+    buf_puts(out, ": ");
+    status_screen_real(out, last, "value");
+    if (status_screen_number(rollback, "rollbacks") > 0)
+        status_screen_parts(rollback, back, out);
+    buf_putc(out, '\n');
+}
+
 static void status_screen_ledger(const json_t *status, struct buf *out)
 {
     buf_puts(out, "ledger      ");
@@ -249,6 +276,7 @@ static void status_screen_trouble(const json_t *status, struct buf *out)
         {"refused", "results refused"},
         {"leases_expired", "leases expired"},
         {"leases_failed", "leases given back"},
+        {"leases_second", "leases of slow workers given to a second one too"},
         {"score_retries", "scorings tried again"},
         {"duplicates", "results that were there already, equal to the bit"},
         {"late", "results that nothing waited for"},
@@ -263,6 +291,24 @@ static void status_screen_trouble(const json_t *status, struct buf *out)
             status_screen_count(out, counters, rows[i].key);
             buf_printf(out, " %s\n", rows[i].words);
         }
+}
+
+/* Of each pair whose results differ, both: which of them is wrong nobody knows yet. */
+static void status_screen_differing(const json_t *peers, struct buf *out)
+{
+    const char *before = "noted       results that differ are of ";
+    size_t i;
+    json_t *peer;
+    json_array_foreach(peers, i, peer)
+    {
+        if (status_screen_number(peer, "mismatches") <= 0)
+            continue;
+        buf_puts(out, before);
+        status_screen_member(out, peer, "name");
+        before = ", ";
+    }
+    if (before[0] == ',')
+        buf_putc(out, '\n');
 }
 
 static void status_screen_peer(const json_t *peer, struct buf *out)
@@ -299,9 +345,11 @@ void status_screen(const json_t *status, struct buf *out)
     status_screen_run(status, out);
     status_screen_slots(status, out);
     status_screen_last(status, out);
+    status_screen_breaker(status, out);
     gate_screen(json_object_get(status, "gate"), (struct gate_screen_layout){0, 12}, out);
     status_screen_ledger(status, out);
     status_screen_trouble(status, out);
+    status_screen_differing(peers, out);
     if (json_array_size(peers) == 0) {
         buf_puts(out, "\nno worker has connected yet\n");
         return;

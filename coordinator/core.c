@@ -304,10 +304,12 @@ void core_finish(struct core *core, int exit_code, const char *text)
     if (core->finished)
         return;
     snprintf(core->finish_text, sizeof core->finish_text, "%s", text);
-    core_peer_dismiss(core, exit_code != CORE_EXIT_STOPPED, core->finish_text);
+    const bool complete = core->trained == core->config->steps;
+    core_peer_dismiss(core, complete || exit_code == CORE_EXIT_HALT, core->finish_text);
     core->finished = true;
     core->sink(core->user, &(struct core_effect){.kind = CORE_FX_FINISHED,
                                                  .exit_code = exit_code,
+                                                 .complete = complete,
                                                  .text = core->finish_text});
 }
 
@@ -318,7 +320,8 @@ bool core_durable(const struct core *core, uint64_t seq)
 
 bool core_working(const struct core *core)
 {
-    return core->started && !core->paused && !core->stopping && !core->finished;
+    const bool paused = core->paused && !core->draining;
+    return core->started && !paused && !core->stopping && !core->finished;
 }
 
 static void core_take_time(struct core *core, const struct core_event *event)
@@ -376,6 +379,17 @@ static void core_durable_now(struct core *core, uint64_t seq)
     }
 }
 
+/* A coordinator that comes back from a crash must not go on by itself. */
+static void core_pause(struct core *core, bool paused)
+{
+    if (core->paused == paused)
+        return;
+    core->paused = paused;
+    core_append(core, &(struct record){.kind = RECORD_PAUSE, .paused = paused});
+    core_log(core, LOG_LEVEL_INFO, paused ? "PAUSE" : "RESUME", "after %llu of %llu steps",
+             (unsigned long long)core->trained, (unsigned long long)core->config->steps);
+}
+
 void core_step(struct core *core, const struct core_event *event)
 {
     if (core->finished)
@@ -391,10 +405,15 @@ void core_step(struct core *core, const struct core_event *event)
     case CORE_EV_PEER_GONE: core_peer_gone(core, event->peer); break;
     case CORE_EV_DURABLE: core_durable_now(core, event->seq); break;
     case CORE_EV_RECORD: core_recall_record(core, event->record); break;
-    case CORE_EV_PAUSE: core->paused = true; break;
-    case CORE_EV_RESUME: core->paused = false; break;
+    case CORE_EV_PAUSE: core_pause(core, true); break;
+    case CORE_EV_RESUME: core_pause(core, false); break;
+    case CORE_EV_CHECKPOINT: core->checkpoint_asked = true; break;
     case CORE_EV_DRAIN: core->draining = true; break;
     case CORE_EV_STOP: core->stopping = true; break;
     }
+    if (core_bug(core, 37) && core_working(core))
+        core_second_dispatch(core);
     core_advance(core);
+    if (event->kind == CORE_EV_TICK && core_working(core))
+        core_second_dispatch(core);
 }

@@ -32,6 +32,9 @@
  *
  * A step that the breaker sets aside (core_breaker.c) goes the same way with no slots in its
  * lease: version s + 1 has the weights of version s, and its slots are dropped by its STEP record.
+ * Where the breaker rolls back (core_rollback.c), the lease names an older version besides, whose
+ * weights, critics and optimizer version s + 1 has; steps whose rollouts are of versions that
+ * were left behind are set aside.
  *
  * Scores.  A slot needs those of all reward scorers that count for its prompt and of all cost
  * scorers, a reference those of the reward scorers: else it is scored again, and in the end
@@ -44,6 +47,7 @@
  * older one, or with the models the run began with.  RECALL asks for the records of the one step
  * it needs next; they come as events RECORD, and it is shaped anew.  One such step is held at a
  * time.  The weights the learner holds are then held against the record, as HELLO's are before.
+ * So a learner that finds no checkpoint to go back to comes back at one before it, and makes it.
  * Where so many are kept that no other fits, the last is sent again with the checkpoint flag:
  * its result, from the learner's memory, tells of a checkpoint that became durable meanwhile.
  * A learner must be able to serve versions max(0, c - lag)..c after a restart from c, and
@@ -54,9 +58,10 @@
  * TRAIN_RESULT of rank 0, which writes checkpoints, commits it, and the others' must agree with
  * it to the bit.  With the first that fails or is gone the attempt is over and the next is
  * leased to those that remain; who had finished then tells so by its version.  A learner that
- * is behind trains recorded steps, with others at the same version where there are some, while
- * the run waits for it.  Attempts that fail CORE_GROUP_FAILS_MAX times in a row are followed by
- * one of a learner alone.  Actors are sent for weights to the live learner that has the newest.
+ * is behind trains recorded steps while the run waits for it; of several, those furthest back do,
+ * and the others join them at their version.  Attempts that fail CORE_GROUP_FAILS_MAX times in a
+ * row are followed by one of a learner alone.  Actors are sent for weights to the live learner
+ * that has the newest.
  *
  * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
  * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,
@@ -64,6 +69,17 @@
  * 3 heartbeats: suspect, no new leases.  For dead_ms: gone.  No progress for stall_ms with
  * something leased: gone, with RESET.  Results are keyed by (kind, a, b), whoever sends them.
  * They are acknowledged when their records are durable.
+ *
+ * Capacity.  HELLO says how many items a worker can hold; that is its credit.  What waits is
+ * shared out by credit, and an item takes one until this worker has answered it, given it back or
+ * lost it, whoever else answered it meanwhile.
+ *
+ * Stragglers.  Where workers have room and nothing waits, at a tick, the oldest lease that is older
+ * than leases.second_after medians of the last CORE_PACE_MAX answers' ages, and than a heartbeat,
+ * is given to a second worker too; who is slow itself is not asked.  An item is out on two leases
+ * at most.  The first answer is recorded; a rollout that comes second is compared with it bit for
+ * bit like any other (its tokens, finish reason and log-probs, by their hash), for as long as its
+ * step is kept, and a second score is not wanted.  So it changes when a result is there, not which.
  *
  * Never allocates after core_new, never blocks; one thread.
  */
@@ -123,9 +139,10 @@ struct core_setup {
     X(PEER_GONE)   /* peer: the transport can no longer reach it */                       \
     X(DURABLE)     /* seq: all records up to it survive a power cut */                    \
     X(RECORD)      /* record: one of those a RECALL asked for, in order of seq */         \
-    X(PAUSE)       /* no new leases */                                                    \
+    X(PAUSE)       /* no new leases, until somebody resumes; a record */                  \
     X(RESUME)                                                                             \
-    X(DRAIN)       /* finish the step in training, with a checkpoint, then end */         \
+    X(CHECKPOINT)  /* with the next step that is trained */                               \
+    X(DRAIN)       /* to the next checkpoint, one made for it, then end; also if paused */ \
     X(STOP)        /* end as soon as what was appended is durable */
 // clang-format on
 enum core_event_kind {
@@ -179,7 +196,8 @@ struct core_effect {
     enum log_level level;
     const char *id;
     const char *text;
-    int exit_code; /* 0 the run is complete; CORE_EXIT_HALT; CORE_EXIT_STOPPED */
+    int exit_code; /* 0 the run is complete, or drained; CORE_EXIT_HALT; CORE_EXIT_STOPPED */
+    bool complete; /* FINISHED: every step is trained */
 };
 
 /* Takes each effect as it arises, in order.  Must not call the core. */
@@ -226,6 +244,34 @@ enum core_peer_state {
 };
 const char *core_peer_state_name(enum core_peer_state state);
 
+/* What the run waits for: a word for programs, a sentence for people. */
+// clang-format off
+#define CORE_WAIT_MAP(X) \
+    X(NOTHING, "end", "")                                                                 \
+    X(START, "start", "the ledger: the start is not durable yet")                         \
+    X(RESUME, "resume", "somebody to resume the run")                                     \
+    X(LEARNER, "learner", "a learner to connect")                                         \
+    X(CHECKPOINT, "checkpoint",                                                           \
+      "the learner to finish a checkpoint: too many steps are kept for it")               \
+    X(COMMIT, "commit", "the ledger: a trained step is not durable yet")                  \
+    X(RETRAIN, "retrain", "a learner that came back, which trains recorded steps again")  \
+    X(TRAIN, "train", "the learner, which trains")                                        \
+    X(ACTOR, "actor", "an actor to connect")                                              \
+    X(REWARD, "reward", "a reward worker to connect")                                     \
+    X(GENERATE, "generate", "actors, which generate")                                     \
+    X(SCORE, "score", "reward workers, which score")                                      \
+    X(GENERATE_REFERENCES, "generate references", "actors, which generate references")    \
+    X(SCORE_REFERENCES, "score references", "reward workers, which score references")
+// clang-format on
+enum core_wait {
+#define X(name, word, text) CORE_WAIT_##name,
+    CORE_WAIT_MAP(X)
+#undef X
+};
+const char *core_wait_name(enum core_wait wait);
+
+#define CORE_FAILURE_MAX 256 /* bytes of a sentence that is kept, with the NUL */
+
 struct core_peer_stats {
     char name[WIRE_NAME_MAX];
     enum wire_role role;
@@ -237,6 +283,10 @@ struct core_peer_stats {
     uint64_t version;             /* learner */
     uint64_t items_done;          /* accepted from it */
     uint64_t leases_expired, leases_failed, mismatches;
+    uint64_t outrun; /* items that another worker answered first */
+    uint64_t lease_age_ms; /* of the oldest it has; 0: none */
+    char failure[CORE_FAILURE_MAX]; /* the last that it told of; "": none */
+    uint64_t failure_age_ms;
 };
 
 /* Statistics that a shaper carries, of what reached it. */
@@ -253,6 +303,7 @@ struct core_stats {
     uint64_t checkpoint_version;
     uint64_t seq, durable_seq; /* records */
     bool started, paused, draining, finished;
+    bool checkpoint_asked; /* and not made yet */
     double kl_coef;
     double kl_last;     /* what the KL controller measured last, in the unit of its target */
     double kl_integral; /* beta by pid's integral part alone; else 0 */
@@ -264,6 +315,13 @@ struct core_stats {
     bool has_breaker;
     bool breaker_cooling; /* it tripped, and there were not enough clean steps since */
     uint64_t breaker_trips; /* of the run */
+    const char *trip_signal, *trip_limit; /* of the last; NULL: there was none */
+    double trip_value;
+    bool has_rollback;
+    uint64_t rollbacks;                      /* of the run */
+    uint64_t rollback_base;                  /* the version the last went back to */
+    uint64_t rollback_target;                /* that one would go back to now */
+    double lr_scale, beta_scale;             /* in force */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
 
     /* slots of the run so far; planned is their sum */
@@ -278,6 +336,8 @@ struct core_stats {
     uint64_t late;       /* results that nothing waited for */
     uint64_t refused;    /* results with the wrong version, impossible numbers or tokens */
     uint64_t leases_out, leases_expired, leases_failed;
+    uint64_t leases_second; /* given out of what another worker was slow with */
+    uint64_t second_won;    /* items of them that were answered first */
     uint64_t score_retries;
     uint64_t sessions, resets, bad_messages;
     uint64_t retrained;   /* steps the learner computed again, equal to the record */
@@ -288,7 +348,9 @@ struct core_stats {
     struct record_step last; /* the last step committed; its stats stay valid until the next
                                 core_step */
 
-    const char *waits_for; /* what the run waits for now, for people: one sentence */
+    enum core_wait wait;   /* what the run waits for now, */
+    const char *waits_for; /* and for people: one sentence */
+    uint64_t step_age_ms;  /* since a step was committed, or the start of this epoch */
     uint32_t peers;
     struct core_peer_stats peer[CORE_PEERS_MAX];
 };

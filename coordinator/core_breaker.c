@@ -3,8 +3,8 @@
  *
  * The means of the step's own batch are looked at before it is sent to the learner, so that a
  * batch can be set aside.  What the learner tells is known when its step is trained: it is
- * looked at with the next one, from its STEP record, and can only halt the run.  Both are in
- * the ledger before they are used, so a replay decides the same. */
+ * looked at with the next one, from its STEP record, and can only roll back or halt the run.
+ * Both are in the ledger before they are used, so a replay decides the same. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -26,11 +26,21 @@ static enum breaker_signal core_breaker_signal(enum run_signal signal)
     return BREAKER_SIGNAL_LOSS;
 }
 
+static enum breaker_outcome core_breaker_outcome(enum run_trip trip)
+{
+    switch (trip) {
+    case RUN_TRIP_SKIP: return BREAKER_SKIP;
+    case RUN_TRIP_ROLLBACK: return BREAKER_ROLLBACK;
+    case RUN_TRIP_HALT: return BREAKER_HALT;
+    }
+    assert(0 && "breaker.limits[].outcome: no such value");
+    return BREAKER_HALT;
+}
+
 static void core_breaker_limit(struct breaker_params *params, const struct run_limit *limit)
 {
     struct breaker_limits *to = &params->limit[core_breaker_signal(limit->signal)];
-    const enum breaker_outcome outcome =
-        limit->outcome == RUN_TRIP_SKIP ? BREAKER_SKIP : BREAKER_HALT;
+    const enum breaker_outcome outcome = core_breaker_outcome(limit->outcome);
     if (limit->ratio > 0.0 || limit->deviations > 0.0) {
         to->ratio = limit->ratio;
         to->deviations = limit->deviations;
@@ -56,6 +66,13 @@ enum err_code core_breaker_setup(struct core *core, struct err *err)
     core->breaker.skips_max = config->breaker_skips_max;
     core->breaker.cooldown = config->breaker_cooldown;
     core->breaker.trips_max = config->breaker_trips_max;
+    const enum err_code rc = core_rollback_setup(core, err);
+    if (rc)
+        return rc;
+    if (core->has_rollback) {
+        core->breaker.lr_factor = config->breaker_lr_factor;
+        core->breaker.beta_factor = config->breaker_beta_factor;
+    }
     for (uint32_t i = 0; i < config->limits; i++)
         core_breaker_limit(&core->breaker, &config->limit[i]);
     return breaker_params_check(&core->breaker, err);
@@ -63,7 +80,7 @@ enum err_code core_breaker_setup(struct core *core, struct err *err)
 
 uint32_t core_breaker_state_n(const struct core *core)
 {
-    return core->has_breaker ? BREAKER_STATE_N : 0;
+    return core->has_breaker ? BREAKER_STATE_N + core_rollback_state_n(core) : 0;
 }
 
 static void core_breaker_measure(struct breaker_sample *sample, enum breaker_signal signal,
@@ -88,14 +105,11 @@ static void core_breaker_stats(const struct core *core, struct breaker_sample *s
                 core_breaker_measure(sample, told[k].signal, core->last.stats[i].value);
 }
 
-enum err_code core_breaker_step(struct core *core, struct core_batch *batch, uint32_t at,
-                                struct err *err)
+/* What the breaker says of the step.  ERR_VALUE, naming the cause: the run is to halt. */
+static enum err_code core_breaker_decide(struct core *core, struct core_batch *batch,
+                                         struct err *err)
 {
-    struct record_step *result = &batch->result;
-    batch->skipped = false;
-    batch->breaker_after = core->breaker_state;
-    if (!core->has_breaker)
-        return ERR_OK;
+    const struct record_step *result = &batch->result;
     struct breaker_sample sample = {.version = (double)result->behaviour_version};
     core_breaker_measure(&sample, BREAKER_SIGNAL_KL, result->kl_mean);
     core_breaker_measure(&sample, BREAKER_SIGNAL_REWARD, result->reward_raw_mean);
@@ -104,39 +118,81 @@ enum err_code core_breaker_step(struct core *core, struct core_batch *batch, uin
     core_breaker_stats(core, &sample);
     batch->decision = breaker_step(&core->breaker, &batch->breaker_after, &sample);
     const enum breaker_outcome outcome = batch->decision.outcome;
-    if (outcome == BREAKER_ROLLBACK || outcome == BREAKER_HALT) {
+    const bool nowhere = outcome == BREAKER_ROLLBACK && !core->has_rollback;
+    if (nowhere || outcome == BREAKER_HALT) {
         char cause[BREAKER_TEXT_MAX];
         breaker_explain(&batch->decision, cause);
-        /* A rollback is what control/breaker.h says to too many skips in a row; there is none. */
+        /* A rollback is what control/breaker.h says to too many skips in a row, too. */
         return err_set(err, ERR_VALUE, "step %llu: the breaker halts the run: %s%s",
                        (unsigned long long)batch->step, cause,
-                       outcome == BREAKER_ROLLBACK
-                           ? ", and more than breaker.skips_max steps in "
-                             "a row were set aside"
-                           : "");
+                       nowhere ? ", and more than breaker.skips_max steps in "
+                                 "a row were set aside"
+                               : "");
     }
     batch->skipped = outcome == BREAKER_SKIP;
-    memcpy(&result->controller[at], &batch->breaker_after, sizeof batch->breaker_after);
+    if (outcome == BREAKER_ROLLBACK)
+        core_rollback_apply(core, batch);
     return ERR_OK;
+}
+
+enum err_code core_breaker_step(struct core *core, struct core_batch *batch, uint32_t at,
+                                struct err *err)
+{
+    struct record_step *result = &batch->result;
+    batch->skipped = batch->restored = false;
+    batch->reason = RECORD_REASON_QUARANTINED;
+    batch->breaker_after = core->breaker_state;
+    batch->rollback_after = core->rollback_state;
+    if (!core->has_breaker)
+        return ERR_OK;
+    enum err_code rc = ERR_OK;
+    if (core_rollback_discards(core, result->behaviour_version)) {
+        batch->skipped = true;
+        batch->reason = RECORD_REASON_ROLLED_BACK;
+    } else {
+        rc = core_breaker_decide(core, batch, err);
+    }
+    memcpy(&result->controller[at], &batch->breaker_after, sizeof batch->breaker_after);
+    core_rollback_write(core, batch, &result->controller[at + BREAKER_STATE_N]);
+    return rc;
 }
 
 enum err_code core_breaker_read(const struct core *core, const struct record_step *step,
                                 struct core_batch *batch, uint32_t at, struct err *err)
 {
     batch->breaker_after = core->breaker_state;
+    batch->rollback_after = core->rollback_state;
     if (!core->has_breaker)
         return ERR_OK;
     if (!core_bug(core, 19))
         memcpy(&batch->breaker_after, &step->controller[at], sizeof batch->breaker_after);
-    return breaker_check(&core->breaker, &batch->breaker_after, err);
+    const enum err_code rc = breaker_check(&core->breaker, &batch->breaker_after, err);
+    return rc ? rc
+              : core_rollback_read(core, batch, &step->controller[at + BREAKER_STATE_N], err);
 }
 
 void core_breaker_tell(struct core *core, const struct core_batch *batch)
 {
+    const unsigned slots = batch->result.dropped[batch->reason];
+    const unsigned long long step = batch->step;
+    if (batch->reason == RECORD_REASON_ROLLED_BACK) {
+        core_event(
+            core, LOG_LEVEL_WARN, "LEFT-BEHIND",
+            "step %llu: its rollouts are of version %llu, which was left behind: nothing "
+            "is trained on its %u slots",
+            step, (unsigned long long)batch->result.behaviour_version, slots);
+        return;
+    }
     char cause[BREAKER_TEXT_MAX];
     breaker_explain(&batch->decision, cause);
-    core_event(core, LOG_LEVEL_WARN, "QUARANTINE",
-               "step %llu: %s: nothing is trained on its %u slots",
-               (unsigned long long)batch->step, cause,
-               (unsigned)batch->result.dropped[RECORD_REASON_QUARANTINED]);
+    if (batch->restored)
+        core_event(
+            core, LOG_LEVEL_WARN, "ROLLBACK",
+            "step %llu: %s: back to version %.0f, learning rate times %g, beta times %g; "
+            "nothing is trained on its %u slots",
+            step, cause, batch->rollback_after.base, batch->decision.lr_scale,
+            batch->decision.beta_scale, slots);
+    else
+        core_event(core, LOG_LEVEL_WARN, "QUARANTINE",
+                   "step %llu: %s: nothing is trained on its %u slots", step, cause, slots);
 }

@@ -110,7 +110,6 @@ enum err_code core_cost_tokens(struct core *core, const struct core_batch *batch
     const bool in_reward = core->config->kl_place == RUN_KL_PLACE_REWARD;
     const double cost = core->lagrange.pessimistic ? pessimism_cost(&batch->bound, item->cost)
                                                    : item->cost;
-    return reward_tokens(&core->reward, REWARD_STREAM_COST,
-                         in_reward ? batch->kl_before.coef : 0.0, cost, item->logp,
-                         item->ref, NULL, item->tokens, out, err);
+    return reward_tokens(&core->reward, REWARD_STREAM_COST, in_reward ? batch->beta : 0.0, cost,
+                         item->logp, item->ref, NULL, item->tokens, out, err);
 }

@@ -28,7 +28,8 @@ uint64_t core_group_oldest(const struct core *core)
 {
     uint64_t oldest = UINT64_MAX;
     for (size_t i = 0; i < core->peers_n; i++)
-        if (core_group_is_learner(&core->peers[i]) && core->peers[i].version < oldest)
+        if (core_group_is_learner(&core->peers[i]) && core->peers[i].version < oldest &&
+            !(core_bug(core, 31) && core->peers[i].state == CORE_PEER_SUSPECT))
             oldest = core->peers[i].version;
     return oldest;
 }
@@ -104,21 +105,16 @@ static void core_group_lease(struct core *core, uint64_t step, uint64_t version,
         core_train_send(core, group, n, batch);
 }
 
-/* Learners that came back, or late, train recorded steps again.  True where some are behind:
+/* Learners that came back, or late, train recorded steps again, those furthest back first: the
+ * others wait, and go on with them once they hold the same version.  True where some are behind:
  * the run waits for them, as it would for one alone. */
 static bool core_group_dispatch_behind(struct core *core)
 {
-    bool behind = false;
-    for (size_t i = 0; i < core->peers_n && !core->finished; i++) {
-        const struct core_peer *peer = &core->peers[i];
-        if (!core_group_is_learner(peer) || peer->version >= core->trained ||
-            core_bug(core, 18))
-            continue;
-        behind = true;
-        if (core_group_is_idle(core, peer))
-            core_group_lease(core, peer->version, peer->version, false);
-    }
-    return behind;
+    const uint64_t oldest = core_group_oldest(core);
+    if (oldest >= core->trained || core_bug(core, 18))
+        return false;
+    core_group_lease(core, oldest, oldest, false);
+    return true;
 }
 
 /* At the start those that are to come are given time, once. */

@@ -64,7 +64,7 @@ void core_item_drop(struct core *core, struct core_item *item, enum record_reaso
                     const char *text)
 {
     assert(item->state != CORE_ITEM_TRAINED && item->state != CORE_ITEM_DROPPED);
-    core_lease_settle(core, item);
+    core_lease_settle(core, item, NULL);
     item->reason = reason;
     core_item_move(core, item, CORE_ITEM_DROPPED);
     if (item->work == WIRE_WORK_ROLLOUT) {
@@ -106,7 +106,7 @@ void core_item_generated(struct core *core, struct core_item *item, uint32_t tok
                          uint16_t worker, uint64_t seq)
 {
     assert(tokens >= 1 && tokens <= core->max_new);
-    core_lease_settle(core, item);
+    core_lease_settle(core, item, &core->peers[worker]);
     item->tokens = tokens;
     item->finish = finish;
     item->worker = worker;
@@ -119,9 +119,9 @@ void core_item_generated(struct core *core, struct core_item *item, uint32_t tok
 }
 
 void core_item_scored(struct core *core, struct core_item *item, const double *scores,
-                      const float *ref, uint64_t seq)
+                      const float *ref, const struct core_peer *by, uint64_t seq)
 {
-    core_lease_settle(core, item);
+    core_lease_settle(core, item, by);
     item->seq = seq;
     memcpy(item->scores, scores, core->config->scorers * sizeof *scores);
     if (item->ref)
@@ -168,7 +168,7 @@ static void core_item_plan_references(struct core *core, struct core_refs *refs,
 void core_item_plan_slots(const struct core *core, struct core_batch *batch, uint64_t step)
 {
     batch->step = step;
-    batch->shaped = batch->skipped = false;
+    batch->shaped = batch->skipped = batch->restored = false;
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
     for (uint32_t slot = 0; slot < core->B; slot++) {

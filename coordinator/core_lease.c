@@ -9,7 +9,11 @@
 #include "coordinator/core.h"
 #include "coordinator/core_state.h"
 
-static const char *const core_lease_words[] = {"generate", "score", "train"};
+const char *core_lease_name(enum core_lease_kind kind)
+{
+    static const char *const words[] = {"generate", "score", "train"};
+    return words[kind];
+}
 
 struct core_lease *core_lease_find(struct core *core, uint64_t id)
 {
@@ -44,34 +48,76 @@ struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind
 static void core_lease_free(struct core *core, struct core_lease *lease)
 {
     struct core_peer *peer = &core->peers[lease->peer];
-    assert(peer->in_flight >= lease->items);
-    peer->in_flight -= lease->items;
+    assert(peer->in_flight >= lease->items + lease->outrun);
+    peer->in_flight -= lease->items + lease->outrun;
     *lease = (struct core_lease){0};
     while (core->leases_n > 0 && core->leases[core->leases_n - 1].id == 0)
         core->leases_n--;
 }
 
-void core_lease_settle(struct core *core, struct core_item *item)
+/* One item less of it; by: who answered that, or NULL. */
+static void core_lease_take(struct core *core, uint64_t id, const struct core_peer *by)
 {
-    struct core_lease *lease = core_lease_find(core, item->lease);
-    item->lease = 0;
+    struct core_lease *lease = core_lease_find(core, id);
     if (!lease)
         return;
+    struct core_peer *peer = &core->peers[lease->peer];
     assert(lease->items > 0);
     lease->items--;
+    if (by && by != peer) {
+        lease->outrun++;
+        peer->outrun++;
+        return;
+    }
+    peer->in_flight--;
+    if (lease->items + lease->outrun == 0)
+        core_lease_free(core, lease);
+}
+
+void core_lease_settle(struct core *core, struct core_item *item, const struct core_peer *by)
+{
+    const struct core_lease *second = core_lease_find(core, item->second);
+    if (second && by == &core->peers[second->peer])
+        core->counters.second_won++;
+    core_lease_take(core, item->lease, by);
+    if (!core_bug(core, 38))
+        core_lease_take(core, item->second, by);
+    item->lease = item->second = 0;
+}
+
+/* The item is not out on this lease any more: the other one, if any, is the first now. */
+static bool core_lease_forget(struct core *core, struct core_item *item, uint64_t id)
+{
+    (void)core;
+    if (item->lease == id && !core_bug(core, 34))
+        item->lease = item->second;
+    else if (item->lease == id)
+        item->lease = 0;
+    item->second = 0;
+    return item->lease != 0;
+}
+
+bool core_lease_leave(struct core *core, struct core_item *item, uint64_t id)
+{
+    core_lease_take(core, id, NULL);
+    return core_lease_forget(core, item, id);
+}
+
+void core_lease_outrun(struct core *core, const struct core_peer *peer, uint64_t id)
+{
+    struct core_lease *lease = core_lease_find(core, id);
+    if (!lease || &core->peers[lease->peer] != peer || lease->outrun == 0)
+        return;
+    lease->outrun--;
     core->peers[lease->peer].in_flight--;
-    if (lease->items == 0)
+    if (lease->items + lease->outrun == 0)
         core_lease_free(core, lease);
 }
 
 /* --- items that wait ---------------------------------------------------------------- */
 
-typedef bool core_lease_visit(struct core *core, struct core_item *item, void *ctx);
-
-/* Visit the items of open steps in this state: oldest step first, slots before references.
- * Ends where fn says false. */
-static void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
-                            void *ctx)
+void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
+                     void *ctx)
 {
     for (uint64_t step = core->trained; step < core->opened; step++) {
         struct core_batch *batch = core_item_batch(core, step);
@@ -95,13 +141,13 @@ struct core_lease_back {
 static bool core_lease_take_back(struct core *core, struct core_item *item, void *ctx)
 {
     struct core_lease_back *back = ctx;
-    if (item->lease != back->id)
+    if (item->lease != back->id && item->second != back->id)
         return true;
-    item->lease = 0;
-    if (item->state == CORE_ITEM_LEASED)
+    const bool out = core_lease_forget(core, item, back->id);
+    if (item->state == CORE_ITEM_LEASED && !out)
         core_item_move(core, item, CORE_ITEM_WAITING);
     back->left--;
-    if (back->failed && ++item->fails >= CORE_LEASE_FAILS_MAX)
+    if (back->failed && ++item->fails >= CORE_LEASE_FAILS_MAX && !out)
         core_item_drop(core, item,
                        item->state == CORE_ITEM_WAITING ? RECORD_REASON_GENERATE_FAILED
                                                         : RECORD_REASON_SCORE_FAILED,
@@ -118,7 +164,7 @@ static void core_lease_end(struct core *core, struct core_lease *lease,
     back.id = lease->id;
     back.left = lease->items;
     core_lease_free(core, lease);
-    if (items)
+    if (items && back.left > 0)
         core_lease_each(core, state, core_lease_take_back, &back);
 }
 
@@ -158,7 +204,7 @@ void core_lease_tick(struct core *core)
         struct core_peer *peer = &core->peers[lease->peer];
         core_log(core, LOG_LEVEL_WARN, "LEASE-EXPIRED",
                  "%s lease of %s: %u items unanswered after %llu ms",
-                 core_lease_words[lease->kind], peer->name, (unsigned)lease->items,
+                 core_lease_name(lease->kind), peer->name, (unsigned)(lease->items + lease->outrun),
                  (unsigned long long)(core->now_ms - lease->issued_ms));
         peer->leases_expired++;
         core->counters.leases_expired++;
@@ -178,9 +224,10 @@ void core_lease_failed(struct core *core, struct core_peer *peer, const struct m
     if (!lease || lease->peer != core_peer_index(core, peer))
         return; /* expired meanwhile */
     core_log(core, LOG_LEVEL_WARN, "LEASE-FAILED", "%s lease of %s: %s",
-             core_lease_words[lease->kind], peer->name, message->text);
+             core_lease_name(lease->kind), peer->name, message->text);
     peer->leases_failed++;
     core->counters.leases_failed++;
+    core_peer_failed(core, peer, message->text);
     core_peer_back_off(core, peer);
     if (lease->kind == CORE_LEASE_TRAIN)
         core_train_lease_failed(core, peer, lease, message->text);
@@ -216,8 +263,8 @@ static bool core_lease_pick_item(struct core *core, struct core_item *item, void
     return pick->n < pick->quota;
 }
 
-static bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
-                                enum wire_role role)
+bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
+                         enum wire_role role)
 {
     return peer->state == CORE_PEER_LIVE && peer->role == role &&
            peer->in_flight < peer->capacity && core->now_ms >= peer->backoff_ms;
@@ -260,34 +307,36 @@ static size_t core_lease_payload(struct core *core, uint32_t n, bool responses)
     return at * sizeof(int32_t);
 }
 
-static bool core_lease_give(struct core *core, struct core_peer *peer,
-                            const struct core_lease_pick *pick, const char *endpoint)
+bool core_lease_give(struct core *core, struct core_peer *peer,
+                     const struct core_lease_picked *picked)
 {
-    struct core_lease *lease =
-        core_lease_issue(core, pick->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE, peer);
+    const enum core_lease_kind kind =
+        picked->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE;
+    struct core_lease *lease = core_lease_issue(core, kind, peer);
     if (!lease)
         return false;
-    lease->items = pick->n;
-    lease->version = pick->version;
-    peer->in_flight += pick->n;
-    const size_t bytes = core_lease_payload(core, pick->n, !pick->generate);
-    for (uint32_t i = 0; i < pick->n; i++) {
-        core->picked[i]->lease = lease->id;
-        if (pick->generate)
-            core_item_move(core, core->picked[i], CORE_ITEM_LEASED);
+    lease->items = picked->n;
+    lease->version = picked->version;
+    peer->in_flight += picked->n;
+    const size_t bytes = core_lease_payload(core, picked->n, !picked->generate);
+    for (uint32_t i = 0; i < picked->n; i++) {
+        struct core_item *item = core->picked[i];
+        *(picked->second ? &item->second : &item->lease) = lease->id;
+        if (picked->generate && !picked->second)
+            core_item_move(core, item, CORE_ITEM_LEASED);
     }
     core->out = (struct message){
-        .type = pick->generate ? MESSAGE_GENERATE_LEASE : MESSAGE_SCORE_LEASE,
+        .type = picked->generate ? MESSAGE_GENERATE_LEASE : MESSAGE_SCORE_LEASE,
         .lease = lease->id,
         .lease_ms = core->config->lease_ms,
-        .version = pick->generate ? pick->version : 0,
+        .version = picked->generate ? picked->version : 0,
         .items = core->out_items,
-        .items_n = pick->n,
+        .items_n = picked->n,
         .frames_n = 1,
         .frame = {{core->out_ids, bytes}},
     };
-    if (pick->generate)
-        snprintf(core->out.text, sizeof core->out.text, "%s", endpoint);
+    if (picked->generate)
+        snprintf(core->out.text, sizeof core->out.text, "%s", picked->endpoint);
     core_peer_send(core, peer, &core->out);
     return true;
 }
@@ -313,8 +362,13 @@ static void core_lease_dispatch_kind(struct core *core, bool generate,
                 .newest = learner ? learner->version : 0,
             };
             core_lease_each(core, state, core_lease_pick_item, &pick);
-            if (pick.n == 0 ||
-                !core_lease_give(core, peer, &pick, learner ? learner->endpoint : ""))
+            const struct core_lease_picked picked = {
+                .generate = generate,
+                .n = pick.n,
+                .version = pick.version,
+                .endpoint = learner ? learner->endpoint : "",
+            };
+            if (pick.n == 0 || !core_lease_give(core, peer, &picked))
                 return;
             more = true;
         }

@@ -282,6 +282,12 @@ void core_peer_progress(struct core *core, struct core_peer *peer)
     }
 }
 
+void core_peer_failed(struct core *core, struct core_peer *peer, const char *text)
+{
+    snprintf(peer->failure, sizeof peer->failure, "%s", text);
+    peer->failure_ms = core->now_ms;
+}
+
 void core_peer_back_off(struct core *core, struct core_peer *peer)
 {
     const uint32_t doublings = peer->failures < 10 ? peer->failures : 10;

@@ -27,6 +27,7 @@ static void core_recall_swap(struct core *core, struct core_before *before)
         .chain = core->chain_state,
         .lagrange = core->lagrange_state,
         .breaker = core->breaker_state,
+        .rollback = core->rollback_state,
         .last = core->last,
         .has_last = core->has_last,
     };
@@ -34,6 +35,8 @@ static void core_recall_swap(struct core *core, struct core_before *before)
     core->chain_state = before->chain;
     core->lagrange_state = before->lagrange;
     core->breaker_state = before->breaker;
+    if (!core_bug(core, 30))
+        core->rollback_state = before->rollback;
     core->last = before->last;
     core->has_last = before->has_last;
     *before = now;
@@ -51,6 +54,7 @@ static void core_recall_begin(struct core *core, uint64_t step)
     chain_init(&core->chain, &recall->before.chain);
     lagrange_init(&core->lagrange, &recall->before.lagrange);
     breaker_init(&recall->before.breaker);
+    rollback_init(&recall->before.rollback);
     core->counters.recalled++;
     core_log(core, LOG_LEVEL_INFO, "RECALL", "step %llu is read from the ledger",
              (unsigned long long)step);
@@ -85,6 +89,12 @@ bool core_recall_fits(struct core *core, const struct core_batch *batch,
     return true;
 }
 
+const struct hash *core_recall_weights(const struct core *core, const struct core_batch *batch)
+{
+    return batch == &core->recall.batch ? &core->recall.weights
+                                        : core_train_hash(core, batch->step);
+}
+
 const struct hash *core_recall_result(const struct core *core, uint64_t step)
 {
     const struct core_recall *recall = &core->recall;
@@ -113,6 +123,7 @@ static enum err_code core_recall_before(struct core *core, const struct record_s
     before->chain = batch->chain_after;
     before->lagrange = batch->lagrange_after;
     before->breaker = batch->breaker_after;
+    before->rollback = batch->rollback_after;
     before->last = *step;
     before->has_last = true;
     if (step->stats_n > 0)
@@ -185,6 +196,7 @@ static enum err_code core_recall_take(struct core *core, const struct record *re
     case RECORD_EPOCH:
     case RECORD_IDENTITY:
     case RECORD_CHECKPOINT:
+    case RECORD_PAUSE:
     case RECORD_EVENT:
     default: return core_replay_refuse(record, "has no place in a step", err);
     }

@@ -68,7 +68,7 @@ enum err_code core_replay_score(struct core *core, const struct record *record,
         core_combine_try(core, item->prompt, record->scores, item->tokens, NULL) != ERR_OK ||
         (slot && core_cost_of(core, record->scores, &cost, NULL) != ERR_OK))
         return core_replay_refuse(record, "is not what this run plans there", err);
-    core_item_scored(core, item, record->scores, record->reference, record->seq);
+    core_item_scored(core, item, record->scores, record->reference, NULL, record->seq);
     return ERR_OK;
 }
 
@@ -129,6 +129,7 @@ static bool core_replay_same_sums(const struct record_step *a, const struct reco
            core_replay_same_number(a->cost_raw_mean, b->cost_raw_mean) &&
            a->multiplier_before == b->multiplier_before &&
            a->multiplier_after == b->multiplier_after &&
+           memcmp(&a->experience, &b->experience, sizeof a->experience) == 0 &&
            memcmp(a->controller, b->controller, a->controller_n * sizeof a->controller[0]) == 0;
 }
 
@@ -140,7 +141,8 @@ enum err_code core_replay_agrees(const struct record_step *now,
     return err_set(err, ERR_STATE,
                    "step %llu: from the recorded scores this program computes a shaped "
                    "mean of %.17g, beta %.17g and lambda %.17g, the ledger says %.17g, "
-                   "%.17g and %.17g: it was written by another version",
+                   "%.17g and %.17g: it was written by another version, or changed "
+                   "(rlhf replay)",
                    (unsigned long long)record->step, now->reward_shaped_mean,
                    now->kl_coef_after, now->multiplier_after, record->reward_shaped_mean,
                    record->kl_coef_after, record->multiplier_after);
@@ -211,6 +213,7 @@ enum err_code core_replay(struct core *core, const struct record *record, struct
         core_train_checkpoint(core, record->version);
         core_item_open_steps(core);
         break;
+    case RECORD_PAUSE: core->paused = record->paused; break;
     case RECORD_EVENT: break;
     case RECORD_NONE:
     default: return core_replay_refuse(record, "is of no known kind", err);

@@ -70,6 +70,8 @@ static void core_result_compare(struct core *core, struct core_peer *peer,
                                 const int32_t *ids, const float *logp)
 {
     const uint64_t digest = core_item_digest(got->finish, got->response_tokens, ids, logp);
+    if (core_bug(core, 33))
+        return;
     if (item->digest == 0 || digest == item->digest) {
         core->counters.duplicates++;
         return;
@@ -83,7 +85,8 @@ static void core_result_compare(struct core *core, struct core_peer *peer,
                "%s %llu/%u: %s and %s made different rollouts from version %llu: a hardware "
                "fault, or a machine of another kind",
                item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
-               (unsigned long long)item->a, (unsigned)item->b, first->name, peer->name,
+               (unsigned long long)item->a, (unsigned)item->b,
+               core_bug(core, 36) ? peer->name : first->name, peer->name,
                (unsigned long long)item->version);
 }
 
@@ -127,18 +130,23 @@ void core_result_generated(struct core *core, struct core_peer *peer,
         struct core_item *item = core_item_find(core, got->kind, got->a, got->b);
         if (!item || item->state == CORE_ITEM_DROPPED) {
             core->counters.late++;
+            core_lease_outrun(core, peer, message->lease);
             continue;
         }
         if (!core_result_is_possible(core, peer, item, got, ids + here, message->version))
             continue;
+        core_second_heed(core, peer, message->lease);
         const bool wanted = item->state == CORE_ITEM_WAITING ||
                             item->state == CORE_ITEM_LEASED ||
-                            (core_bug(core, 2) && item->state == CORE_ITEM_SCORED);
-        if (wanted)
+                            (core_bug(core, 2) && item->state == CORE_ITEM_SCORED) ||
+                            (core_bug(core, 35) && item->state == CORE_ITEM_GENERATED);
+        if (wanted) {
             core_result_accept(core, peer, item, got, ids + here, logp + here,
                                message->version);
-        else
+        } else {
             core_result_compare(core, peer, item, got, ids + here, logp + here);
+            core_lease_outrun(core, peer, message->lease);
+        }
     }
 }
 
@@ -182,22 +190,24 @@ static void core_result_read(struct core *core, const struct message *message, u
 }
 
 /* The scoring of this lease failed: try again, or drop the item. */
-static void core_result_score_fault(struct core *core, const struct core_peer *peer,
+static void core_result_score_fault(struct core *core, struct core_peer *peer,
                                     struct core_item *item, const struct message *message,
                                     enum record_reason fault)
 {
-    if (item->lease != message->lease) {
+    if (message->lease == 0 ||
+        (item->lease != message->lease && item->second != message->lease)) {
         core->counters.late++; /* it is being scored again already */
         return;
     }
+    core_peer_failed(core, peer, message->text);
     item->score_tries++;
     core->counters.score_retries++;
     core_log(core, LOG_LEVEL_WARN, "SCORE-FAILED", "%s could not score %s %llu/%u: %s: %s",
              peer->name, item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
              (unsigned long long)item->a, (unsigned)item->b, record_reason_name(fault),
              message->text);
-    core_lease_settle(core, item);
-    if (item->score_tries >= CORE_SCORE_TRIES_MAX)
+    const bool out = core_lease_leave(core, item, message->lease);
+    if (item->score_tries >= CORE_SCORE_TRIES_MAX && !out)
         core_item_drop(core, item, fault, message->text);
 }
 
@@ -218,7 +228,7 @@ static void core_result_score_accept(struct core *core, struct core_peer *peer,
         .scorers = core->config->scorers,
         .reference = got->ref,
     };
-    core_item_scored(core, item, got->score, got->ref, core_append(core, &record));
+    core_item_scored(core, item, got->score, got->ref, peer, core_append(core, &record));
     peer->items_done++;
 }
 
@@ -243,6 +253,7 @@ void core_result_scored(struct core *core, struct core_peer *peer,
                                      (core_bug(core, 9) && item->state == CORE_ITEM_SCORED));
         if (!wanted) {
             core->counters.late++;
+            core_lease_outrun(core, peer, message->lease);
             continue;
         }
         if (got->response_tokens != item->tokens) {
@@ -261,6 +272,7 @@ void core_result_scored(struct core *core, struct core_peer *peer,
             continue;
         }
         peer->failures = 0;
+        core_second_heed(core, peer, message->lease);
         core_result_score_accept(core, peer, item, &score);
     }
 }

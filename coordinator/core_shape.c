@@ -291,7 +291,8 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
     struct record_step *result = &batch->result;
     result->kl_mean = kl_batch_mean(KL_UNIT_SEQUENCE, core->kl_sum, core->kl_tokens, n);
     const double measured = kl_batch_mean(core->kl.unit, core->kl_sum, core->kl_tokens, n);
-    if (kl_over_cap(&core->kl, result->kl_mean))
+    if (kl_over_cap(&core->kl, result->kl_mean) &&
+        !core_rollback_discards(core, result->behaviour_version))
         return err_set(err, ERR_VALUE,
                        "step %llu: the KL of %.6g nats a sequence is past the cap "
                        "kl.cap_nats_per_sequence of %.6g: nothing of it is trained",
@@ -302,8 +303,6 @@ static enum err_code core_shape_kl(struct core *core, struct core_batch *batch, 
     const enum err_code rc = kl_step(&core->kl, &batch->kl_after, measured, n, err);
     if (rc != ERR_OK)
         return rc;
-    result->kl_coef_before = batch->kl_before.coef;
-    result->kl_coef_after = batch->kl_after.coef;
     result->controller_n = core_shape_controllers(core);
     kl_state_write(&core->kl, &batch->kl_after, result->controller);
     return ERR_OK;
@@ -327,8 +326,8 @@ static uint32_t core_shape_breaker_at(const struct core *core)
 
 uint32_t core_shape_controllers(const struct core *core)
 {
-    static_assert(KL_STATE_MAX + CHAIN_STATE_MAX + LAGRANGE_STATE_MAX +
-                          BREAKER_STATE_N <=
+    static_assert(KL_STATE_MAX + CHAIN_STATE_MAX + LAGRANGE_STATE_MAX + BREAKER_STATE_N +
+                          ROLLBACK_STATE_N <=
                       RECORD_CONTROLLER_MAX,
                   "a STEP record holds all states");
     return core_shape_breaker_at(core) + core_breaker_state_n(core);
@@ -371,6 +370,15 @@ static enum err_code core_shape_running(struct core *core, struct core_batch *ba
     return rc;
 }
 
+/* What the controllers say, by what the breaker makes of it from this step on. */
+static void core_shape_beta(struct core_batch *batch)
+{
+    const double scale = batch->breaker_after.beta_scale;
+    batch->beta = batch->kl_before.coef * scale;
+    batch->result.kl_coef_before = batch->beta;
+    batch->result.kl_coef_after = batch->kl_after.coef * scale;
+}
+
 /* The breaker wants nothing of this step trained.  The KL controller and the multiplier have
  * moved by what it measured, which is true of the policy all the same; statistics that shape
  * rewards are of what was trained on. */
@@ -379,7 +387,7 @@ static enum err_code core_shape_set_aside(struct core *core, struct core_batch *
 {
     struct record_step *result = &batch->result;
     const struct chain_state nothing = {0};
-    result->dropped[RECORD_REASON_QUARANTINED] = result->trained;
+    result->dropped[batch->reason] = result->trained;
     result->trained = result->truncated = 0;
     result->prompt_tokens = result->response_tokens = 0;
     memset(result->score_missing, 0, sizeof result->score_missing);
@@ -401,6 +409,44 @@ static enum err_code core_shape_items(struct core *core, struct core_batch *batc
                     (unsigned)i, why.text);
     }
     return rc;
+}
+
+/* What the learner is to be given, and the scores it comes of, as one hash: a later replay can be
+ * held against it. */
+static enum err_code core_shape_experience(struct core *core, struct core_batch *batch,
+                                           struct err *err)
+{
+    struct hash *hash = &batch->result.experience;
+    *hash = *core_recall_weights(core, batch);
+    for (uint32_t i = 0; i < core->B && !batch->skipped; i++) {
+        const struct core_item *item = &batch->items[i];
+        if (item->state == CORE_ITEM_DROPPED)
+            continue;
+        enum err_code rc = core_shape_tokens(core, batch, item, core->out_reward, err);
+        if (rc == ERR_OK && core->out_cost)
+            rc = core_cost_tokens(core, batch, item, core->out_cost, err);
+        if (rc != ERR_OK)
+            return rc;
+        record_experience_add(
+            hash, &(struct record_experience){
+                      .slot = i,
+                      .prompt_tokens = core_item_prompt_tokens(core, item->prompt),
+                      .response_tokens = item->tokens,
+                      .finish = item->finish,
+                      .prompt = core->prompts.ids + core->prompts.offset[item->prompt],
+                      .response = item->ids,
+                      .logp = item->logp,
+                      .ref = item->ref,
+                      .reward = core->out_reward,
+                      .cost = core->out_cost,
+                      .scores_n = core->config->scorers,
+                      .scores = item->scores,
+                      .reference_scores_n = core->M * core->config->scorers,
+                      .reference_scores = core->reference_scores +
+                                          (size_t)item->prompt * core->M * core->config->scorers,
+                  });
+    }
+    return ERR_OK;
 }
 
 enum err_code core_shape_batch(struct core *core, struct core_batch *batch, struct err *err)
@@ -432,6 +478,10 @@ enum err_code core_shape_batch(struct core *core, struct core_batch *batch, stru
         rc = core_shape_set_aside(core, batch, err);
     if (rc != ERR_OK)
         return rc;
+    core_shape_beta(batch);
+    rc = core_shape_experience(core, batch, err);
+    if (rc != ERR_OK)
+        return rc;
     for (uint32_t i = 0; i < core->B; i++)
         if (batch->items[i].state == CORE_ITEM_SCORED)
             core_item_move(core, &batch->items[i], CORE_ITEM_SHAPED);
@@ -443,7 +493,6 @@ enum err_code core_shape_tokens(struct core *core, const struct core_batch *batc
                                 const struct core_item *item, float *out, struct err *err)
 {
     const bool in_reward = core->config->kl_place == RUN_KL_PLACE_REWARD;
-    return reward_tokens(&core->reward, REWARD_STREAM_REWARD,
-                         in_reward ? batch->kl_before.coef : 0.0, item->shaped, item->logp,
-                         item->ref, NULL, item->tokens, out, err);
+    return reward_tokens(&core->reward, REWARD_STREAM_REWARD, in_reward ? batch->beta : 0.0,
+                         item->shaped, item->logp, item->ref, NULL, item->tokens, out, err);
 }

@@ -5,11 +5,13 @@
  *     core_peer.c     HELLO, sessions, liveness, acknowledgements
  *     core_item.c     a slot's or reference's way through its states; steps opened and retained
  *     core_lease.c    leases given out, lost and taken back
+ *     core_second.c   a second lease of what a worker is slow with
  *     core_result.c   what actors and reward workers send
  *     core_shape.c    from scores to token rewards; the KL controller
  *     core_combine.c  from scores to the raw reward
  *     core_cost.c     from scores to token costs; the multiplier
  *     core_breaker.c  whether a step may be trained on
+ *     core_rollback.c what the run goes back to, and leaves behind
  *     core_group.c    which learners train a step together, and when
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
@@ -30,6 +32,7 @@
 #include "control/lagrange.h"
 #include "control/plan.h"
 #include "control/reward.h"
+#include "control/rollback.h"
 #include "control/score.h"
 #include "coordinator/core.h"
 #include "coordinator/raw_reward.h"
@@ -40,7 +43,10 @@
 #define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
 #define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
+#define CORE_RESTORE_MAX    16u /* restore points the next target is among: lag + 2 at most */
 #define CORE_SUSPECT_BEATS  3u     /* heartbeats of silence */
+#define CORE_PACE_MAX       64u    /* answers of a kind whose times are remembered */
+#define CORE_PACE_MIN       8u     /* with fewer nobody is called slow */
 
 /* Deliberate faults, for the simulator to catch; the product's core has none of them. */
 #ifdef CORE_BUGS
@@ -72,6 +78,7 @@ struct core_item {
     uint64_t version;      /* that has to generate it */
     uint64_t generated_by; /* the version its result named */
     uint64_t lease;        /* the lease it is out on; 0: none */
+    uint64_t second;       /* and the one of another worker, where the first is slow; 0: none */
     uint64_t seq;    /* the record of its last transition: act on it when that is durable */
     uint64_t digest; /* of finish, ids and log-probs: to compare a second result; 0: unknown */
     uint32_t fails;  /* leases given back */
@@ -99,7 +106,11 @@ struct core_batch {
     struct pessimism_bound bound; /* of the costs in its window, where lambda is pessimistic */
     struct breaker_state breaker_after;
     struct breaker_decision decision;
-    bool skipped; /* shaped, and set aside: the version advances, the weights do not */
+    bool skipped; /* shaped, and set aside: nothing is trained on it, for this reason: */
+    enum record_reason reason;
+    struct rollback_state rollback_after;
+    bool restored; /* set aside: the next version is what rollback_after.base was */
+    double beta;   /* of this step: the controller's, scaled */
     uint64_t opened_ms;
 };
 
@@ -109,6 +120,7 @@ struct core_before {
     struct chain_state chain;
     struct lagrange_state lagrange;
     struct breaker_state breaker;
+    struct rollback_state rollback;
     struct record_step last;
     bool has_last;
 };
@@ -170,16 +182,25 @@ struct core_peer {
     struct hash hash; /* learner: of that version, as HELLO said */
     struct core_ack acks[CORE_ACKS_MAX];
     uint32_t acks_n;
-    uint64_t items_done, leases_expired, leases_failed, mismatches;
+    uint64_t items_done, leases_expired, leases_failed, outrun, mismatches;
+    char failure[CORE_FAILURE_MAX]; /* the last it told of */
+    uint64_t failure_ms;
 };
 
 enum core_lease_kind { CORE_LEASE_GENERATE, CORE_LEASE_SCORE, CORE_LEASE_TRAIN };
+
+/* How long the last answers of a kind took, since their leases were given out. */
+struct core_pace {
+    uint32_t ms[CORE_PACE_MAX];
+    uint32_t n; /* answers; the next goes to n % CORE_PACE_MAX */
+};
 
 struct core_lease {
     uint64_t id; /* 0: free entry */
     enum core_lease_kind kind;
     uint16_t peer;
-    uint32_t items; /* still out */
+    uint32_t items;  /* still out */
+    uint32_t outrun; /* that another worker answered first: this one is still busy with them */
     uint64_t issued_ms, deadline_ms;
     uint64_t version; /* GENERATE */
     uint64_t step;    /* TRAIN, as the next three */
@@ -223,7 +244,7 @@ struct core {
     struct kl_params kl;
     struct lagrange_params lagrange;
     struct breaker_params breaker;
-    bool has_breaker;
+    bool has_breaker, has_rollback;
     struct raw_reward raw; /* its group: of the step at hand */
     struct score_term cost_terms[RUN_SCORERS_MAX]; /* of the raw cost */
     uint32_t cost_terms_n;
@@ -236,6 +257,10 @@ struct core {
     struct kl_state kl_state;
     struct lagrange_state lagrange_state;
     struct breaker_state breaker_state;
+    struct rollback_state rollback_state;
+    uint64_t target;                            /* what a rollback would go back to now, */
+    struct hash target_hash;                    /* and its weights */
+    struct hash restore_hash[CORE_RESTORE_MAX]; /* of restore points, in turn */
     uint64_t score_missing[RUN_SCORERS_MAX]; /* trained slots that a monitor has no score of */
     uint32_t train_fails; /* LEASE_FAILED of a learner alone, in a row */
     uint32_t group_fails; /* attempts of groups that came to nothing, in a row */
@@ -261,6 +286,7 @@ struct core {
 
     /* the moment */
     bool replaying, started, paused, draining, stopping, finished;
+    bool checkpoint_asked; /* of the next step */
     char finish_text[WIRE_TEXT_MAX];
     uint64_t replay_from; /* steps below it are replayed from their STEP record alone */
     uint64_t now_ms, wall_ms, entropy;
@@ -269,6 +295,7 @@ struct core {
     struct core_lease leases[CORE_LEASES_MAX];
     size_t leases_n;  /* entries up to the last in use */
     uint64_t lease_n; /* leases issued in this epoch */
+    struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
 
     struct core_stats counters; /* only its plain counters are kept here */
@@ -333,6 +360,8 @@ struct core_peer *core_peer_learner(struct core *core);
 struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
+/* Keep what it says went wrong, for people. */
+void core_peer_failed(struct core *core, struct core_peer *peer, const char *text);
 
 /* --- core_item.c */
 struct core_batch *core_item_batch(const struct core *core, uint64_t step); /* or NULL */
@@ -351,9 +380,9 @@ uint64_t core_item_digest(enum wire_finish finish, uint32_t tokens, const int32_
 void core_item_generated(struct core *core, struct core_item *item, uint32_t tokens,
                          enum wire_finish finish, const int32_t *ids, const float *logp,
                          uint16_t worker, uint64_t seq);
-/* scores [scorers] */
+/* scores [scorers]; by: who made them, NULL where nobody waits for it */
 void core_item_scored(struct core *core, struct core_item *item, const double *scores,
-                      const float *ref, uint64_t seq);
+                      const float *ref, const struct core_peer *by, uint64_t seq);
 /* All slots of the step, waiting; counted in batch->count alone. */
 void core_item_plan_slots(const struct core *core, struct core_batch *batch, uint64_t step);
 /* Open what may be opened. */
@@ -367,13 +396,43 @@ void core_lease_tick(struct core *core);
 struct core_lease *core_lease_find(struct core *core, uint64_t id);
 struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
                                     struct core_peer *peer);
-/* One item of it was answered, or dropped. */
-void core_lease_settle(struct core *core, struct core_item *item);
+/* The item was answered by this peer, or by nobody (NULL: dropped): nobody else is waited for.
+ * Who has it on another lease is still busy with it. */
+void core_lease_settle(struct core *core, struct core_item *item, const struct core_peer *by);
+/* The item on this lease alone is not answered; true where it is out on another. */
+bool core_lease_leave(struct core *core, struct core_item *item, uint64_t id);
+/* This peer answered an item of this lease that another was quicker with. */
+void core_lease_outrun(struct core *core, const struct core_peer *peer, uint64_t id);
+/* May this peer be given anything of its role's kind? */
+bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
+                         enum wire_role role);
+typedef bool core_lease_visit(struct core *core, struct core_item *item, void *ctx);
+/* Visit the items of open steps in this state: oldest step first, slots before references.
+ * Ends where fn says false. */
+void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
+                     void *ctx);
+/* Lease picked[0..n-1], all of this version, to the peer; `second`: they are out already.  False
+ * where no lease is left. */
+struct core_lease_picked {
+    bool generate, second;
+    uint32_t n;
+    uint64_t version;
+    const char *endpoint; /* GENERATE: of the weights */
+};
+bool core_lease_give(struct core *core, struct core_peer *peer,
+                     const struct core_lease_picked *picked);
+const char *core_lease_name(enum core_lease_kind kind);
 /* Its items wait again; the lease is gone. */
 void core_lease_return(struct core *core, struct core_lease *lease);
 void core_lease_return_all(struct core *core, const struct core_peer *peer);
 void core_lease_failed(struct core *core, struct core_peer *peer,
                        const struct message *message);
+
+/* --- core_second.c */
+/* An item of this lease was answered by its holder. */
+void core_second_heed(struct core *core, const struct core_peer *peer, uint64_t id);
+/* Who has room, after everything that waited was leased, is given what others are slow with. */
+void core_second_dispatch(struct core *core);
 
 /* --- core_result.c */
 void core_result_generated(struct core *core, struct core_peer *peer,
@@ -461,6 +520,30 @@ enum err_code core_breaker_read(const struct core *core, const struct record_ste
 /* Say, once, that the step was set aside. */
 void core_breaker_tell(struct core *core, const struct core_batch *batch);
 
+/* --- core_rollback.c */
+enum err_code core_rollback_setup(struct core *core, struct err *err);
+/* Doubles of its state in a STEP record. */
+uint32_t core_rollback_state_n(const struct core *core);
+/* Are the rollouts of this version of no policy that the run still follows? */
+bool core_rollback_discards(const struct core *core, uint64_t version);
+/* Have this step go back. */
+void core_rollback_apply(struct core *core, struct core_batch *batch);
+/* Its state after the step to a record, and from an old one's. */
+void core_rollback_write(const struct core *core, const struct core_batch *batch, double *out);
+enum err_code core_rollback_read(const struct core *core, struct core_batch *batch,
+                                 const double *in, struct err *err);
+/* What a lease of this step says of rollbacks. */
+void core_rollback_lease(const struct core *core, const struct core_batch *batch,
+                         struct message *lease);
+/* Is version step + 1 one that can be gone back to? */
+bool core_rollback_is_restore_point(const struct core *core, uint64_t version);
+/* The weights that a step which was set aside leads to. */
+const struct hash *core_rollback_expects(const struct core *core,
+                                         const struct core_batch *batch);
+/* The step is committed. */
+void core_rollback_commit(struct core *core, const struct core_batch *batch);
+enum err_code core_rollback_check(const struct core *core, struct err *err);
+
 /* --- core_train.c */
 void core_train_advance(struct core *core);
 /* Say it, write it down, end the run. */
@@ -510,6 +593,8 @@ const struct core_batch *core_recall_batch(struct core *core, uint64_t step);
  * refused.  True of a step that is kept: HELLO was held against the record. */
 bool core_recall_fits(struct core *core, const struct core_batch *batch,
                       struct core_peer *const *group, uint32_t ranks);
+/* The weights that a step which is kept, or recalled, begins with. */
+const struct hash *core_recall_weights(const struct core *core, const struct core_batch *batch);
 /* The weights that the recalled step led to; NULL: another one is there. */
 const struct hash *core_recall_result(const struct core *core, uint64_t step);
 /* Is it one of the recalled step's? */

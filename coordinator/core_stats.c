@@ -25,40 +25,75 @@ static uint32_t core_stats_live(const struct core *core, enum wire_role role)
     return n;
 }
 
-static const char *core_stats_waits_for(const struct core *core)
+static enum core_wait core_stats_wait(const struct core *core)
 {
     if (core->finished)
-        return core->finish_text;
+        return CORE_WAIT_NOTHING;
     if (!core->started)
-        return "the ledger: the start is not durable yet";
-    if (core->paused)
-        return "somebody to resume the run";
+        return CORE_WAIT_START;
+    if (core->paused && !core->draining)
+        return CORE_WAIT_RESUME;
     if (core_stats_live(core, WIRE_ROLE_LEARNER) == 0)
-        return "a learner to connect";
+        return CORE_WAIT_LEARNER;
     const struct core_batch *batch = core_item_batch(core, core->trained);
     if (!batch)
-        return "the learner to finish a checkpoint: too many steps are kept for it";
+        return CORE_WAIT_CHECKPOINT;
     if (core->commit_seq != 0)
-        return "the ledger: a trained step is not durable yet";
+        return CORE_WAIT_COMMIT;
     if (core_group_oldest(core) < core->trained)
-        return "a learner that came back, which trains recorded steps again";
+        return CORE_WAIT_RETRAIN;
     if (batch->shaped)
-        return "the learner, which trains";
+        return CORE_WAIT_TRAIN;
     const uint64_t ungenerated =
         core->slots[CORE_ITEM_WAITING] + core->slots[CORE_ITEM_LEASED] +
         core->ref_slots[CORE_ITEM_WAITING] + core->ref_slots[CORE_ITEM_LEASED];
     const uint64_t unscored =
         core->slots[CORE_ITEM_GENERATED] + core->ref_slots[CORE_ITEM_GENERATED];
     if (ungenerated > 0 && core_stats_live(core, WIRE_ROLE_ACTOR) == 0)
-        return "an actor to connect";
+        return CORE_WAIT_ACTOR;
     if (unscored > 0 && core_stats_live(core, WIRE_ROLE_REWARD) == 0)
-        return "a reward worker to connect";
+        return CORE_WAIT_REWARD;
     if (batch->count[CORE_ITEM_WAITING] + batch->count[CORE_ITEM_LEASED] > 0)
-        return "actors, which generate";
+        return CORE_WAIT_GENERATE;
     if (batch->count[CORE_ITEM_GENERATED] > 0)
-        return "reward workers, which score";
-    return ungenerated > 0 ? "actors, which generate references"
-                           : "reward workers, which score references";
+        return CORE_WAIT_SCORE;
+    return ungenerated > 0 ? CORE_WAIT_GENERATE_REFERENCES : CORE_WAIT_SCORE_REFERENCES;
+}
+
+static const char *core_stats_waits_for(const struct core *core, enum core_wait wait)
+{
+    switch (wait) {
+#define X(name, word, text) \
+    case CORE_WAIT_##name: return CORE_WAIT_##name == CORE_WAIT_NOTHING ? core->finish_text : text;
+        CORE_WAIT_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+const char *core_wait_name(enum core_wait wait)
+{
+    switch (wait) {
+#define X(name, word, text) \
+    case CORE_WAIT_##name: return word;
+        CORE_WAIT_MAP(X)
+#undef X
+    }
+    return "?";
+}
+
+/* The oldest lease that each peer has. */
+static void core_stats_leases(const struct core *core, struct core_stats *out)
+{
+    for (size_t i = 0; i < core->leases_n; i++) {
+        const struct core_lease *lease = &core->leases[i];
+        if (lease->id == 0)
+            continue;
+        uint64_t *age = &out->peer[lease->peer].lease_age_ms;
+        const uint64_t this = core->now_ms - lease->issued_ms;
+        *age = this > *age ? this : *age;
+        out->leases_out++;
+    }
 }
 
 static void core_stats_peers(const struct core *core, struct core_stats *out)
@@ -79,9 +114,12 @@ static void core_stats_peers(const struct core *core, struct core_stats *out)
             .items_done = peer->items_done,
             .leases_expired = peer->leases_expired,
             .leases_failed = peer->leases_failed,
+            .outrun = peer->outrun,
             .mismatches = peer->mismatches,
+            .failure_age_ms = core->now_ms - peer->failure_ms,
         };
         memcpy(stats->name, peer->name, sizeof stats->name);
+        memcpy(stats->failure, peer->failure, sizeof stats->failure);
     }
 }
 
@@ -114,8 +152,9 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->started = core->started;
     out->paused = core->paused;
     out->draining = core->draining;
+    out->checkpoint_asked = core->checkpoint_asked;
     out->finished = core->finished;
-    out->kl_coef = core->kl_state.coef;
+    out->kl_coef = core->kl_state.coef * core->breaker_state.beta_scale;
     out->kl_last = core->kl_state.last;
     out->kl_integral = kl_integral(&core->kl, &core->kl_state);
     out->multiplier = core->lagrange_state.multiplier;
@@ -128,6 +167,18 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->has_breaker = core->has_breaker;
     out->breaker_cooling = core->breaker_state.phase != BREAKER_PHASE_CLOSED;
     out->breaker_trips = (uint64_t)core->breaker_state.total;
+    const struct breaker_state *trip = &core->breaker_state;
+    if (trip->total > 0.0) {
+        out->trip_signal = breaker_signal_name((enum breaker_signal)trip->signal);
+        out->trip_limit = breaker_limit_name((enum breaker_limit)trip->limit);
+        out->trip_value = trip->value;
+    }
+    out->has_rollback = core->has_rollback;
+    out->rollbacks = (uint64_t)core->rollback_state.count;
+    out->rollback_base = (uint64_t)core->rollback_state.base;
+    out->rollback_target = core->target;
+    out->lr_scale = core->breaker_state.lr_scale;
+    out->beta_scale = core->breaker_state.beta_scale;
     memcpy(out->score_missing, core->score_missing, sizeof out->score_missing);
 
     out->waiting = core->slots[CORE_ITEM_WAITING];
@@ -142,13 +193,14 @@ void core_stats(const struct core *core, struct core_stats *out)
         out->references_planned += core->ref_slots[i];
     out->references_scored = core->ref_slots[CORE_ITEM_SCORED];
     out->references_dropped = core->ref_slots[CORE_ITEM_DROPPED];
-    for (size_t i = 0; i < core->leases_n; i++)
-        out->leases_out += core->leases[i].id != 0;
     out->has_last = core->has_last;
     out->last = core->last;
-    out->waits_for = core_stats_waits_for(core);
+    out->wait = core_stats_wait(core);
+    out->waits_for = core_stats_waits_for(core, out->wait);
+    out->step_age_ms = core->now_ms - core->step_ms;
     core_stats_shapers(core, out);
     core_stats_peers(core, out);
+    core_stats_leases(core, out);
 }
 
 /* --- core_check --------------------------------------------------------------------------- */
@@ -159,23 +211,41 @@ struct core_count {
     uint32_t *on_lease; /* [CORE_LEASES_MAX], one for all */
 };
 
+/* The leases that an item is out on: at most two, of different workers. */
+static enum err_code core_check_out(const struct core *core, const struct core_item *item,
+                                    struct core_count *count, struct err *err)
+{
+    const bool may_lease =
+        item->state == CORE_ITEM_LEASED || item->state == CORE_ITEM_GENERATED;
+    const struct core_lease *lease = &core->leases[item->lease % CORE_LEASES_MAX];
+    const struct core_lease *second = &core->leases[item->second % CORE_LEASES_MAX];
+    if ((item->lease != 0 && (!may_lease || lease->id != item->lease)) ||
+        (item->second != 0 && second->id != item->second))
+        return err_set(err, ERR_STATE, "item %llu/%u in state %d is out on a lease that is not",
+                       (unsigned long long)item->a, (unsigned)item->b, (int)item->state);
+    if (item->lease == 0 && item->state == CORE_ITEM_LEASED)
+        return err_set(err, ERR_STATE, "item %llu/%u is leased to nobody",
+                       (unsigned long long)item->a, (unsigned)item->b);
+    if (item->second != 0 && (item->lease == 0 || second->peer == lease->peer ||
+                              second->kind != lease->kind || second->version != lease->version))
+        return err_set(err, ERR_STATE, "item %llu/%u: its two leases do not fit",
+                       (unsigned long long)item->a, (unsigned)item->b);
+    if (item->lease != 0)
+        count->on_lease[item->lease % CORE_LEASES_MAX]++;
+    if (item->second != 0)
+        count->on_lease[item->second % CORE_LEASES_MAX]++;
+    return ERR_OK;
+}
+
 static enum err_code core_check_item(const struct core *core, const struct core_item *item,
                                      struct core_count *count, struct err *err)
 {
     count->state[item->state]++;
     if (item->state == CORE_ITEM_DROPPED)
         count->reason[item->reason]++;
-    const bool may_lease =
-        item->state == CORE_ITEM_LEASED || item->state == CORE_ITEM_GENERATED;
-    const struct core_lease *lease = &core->leases[item->lease % CORE_LEASES_MAX];
-    if (item->lease != 0 && (!may_lease || lease->id != item->lease))
-        return err_set(err, ERR_STATE, "item %llu/%u in state %d is out on a lease that is not",
-                       (unsigned long long)item->a, (unsigned)item->b, (int)item->state);
-    if (item->lease == 0 && item->state == CORE_ITEM_LEASED)
-        return err_set(err, ERR_STATE, "item %llu/%u is leased to nobody",
-                       (unsigned long long)item->a, (unsigned)item->b);
-    if (item->lease != 0)
-        count->on_lease[item->lease % CORE_LEASES_MAX]++;
+    enum err_code rc = core_check_out(core, item, count, err);
+    if (rc != ERR_OK)
+        return rc;
     const bool made = item->state >= CORE_ITEM_GENERATED && item->state != CORE_ITEM_DROPPED;
     if (made && item->generated_by != item->version)
         return err_set(err, ERR_STATE, "item %llu/%u was generated by version %llu, not %llu",
@@ -262,7 +332,8 @@ static enum err_code core_check_leases(const struct core *core, const struct cor
         if (lease->id == 0)
             continue;
         const bool trains = lease->kind == CORE_LEASE_TRAIN;
-        if (lease->items == 0 || (!trains && count->on_lease[i] != lease->items))
+        if (lease->items + lease->outrun == 0 ||
+            (!trains && count->on_lease[i] != lease->items))
             return err_set(err, ERR_STATE, "lease %llu has %u items, %llu are out on it",
                            (unsigned long long)lease->id, (unsigned)lease->items,
                            (unsigned long long)count->on_lease[i]);
@@ -272,7 +343,7 @@ static enum err_code core_check_leases(const struct core *core, const struct cor
         if (core->peers[lease->peer].state == CORE_PEER_GONE && !core->finished)
             return err_set(err, ERR_STATE, "%s is gone and still has a lease",
                            core->peers[lease->peer].name);
-        in_flight[lease->peer] += lease->items;
+        in_flight[lease->peer] += lease->items + lease->outrun;
         const enum err_code rc = trains ? core_check_attempt(core, lease, err) : ERR_OK;
         if (rc != ERR_OK)
             return rc;
@@ -327,7 +398,10 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
     if (core->has_breaker ? (double)aside > core->breaker_state.total * core->B : aside > 0)
         return err_set(err, ERR_STATE, "%llu slots were set aside, the breaker tripped %g times",
                        (unsigned long long)aside, core->breaker_state.total);
-    return core->has_breaker ? breaker_check(&core->breaker, &core->breaker_state, err) : ERR_OK;
+    if (!core->has_breaker)
+        return ERR_OK;
+    const enum err_code rc = breaker_check(&core->breaker, &core->breaker_state, err);
+    return rc ? rc : core_rollback_check(core, err);
 }
 
 enum err_code core_check(const struct core *core, struct err *err)

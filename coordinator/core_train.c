@@ -176,16 +176,19 @@ void core_train_send(struct core *core, struct core_peer *const *group, uint32_t
     const bool in_loss = core->config->kl_place == RUN_KL_PLACE_LOSS;
     const bool last = step + 1 == core->config->steps;
     const bool checkpoint = last || (step + 1) % core->config->checkpoint_every == 0 ||
-                            (core->draining && step == core->trained) ||
+                            core_rollback_is_restore_point(core, step + 1) ||
+                            ((core->draining || core->checkpoint_asked) &&
+                             step == core->trained) ||
                             core->opened == core->trained;
     struct message message = {
         .type = MESSAGE_TRAIN_LEASE,
         .step = step,
         .behaviour_version = plan_policy_version(step, core->config->lag),
         .lease_ms = core->config->lease_ms,
-        .kl_coef = in_loss ? batch->kl_before.coef : 0.0,
+        .kl_coef = in_loss ? batch->beta : 0.0,
         .multiplier = batch->result.multiplier_after,
     };
+    core_rollback_lease(core, batch, &message);
     struct err err;
     if (core_train_payload(core, batch, &message, &err) != ERR_OK) {
         char text[WIRE_TEXT_MAX];
@@ -234,7 +237,7 @@ void core_train_advance(struct core *core)
 
     if (core->draining && core->checkpoint_version == core->trained &&
         !core_group_is_training(core)) {
-        core_finish(core, CORE_EXIT_STOPPED, "drained: the run can be continued");
+        core_finish(core, 0, "drained: the run can be continued");
         return;
     }
     core_group_dispatch(core);
@@ -288,7 +291,7 @@ void core_train_commit(struct core *core, struct core_batch *batch)
         assert(item->state == CORE_ITEM_SHAPED);
         core_item_move(core, item, batch->skipped ? CORE_ITEM_DROPPED : CORE_ITEM_TRAINED);
         if (batch->skipped) {
-            item->reason = RECORD_REASON_QUARANTINED;
+            item->reason = batch->reason;
             core->dropped[item->reason]++;
         }
     }
@@ -304,7 +307,10 @@ void core_train_commit(struct core *core, struct core_batch *batch)
     core->trained++;
     core->step_ms = core->now_ms;
     *core_train_hash(core, core->trained) = batch->result.weights;
+    core_rollback_commit(core, batch);
     core_train_checkpoint(core, batch->result.checkpoint_version);
+    if (core->checkpoint_version == core->trained)
+        core->checkpoint_asked = false;
     core->last = batch->result;
     core->has_last = true;
     if (core->last.stats_n > 0)
@@ -389,9 +395,9 @@ void core_train_result(struct core *core, struct core_peer *peer, const struct m
     if (message->step < core->trained || core->commit_seq != 0)
         core_train_compare(core, peer, message, leased);
     else if (batch->skipped &&
-             !core_train_same_hash(core_train_hash(core, core->trained), &message->hash))
+             !core_train_same_hash(core_rollback_expects(core, batch), &message->hash))
         core_train_not_reproducible(core, peer, message->step,
-                                    core_train_hash(core, core->trained), &message->hash);
+                                    core_rollback_expects(core, batch), &message->hash);
     else if (core_group_agrees(core, peer, message) &&
              (message->rank == 0 || core_bug(core, 17)))
         /* The others have trained too; what the lease asked for besides is rank 0's. */

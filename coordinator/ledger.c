@@ -43,11 +43,13 @@ static const char ledger_schema[] =
     " score_mean TEXT NOT NULL, kl_mean REAL, kl_coef_before REAL, kl_coef_after REAL,"
     " cost_raw_mean REAL, cost_limit REAL, multiplier_before REAL, multiplier_after REAL,"
     " score_missing TEXT NOT NULL, worst_group INT NOT NULL, controller BLOB NOT NULL,"
+    " experience TEXT NOT NULL,"
     " duration_ms INT NOT NULL, stats TEXT NOT NULL);"
     "CREATE TABLE checkpoint(seq INTEGER PRIMARY KEY, at_ms INT, version INT NOT NULL);"
+    "CREATE TABLE pause(seq INTEGER PRIMARY KEY, at_ms INT, paused INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 4;";
+    "PRAGMA user_version = 5;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {

@@ -16,8 +16,10 @@
  *                 a = prompt, b = m)
  *     dropped     seq, at_ms, kind, a, b, prompt, reason, text
  *     step        seq, at_ms, step, version, ..., kl_mean, kl_coef_after, ..., worst_group,
- *                 ..., stats      (worst_group: of reward.combine maxmin, 1 + the scorer)
+ *                 controller, experience, duration_ms, stats
+ *                 (worst_group: of reward.combine maxmin, 1 + the scorer)
  *     checkpoint  seq, at_ms, version
+ *     pause       seq, at_ms, paused
  *     event       seq, at_ms, id, text
  *
  * Arrays of tokens and log-probs are BLOBs, little-endian int32 and float32; scores, score
@@ -44,7 +46,7 @@
 #include "coordinator/record.h"
 
 #define LEDGER_FILE   "ledger.sqlite"
-#define LEDGER_SCHEMA 4
+#define LEDGER_SCHEMA 5
 #define LEDGER_QUEUE_BYTES                                            \
     ((size_t)256 * 1024 * 1024) /* not yet written; then append waits \
                                  */
@@ -76,6 +78,7 @@ struct ledger_summary {
     uint64_t epochs, steps;      /* starts of the coordinator; steps trained */
     uint64_t checkpoint_version; /* newest that a record names: for core_replay_begin */
     uint64_t rollouts, references, scores, dropped;
+    bool paused; /* and not resumed since */
 };
 enum err_code ledger_summarise(struct ledger *ledger, struct ledger_summary *out,
                                struct err *err);

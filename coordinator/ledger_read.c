@@ -30,6 +30,7 @@ static const struct ledger_source ledger_sources[] = {
     {RECORD_DROP, 0, "SELECT * FROM dropped WHERE kind='reference' OR a>=?1 ORDER BY seq"},
     {RECORD_STEP, 0, "SELECT * FROM step ORDER BY seq"},
     {RECORD_CHECKPOINT, 0, "SELECT * FROM checkpoint ORDER BY seq"},
+    {RECORD_PAUSE, 0, "SELECT * FROM pause ORDER BY seq"},
     {RECORD_EVENT, 0, "SELECT * FROM event ORDER BY seq"},
 };
 #define LEDGER_SOURCES (sizeof ledger_sources / sizeof ledger_sources[0])
@@ -319,6 +320,7 @@ static void ledger_read_step(struct ledger_reader *reader, sqlite3_stmt *stmt, i
         memcpy(s->controller, controller, bytes);
         s->controller_n = (uint32_t)(bytes / sizeof(double));
     }
+    ledger_column_hash(reader, stmt, &c, &s->experience);
     s->duration_ms = ledger_column_u64(reader, stmt, &c);
     ledger_column_stats(reader, stmt, &c);
     r->step = s;
@@ -343,6 +345,7 @@ static void ledger_read_columns(struct ledger_reader *reader, sqlite3_stmt *stmt
     case RECORD_DROP: ledger_read_drop(reader, stmt, c, r); break;
     case RECORD_STEP: ledger_read_step(reader, stmt, c, r); break;
     case RECORD_CHECKPOINT: r->version = ledger_column_u64(reader, stmt, &c); break;
+    case RECORD_PAUSE: r->paused = ledger_column_u64(reader, stmt, &c) != 0; break;
     case RECORD_EVENT:
         r->id = ledger_column_text(reader, stmt, &c);
         r->text = ledger_column_text(reader, stmt, &c);
@@ -466,7 +469,10 @@ enum err_code ledger_summarise(struct ledger *ledger, struct ledger_summary *out
         "  SELECT max(seq) FROM start UNION ALL SELECT max(seq) FROM rollout UNION ALL"
         "  SELECT max(seq) FROM reference UNION ALL SELECT max(seq) FROM score UNION ALL"
         "  SELECT max(seq) FROM dropped UNION ALL SELECT max(seq) FROM step UNION ALL"
-        "  SELECT max(seq) FROM checkpoint UNION ALL SELECT max(seq) FROM event))";
+        "  SELECT max(seq) FROM checkpoint UNION ALL SELECT max(seq) FROM pause UNION ALL"
+        "  SELECT max(seq) FROM identity UNION ALL"
+        "  SELECT max(seq) FROM event)),"
+        " coalesce((SELECT paused FROM pause ORDER BY seq DESC LIMIT 1),0)";
     sqlite3_stmt *stmt = NULL;
     *out = (struct ledger_summary){0};
     if (sqlite3_prepare_v2(ledger->db, sql, -1, &stmt, NULL) != SQLITE_OK)
@@ -482,6 +488,7 @@ enum err_code ledger_summarise(struct ledger *ledger, struct ledger_summary *out
                                     &out->dropped,  &out->records};
         for (int i = 0; i < 8; i++)
             *fields[i] = (uint64_t)sqlite3_column_int64(stmt, i + 1);
+        out->paused = sqlite3_column_int64(stmt, 9) != 0;
     }
     sqlite3_finalize(stmt);
     return rc;

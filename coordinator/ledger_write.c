@@ -16,8 +16,9 @@ static const char *const ledger_write_sql[LEDGER_REFERENCE + 1] = {
     [RECORD_SCORE] = "INSERT INTO score VALUES(?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_DROP] = "INSERT INTO dropped VALUES(?,?,?,?,?,?,?,?)",
     [RECORD_STEP] =
-        "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO step VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [RECORD_CHECKPOINT] = "INSERT INTO checkpoint VALUES(?,?,?)",
+    [RECORD_PAUSE] = "INSERT INTO pause VALUES(?,?,?)",
     [RECORD_EVENT] = "INSERT INTO event VALUES(?,?,?,?)",
 };
 
@@ -173,6 +174,7 @@ static void ledger_write_step(struct ledger *ledger, struct ledger_row *row,
     sqlite3_bind_text(row->stmt, ++row->column, text->data, -1, SQLITE_TRANSIENT);
     ledger_row_u64(row, s->worst_group);
     ledger_row_blob(row, s->controller, s->controller_n * sizeof s->controller[0]);
+    ledger_row_hash(row, &s->experience);
     ledger_row_u64(row, s->duration_ms);
     buf_clear(text);
     buf_putc(text, '{');
@@ -209,6 +211,7 @@ static void ledger_write_columns(struct ledger *ledger, struct ledger_row *row,
         break;
     case RECORD_STEP: ledger_write_step(ledger, row, r->step); break;
     case RECORD_CHECKPOINT: ledger_row_u64(row, r->version); break;
+    case RECORD_PAUSE: ledger_row_u64(row, r->paused); break;
     case RECORD_EVENT:
         ledger_row_text(row, r->id);
         ledger_row_text(row, r->text);

@@ -12,10 +12,14 @@ int main(int argc, char **argv)
 
     struct err err = {0};
     int status = 0;
-    const struct shell_options shell = {.config = &config,
-                                        .name = options.name,
-                                        .control = options.control,
-                                        .http = options.http};
+    const struct shell_options shell = {
+        .config = &config,
+        .name = options.name,
+        .control = options.control,
+        .http = options.http,
+        .rendezvous = options.rendezvous,
+        .job = options.job,
+    };
     const enum err_code rc = shell_run(&shell, &status, &err);
     return rc == ERR_OK ? status : daemon_end(rc, &err);
 }

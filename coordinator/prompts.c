@@ -1,6 +1,7 @@
 /* prompts.c -- see prompts.h. */
 #include "coordinator/prompts.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "base/json.h"
 #include "data/lines.h"
 #include "engine/chat.h"
+#include "engine/config.h"
 
 static enum chat_template prompts_template(enum run_template word)
 {
@@ -220,4 +222,20 @@ struct core_prompts prompts_view(const struct prompts *prompts)
                                  .offset = prompts->offset,
                                  .ids = prompts->tokens.ids,
                                  .kind = prompts->kind};
+}
+
+enum err_code prompts_answers(const struct run_config *config, struct core_tokens *tokens,
+                              struct err *err)
+{
+    struct model_config model;
+    const enum err_code rc = model_config_read(&model, config->policy, err);
+    if (rc != ERR_OK)
+        return rc;
+    *tokens = (struct core_tokens){.vocabulary = model.V};
+    if (model.eos >= 0)
+        tokens->ends[tokens->ends_n++] = model.eos;
+    static_assert(CORE_ENDS_MAX > sizeof model.eos_more / sizeof model.eos_more[0], "room");
+    for (uint32_t i = 0; i < model.eos_mores; i++)
+        tokens->ends[tokens->ends_n++] = model.eos_more[i];
+    return ERR_OK;
 }

@@ -38,4 +38,8 @@ void prompts_release(struct prompts *prompts);
 /* As the core wants them; valid until prompts_release. */
 struct core_prompts prompts_view(const struct prompts *prompts);
 
+/* What the tokens of an answer can be, by config.json of model.policy; errors name it. */
+enum err_code prompts_answers(const struct run_config *config, struct core_tokens *tokens,
+                              struct err *err);
+
 #endif

@@ -1,10 +1,10 @@
 /* shell.c -- see shell.h. */
 #include "coordinator/shell.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,10 +18,10 @@
 #include "coordinator/ledger.h"
 #include "coordinator/prompts.h"
 #include "coordinator/status.h"
-#include "engine/config.h"
 #include "node/daemon.h"
 #include "node/http.h"
 #include "node/loop.h"
+#include "node/rendezvous.h"
 #include "wire/socket.h"
 
 #define SHELL_LINGER_MS 2000 /* at the end: for the last messages to go out */
@@ -44,7 +44,8 @@ struct shell {
     struct loop_timer *tick;
     struct loop_signals *signals;
     struct http *http;
-    uv_async_t wake; /* the ledger's thread has something to say */
+    char token[HTTP_TOKEN_MAX]; /* of POST; "": none */
+    uv_async_t wake;            /* the ledger's thread has something to say */
     bool has_wake;
 
     pthread_mutex_t mutex; /* over the next three, which the ledger's thread writes */
@@ -272,8 +273,10 @@ static void shell_on_tick(void *ctx)
 static void shell_on_signal(void *ctx, int signal)
 {
     struct shell *shell = ctx;
-    log_info("SIGNAL", "signal %d: stopping", signal);
-    shell_step(shell, shell_event(CORE_EV_STOP));
+    const bool drains = signal == SIGUSR1;
+    log_info("SIGNAL", "signal %d: %s", signal,
+             drains ? "to end with the next checkpoint" : "stopping");
+    shell_step(shell, shell_event(drains ? CORE_EV_DRAIN : CORE_EV_STOP));
 }
 
 /* In the ledger's thread. */
@@ -353,29 +356,36 @@ static void shell_on_http(void *arg, const char *path, struct http_reply *reply)
     }
 }
 
+/* POST: a person asks.  What is done is told; that it is durable, /api/v1/status tells. */
+static void shell_on_post(void *arg, const char *path, struct http_reply *reply)
+{
+    static const struct {
+        const char *path;
+        enum core_event_kind kind;
+    } asked[] = {{"/api/v1/pause", CORE_EV_PAUSE},
+                 {"/api/v1/resume", CORE_EV_RESUME},
+                 {"/api/v1/checkpoint", CORE_EV_CHECKPOINT},
+                 {"/api/v1/drain", CORE_EV_DRAIN}};
+    struct shell *shell = arg;
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        if (strcmp(path, asked[i].path) == 0) {
+            log_info("ASKED", "POST %s", path);
+            shell_step(shell, shell_event(asked[i].kind));
+            core_stats(shell->core, &shell->stats);
+            reply->content_type = "application/json";
+            status_json(shell->status, &shell->stats, reply->body);
+            return;
+        }
+    reply->status = 404;
+    buf_puts(reply->body, "try POST to /api/v1/pause, resume, checkpoint or drain\n");
+}
+
 /* --- the beginning ------------------------------------------------------------------------ */
 
 static enum err_code shell_replay_record(void *ctx, const struct record *record,
                                          struct err *err)
 {
     return core_replay(ctx, record, err);
-}
-
-/* What a rollout's tokens can be: config.json of the policy says. */
-static enum err_code shell_tokens(const struct run_config *config, struct core_tokens *tokens,
-                                  struct err *err)
-{
-    struct model_config model;
-    const enum err_code rc = model_config_read(&model, config->policy, err);
-    if (rc != ERR_OK)
-        return rc;
-    *tokens = (struct core_tokens){.vocabulary = model.V};
-    if (model.eos >= 0)
-        tokens->ends[tokens->ends_n++] = model.eos;
-    static_assert(CORE_ENDS_MAX > sizeof model.eos_more / sizeof model.eos_more[0], "room");
-    for (uint32_t i = 0; i < model.eos_mores; i++)
-        tokens->ends[tokens->ends_n++] = model.eos_more[i];
-    return ERR_OK;
 }
 
 static enum err_code shell_open_core(struct shell *shell, struct err *err)
@@ -387,7 +397,7 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
     if (rc == ERR_OK)
         rc = prompts_load(&shell->prompts, shell->config, err);
     if (rc == ERR_OK)
-        rc = shell_tokens(shell->config, &setup.tokens, err);
+        rc = prompts_answers(shell->config, &setup.tokens, err);
     if (rc != ERR_OK)
         return rc;
     setup.prompts = prompts_view(&shell->prompts);
@@ -401,6 +411,27 @@ static enum err_code shell_open_core(struct shell *shell, struct err *err)
                              shell->core, err);
     }
     fault_at(FAULT_coordinator_replayed);
+    return rc;
+}
+
+/* For whoever reads the run's directory: report, gate, a worker started from it.  The ledger has
+ * accepted it as this run's; what differs from the file that is there is free to change. */
+static enum err_code shell_write_config(const struct shell *shell, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    struct buf text, before;
+    buf_init(&text, 1 << 20);
+    buf_init(&before, 1 << 20);
+    run_config_write(shell->config, &text);
+    enum err_code rc = buf_check(&text, "the resolved config", err);
+    if (rc == ERR_OK)
+        rc = file_join(path, shell->config->dir, "config.yaml", err);
+    if (rc == ERR_OK &&
+        (file_read(path, &before, NULL) != ERR_OK || before.len != text.len ||
+         memcmp(before.data, text.data, text.len) != 0))
+        rc = file_write(path, text.data, text.len, err);
+    buf_release(&text);
+    buf_release(&before);
     return rc;
 }
 
@@ -422,11 +453,14 @@ static enum err_code shell_open_http(struct shell *shell, const char *listen, st
     if (listen[0] == '\0')
         return ERR_OK;
     enum err_code rc = file_join(path, shell->config->dir, "http", err);
+    if (rc == ERR_OK && shell->config->token_file[0] != '\0')
+        rc = http_token_read(shell->config->token_file, shell->token, err);
     if (rc != ERR_OK)
         return rc;
     shell->http = http_open(&shell->loop, listen, shell_on_http, shell, err);
     if (!shell->http)
         return err->code;
+    http_accept_posts(shell->http, shell->token, shell_on_post);
     const char *colon = strrchr(listen, ':');
     snprintf(text, sizeof text, "%.*s:%u\n", colon ? (int)(colon - listen) : 0, listen,
              (unsigned)http_port(shell->http));
@@ -454,6 +488,9 @@ static enum err_code shell_open_loop(struct shell *shell, const struct shell_opt
         rc = loop_signals_open(&shell->signals, &shell->loop, shell_on_signal, shell, err);
     if (rc == ERR_OK)
         rc = shell_open_http(shell, options->http, err);
+    if (rc == ERR_OK && options->rendezvous)
+        rc = rendezvous_write(options->rendezvous, options->job,
+                              wire_socket_endpoint(shell->wire), err);
     return rc;
 }
 
@@ -530,6 +567,8 @@ enum err_code shell_run(const struct shell_options *options, int *status, struct
     if (rc == ERR_OK)
         rc = shell_open_core(shell, err);
     if (rc == ERR_OK)
+        rc = shell_write_config(shell, err);
+    if (rc == ERR_OK)
         rc = shell_open_progress(shell, err);
     if (rc == ERR_OK)
         rc = shell_open_loop(shell, options, err);
@@ -547,6 +586,8 @@ enum err_code shell_run(const struct shell_options *options, int *status, struct
             *err = shell->err;
     }
     *status = shell->exit_code;
+    if (options->rendezvous)
+        rendezvous_remove(options->rendezvous, options->job);
     struct err late;
     const enum err_code closed = shell_close(shell, &late);
     if (rc == ERR_OK && closed != ERR_OK)

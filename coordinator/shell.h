@@ -8,10 +8,12 @@
  *        +-------------------------------------------------------------------+
  *
  * It decodes, steps, carries out the effects, and decides nothing.  Files in run.dir:
- * ledger.sqlite, progress.jsonl (a JSON line a step), http ("address:port" of the server).
+ * ledger.sqlite, progress.jsonl (a JSON line a step), http ("address:port" of the server),
+ * config.yaml, the resolved configuration.
  *
  * HTTP: /metrics, /healthz, /readyz (503 and the check that fails until a worker of each role
- * is there), /api/v1/status; see coordinator/status.h.
+ * is there), /api/v1/status; see coordinator/status.h.  POST to /api/v1/pause, resume, checkpoint
+ * and drain, for those who may (node/http.h), is an event of the core and answers the status.
  */
 #ifndef COORDINATOR_SHELL_H
 #define COORDINATOR_SHELL_H
@@ -21,12 +23,15 @@
 
 struct shell_options {
     const struct run_config *config;
-    const char *name;    /* of this process, for its key */
-    const char *control; /* endpoint to bind */
-    const char *http;    /* address:port; "": none */
+    const char *name;       /* of this process, for its key */
+    const char *control;    /* endpoint to bind */
+    const char *http;       /* address:port; "": none */
+    const char *rendezvous; /* where to say at which endpoint it listens; NULL: nowhere */
+    const char *job;        /* with a rendezvous: which start this is (node/rendezvous.h) */
 };
 
-/* Run until the run is over, or SIGTERM or SIGINT.  *status is what the program is to return:
+/* Run until the run is over, or SIGTERM or SIGINT; after SIGUSR1, until the step in training has
+ * its checkpoint.  *status is what the program is to return:
  * 0 complete, CORE_EXIT_HALT, CORE_EXIT_STOPPED.  On an error that is none of these, the code
  * and the sentence; ERR_IO where the ledger could not be written. */
 enum err_code shell_run(const struct shell_options *options, int *status, struct err *err);

@@ -218,9 +218,59 @@ static void status_peer(const struct core_peer_stats *peer, struct buf *out)
     status_count(out, "items_done", peer->items_done);
     status_count(out, "leases_expired", peer->leases_expired);
     status_count(out, "leases_failed", peer->leases_failed);
+    status_count(out, "outrun", peer->outrun);
     status_count(out, "mismatches", peer->mismatches);
+    status_count(out, "lease_age_ms", peer->lease_age_ms);
     if (peer->role == WIRE_ROLE_LEARNER)
         status_count(out, "version", peer->version);
+    if (peer->failure[0] != '\0') {
+        buf_putc(out, ',');
+        status_text(out, "failure", peer->failure);
+        status_count(out, "failure_age_ms", peer->failure_age_ms);
+    }
+    buf_putc(out, '}');
+}
+
+/* What tripped it last, and where the run went back to; null where neither was. */
+static void status_breaker(const struct core_stats *stats, struct buf *out)
+{
+    buf_printf(out, ",\"breaker\":{\"cooling\":%s", stats->breaker_cooling ? "true" : "false");
+    status_count(out, "trips", stats->breaker_trips);
+    buf_puts(out, ",\"last\":");
+    if (stats->trip_signal) {
+        buf_putc(out, '{');
+        status_text(out, "signal", stats->trip_signal);
+        buf_putc(out, ',');
+        status_text(out, "limit", stats->trip_limit);
+        status_number(out, "value", stats->trip_value);
+        buf_putc(out, '}');
+    } else {
+        buf_puts(out, "null");
+    }
+    buf_puts(out, ",\"rollback\":");
+    if (stats->has_rollback) {
+        buf_printf(out, "{\"rollbacks\":%llu", (unsigned long long)stats->rollbacks);
+        status_count(out, "base", stats->rollback_base);
+        status_count(out, "target", stats->rollback_target);
+        status_number(out, "lr_scale", stats->lr_scale);
+        status_number(out, "beta_scale", stats->beta_scale);
+        buf_puts(out, "}}");
+    } else {
+        buf_puts(out, "null}");
+    }
+}
+
+/* What numbers above are to be held against. */
+static void status_settings(const struct status *status, struct buf *out)
+{
+    const struct run_config *config = status->config;
+    buf_printf(out, ",\"timeouts\":{\"heartbeat_ms\":%u", (unsigned)config->heartbeat_ms);
+    status_count(out, "dead_ms", config->dead_ms);
+    status_count(out, "lease_ms", config->lease_ms);
+    status_count(out, "stall_ms", config->stall_ms);
+    buf_printf(out, "},\"workers\":{\"learner\":%u", (unsigned)config->learners);
+    status_count(out, "actor", config->actors);
+    status_count(out, "reward", config->rewards);
     buf_putc(out, '}');
 }
 
@@ -233,7 +283,13 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     hash_hex(&hash, hex);
     status_text(out, "run", status->config->name);
     buf_printf(out, ",\"config_hash\":\"%s\",", hex);
+    status_text(out, "program", RLHF_VERSION);
+    buf_putc(out, ',');
+    status_text(out, "wait", core_wait_name(stats->wait));
+    buf_putc(out, ',');
     status_text(out, "waits_for", stats->waits_for);
+    status_count(out, "step_age_ms", stats->step_age_ms);
+    status_number(out, "step_ms", status->step_ms);
     status_count(out, "epoch", stats->epoch);
     status_count(out, "steps", stats->steps);
     status_count(out, "trained", stats->trained);
@@ -245,8 +301,10 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     status_number(out, "logp_diff_max", stats->logp_diff_max);
     status_number(out, "eta_s",
                   status->step_ms * (double)(stats->steps - stats->trained) / 1000.0);
-    buf_printf(out, ",\"paused\":%s,\"draining\":%s,\"ready\":%s",
+    status_count(out, "leases_out", stats->leases_out);
+    buf_printf(out, ",\"paused\":%s,\"draining\":%s,\"checkpoint_asked\":%s,\"ready\":%s",
                stats->paused ? "true" : "false", stats->draining ? "true" : "false",
+               stats->checkpoint_asked ? "true" : "false",
                status_ready(stats) ? "true" : "false");
     buf_printf(out, ",\"slots\":{\"planned\":%llu", (unsigned long long)stats->planned);
     status_count(out, "waiting", stats->waiting);
@@ -264,6 +322,9 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     status_monitors(status, stats, out);
     buf_puts(out, ",\"gate\":");
     status_gate_json(status, out);
+    status_settings(status, out);
+    if (stats->has_breaker)
+        status_breaker(stats, out);
     buf_printf(out, ",\"counters\":{\"response_tokens\":%llu",
                (unsigned long long)stats->tokens_response);
     status_count(out, "duplicates", stats->duplicates);
@@ -272,6 +333,8 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     status_count(out, "refused", stats->refused);
     status_count(out, "leases_expired", stats->leases_expired);
     status_count(out, "leases_failed", stats->leases_failed);
+    status_count(out, "leases_second", stats->leases_second);
+    status_count(out, "second_won", stats->second_won);
     status_count(out, "score_retries", stats->score_retries);
     status_count(out, "resets", stats->resets);
     status_count(out, "bad_messages", stats->bad_messages);

@@ -49,6 +49,37 @@ static void status_metrics_kl(struct status *status, const struct core_stats *st
                      stats->kl_integral);
 }
 
+/* The last trip's limit is the label: gauges of others are of earlier trips. */
+static void status_metrics_breaker(struct status *status, const struct core_stats *stats)
+{
+    if (stats->trip_signal) {
+        char cause[64];
+        snprintf(cause, sizeof cause, "%s %s", stats->trip_signal, stats->trip_limit);
+        status_gauge(
+            status, "rlhfd_breaker_trip_value",
+            "What was measured where the limit of the label last tripped the breaker; 0 "
+            "where it was not finite",
+            "limit", cause, stats->trip_value);
+    }
+    if (!stats->has_rollback)
+        return;
+    status_counter(status, "rlhfd_rollbacks_total",
+                   "How often this run went back to an older version, over all starts", NULL,
+                   NULL, (double)stats->rollbacks);
+    status_plain(status, "rlhfd_rollback_base_version",
+                 "The version that the last rollback went back to",
+                 (double)stats->rollback_base);
+    status_plain(status, "rlhfd_rollback_target_version",
+                 "The version that a rollback would go back to now",
+                 (double)stats->rollback_target);
+    status_plain(status, "rlhfd_breaker_lr_scale",
+                 "Factor of the learning rates since rollbacks; 1 when the breaker is closed",
+                 stats->lr_scale);
+    status_plain(status, "rlhfd_breaker_beta_scale",
+                 "Factor of beta since rollbacks; 1 when the breaker is closed",
+                 stats->beta_scale);
+}
+
 /* A chain may have two of one kind: the label has the place too. */
 static void status_metrics_shapers(struct status *status, const struct core_stats *stats)
 {
@@ -111,6 +142,7 @@ static void status_metrics_run(struct status *status, const struct core_stats *s
         status_plain(status, "rlhfd_breaker_cooling",
                      "1 from a trip until breaker.cooldown steps broke no limit",
                      stats->breaker_cooling ? 1.0 : 0.0);
+        status_metrics_breaker(status, stats);
     }
     status_plain(status, "rlhfd_logp_diff_max_nats",
                  "Greatest difference of the actor's and the learner's log-prob of a token "
@@ -176,6 +208,10 @@ static void status_metrics_counts(struct status *status, const struct core_stats
          stats->refused},
         {"rlhfd_leases_expired_total", "Leases not answered in time", stats->leases_expired},
         {"rlhfd_leases_failed_total", "Leases given back by workers", stats->leases_failed},
+        {"rlhfd_leases_second_total", "Leases of what another worker was slow with",
+         stats->leases_second},
+        {"rlhfd_second_won_total", "Items whose second lease was answered first",
+         stats->second_won},
         {"rlhfd_score_retries_total", "Scorings that failed and are tried again",
          stats->score_retries},
         {"rlhfd_sessions_total", "Sessions opened by workers", stats->sessions},
@@ -359,6 +395,8 @@ static void status_metrics_peers(struct status *status, const struct core_stats 
              peer->leases_expired},
             {"rlhfd_peer_leases_failed_total", "Leases that the worker gave back",
              peer->leases_failed},
+            {"rlhfd_peer_outrun_total", "Items of the worker that another answered first",
+             peer->outrun},
             {"rlhfd_peer_mismatches_total", "Rollouts that differed from another worker's",
              peer->mismatches},
         };

@@ -56,4 +56,10 @@ enum err_code tokenizer_decode(const struct tokenizer *tokenizer, const int32_t 
 /* The id of an added or vocabulary token by its exact content; -1: none. */
 int32_t tokenizer_id(const struct tokenizer *tokenizer, const char *content);
 
+/* Is each id one token to both?  ERR_USAGE, beginning with `where`, names the first of the ids
+ * below n that is not: vocabularies of one size may well be of two families.  What only one of
+ * them knows does not count: a token may have been added. */
+enum err_code tokenizer_compare(const struct tokenizer *own, const struct tokenizer *policy,
+                                uint32_t n, const char *where, struct err *err);
+
 #endif

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "control/rollback.h"
 
 #define CHECKPOINT_JSON_MAX (1024u * 1024u)
 #define CHECKPOINT_FILE_MAX ((size_t)64 << 30)
@@ -316,6 +317,15 @@ static enum err_code checkpoint_path(const char *root, uint64_t version,
     return file_join(path, root, name, err);
 }
 
+/* May a rollback need it, or a step that was one, when it is done again? */
+static bool checkpoint_is_pinned(const struct learner *l, uint64_t version)
+{
+    const struct run_config *c = l->config;
+    return run_config_rolls_back(c) &&
+           (version == l->pinned[0] || rollback_needs(c->breaker_restore_every, c->lag,
+                                                      l->version - 1, l->pinned[1], version));
+}
+
 static enum err_code checkpoint_prune(const struct learner *l, const char *root,
                                       struct err *err)
 {
@@ -327,6 +337,8 @@ static enum err_code checkpoint_prune(const struct learner *l, const char *root,
         newest++;
     for (size_t i = newest + l->config->checkpoint_keep; i < n && rc == ERR_OK; i++) {
         char path[FILE_PATH_MAX];
+        if (checkpoint_is_pinned(l, versions[i]))
+            continue;
         rc = checkpoint_path(root, versions[i], path, err);
         if (rc == ERR_OK)
             rc = checkpoint_fault(FAULT_checkpoint_prune, path, err);
@@ -490,43 +502,89 @@ static enum err_code checkpoint_load_trainable(struct trainable *t, const char *
     return checkpoint_read_floats(dir, moments, t->adamw.m, t->adamw.v, t->model->params, err);
 }
 
+/* The STATE.json of a checkpoint that was verified, if it is this run's; NULL, and an error, else.
+ * The caller drops it with json_decref. */
+static json_t *checkpoint_open(const struct learner *l, const char *dir,
+                               char path[FILE_PATH_MAX], uint64_t *version, struct err *err)
+{
+    char hex[HASH_HEX_BYTES];
+    struct hash config_hash;
+    const char *config = NULL;
+    if (file_join(path, dir, "STATE.json", err))
+        return NULL;
+    json_t *state = json_read_file(path, CHECKPOINT_JSON_MAX, err);
+    if (!state)
+        return NULL;
+    run_config_hash(l->config, &config_hash);
+    hash_hex(&config_hash, hex);
+    enum err_code rc = json_get_u64(state, "version", 0, UINT64_MAX >> 1, version, path, err);
+    if (rc == ERR_OK)
+        rc = json_get_string(state, "config", &config, path, err);
+    if (rc == ERR_OK && strcmp(config, hex) != 0)
+        rc = err_set(err, ERR_USAGE, "%s was written by a run with another config", dir);
+    if (rc) {
+        json_decref(state);
+        return NULL;
+    }
+    return state;
+}
+
+/* Policy, critics and their optimizers. */
+static enum err_code checkpoint_load_trainables(struct learner *l, const char *dir,
+                                                const json_t *state, const char *where,
+                                                struct err *err)
+{
+    struct {
+        struct trainable *t;
+        bool has;
+        const char *name, *updates;
+    } all[] = {{&l->policy, true, "policy", "policy_updates"},
+               {&l->critic, l->has_critic, "critic", "critic_updates"},
+               {&l->cost_critic, l->has_cost_critic, "cost_critic", "cost_critic_updates"}};
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; i < sizeof all / sizeof all[0] && rc == ERR_OK; i++) {
+        uint64_t updates = 0;
+        rc = json_get_u64(state, all[i].updates, 0, UINT64_MAX >> 1, &updates, where, err);
+        if (rc == ERR_OK && all[i].has)
+            rc = checkpoint_load_trainable(all[i].t, dir, all[i].name, updates, err);
+    }
+    return rc;
+}
+
 /* From one that was verified. */
 static enum err_code checkpoint_load(struct learner *l, const char *dir, struct err *err)
 {
-    char path[FILE_PATH_MAX], hex[HASH_HEX_BYTES];
-    struct hash config_hash;
-    enum err_code rc = file_join(path, dir, "STATE.json", err);
-    json_t *state = rc ? NULL : json_read_file(path, CHECKPOINT_JSON_MAX, err);
+    char path[FILE_PATH_MAX];
+    json_t *state = checkpoint_open(l, dir, path, &l->version, err);
     if (!state)
-        return rc ? rc : ERR_FORMAT;
-    const char *config = NULL;
-    uint64_t policy_updates = 0, critic_updates = 0, cost_critic_updates = 0;
-    run_config_hash(l->config, &config_hash);
-    hash_hex(&config_hash, hex);
-    if ((rc = json_get_u64(state, "version", 0, UINT64_MAX >> 1, &l->version, path, err)) ||
-        (rc = json_get_u64(state, "policy_updates", 0, UINT64_MAX >> 1, &policy_updates, path,
-                           err)) ||
-        (rc = json_get_u64(state, "critic_updates", 0, UINT64_MAX >> 1, &critic_updates, path,
-                           err)) ||
-        (rc = json_get_u64(state, "cost_critic_updates", 0, UINT64_MAX >> 1,
-                           &cost_critic_updates, path, err)) ||
-        (rc = json_get_string(state, "config", &config, path, err)))
-        goto out;
-    if (strcmp(config, hex) != 0) {
-        rc = err_set(err, ERR_USAGE, "%s was written by a run with another config", dir);
-        goto out;
+        return err->code;
+    enum err_code rc = checkpoint_load_trainables(l, dir, state, path, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_load_stats(l, json_object_get(state, "stats"), path, err);
+    if (rc == ERR_OK)
+        rc = checkpoint_load_history(l, dir, json_object_get(state, "history"), path, err);
+    json_decref(state);
+    return rc;
+}
+
+enum err_code checkpoint_read_state(struct learner *l, uint64_t version, struct err *err)
+{
+    char root[FILE_PATH_MAX], dir[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    uint64_t written = 0;
+    enum err_code rc;
+    if ((rc = checkpoint_root(l, root, err)) ||
+        (rc = checkpoint_path(root, version, dir, err)) || (rc = checkpoint_verify(dir, err)))
+        return rc;
+    json_t *state = checkpoint_open(l, dir, path, &written, err);
+    if (!state)
+        return err->code;
+    if (written == version) {
+        l->dirty = true;
+        rc = checkpoint_load_trainables(l, dir, state, path, err);
+    } else {
+        rc = err_set(err, ERR_FORMAT, "%s is of version %llu, not %llu", path,
+                     (unsigned long long)written, (unsigned long long)version);
     }
-    if ((rc = checkpoint_load_trainable(&l->policy, dir, "policy", policy_updates, err)) ||
-        (l->has_critic &&
-         (rc = checkpoint_load_trainable(&l->critic, dir, "critic", critic_updates, err))) ||
-        (l->has_cost_critic &&
-         (rc = checkpoint_load_trainable(&l->cost_critic, dir, "cost_critic",
-                                         cost_critic_updates, err))))
-        goto out;
-    if ((rc = checkpoint_load_stats(l, json_object_get(state, "stats"), path, err)))
-        goto out;
-    rc = checkpoint_load_history(l, dir, json_object_get(state, "history"), path, err);
-out:
     json_decref(state);
     return rc;
 }
@@ -569,7 +627,8 @@ static enum err_code checkpoint_read_listed(struct learner *l, const char *root,
     return ERR_OK;
 }
 
-enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err *err)
+enum err_code checkpoint_read_newest(struct learner *l, uint64_t below, bool *found,
+                                     struct err *err)
 {
     static uint64_t versions[CHECKPOINT_LIST_MAX];
     char root[FILE_PATH_MAX], tmp[FILE_PATH_MAX];
@@ -582,7 +641,11 @@ enum err_code checkpoint_read_newest(struct learner *l, bool *found, struct err 
         return rc;
     for (int tries = 0; tries < CHECKPOINT_TRIES; tries++) {
         const size_t n = checkpoint_list(root, versions);
-        rc = checkpoint_read_listed(l, root, versions, n, found, &touched, &why);
+        size_t first = 0;
+        while (first < n && versions[first] >= below)
+            first++;
+        rc =
+            checkpoint_read_listed(l, root, versions + first, n - first, found, &touched, &why);
         if (rc != ERR_FORMAT || checkpoint_newest(root) == versions[0])
             break;
         /* Another learner has put a newer one in the place of what was being read. */

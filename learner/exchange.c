@@ -156,7 +156,11 @@ void exchange_ready(struct exchange *x, uint32_t part, size_t ready)
 {
     assert(ready <= x->part[part].size);
     atomic_store(&x->part[part].ready, ready);
-    weights_server_wake(x->options.server);
+    pthread_mutex_lock(&x->mutex); /* an ask that found it less ready has been kept by now */
+    const bool is_awaited = x->parked_n > 0;
+    pthread_mutex_unlock(&x->mutex);
+    if (is_awaited)
+        weights_server_wake(x->options.server);
 }
 
 enum err_code exchange_check_joined(const struct exchange *x, struct err *err)

@@ -67,7 +67,12 @@ static struct model *learner_load_scored(const char *dir, struct err *err)
     return model_load_with_score_head(file_exists(member) ? member : dir, 1, err);
 }
 
-static struct model *learner_load_critic(const struct run_config *c, struct err *err)
+struct model *learner_load_policy(const struct run_config *c, struct err *err)
+{
+    return model_load(c->policy, err);
+}
+
+struct model *learner_load_critic(const struct run_config *c, struct err *err)
 {
     const char *dir = c->policy;
     if (c->critic == RUN_CRITIC_PATH)
@@ -77,7 +82,7 @@ static struct model *learner_load_critic(const struct run_config *c, struct err 
     return learner_load_scored(dir, err);
 }
 
-static struct model *learner_load_cost_critic(const struct run_config *c, struct err *err)
+struct model *learner_load_cost_critic(const struct run_config *c, struct err *err)
 {
     const char *dir = c->policy;
     if (c->cost_critic == RUN_COST_CRITIC_PATH)
@@ -91,7 +96,7 @@ static struct model *learner_load_cost_critic(const struct run_config *c, struct
 static enum err_code learner_open_models(struct learner *l, struct err *err)
 {
     const struct run_config *c = l->config;
-    struct model *policy = model_load(c->policy, err);
+    struct model *policy = learner_load_policy(c, err);
     if (!policy)
         return learner_code(err);
     const size_t longest = (size_t)c->prompt_tokens_max + c->max_new_tokens;
@@ -157,8 +162,8 @@ static enum err_code learner_serve(struct learner *l, const char *bulk, struct e
 }
 
 enum err_code learner_new(struct learner **out, const struct run_config *config,
-                          const char *name, struct wire_context *context, const char *bulk,
-                          struct err *err)
+                          const char *name, uint64_t below, struct wire_context *context,
+                          const char *bulk, struct err *err)
 {
     struct learner *l = calloc(1, sizeof *l);
     if (!l)
@@ -177,7 +182,8 @@ enum err_code learner_new(struct learner **out, const struct run_config *config,
     if (!l->pool)
         rc = learner_code(err);
     if (rc || (rc = ppo_check(&l->ppo, err)) || (rc = learner_open_models(l, err)) ||
-        (rc = learner_open_history(l, err)) || (rc = checkpoint_read_newest(l, &found, err)) ||
+        (rc = learner_open_history(l, err)) ||
+        (rc = checkpoint_read_newest(l, below, &found, err)) ||
         (rc = learner_serve(l, bulk, err)) || (rc = group_open(l, err))) {
         learner_free(l);
         return rc;
@@ -258,6 +264,8 @@ static enum err_code learner_write_once(struct learner *l, const struct message 
                                         struct err *err)
 {
     enum err_code rc = ERR_OK;
+    l->pinned[0] = lease->base_version;
+    l->pinned[1] = lease->target_version;
     if ((lease->checkpoint || lease->last) && l->checkpoint != l->version)
         rc = checkpoint_write(l, err);
     if (rc == ERR_OK && lease->last)
@@ -301,6 +309,17 @@ static enum err_code learner_fail(struct learner *l, const struct message *lease
     return err_set(err, why->code, "step %llu: %s", (unsigned long long)lease->step, why->text);
 }
 
+/* Nothing in memory leads to the version that the step goes back to.  No LEASE_FAILED: the run need
+ * not end of it. */
+static enum err_code learner_rewind(struct learner *l, const struct message *lease,
+                                    const struct err *why, struct err *err)
+{
+    group_end(l, why->text);
+    log_warn("REWIND", "step %llu: %s: it comes there again from before",
+             (unsigned long long)lease->step, why->text);
+    return err_set(err, why->code, "step %llu: %s", (unsigned long long)lease->step, why->text);
+}
+
 /* Train, publish, keep, tell. */
 static enum err_code learner_step(struct learner *l, const struct message *lease,
                                   struct worker *worker, struct err *err)
@@ -311,6 +330,8 @@ static enum err_code learner_step(struct learner *l, const struct message *lease
     fault_at(FAULT_group_joined);
     if (rc == ERR_OK)
         rc = learner_train(l, lease, worker, &why);
+    if (rc && l->below > 0)
+        return learner_rewind(l, lease, &why, err);
     if (rc)
         return learner_fail(l, lease, worker, &why, err);
     fault_at(FAULT_train_done);

@@ -7,7 +7,7 @@
  * Everything that decides the weights is in the lease, the config and the state a checkpoint
  * holds; so the same steps give the same bits, whoever asks again, after whatever crash.
  *
- *  lease for step s, learner at version v
+ *  lease for step s, learner at version v (one that goes back restores where others train)
  *      s == v      train
  *      s == v - 1  the result of before is sent again, after what the lease asks for besides
  *      other       LEASE_FAILED: the coordinator follows the version in HELLO
@@ -79,21 +79,27 @@ struct learner {
     struct wire_stat stats[WIRE_STATS_MAX];
     uint32_t stats_n;
     bool dirty; /* an update of the step under way was applied */
+    uint64_t pinned[2]; /* checkpoints that rollbacks need, as the last lease said */
+    uint64_t below; /* > 0: the checkpoint of this version, which a step goes back to, cannot be
+                       had; from one before it the learner comes there again, and makes it */
 };
 
-/* Load the newest whole checkpoint below run.dir, or model.policy and the critic; bind the
- * weights server at `bulk`.  `name` is unique in the run.  The caller frees it with
- * learner_free.  config and context are borrowed. */
+#define LEARNER_NEWEST UINT64_MAX
+
+/* Load the newest whole checkpoint in run.dir that is of a version before `below`, or
+ * model.policy and the critic; bind the weights server at `bulk`.  `name` is unique in the run.
+ * The caller frees it with learner_free.  config and context are borrowed. */
 enum err_code learner_new(struct learner **learner, const struct run_config *config,
-                          const char *name, struct wire_context *context, const char *bulk,
-                          struct err *err);
+                          const char *name, uint64_t below, struct wire_context *context,
+                          const char *bulk, struct err *err);
 
 /* Close its sockets: then the context can be freed, and after it the learner, whose memory may
  * be on its way to another until then.  learner_free does it where it was not done. */
 void learner_disconnect(struct learner *learner);
 void learner_free(struct learner *learner);
 
-/* A worker_compute; ctx is the struct learner. */
+/* A worker_compute; ctx is the struct learner.  After an error with learner->below > 0 a new one
+ * from before that version can go on. */
 enum err_code learner_compute(struct worker *worker, void *ctx, struct err *err);
 
 /* Train on the lease: learner->policy moves to version step + 1, and stats are filled.  The
@@ -102,6 +108,17 @@ enum err_code learner_compute(struct worker *worker, void *ctx, struct err *err)
  * (learner/train.c) */
 enum err_code learner_train(struct learner *learner, const struct message *lease,
                             struct worker *worker, struct err *err);
+
+/* Policy, critics and optimizer become what they were at version `base`: from its checkpoint, or
+ * for version 0 the models the run began with.  The learner's own version stays.  An error names
+ * the file; learner->dirty says whether weights have changed, learner->below that no checkpoint
+ * of `base` is whole.  (learner/restore.c) */
+enum err_code learner_restore(struct learner *learner, uint64_t base, struct err *err);
+
+/* The models the config names, as version 0 has them: a new one, or NULL. */
+struct model *learner_load_policy(const struct run_config *config, struct err *err);
+struct model *learner_load_critic(const struct run_config *config, struct err *err);
+struct model *learner_load_cost_critic(const struct run_config *config, struct err *err);
 
 /* Count a statistic for TRAIN_RESULT. */
 void learner_stat(struct learner *learner, const char *name, double value);

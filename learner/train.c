@@ -163,8 +163,9 @@ static double train_lr(const struct train *t, double peak)
         [RUN_SCHEDULE_COSINE] = SCHEDULE_cosine,
     };
     const struct run_config *c = t->learner->config;
-    return schedule_lr(kinds[c->schedule], peak, c->lr_floor, c->warmup_steps, c->steps,
-                       t->lease->step);
+    const double scale = t->lease->lr_scale > 0.0 ? t->lease->lr_scale : 1.0;
+    return scale * schedule_lr(kinds[c->schedule], peak, c->lr_floor, c->warmup_steps, c->steps,
+                               t->lease->step);
 }
 
 static enum err_code train_sum(struct train *t, struct err *err)
@@ -415,9 +416,11 @@ enum err_code learner_train(struct learner *l, const struct message *lease,
     double logp_diff = NAN;
     l->dirty = false;
     if (lease->items_n == 0) { /* a step that was set aside: the next version has these weights */
+        const enum err_code rc =
+            lease->restore ? learner_restore(l, lease->base_version, err) : ERR_OK;
         l->stats_n = 0;
         learner_stat(l, "updates", 0.0);
-        return ERR_OK;
+        return rc;
     }
     arena_reset(&l->step, 0);
     enum err_code rc = train_open(&t, err);

@@ -14,6 +14,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "node/rendezvous.h"
 
 static void daemon_help(const char *program)
 {
@@ -28,6 +29,9 @@ static void daemon_help(const char *program)
         "  --control ENDPOINT   the coordinator, e.g. tcp://10.0.0.1:5555\n"
         "  --bulk ENDPOINT      learner: where to serve weights\n"
         "  --http ADDRESS:PORT  coordinator: metrics, health, status\n"
+        "  --rendezvous FILE    coordinator: where to write the endpoint it listens at;\n"
+        "                       others: where to read it, in place of --control\n"
+        "  --job ID             with --rendezvous: what tells this start from others\n"
         "  --log-level LEVEL    debug, info, warn, error (info)\n"
         "  --supervised[=PID]   end when the parent process, PID, does\n"
         "  --help, --version\n",
@@ -54,6 +58,23 @@ static void daemon_follow_parent(const char *parent)
         raise(SIGTERM);
 }
 
+/* -1 to go on. */
+static int daemon_check_rendezvous(const struct daemon_options *options)
+{
+    struct err err = {0};
+    if (!options->rendezvous && !options->job)
+        return -1;
+    if (!options->rendezvous || !options->job) {
+        fprintf(stderr, "%s: --rendezvous FILE and --job ID need each other\n",
+                options->program);
+        return EX_USAGE;
+    }
+    if (rendezvous_job_check(options->job, &err) == ERR_OK)
+        return -1;
+    fprintf(stderr, "%s: %s\n", options->program, err.text);
+    return EX_USAGE;
+}
+
 /* The options; -1 to go on. */
 static int daemon_options_read(int argc, char **argv, struct daemon_options *options,
                                enum log_level *level)
@@ -63,6 +84,8 @@ static int daemon_options_read(int argc, char **argv, struct daemon_options *opt
                                           {"control", required_argument, NULL, 'e'},
                                           {"bulk", required_argument, NULL, 'b'},
                                           {"http", required_argument, NULL, 'p'},
+                                          {"rendezvous", required_argument, NULL, 'r'},
+                                          {"job", required_argument, NULL, 'j'},
                                           {"log-level", required_argument, NULL, 'l'},
                                           {"supervised", optional_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
@@ -75,6 +98,8 @@ static int daemon_options_read(int argc, char **argv, struct daemon_options *opt
         case 'e': options->control = optarg; break;
         case 'b': options->bulk = optarg; break;
         case 'p': options->http = optarg; break;
+        case 'r': options->rendezvous = optarg; break;
+        case 'j': options->job = optarg; break;
         case 's': daemon_follow_parent(optarg); break;
         case 'h': daemon_help(options->program); return EX_OK;
         case 'V': printf("%s %s\n", options->program, RLHF_VERSION); return EX_OK;
@@ -91,7 +116,7 @@ static int daemon_options_read(int argc, char **argv, struct daemon_options *opt
         fprintf(stderr, "%s: --config FILE is missing; --help says more\n", options->program);
         return EX_USAGE;
     }
-    return -1;
+    return daemon_check_rendezvous(options);
 }
 
 int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,
@@ -100,6 +125,7 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
     static char program[64], name[64];
     snprintf(program, sizeof program, "rlhf-%s", role);
     snprintf(name, sizeof name, "%s-0", role);
+    const bool binds = strcmp(role, "coordinator") == 0;
     *options = (struct daemon_options){.program = program, .name = name};
 
     enum log_level level = LOG_LEVEL_INFO;
@@ -125,7 +151,7 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
         options->bulk = config->bulk_endpoint;
     if (!options->http)
         options->http = config->http_listen;
-    if (options->control[0] == '\0') {
+    if (options->control[0] == '\0' && (!options->rendezvous || binds)) {
         fprintf(stderr, "%s: no control endpoint: give --control, or endpoints.control in %s\n",
                 options->program, options->config_path);
         return EX_USAGE;

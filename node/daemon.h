@@ -4,7 +4,8 @@
  *     rlhf-actor --config FILE --name actor-0 --control ENDPOINT [--bulk ENDPOINT]
  *                [--http ADDRESS:PORT] [--log-level debug|info|warn|error] [KEY=VALUE ...]
  *
- * An endpoint given here wins over the config's.  With --supervised the process asks the kernel
+ * An endpoint given here wins over the config's.  With --rendezvous FILE --job ID the coordinator
+ * writes there where it listens, and workers need no --control (node/rendezvous.h).  With --supervised the process asks the kernel
  * for SIGTERM when its parent dies, so that nothing is left behind a killed `rlhf run`; told the
  * parent's number, it ends too where that has died before it could ask.
  */
@@ -19,9 +20,11 @@ struct daemon_options {
     const char *program;     /* "rlhf-actor" */
     const char *config_path; /* borrowed from argv, as all of these */
     const char *name;        /* default: the role with "-0" */
-    const char *control;     /* default: endpoints.control */
+    const char *control;     /* default: endpoints.control; may be "" with a rendezvous */
     const char *bulk;        /* default: endpoints.bulk */
     const char *http;        /* default: endpoints.http */
+    const char *rendezvous;  /* a file; NULL: none */
+    const char *job;         /* which it is to be of; not NULL with a rendezvous */
 };
 
 /*

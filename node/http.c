@@ -20,6 +20,8 @@ struct http {
     uv_poll_t poll;
     uv_timer_t timer;
     http_handler handler;
+    http_handler on_post; /* NULL: POST is not served */
+    const char *token;    /* of POST; "": loopback alone */
     void *arg;
     uint16_t port;
     int open_handles; /* of the loop: the last one closed frees the struct */
@@ -62,14 +64,61 @@ static enum MHD_Result http_send(struct MHD_Connection *connection, unsigned sta
     return queued;
 }
 
+static bool http_is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    return address->sa_family == AF_INET6 &&
+           (IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127));
+}
+
+/* Takes as long for a wrong first character as for a wrong last one. */
+static bool http_is_token(const char *given, const char *token)
+{
+    const size_t n = strlen(token);
+    unsigned differs = strlen(given) != n;
+    for (size_t i = 0; i < n && *given; given += given[1] != '\0', i++)
+        differs |= (unsigned char)(*given ^ token[i]);
+    return differs == 0;
+}
+
+/* May this POST be answered?  Else the status and the sentence are in *reply. */
+static bool http_may_post(const struct http *http, struct MHD_Connection *connection,
+                          struct http_reply *reply)
+{
+    static const char bearer[] = "Bearer ";
+    const char *given =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+    if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Origin")) {
+        reply->status = MHD_HTTP_FORBIDDEN;
+        buf_puts(reply->body, "this is not for a page in a browser\n");
+    } else if (http->token[0] != '\0') {
+        if (given && strncmp(given, bearer, strlen(bearer)) == 0 &&
+            http_is_token(given + strlen(bearer), http->token))
+            return true;
+        reply->status = MHD_HTTP_UNAUTHORIZED;
+        buf_puts(reply->body, "this needs the token of endpoints.token_file\n");
+    } else {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        if (info && http_is_loopback(info->client_addr))
+            return true;
+        reply->status = MHD_HTTP_FORBIDDEN;
+        buf_puts(reply->body, "without endpoints.token_file this machine alone may ask that\n");
+    }
+    return false;
+}
+
 static enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connection,
                                        const char *url, const char *method, const char *version,
                                        const char *upload, size_t *upload_size, void **context)
 {
-    (void)version, (void)upload, (void)upload_size;
+    (void)version, (void)upload;
     static int seen; /* its address marks a request whose headers were read */
-    if (*context == NULL) {
+    if (*context == NULL || *upload_size > 0) {
         *context = &seen;
+        *upload_size = 0; /* a body is passed over */
         return MHD_YES;
     }
     struct http *http = cls;
@@ -77,14 +126,17 @@ static enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connect
     buf_init(&body, HTTP_BODY_MAX);
     struct http_reply reply = {MHD_HTTP_OK, "text/plain; charset=utf-8", &body};
     const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host");
-    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+    const bool post = http->on_post && strcmp(method, "POST") == 0;
+    if (!post && strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
         reply.status = MHD_HTTP_METHOD_NOT_ALLOWED;
-        buf_puts(&body, "only GET and HEAD\n");
+        buf_puts(&body, http->on_post ? "only GET, HEAD and POST\n" : "only GET and HEAD\n");
     } else if (host && !http_host_is_ours(host)) {
         reply.status = MHD_HTTP_MISDIRECTED_REQUEST;
         buf_puts(&body, "this host is not served here\n");
-    } else {
+    } else if (!post) {
         http->handler(http->arg, url, &reply);
+    } else if (http_may_post(http, connection, &reply)) {
+        http->on_post(http->arg, url, &reply);
     }
     if (body.failed) {
         buf_clear(&body);
@@ -195,6 +247,12 @@ struct http *http_open(uv_loop_t *loop, const char *listen, http_handler handler
     http->open_handles = 2;
     uv_poll_start(&http->poll, UV_READABLE, http_on_readable);
     return http;
+}
+
+void http_accept_posts(struct http *http, const char *token, http_handler handler)
+{
+    http->token = token;
+    http->on_post = handler;
 }
 
 uint16_t http_port(const struct http *http)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#define LOOP_SIGNALS 3
 #define LOOP_SOCKET_HANDLES 4u
 #define LOOP_CLOSING_TURNS  64
 
@@ -27,7 +28,7 @@ struct loop_timer {
 };
 
 struct loop_signals {
-    uv_signal_t term, interrupt;
+    uv_signal_t watch[LOOP_SIGNALS];
     unsigned handles; /* not yet closed */
     void (*fn)(void *ctx, int signal);
     void *ctx;
@@ -175,22 +176,24 @@ static void loop_signals_on_closed(uv_handle_t *handle)
 enum err_code loop_signals_open(struct loop_signals **out, uv_loop_t *loop,
                                 void (*fn)(void *ctx, int signal), void *ctx, struct err *err)
 {
+    static const int numbers[LOOP_SIGNALS] = {SIGTERM, SIGINT, SIGUSR1};
     struct loop_signals *signals = calloc(1, sizeof *signals);
     if (!signals)
         return err_set(err, ERR_NOMEM, "no memory for the signals");
     signals->fn = fn;
     signals->ctx = ctx;
-    int rc = uv_signal_init(loop, &signals->term);
+    int rc = uv_signal_init(loop, &signals->watch[0]);
     if (rc != 0) {
         free(signals);
         return err_set(err, ERR_IO, "cannot watch signals: %s", uv_strerror(rc));
     }
-    uv_signal_init(loop, &signals->interrupt); /* the loop's pipe exists: cannot fail */
-    signals->handles = 2;
-    signals->term.data = signals->interrupt.data = signals;
-    rc = uv_signal_start(&signals->term, loop_signals_on_signal, SIGTERM);
-    if (rc == 0)
-        rc = uv_signal_start(&signals->interrupt, loop_signals_on_signal, SIGINT);
+    for (size_t i = 1; i < LOOP_SIGNALS; i++)
+        uv_signal_init(loop, &signals->watch[i]); /* the loop's pipe exists: cannot fail */
+    signals->handles = LOOP_SIGNALS;
+    for (size_t i = 0; i < LOOP_SIGNALS; i++)
+        signals->watch[i].data = signals;
+    for (size_t i = 0; i < LOOP_SIGNALS && rc == 0; i++)
+        rc = uv_signal_start(&signals->watch[i], loop_signals_on_signal, numbers[i]);
     if (rc != 0) {
         loop_signals_close(signals);
         return err_set(err, ERR_IO, "cannot watch signals: %s", uv_strerror(rc));
@@ -203,8 +206,8 @@ void loop_signals_close(struct loop_signals *signals)
 {
     if (!signals)
         return;
-    uv_close((uv_handle_t *)&signals->term, loop_signals_on_closed);
-    uv_close((uv_handle_t *)&signals->interrupt, loop_signals_on_closed);
+    for (size_t i = 0; i < LOOP_SIGNALS; i++)
+        uv_close((uv_handle_t *)&signals->watch[i], loop_signals_on_closed);
 }
 
 void loop_run(uv_loop_t *loop)

@@ -53,7 +53,7 @@ enum err_code loop_timer_open(struct loop_timer **out, uv_loop_t *loop, uint64_t
                               struct err *err);
 void loop_timer_close(struct loop_timer *timer); /* NULL does nothing */
 
-/* Call fn(ctx, signal) on SIGTERM and SIGINT, in the loop. */
+/* Call fn(ctx, signal) on SIGTERM, SIGINT and SIGUSR1, in the loop. */
 enum err_code loop_signals_open(struct loop_signals **out, uv_loop_t *loop,
                                 void (*fn)(void *ctx, int signal), void *ctx,
                                 struct err *err);

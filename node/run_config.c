@@ -48,7 +48,7 @@ const char *const run_config_scorer_kinds[] = {
 
 static const char *const run_signals[] = {"loss", "grad_norm", "kl",
                                           "entropy", "cost",   "reward", NULL};
-static const char *const run_trips[] = {"skip", "halt", NULL};
+static const char *const run_trips[] = {"skip", "rollback", "halt", NULL};
 const char *const run_config_combines[] = {"sum",  "product", "min", "levels",
                                            "tree", "maxmin",  NULL};
 static const char *const run_ensembles[] = {"mean", "min", "mean_minus_std", NULL};
@@ -96,7 +96,8 @@ static const struct config_key run_keys[] = {
          "Hugging Face directory that training starts from: config.json, "
          "model.safetensors, tokenizer.json."),
     PATH_("model.reference", reference, "",
-         "The frozen reference policy; empty: the same as model.policy."),
+         "The frozen reference policy; empty: the same as model.policy. Its ids must be the "
+         "policy's tokens, which is looked at where it has a tokenizer.json."),
     WORD_("model.critic", critic, run_critics, "policy",
          "What the critic starts from: the policy's trunk with a zero value head, the "
          "first model scorer of the role reward, or model.critic_path."),
@@ -120,7 +121,7 @@ static const struct config_key run_keys[] = {
     U32_("data.prompt_tokens_max", prompt_tokens_max, 1, 1048576, "512", "tokens",
          "A longer prompt is refused with its line."),
 
-    U32_("pipeline.lag", lag, 0, 8, "1", "steps",
+    U32_("pipeline.lag", lag, 0, RUN_LAG_MAX, "1", "steps",
          "Rollouts of step s come from policy version max(0, s - lag): staleness is "
          "exactly this."),
     U32_("pipeline.batch", batch, 1, 4096, "32", "sequences", "Slots of a step."),
@@ -320,17 +321,30 @@ static const struct config_key run_keys[] = {
     {"breaker.limits[].outcome", CONFIG_WORD, OF_LIMIT(outcome), 4, 0, 0, "halt", run_trips, 0, 0,
       "",
          "skip: nothing is trained on this batch, the policy stays as it is for one step; for "
-         "kl, cost and reward. halt: the run ends (65) and names the cause."},
+         "kl, cost and reward. rollback: nothing is trained on it, and policy, critics and "
+         "optimizer go back to the newest version that broke no limit and is a multiple of "
+         "breaker.restore_every, with learning rate and beta scaled. halt: the run ends (65) "
+         "and names the cause."},
     U32_("breaker.window", breaker_window, 3, 32, "32", "steps",
          "Medians are over the last so many steps that broke no limit."),
     U32_("breaker.warmup", breaker_warmup, 3, 32, "16", "steps",
          "Medians say nothing before so many of them."),
     U32_("breaker.skips_max", breaker_skips_max, 0, 1e6, "3", "steps",
-         "More in a row halt the run: it is not the batch; 0: any number."),
+         "More in a row roll back, or halt where no limit's outcome is rollback: it is not the "
+         "batch; 0: any number."),
     U32_("breaker.cooldown", breaker_cooldown, 1, 1e6, "20", "steps",
          "So many clean steps in a row end a series of trips."),
     U32_("breaker.trips_max", breaker_trips_max, 0, 64, "5", "",
          "More trips in one series halt the run."),
+    U64_("breaker.restore_every", breaker_restore_every, 1, 1e9, "10", "steps",
+         "Versions that are a multiple of it can be gone back to: they get a checkpoint, which "
+         "is kept as long as a rollback may need it, whatever checkpoint.keep says."),
+    F64_("breaker.lr_factor", breaker_lr_factor, 0.01, 1, "0.5", "",
+         "A rollback multiplies the learning rates of policy and critics by it, until the "
+         "series of trips ends."),
+    F64_("breaker.beta_factor", breaker_beta_factor, 1, 100, "2", "",
+         "A rollback multiplies by it the beta that the KL controller says, until the series "
+         "of trips ends."),
 
     PATH_("gate.prompts", gate_prompts, "",
          "Held-out prompts, in the format of data.prompts, that a policy answers once each "
@@ -434,7 +448,12 @@ static const struct config_key run_keys[] = {
          "Listen without keys where other machines can connect: anybody who can reach the "
          "port can take part in the run."),
     TEXT_("endpoints.http", http_listen, "127.0.0.1:0",
-         "Metrics, health and status; port 0: any free one, printed at start."),
+         "Metrics, health and status, and what pauses or drains a run; port 0: any free one, "
+         "printed at start."),
+    PATH_("endpoints.token_file", token_file, "",
+         "First line: the token that whoever pauses, resumes, drains or asks for a checkpoint has "
+         "to send; readable by its owner alone.  Empty: from this machine's loopback, and no "
+         "token."),
     TEXT_("endpoints.relay", relay_endpoint, "",
           "Where an actor serves other actors the weights that come to it, for instance "
           "tcp://10.0.0.7:*, so that the learner sends them once; empty: it does not."),
@@ -449,6 +468,15 @@ static const struct config_key run_keys[] = {
          "After which work is given to another."),
     U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "300000", "ms",
          "A peer that is alive but makes no progress this long loses its work."),
+    U32_("timeouts.rendezvous_ms", rendezvous_ms, 100, 86400000, "300000", "ms",
+         "With --rendezvous: after which a worker that starts no longer looks for the "
+         "coordinator."),
+
+    F64_("leases.second_after", second_after, 0, 1000, "4", "answer times",
+         "Work that a worker has held this many times as long as is usual (the median of the "
+         "last 64 answers), and timeouts.heartbeat_ms, is given to a second one that is idle: "
+         "the first answer counts, rollouts are compared to the bit; 0: never. It decides no "
+         "bit of the result."),
 };
 // clang-format on
 
@@ -509,7 +537,7 @@ static bool run_config_is_free(const char *path)
 {
     static const char *const free_keys[] = {
         "run.name", "run.dir", "checkpoint.", "workers.", "endpoints.", "timeouts.",
-        "gate.",    "reward.scorers[].better", "reward.reference_store"};
+        "leases.", "gate.",    "reward.scorers[].better", "reward.reference_store"};
     for (size_t i = 0; i < RUN_COUNT(free_keys); i++)
         if (strncmp(path, free_keys[i], strlen(free_keys[i])) == 0)
             return true;

@@ -25,6 +25,7 @@
 #define RUN_SHAPERS_MAX 8
 #define RUN_WORD_MAX    32 /* bytes of a word in a list, with the NUL */
 #define RUN_LIMITS_MAX  12 /* of the breaker */
+#define RUN_LAG_MAX     8
 #define RUN_STOP_MAX    64
 #define RUN_TEXT_MAX    1024
 #define RUN_PATH_MAX    FILE_PATH_MAX
@@ -121,7 +122,11 @@ enum run_signal { /* breaker.limits[].signal: the words of control/breaker.h */
     RUN_SIGNAL_LOSS, RUN_SIGNAL_GRAD_NORM, RUN_SIGNAL_KL, RUN_SIGNAL_ENTROPY, RUN_SIGNAL_COST,
     RUN_SIGNAL_REWARD
 };
-enum run_trip { RUN_TRIP_SKIP, RUN_TRIP_HALT }; /* breaker.limits[].outcome */
+enum run_trip {
+    RUN_TRIP_SKIP,
+    RUN_TRIP_ROLLBACK,
+    RUN_TRIP_HALT
+}; /* breaker.limits[].outcome */
 
 struct run_limit { /* breaker.limits[i] */
     enum run_signal signal;
@@ -175,7 +180,7 @@ struct run_config {
     uint32_t prompt_tokens_max;   /* data.prompt_tokens_max: longer prompts are refused */
 
     /* pipeline: */
-    uint32_t lag;                 /* pipeline.lag 0..8 */
+    uint32_t lag;                 /* pipeline.lag 0..RUN_LAG_MAX */
     uint32_t batch;               /* pipeline.batch: slots a step */
     uint32_t samples_per_prompt;  /* pipeline.samples_per_prompt: divides batch */
 
@@ -238,6 +243,8 @@ struct run_config {
     uint32_t breaker_skips_max;   /* in a row; 0: any number */
     uint32_t breaker_cooldown;    /* clean steps that end a series of trips */
     uint32_t breaker_trips_max;   /* of such a series */
+    uint64_t breaker_restore_every; /* versions that a rollback can go back to; steps */
+    double breaker_lr_factor, breaker_beta_factor; /* for each rollback of such a series */
 
     /* gate: what a policy has to pass before it is published */
     char gate_prompts[RUN_PATH_MAX]; /* gate.prompts: held out; "": there is no gate */
@@ -282,11 +289,15 @@ struct run_config {
     char keys[RUN_TEXT_MAX];             /* endpoints.keys: directory (wire/keys.h); "": none */
     bool insecure;                       /* endpoints.insecure */
     char http_listen[RUN_NAME_MAX];      /* endpoints.http "127.0.0.1:9464"; port 0: any */
+    char token_file[RUN_PATH_MAX];       /* endpoints.token_file: of POST; "": loopback alone */
     char relay_endpoint[RUN_TEXT_MAX];   /* endpoints.relay: of an actor */
     bool shared_memory;                  /* endpoints.shared_memory: of weights, on one host */
 
     /* timeouts: */
-    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms;
+    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms, rendezvous_ms;
+
+    /* leases: */
+    double second_after; /* usual answer times; 0: never */
 };
 
 /*
@@ -323,6 +334,15 @@ void run_config_document(struct buf *out);
 
 /* Is there a scorer of this role? */
 bool run_config_has_role(const struct run_config *config, enum run_role role);
+
+/* Is there a limit of the breaker whose outcome is a rollback? */
+static inline bool run_config_rolls_back(const struct run_config *config)
+{
+    for (uint32_t i = 0; i < config->limits; i++)
+        if (config->limit[i].outcome == RUN_TRIP_ROLLBACK)
+            return true;
+    return false;
+}
 
 /* Do costs train: are there cost scorers, and a multiplier that weighs them? */
 static inline bool run_config_has_cost(const struct run_config *config)

@@ -150,7 +150,7 @@ static enum err_code run_config_check_limit(const struct run_config *c, uint32_t
     if (limit->outcome == RUN_TRIP_SKIP && !run_config_is_of_batch(limit->signal))
         return err_set(err, ERR_USAGE,
                        "%s: breaker.limits[%u] is known when the step is trained already: its "
-                       "outcome must be halt",
+                       "outcome must be rollback or halt",
                        path, (unsigned)i);
     if (limit->signal == RUN_SIGNAL_COST && !run_config_has_role(c, RUN_ROLE_COST))
         return err_set(err, ERR_USAGE,
@@ -175,6 +175,11 @@ static enum err_code run_config_check_breaker(const struct run_config *c, const 
         return err_set(err, ERR_USAGE,
                        "%s: breaker.warmup %u is longer than breaker.window %u", path,
                        c->breaker_warmup, c->breaker_window);
+    if (run_config_rolls_back(c) && c->breaker_lr_factor == 1 && c->breaker_beta_factor == 1)
+        return err_set(err, ERR_USAGE,
+                       "%s: a rollback has to change something, or all would happen again: "
+                       "breaker.lr_factor or breaker.beta_factor must not be 1",
+                       path);
     enum err_code rc = ERR_OK;
     for (uint32_t i = 0; i < c->limits && rc == ERR_OK; i++)
         rc = run_config_check_limit(c, i, path, err);

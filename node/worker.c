@@ -12,9 +12,11 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "node/loop.h"
 #include "node/mailbox.h"
+#include "node/rendezvous.h"
 
 #define WORKER_TICK_MS        20
 #define WORKER_WELCOME_MS     3000u /* a HELLO unanswered for so long is said again */
@@ -26,7 +28,10 @@ struct worker {
     /* as opened */
     enum wire_role role;
     char name[WIRE_NAME_MAX];
-    char control[WIRE_ENDPOINT_MAX];
+    char control[WIRE_ENDPOINT_MAX]; /* "": the rendezvous has not named one yet */
+    char rendezvous[FILE_PATH_MAX];  /* "": none */
+    char job[RENDEZVOUS_JOB_MAX];
+    uint64_t find_until_ms;
     char bulk[WIRE_TEXT_MAX];
     struct hash config_hash;
     uint32_t capacity;
@@ -52,7 +57,7 @@ struct worker {
     uint64_t backoff_ms;
     uint64_t flush_until_ms; /* 0: compute has not ended */
     uint32_t heartbeat_ms, dead_ms;
-    bool refused;
+    bool refused; /* by the coordinator, or there is none */
     struct err refusal;
 
     /* between the threads */
@@ -180,15 +185,21 @@ static void worker_on_welcome(struct worker *w, const struct message *m)
     worker_flush(w);
 }
 
+/* w->refusal says why: compute is to end, and nothing that it sent can go anywhere. */
+static void worker_refuse(struct worker *w)
+{
+    w->refused = true;
+    log_error("WORKER-REFUSED", "%s", w->refusal.text);
+    mailbox_stop(&w->mailbox, true);
+}
+
 static void worker_on_reset(struct worker *w, const struct message *m)
 {
     worker_bump(w, &w->counters.resets);
     if (m->refused) {
-        w->refused = true;
         err_set(&w->refusal, ERR_USAGE, "the coordinator at %s refused %s: %s", w->control,
                 w->name, m->text);
-        log_error("WORKER-REFUSED", "%s", w->refusal.text);
-        mailbox_stop(&w->mailbox, true);
+        worker_refuse(w);
     }
     worker_drop(w, m->text[0] ? m->text : "RESET");
 }
@@ -298,11 +309,39 @@ static void worker_hello(struct worker *w)
     }
 }
 
+/* Where is the coordinator now?  A disk that makes this wait holds up no session: there is none.
+ * Once found it is looked for without end: it comes back. */
+static bool worker_find(struct worker *w)
+{
+    char control[WIRE_ENDPOINT_MAX];
+    struct err err = {0};
+    if (w->rendezvous[0] == '\0')
+        return true;
+    if (rendezvous_read(w->rendezvous, w->job, control, &err) == ERR_OK) {
+        if (strcmp(control, w->control) != 0)
+            log_info("RENDEZVOUS", "%s: the coordinator of job %s is at %s", w->name, w->job,
+                     control);
+        strcpy(w->control, control);
+        return true;
+    }
+    if (w->control[0] == '\0' && w->backoff_ms == WORKER_BACKOFF_MS)
+        log_info("RENDEZVOUS", "%s looks for the coordinator: %s", w->name, err.text);
+    if (w->control[0] == '\0' && clock_mono_ms() >= w->find_until_ms) {
+        err_set(&w->refusal, ERR_UNAVAILABLE, "%s finds no coordinator: %.400s", w->name,
+                err.text);
+        worker_refuse(w);
+    }
+    worker_drop(w, err.text);
+    return false;
+}
+
 /* A socket of its own for each session: what an older one still brings can reach nobody. */
 static void worker_connect(struct worker *w)
 {
     static const struct loop_socket_ops ops = {worker_on_message, worker_on_protocol_error};
     struct err err = {0};
+    if (!worker_find(w))
+        return;
     struct wire_socket *wire;
     enum err_code rc =
         wire_socket_connect(&wire, w->context, w->control, WIRE_LIMITS_CONTROL, &err);
@@ -448,7 +487,13 @@ static struct worker *worker_new(uv_loop_t *loop, struct wire_context *context,
         return NULL;
     w->role = options->role;
     snprintf(w->name, sizeof w->name, "%s", options->name);
-    snprintf(w->control, sizeof w->control, "%s", options->control_endpoint);
+    if (options->rendezvous) {
+        snprintf(w->rendezvous, sizeof w->rendezvous, "%s", options->rendezvous);
+        snprintf(w->job, sizeof w->job, "%s", options->job);
+        w->find_until_ms = clock_mono_ms() + options->rendezvous_ms;
+    } else {
+        snprintf(w->control, sizeof w->control, "%s", options->control_endpoint);
+    }
     snprintf(w->bulk, sizeof w->bulk, "%s",
              options->bulk_endpoint ? options->bulk_endpoint : "");
     w->config_hash = options->config_hash;
@@ -492,7 +537,25 @@ static enum err_code worker_check_options(const struct worker_options *options, 
     if (options->bulk_endpoint && strlen(options->bulk_endpoint) >= WIRE_TEXT_MAX)
         return err_set(err, ERR_USAGE, "%s: the weights' endpoint has more than %u bytes",
                        options->name, WIRE_TEXT_MAX - 1);
-    return ERR_OK;
+    if (options->rendezvous && strlen(options->rendezvous) >= FILE_PATH_MAX)
+        return err_set(err, ERR_USAGE, "%s: the rendezvous' path has more than %u bytes",
+                       options->name, FILE_PATH_MAX - 1);
+    return options->rendezvous ? rendezvous_job_check(options->job, err) : ERR_OK;
+}
+
+/* Is the endpoint one?  A rendezvous' is not known yet. */
+static enum err_code worker_check_endpoint(struct wire_context *context,
+                                           const struct worker_options *options,
+                                           struct err *err)
+{
+    struct wire_socket *probe;
+    if (options->rendezvous)
+        return ERR_OK;
+    const enum err_code rc = wire_socket_connect(&probe, context, options->control_endpoint,
+                                                 WIRE_LIMITS_CONTROL, err);
+    if (rc == ERR_OK)
+        wire_socket_close(probe, 0);
+    return rc;
 }
 
 enum err_code worker_open(struct worker **out, uv_loop_t *loop, struct wire_context *context,
@@ -500,14 +563,10 @@ enum err_code worker_open(struct worker **out, uv_loop_t *loop, struct wire_cont
                           void *ctx, void (*on_stopped)(void *ctx), struct err *err)
 {
     enum err_code rc = worker_check_options(options, err);
+    if (rc == ERR_OK)
+        rc = worker_check_endpoint(context, options, err);
     if (rc)
         return rc;
-    struct wire_socket *probe; /* is the endpoint one? */
-    rc = wire_socket_connect(&probe, context, options->control_endpoint, WIRE_LIMITS_CONTROL,
-                             err);
-    if (rc)
-        return rc;
-    wire_socket_close(probe, 0);
 
     struct worker *w = worker_new(loop, context, options, compute, ctx, on_stopped);
     if (!w)
@@ -537,7 +596,7 @@ enum err_code worker_close(struct worker *worker, struct err *err)
 {
     assert(worker->state == WORKER_STOPPED);
     const struct err why = worker->refused ? worker->refusal : worker->err;
-    const enum err_code rc = worker->refused ? ERR_USAGE : worker->rc;
+    const enum err_code rc = worker->refused ? why.code : worker->rc;
     worker_free(worker);
     return rc ? err_set(err, rc, "%s", why.text) : ERR_OK;
 }
@@ -545,6 +604,8 @@ enum err_code worker_close(struct worker *worker, struct err *err)
 static void worker_on_signal(void *ctx, int number)
 {
     struct worker *const *worker = ctx; /* opened before the loop ran */
+    if (number == SIGUSR1)
+        return; /* for the coordinator: sent to all of a job, it is to end nobody */
     log_info("WORKER-SIGNAL", "%s: stopping", number == SIGTERM ? "SIGTERM" : "SIGINT");
     worker_stop(*worker);
 }

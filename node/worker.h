@@ -15,6 +15,7 @@
  *
  *      CONNECTING --WELCOME--> READY --RESET or silence for dead_ms--> BACKOFF --> CONNECTING
  *          any --RESET refused, BYE, compute ended, or SIGTERM--> STOPPING --> STOPPED
+ *          BACKOFF --the rendezvous has never named an endpoint, for rendezvous_ms--> STOPPING
  *
  * Each session has a socket and a nonce of its own.  Results stay in the outbox until the
  * coordinator acknowledges them and are sent again, in order, in the next session.  Leases
@@ -47,8 +48,8 @@
 #include "wire/message.h"
 #include "wire/socket.h"
 
-#define WORKER_INBOX_MAX        64u                  /* leases not yet taken; more are refused */
-#define WORKER_OUTBOX_MAX       64u                  /* results not yet acknowledged */
+#define WORKER_INBOX_MAX        64u /* leases not yet taken; more are refused */
+#define WORKER_OUTBOX_MAX       64u /* results not yet acknowledged */
 #define WORKER_OUTBOX_BYTES_MAX (64u * 1024u * 1024u) /* of them together, unless it is one */
 #define WORKER_FLUSH_MS         2000u /* stopping: wait so long for the last acknowledgements */
 #define WORKER_FOREVER          (-1)
@@ -70,7 +71,10 @@ typedef enum err_code worker_compute(struct worker *worker, void *ctx, struct er
 struct worker_options {
     enum wire_role role;
     const char *name;             /* unique in the run: "actor-0" */
-    const char *control_endpoint; /* the coordinator's */
+    const char *control_endpoint; /* the coordinator's; not looked at with a rendezvous */
+    const char *rendezvous;       /* a file that says it (node/rendezvous.h); NULL: none */
+    const char *job;              /* with a rendezvous: of which job it is to be */
+    uint32_t rendezvous_ms;       /* with a rendezvous: how long to look for it, at the start */
     struct hash config_hash;      /* run_config_hash; the coordinator refuses another */
     uint32_t capacity;            /* items it can hold at once, 1..WIRE_ITEMS_MAX */
     const char *bulk_endpoint;    /* learner: where its weights server is bound; else NULL */
@@ -87,13 +91,14 @@ enum err_code worker_run(struct wire_context *context, const struct worker_optio
 
 /* On the caller's loop, beside its other handles: start connecting, start the compute thread.
  * on_stopped(ctx), in the loop, is when to call worker_close; NULL: uv_stop(loop).  Strings of
- * the options are copied.  ERR_USAGE for an endpoint that is none, ERR_NOMEM. */
+ * the options are copied.  ERR_USAGE for an endpoint or a job that is none, ERR_NOMEM. */
 enum err_code worker_open(struct worker **out, uv_loop_t *loop, struct wire_context *context,
                           const struct worker_options *options, worker_compute *compute,
                           void *ctx, void (*on_stopped)(void *ctx), struct err *err);
 
 /* Once stopped, in the loop's thread: ERR_OK after worker_stop, ERR_USAGE where the coordinator
- * refused this worker (err names it and the reason), or compute's error.  Frees the worker;
+ * refused this worker (err names it and the reason), ERR_UNAVAILABLE where the rendezvous named
+ * none in time, or compute's error.  Frees the worker;
  * its memory goes when the loop has had another turn (loop_release). */
 enum err_code worker_close(struct worker *worker, struct err *err);
 
@@ -122,8 +127,7 @@ bool worker_has_lease(struct worker *worker);
  * while the outbox is full.  ERR_VALUE where a bound is broken, ERR_UNAVAILABLE where it is
  * full and the worker was told to stop, ERR_NOMEM.
  */
-enum err_code worker_send(struct worker *worker, const struct message *result,
-                          struct err *err);
+enum err_code worker_send(struct worker *worker, const struct message *result, struct err *err);
 
 /* LEASE_FAILED for this lease, with a reason of at most 255 bytes (cut off). */
 enum err_code worker_send_failed(struct worker *worker, const struct message *lease,
@@ -161,7 +165,7 @@ struct worker_counters {
     uint64_t protocol_errors; /* messages that were none */
     uint64_t leases, leases_refused /* inbox full */;
     uint64_t results, results_acked, results_resent;
-    uint32_t outbox;          /* results not yet acknowledged */
+    uint32_t outbox; /* results not yet acknowledged */
     uint64_t outbox_bytes;
 };
 void worker_count(struct worker *worker, struct worker_counters *out);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "engine/combiner.h"
 #include "engine/pass.h"
 
@@ -38,6 +39,21 @@ static enum err_code frozen_check(const struct frozen *frozen, const char *dir,
                        "other words than the policy writes",
                        dir, c->V, vocabulary);
     return ERR_OK;
+}
+
+enum err_code frozen_check_tokens(const char *dir, const struct tokenizer *policy,
+                                  uint32_t vocabulary, struct err *err)
+{
+    char path[FILE_PATH_MAX];
+    enum err_code rc = file_join(path, dir, "tokenizer.json", err);
+    if (rc || !policy || !file_exists(path))
+        return rc;
+    struct tokenizer *own = tokenizer_load(dir, err);
+    if (!own)
+        return err->code;
+    rc = tokenizer_compare(own, policy, vocabulary, dir, err);
+    tokenizer_free(own);
+    return rc;
 }
 
 static enum err_code frozen_read_combiner(struct frozen *frozen, const char *dir,

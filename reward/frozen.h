@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "engine/model.h"
 #include "engine/pool.h"
+#include "engine/tokenizer.h"
 #include "reward/scorer.h"
 
 #define FROZEN_PACK_TOKENS 2048u /* of a pack, at most; a longer sequence is one by itself */
@@ -32,6 +33,12 @@ enum err_code frozen_new(struct frozen **out, const char *dir, enum model_head h
                          uint32_t vocabulary, enum precision precision, struct pool *pool,
                          uint32_t longest, struct err *err);
 void frozen_free(struct frozen *frozen); /* NULL does nothing */
+
+/* Where the directory has a tokenizer.json: is each id below `vocabulary` the token to it that it
+ * is to the policy's tokenizer (NULL: not known, and not compared)?  Errors of tokenizer_load and
+ * tokenizer_compare. */
+enum err_code frozen_check_tokens(const char *dir, const struct tokenizer *policy,
+                                  uint32_t vocabulary, struct err *err);
 
 const struct model_config *frozen_config(const struct frozen *frozen);
 

@@ -23,6 +23,9 @@ int main(int argc, char **argv)
             .role = WIRE_ROLE_REWARD,
             .name = options.name,
             .control_endpoint = options.control,
+            .rendezvous = options.rendezvous,
+            .job = options.job,
+            .rendezvous_ms = config.rendezvous_ms,
             .capacity = REWARD_CAPACITY,
         };
         worker.has_hash = true;

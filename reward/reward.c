@@ -87,7 +87,7 @@ static enum err_code reward_load_reference(struct reward *reward, struct err *er
         rc = err_set(err, ERR_USAGE,
                      "%s: the reference takes %u tokens, prompts and responses may have %u",
                      c->reference, frozen_longest(reward->reference), reward->longest);
-    return rc;
+    return rc ? rc : frozen_check_tokens(c->reference, reward->tokenizer, policy.V, err);
 }
 
 static enum err_code reward_take_fingerprint(struct reward *reward, struct err *err)

@@ -10,7 +10,7 @@
  *
  * (Coste et al., arXiv:2310.02743, compare the three against overoptimisation.)  It reads the
  * ids themselves, so a vocabulary must be the policy's: a model with another size of it, or beside
- * which a tokenizer.json gives an id another text, is refused at the start.
+ * which a tokenizer.json makes another token of an id, is refused at the start.
  */
 #include <math.h>
 #include <stdio.h>
@@ -22,8 +22,7 @@
 #include "reward/frozen.h"
 #include "reward/scorer.h"
 
-#define SCORER_MODEL_MEMBERS   16          /* of an ensemble, at most */
-#define SCORER_MODEL_TOKEN_MAX (64u << 10) /* bytes of a token's text */
+#define SCORER_MODEL_MEMBERS 16 /* of an ensemble, at most */
 
 struct scorer_model {
     struct frozen *member[SCORER_MODEL_MEMBERS];
@@ -45,48 +44,6 @@ static void scorer_model_close(void *state)
     free(model);
 }
 
-/* An id must mean one text to both: models of two families may well have vocabularies of one
- * size.  What only one of them knows does not count: a token may have been added. */
-static enum err_code scorer_model_compare(const struct tokenizer *own,
-                                          const struct scorer_setup *setup, const char *dir,
-                                          struct err *err)
-{
-    struct buf text[2];
-    enum err_code rc = ERR_OK;
-    buf_init(&text[0], SCORER_MODEL_TOKEN_MAX);
-    buf_init(&text[1], SCORER_MODEL_TOKEN_MAX);
-    for (int32_t id = 0; !rc && id < (int32_t)setup->vocabulary; id++) {
-        buf_clear(&text[0]);
-        buf_clear(&text[1]);
-        if (tokenizer_decode(own, &id, 1, false, &text[0], NULL) ||
-            tokenizer_decode(setup->tokenizer, &id, 1, false, &text[1], NULL))
-            continue;
-        if (text[0].len != text[1].len || memcmp(text[0].data, text[1].data, text[0].len) != 0)
-            rc = err_set(err, ERR_USAGE,
-                         "%s: token %d is \"%s\" to it and \"%s\" to the policy: it was "
-                         "trained with another tokenizer",
-                         dir, (int)id, text[0].data, text[1].data);
-    }
-    buf_release(&text[0]);
-    buf_release(&text[1]);
-    return rc;
-}
-
-static enum err_code
-scorer_model_check_tokens(const char *dir, const struct scorer_setup *setup, struct err *err)
-{
-    char path[FILE_PATH_MAX];
-    enum err_code rc = file_join(path, dir, "tokenizer.json", err);
-    if (rc || !setup->tokenizer || !file_exists(path))
-        return rc;
-    struct tokenizer *own = tokenizer_load(dir, err);
-    if (!own)
-        return err->code;
-    rc = scorer_model_compare(own, setup, dir, err);
-    tokenizer_free(own);
-    return rc;
-}
-
 static enum err_code scorer_model_add(struct scorer_model *model, const char *dir,
                                       const struct scorer_setup *setup, struct err *err)
 {
@@ -102,7 +59,7 @@ static enum err_code scorer_model_add(struct scorer_model *model, const char *di
     if (model->members == 0 || longest < model->longest)
         model->longest = longest;
     model->member[model->members++] = member;
-    return scorer_model_check_tokens(dir, setup, err);
+    return frozen_check_tokens(dir, setup->tokenizer, setup->vocabulary, err);
 }
 
 static enum err_code scorer_model_open(void **state, const struct run_scorer *of,

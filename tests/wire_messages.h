@@ -176,6 +176,10 @@ static inline void wire_test_result(struct wire_test *t, uint64_t *seed)
         m->kl_coef = wire_test_below(seed, 1000) / 999.0;
         m->checkpoint = wire_test_below(seed, 2);
         m->last = wire_test_below(seed, 2);
+        m->lr_scale = wire_test_below(seed, 1000) / 128.0;
+        m->base_version = wire_test_next(seed);
+        m->target_version = wire_test_next(seed);
+        m->restore = m->items_n == 0 && m->base_version <= m->step;
         wire_test_ranks(t, seed);
         wire_test_frame(t, t->ids, both * 4);
         wire_test_frame(t, t->logprobs, tokens * 4);

@@ -139,6 +139,9 @@ struct message {
     double kl_coef;             /* TRAIN_LEASE */
     double multiplier;          /* TRAIN_LEASE: lambda, of the token costs; 0 without them */
     bool checkpoint, last;      /* TRAIN_LEASE */
+    bool restore;               /* TRAIN_LEASE: go back to base_version, train nothing */
+    double lr_scale;            /* TRAIN_LEASE: of the learning rates; 0: 1 */
+    uint64_t base_version, target_version; /* TRAIN_LEASE: of the last rollback, and the next */
     uint64_t checkpoint_version; /* TRAIN_RESULT */
     uint64_t attempt;            /* TRAIN_LEASE */
     uint32_t rank;               /* TRAIN_*: of the learner in its group */
@@ -186,7 +189,8 @@ struct message {
  * What is checked: sizes and counts against the bounds above; the checksum; that each payload
  * frame's size is what the items say (so that an array may be read without a further look);
  * enum ranges; UTF-8 and no NUL in strings; floats of log-probs finite and <= 0, scores with
- * state ok finite, rewards and costs finite; a multiplier only where there are costs.
+ * state ok finite, rewards and costs finite; a multiplier only where there are costs; a lease
+ * that goes back has no items, and goes back to a version that was there.
  */
 enum err_code message_decode(struct message *message, const void *head, size_t head_size,
                              const struct wire_bytes *frames, size_t frames_n,

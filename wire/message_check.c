@@ -380,6 +380,26 @@ static enum err_code message_check_group(const struct message_refusal *r)
     return rc;
 }
 
+static enum err_code message_check_train_lease(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    if (!isfinite(m->kl_coef) || m->kl_coef < 0.0)
+        return REFUSE(r, "kl_coef is %g", m->kl_coef);
+    if (!isfinite(m->multiplier) || m->multiplier < 0.0)
+        return REFUSE(r, "multiplier is %g", m->multiplier);
+    if (m->multiplier > 0.0 && m->frames_n < 5)
+        return REFUSE(r, "multiplier is %g, but there are no token costs", m->multiplier);
+    if (!isfinite(m->lr_scale) || m->lr_scale < 0.0)
+        return REFUSE(r, "lr_scale is %g", m->lr_scale);
+    if (m->restore && m->items_n > 0)
+        return REFUSE(r, "it goes back to version %llu, but has %u items",
+                      (unsigned long long)m->base_version, m->items_n);
+    if (m->restore && m->base_version > m->step)
+        return REFUSE(r, "step %llu cannot go back to version %llu",
+                      (unsigned long long)m->step, (unsigned long long)m->base_version);
+    return message_check_group(r);
+}
+
 /* The fields that belong to one type. */
 static enum err_code message_check_body(const struct message_refusal *r)
 {
@@ -395,14 +415,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
     }
     case MESSAGE_SCORE_RESULT:
         return message_check_range(r, "scorers", m->scorers, 1, WIRE_SCORERS_MAX);
-    case MESSAGE_TRAIN_LEASE:
-        if (!isfinite(m->kl_coef) || m->kl_coef < 0.0)
-            return REFUSE(r, "kl_coef is %g", m->kl_coef);
-        if (!isfinite(m->multiplier) || m->multiplier < 0.0)
-            return REFUSE(r, "multiplier is %g", m->multiplier);
-        if (m->multiplier > 0.0 && m->frames_n < 5)
-            return REFUSE(r, "multiplier is %g, but there are no token costs", m->multiplier);
-        return message_check_group(r);
+    case MESSAGE_TRAIN_LEASE: return message_check_train_lease(r);
     case MESSAGE_TRAIN_RESULT: return message_check_train_result(r);
     case MESSAGE_WEIGHTS_MANIFEST:
         if (m->bytes == 0)

@@ -238,6 +238,10 @@ static enum err_code message_decode_lease(struct message *m, const Rlhf__Header 
         m->last = h->train_lease->last;
         m->attempt = h->train_lease->attempt;
         m->rank = h->train_lease->rank;
+        m->lr_scale = h->train_lease->lr_scale;
+        m->restore = h->train_lease->restore;
+        m->base_version = h->train_lease->base_version;
+        m->target_version = h->train_lease->target_version;
         return ERR_OK;
     }
 }

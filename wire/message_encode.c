@@ -196,6 +196,10 @@ static void message_encode_lease(const struct message *m, struct message_encodin
         b->rank = m->rank;
         b->ranks = e->ranks;
         b->n_ranks = m->ranks_n;
+        b->lr_scale = m->lr_scale;
+        b->restore = m->restore;
+        b->base_version = m->base_version;
+        b->target_version = m->target_version;
         break;
     }
     default: assert(false); /* not a lease */

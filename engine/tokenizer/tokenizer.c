@@ -289,6 +289,32 @@ enum err_code tokenizer_prefix(const struct tokenizer *tokenizer, struct tokens 
     return rc;
 }
 
+/* What stands for an id, not NUL-terminated; NULL: none. */
+static const char *tokenizer_content(const struct tokenizer *tokenizer, int32_t id, size_t *n)
+{
+    const struct added_token *added = added_find(&tokenizer->added, id);
+    return added ? added_content(&tokenizer->added, added, n)
+                 : vocab_content(&tokenizer->bpe.vocab, id, n);
+}
+
+/* By contents and not by decoded texts: alone, tokens that differ in a blank before them, or are
+ * parts of a character, may decode to the same. */
+enum err_code tokenizer_compare(const struct tokenizer *own, const struct tokenizer *policy,
+                                uint32_t n, const char *where, struct err *err)
+{
+    for (int32_t id = 0; (uint32_t)id < n; id++) {
+        size_t size, other_size;
+        const char *content = tokenizer_content(own, id, &size);
+        const char *other = tokenizer_content(policy, id, &other_size);
+        if (content && other && (size != other_size || memcmp(content, other, size) != 0))
+            return err_set(err, ERR_USAGE,
+                           "%s: token %d is \"%.*s\" to it and \"%.*s\" to the policy: it was "
+                           "trained with another tokenizer",
+                           where, (int)id, (int)size, content, (int)other_size, other);
+    }
+    return ERR_OK;
+}
+
 enum err_code tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
                                bool skip_special, struct buf *out, struct err *err)
 {
@@ -299,8 +325,7 @@ enum err_code tokenizer_decode(const struct tokenizer *tokenizer, const int32_t 
     for (size_t i = 0; rc == ERR_OK && i < n; i++) {
         size_t size;
         const struct added_token *added = added_find(&tokenizer->added, ids[i]);
-        const char *content = added ? added_content(&tokenizer->added, added, &size)
-                                    : vocab_content(&tokenizer->bpe.vocab, ids[i], &size);
+        const char *content = tokenizer_content(tokenizer, ids[i], &size);
         if (!content)
             rc = err_set(err, ERR_VALUE, "id %d, token %zu of %zu, is outside the vocabulary",
                          (int)ids[i], i, n);

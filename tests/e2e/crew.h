@@ -134,8 +134,8 @@ static inline void crew_make_keys(void)
 }
 
 /* A run's daemons, with nobody between them.  `prefix` begins the coordinator's command, which
- * listens at that address; keys, a directory in the scene, or NULL.  Every second learner's weights
- * come in chunks. */
+ * listens at that address; keys, a directory in the scene, or NULL.  Every second learner's
+ * weights come in chunks. */
 static inline void crew_run(struct crew *crew, const char *prefix, const char *host,
                             const char *keys, const char *name, uint32_t learners)
 {

@@ -73,15 +73,17 @@ static void survives(const char *name, const char *overrides, size_t newest, enu
     print_message("run damage of %s\n", name);
 }
 
-static void the_newest_checkpoint_may_be_damaged(void **state)
+/* Of three the newest two: the last may be of a step that the ledger does not have yet. */
+static void the_newest_checkpoints_may_be_damaged(void **state)
 {
     (void)state;
     for (uint32_t learners = 1; learners <= 2; learners++)
         for (int damage = 0; damage < DAMAGES; damage++) {
             char name[64], overrides[64];
             snprintf(name, sizeof name, "%s-%u", damage_names[damage], learners);
-            snprintf(overrides, sizeof overrides, "workers.learners=%u", learners);
-            survives(name, overrides, 1, (enum damage)damage, "RECALL");
+            snprintf(overrides, sizeof overrides, "workers.learners=%u checkpoint.keep=3",
+                     learners);
+            survives(name, overrides, 2, (enum damage)damage, "RECALL");
         }
 }
 
@@ -121,7 +123,7 @@ static void a_learner_may_die_beside_its_damaged_checkpoint(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_newest_checkpoint_may_be_damaged),
+        cmocka_unit_test(the_newest_checkpoints_may_be_damaged),
         cmocka_unit_test(all_checkpoints_may_be_damaged),
         cmocka_unit_test(a_learner_may_die_beside_its_damaged_checkpoint),
     };

@@ -582,6 +582,144 @@ static void run_resumes_its_controllers_to_the_last_digit(void **state)
     assert_memory_equal(&got, &want, sizeof want);
 }
 
+/* --- rollbacks --------------------------------------------------------------------------- */
+
+/* A learning rate that takes the policy far away at once, and a breaker that takes it back: by
+ * the KL before a step, by the gradient after one. */
+static const char *const rollback_overrides[] = {"optimizer.lr=3.0e-2",
+                                                 "breaker.limits.0.signal=kl",
+                                                 "breaker.limits.0.high=2",
+                                                 "breaker.limits.0.outcome=rollback",
+                                                 "breaker.restore_every=2",
+                                                 "breaker.lr_factor=0.2",
+                                                 "breaker.trips_max=20",
+                                                 "breaker.cooldown=2",
+                                                 "checkpoint.keep=1",
+                                                 "run.steps=12",
+                                                 NULL};
+
+static struct run rollback_start(const char *name, const char *learners)
+{
+    const char *overrides[COUNT(rollback_overrides) + 1];
+    memcpy(overrides, rollback_overrides, sizeof rollback_overrides);
+    overrides[COUNT(rollback_overrides) - 1] = learners;
+    overrides[COUNT(rollback_overrides)] = NULL;
+    return run_start_from("cost.yaml", name, overrides);
+}
+
+/* Steps that went back, in the order of the ledger. */
+struct rollbacks {
+    size_t n;
+    uint64_t step[16];
+};
+
+static enum err_code keep_rollbacks(void *ctx, const struct record *record, struct err *err)
+{
+    struct rollbacks *rollbacks = ctx;
+    (void)err;
+    if (record->step->dropped[RECORD_REASON_QUARANTINED] > 0 && rollbacks->n < 16)
+        rollbacks->step[rollbacks->n++] = record->step->step;
+    return ERR_OK;
+}
+
+static struct rollbacks read_rollbacks(const struct run *run)
+{
+    struct rollbacks rollbacks = {0};
+    struct ledger *ledger;
+    check_ok(ledger_open_read(&ledger, run->dir, &err));
+    check_ok(ledger_each_step(ledger, keep_rollbacks, &rollbacks, &err));
+    check_ok(ledger_close(ledger, &err));
+    return rollbacks;
+}
+
+/* Learner and coordinator are killed before, in and behind each of the first two rollbacks. */
+static void run_goes_back_to_the_same_weights_whatever_is_killed(void **state)
+{
+    (void)state;
+    static const char *const learners[] = {"workers.learners=1", "workers.learners=2"};
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    struct run run = rollback_start("back", learners[0]);
+    finish(&run, first);
+    const struct rollbacks want = read_rollbacks(&run);
+    assert_true(want.n >= 2 && want.step[0] >= 1);
+    assert_true(run_log_count(&run, " ROLLBACK ") >= want.n);
+    assert_true(run_log_count(&run, " LEFT-BEHIND ") > 0);
+    for (size_t l = 0; l < COUNT(learners); l++) {
+        char name[32];
+        snprintf(name, sizeof name, "back-killed-%zu", l);
+        run = rollback_start(name, learners[l]);
+        for (size_t i = 0; i < 2; i++) {
+            run_wait_for_steps(&run, want.step[i]);
+            run_kill(&run, "--name learner-0");
+            run_wait_for_steps(&run, want.step[i] + 1);
+            run_kill(&run, l == 0 ? "rlhf-coordinator" : "--name learner-1");
+            run_wait_for_steps(&run, want.step[i] + 2);
+            run_kill(&run, "--name learner-0");
+            if (l > 0)
+                run_kill(&run, "rlhf-coordinator");
+        }
+        finish(&run, sha);
+        assert_string_equal(sha, first);
+        const struct rollbacks got = read_rollbacks(&run);
+        assert_memory_equal(&got, &want, sizeof want);
+    }
+}
+
+/* The first version after 0 that this run went back to. */
+static unsigned rollback_base(const struct run *run)
+{
+    static const char words[] = ": back to version ";
+    char path[FILE_PATH_MAX + 16];
+    struct buf text;
+    unsigned base = 0;
+    buf_init(&text, 1 << 24);
+    snprintf(path, sizeof path, "%s/run.log", run->dir);
+    check_ok(file_read(path, &text, &err));
+    buf_puts(&text, "");
+    for (const char *at = text.data; base == 0 && (at = strstr(at, words));)
+        base = (unsigned)strtoul(at += strlen(words), NULL, 10);
+    buf_release(&text);
+    return base;
+}
+
+/* As soon as that version's checkpoint is there, one of its files is cut off. */
+static void damage_version(const struct run *run, unsigned version)
+{
+    char path[FILE_PATH_MAX + 64];
+    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    snprintf(path, sizeof path, "%s/checkpoints/v%08u/policy.moments.f32", run->dir, version);
+    while (truncate(path, 100) != 0 && clock_mono_ms() < deadline)
+        scene_nap(1);
+}
+
+/* What a step goes back to is damaged: the learner comes there again from before it. */
+static void a_version_to_go_back_to_is_made_again_where_it_is_damaged(void **state)
+{
+    (void)state;
+    static const char *const learners[] = {"workers.learners=1", "workers.learners=2"};
+    char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    struct run run = rollback_start("base", learners[0]);
+    finish(&run, first);
+    const struct rollbacks want = read_rollbacks(&run);
+    const unsigned base = rollback_base(&run);
+    assert_true(base > 0);
+    for (size_t l = 0; l < COUNT(learners); l++) {
+        size_t rewinds = 0;
+        for (int tries = 0; tries < 5 && rewinds == 0; tries++) { /* it may come too late */
+            char name[32];
+            snprintf(name, sizeof name, "base-%zu-%d", l, tries);
+            run = rollback_start(name, learners[l]);
+            damage_version(&run, base);
+            finish(&run, sha);
+            assert_string_equal(sha, first);
+            const struct rollbacks got = read_rollbacks(&run);
+            assert_memory_equal(&got, &want, sizeof want);
+            rewinds = run_log_count(&run, " REWIND ");
+        }
+        assert_true(rewinds > 0);
+    }
+}
+
 /* --- the gate ---------------------------------------------------------------------------- */
 
 static void write_held_out_prompts(void)
@@ -630,10 +768,15 @@ static void run_publishes_what_passes_the_gate(void **state)
     struct gate_history history; /* the checkpoint that was tested, final, and final again */
     check_ok(gate_record_load(&history, run.dir, &err));
     assert_true(history.n >= 3);
-    const struct gate_record *last = &history.record[history.n - 1], *first = &last[-1];
+    const struct gate_record *last = &history.record[history.n - 1], *first = history.record;
+    double tested = 0; /* a complete run that is started again may look at checkpoints again */
+    for (size_t i = 0; i < history.n; i++)
+        tested += !history.record[i].before;
+    while (strcmp(first->name, last->name) != 0)
+        first++;
     assert_true(first->decision == GATE_RECORD_PASS && !first->before && last->before);
     assert_true(last->version > history.record[0].version && history.record[0].version >= 1);
-    assert_true(last->upper == first->upper && last->spent == (double)history.n - 1);
+    assert_true(last->upper == first->upper && last->spent == tested);
     assert_true(history.published_version == last->version);
     gate_record_release(&history);
     struct buf page;
@@ -810,6 +953,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(run_with_costs_takes_every_controller_and_estimator),
         cmocka_unit_test(run_without_any_cost_trains_nothing),
         cmocka_unit_test(run_resumes_its_controllers_to_the_last_digit),
+        cmocka_unit_test(run_goes_back_to_the_same_weights_whatever_is_killed),
+        cmocka_unit_test(a_version_to_go_back_to_is_made_again_where_it_is_damaged),
         cmocka_unit_test(run_publishes_what_passes_the_gate),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
         cmocka_unit_test(run_takes_every_lag_and_estimator),

@@ -7,7 +7,9 @@
  * faults last, messages are dropped,
  * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; one of
  * several learners may be stopped for good; actors have weights from the learner that their lease
- * names, or give it back; a monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
+ * names, or give it back; actors and reward workers may take log-normal times (sigma 1), and one
+ * actor may compute other log-probs than it should: the run's weights are then its own, and only
+ * the records must agree; a monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
  * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
  * never, or are damaged when a learner looks for them; workers send what they should not.  Then the faults stop, and the run must finish.
  *
@@ -18,15 +20,25 @@
  *     a score lease names rollouts that are durable, a train lease is equal to durable records
  *     and comes from version max(0, step - lag);
  *     what a worker is told to forget is durable or not wanted;
+ *     rollouts are asked for of version max(0, step - lag), so that the greatest staleness is the
+ *     lag; a second lease is given where nothing waits, to another worker;
+ *     a rollout that comes after one of another bit is a mismatch, of both workers by name, and
+ *     no other is;
  *     a step's mean cost is that of the scores recorded of the slots that were not dropped;
+ *     a step is set aside if and only if its mean reward is above the breaker's limit, what the
+ *     step before told is, or its rollouts are of a version that is no ancestor of the present
+ *     one any more; its lease then has no slots;
+ *     a step that goes back leads to the weights of the newest ancestor that is a restore point
+ *     and broke no limit, and the checkpoint of that is still there, unless it was damaged or a
+ *     later step went back elsewhere;
  *     a step is trained on the scorer whose mean over these slots is least, where that is asked;
- *     a step is set aside if and only if its mean reward is above the breaker's limit, and its
- *     lease then has no slots;
  *     a checkpoint that a step names is there;
  *     a step trained twice gives the same weights;
  *     attempts at steps only grow, and a rank's lease is for the version it holds;
+ *     no step is leased while a learner is further back: those behind catch up together;
  *     the final weights are those of the run without any fault, and so, to the bit, are the
- *     states of all controllers that each step recorded.
+ *     states of all controllers that each step recorded;
+ *     `rlhf replay` (cli/replay.h) derives the numbers of all records again.
  *
  * The learner's "weights" are a hash chain over all that its leases say, so any difference in
  * content or order shows.  A group's members finish an attempt one by one, once all have begun
@@ -42,6 +54,7 @@
 
 #define SIM_CONFIGS   48
 #define SIM_STEPS_MAX 16
+#define SIM_LAG_MAX   8
 #define SIM_B_MAX     8
 #define SIM_PROMPTS   7
 #define SIM_M_MAX     3
@@ -55,6 +68,18 @@
 #define SIM_INBOX     12
 #define SIM_TICK_MS   25
 #define SIM_REWARD_HIGH 0.3 /* of the breaker: it sets about one step in four aside */
+#define SIM_GRAD_HIGH   0.7 /* it goes back after about three trained steps in ten */
+
+#define SIM_SLICE 3 /* rollouts of one result */
+
+/* What comparing a result with the records must lead to. */
+struct sim_compared {
+    bool unknown;              /* there are references: their log-probs are in no record */
+    uint32_t n;                /* items that had a rollout, */
+    uint32_t differ;           /* and one of other bits: */
+    char text[SIM_SLICE][160]; /* how each of these is told */
+    uint32_t told;
+};
 
 /* A message that owns its memory: one block. */
 struct sim_message {
@@ -66,7 +91,8 @@ struct sim_worker {
     enum wire_role role;
     char name[16];
     bool alive, ready, dismissed;
-    uint64_t restart_ms, hang_until_ms, silent_until_ms;
+    uint64_t restart_ms, hang_until_ms, silent_until_ms, busy_until_ms;
+    bool odd; /* an actor whose log-probs are wrong in their last bit */
     uint64_t address, session, epoch, seq, nonce;
     uint64_t hello_ms, begun_ms, heard_ms, sent_ms;
     uint64_t progress;
@@ -81,6 +107,7 @@ struct sim_worker {
     uint64_t pull_ms; /* since when it asks for another; 0: it does not */
     /* learner */
     uint64_t version;
+    uint64_t below; /* started again, it takes a checkpoint before this one; 0: the newest */
     struct hash hash;
     uint64_t attempt, began_ms; /* the last it took part in */
     bool declined;              /* has given it up */
@@ -92,6 +119,8 @@ struct sim_record {
     struct wire_stat stat; /* of the step */
     void *block;
 };
+
+enum sim_checkpoint { SIM_CHECKPOINT_NONE, SIM_CHECKPOINT_KEPT, SIM_CHECKPOINT_DAMAGED };
 
 enum sim_event_kind { SIM_TO_COORDINATOR, SIM_TO_WORKER, SIM_GONE, SIM_FLUSH };
 
@@ -109,6 +138,7 @@ struct sim_rates { /* of 1000 */
     uint32_t worker_crash, coordinator_crash, hang, silence; /* a tick */
     uint32_t hostile;                                        /* a result */
     uint32_t damage;                                         /* a checkpoint looked for */
+    uint32_t straggle_ms; /* median of an item's time, log-normal with sigma 1; 0: a tick */
 };
 
 struct sim {
@@ -145,17 +175,23 @@ struct sim {
     uint64_t stopped_ms;
     uint64_t attempt;    /* the last that was leased */
     uint64_t groups;     /* attempts of several learners */
+    uint64_t rollbacks;  /* leases that went back */
+    uint64_t rewinds;    /* learners that found no checkpoint to go back to */
+    uint64_t restored_step; /* the last that went back */
     uint64_t addresses;
     struct hash trained[SIM_STEPS_MAX + 1]; /* of version v, as first trained */
     uint64_t trained_n;
     struct hash checkpoint[SIM_STEPS_MAX + 1];
+    enum sim_checkpoint checkpoint_state[SIM_STEPS_MAX + 1]; /* of this version */
     uint64_t checkpoint_version; /* newest durable one */
     uint64_t checkpoint_next, checkpoint_ms; /* being written, and when it will be durable */
     int checkpoint_writer;
-    bool checkpoint_kept[SIM_STEPS_MAX + 1]; /* of this version there is one */
     bool recall; /* the coordinator asks for the records of this step */
     uint64_t recall_step, recalls;
     uint64_t stops;
+    uint64_t seconds, seconds_won; /* second leases, of all lives */
+    uint64_t staleness[SIM_LAG_MAX + 1]; /* slots trained, by steps since their policy */
+    struct sim_compared compared;  /* of the message that is delivered now */
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;
     uint64_t worker_crashes, coordinator_crashes, paused_until_ms;
@@ -180,6 +216,22 @@ bool sim_step_durable(const struct sim *sim, uint64_t step);
 /* One whole run.  False: sim->why says what broke. */
 bool sim_run(struct sim *sim);
 void sim_release(struct sim *sim);
+
+/* --- sim_replay.c: does the replay come to the same numbers from what is on the disk? */
+bool sim_replay(struct sim *sim);
+
+/* --- sim_second.c: what holds of second leases and second answers */
+/* A lease of rollouts, or of scores, as it is sent. */
+void sim_second_sent(struct sim *sim, const struct message *lease);
+/* Before a result is delivered in a session that is known: what the core is to say of it. */
+void sim_second_expect(struct sim *sim, const struct message *result);
+/* While: it says this. */
+void sim_second_told(struct sim *sim, const char *text);
+/* After: it has been compared, as the counters say; they were so before. */
+void sim_second_compared(struct sim *sim, uint64_t duplicates, uint64_t mismatches);
+
+/* Of the finished run's records: each step's rollouts are as old as the lag, and no older. */
+void sim_second_check_staleness(struct sim *sim);
 
 /* --- sim_worker.c */
 void sim_worker_start(struct sim *sim, int worker);

@@ -43,7 +43,7 @@ uint32_t sim_content_score(double score[SIM_SCORERS], float ref[SIM_TOKENS],
 
 void sim_content_train(struct hash *out, const struct hash *from, const struct message *lease)
 {
-    uint64_t sums[10] = {0};
+    uint64_t sums[11] = {0};
     if (lease->items_n == 0) { /* set aside */
         *out = *from;
         return;
@@ -59,6 +59,7 @@ void sim_content_train(struct hash *out, const struct hash *from, const struct m
         sums[3] = sim_mix(sums[3] ^ hash_xxh3(words, sizeof words));
     }
     memcpy(&sums[9], &lease->multiplier, sizeof sums[9]);
+    memcpy(&sums[10], &lease->lr_scale, sizeof sums[10]);
     for (uint32_t f = 0; f < lease->frames_n && f < 5; f++)
         sums[4 + f] = hash_xxh3(lease->frame[f].data, lease->frame[f].size);
     uint64_t words[4];
@@ -168,6 +169,20 @@ void sim_content_config(struct run_config *config, uint32_t number)
         config->limit[config->limits++] = (struct run_limit){
             .signal = RUN_SIGNAL_GRAD_NORM, .low = -1.0, .high = 1.0, .outcome = RUN_TRIP_HALT};
     }
+    if (number % 3 == 2 || number % 12 == 0 || number % 12 == 3) {
+        config->steps = 12 + number % 4;
+        config->limit[config->limits++] = (struct run_limit){.signal = RUN_SIGNAL_REWARD,
+                                                             .low = -RUN_LIMIT_NONE,
+                                                             .high = SIM_REWARD_HIGH,
+                                                             .outcome = RUN_TRIP_SKIP};
+        config->limit[config->limits++] = (struct run_limit){.signal = RUN_SIGNAL_GRAD_NORM,
+                                                             .low = -1.0,
+                                                             .high = SIM_GRAD_HIGH,
+                                                             .outcome = RUN_TRIP_ROLLBACK};
+    }
+    config->breaker_restore_every = 1 + number / 3 % 3;
+    config->breaker_lr_factor = 0.5;
+    config->breaker_beta_factor = 1.0 + number % 2;
     config->breaker_window = 5;
     config->breaker_warmup = 3;
     config->breaker_cooldown = 1 + number % 2;
@@ -176,6 +191,7 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->dead_ms = 600;
     config->lease_ms = 800;
     config->stall_ms = 2000;
+    config->second_after = number % 4 == 3 ? 0.0 : 1.5 + number % 4;
 }
 
 static const uint8_t sim_kinds[SIM_PROMPTS] = {

@@ -1,9 +1,11 @@
 /* sim_worker.c -- simulated actors, reward workers and the learner: node/worker.h's session,
  * and work that takes time. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/rollback.h"
 #include "tests/sim/sim.h"
 
 #define SIM_HELLO_AGAIN_MS 200
@@ -33,14 +35,23 @@ static void sim_worker_connect(struct sim *sim, struct sim_worker *w)
     w->hello_ms = w->begun_ms = w->heard_ms = sim->now_ms;
 }
 
-/* The newest checkpoint that is whole: version 0 is the models the run began with. */
-static uint64_t sim_worker_newest_whole(struct sim *sim)
+/* Can this checkpoint be read?  Version 0 is the models the run began with. */
+static bool sim_worker_reads(struct sim *sim, uint64_t version)
 {
-    uint64_t version = sim->checkpoint_version;
-    while (version > 0 && sim_faulty(sim) && sim_chance(sim, sim->rates.damage))
-        do {
-            version--;
-        } while (version > 0 && !sim->checkpoint_kept[version]);
+    if (version == 0)
+        return true;
+    if (sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT && sim_faulty(sim) &&
+        sim_chance(sim, sim->rates.damage))
+        sim->checkpoint_state[version] = SIM_CHECKPOINT_DAMAGED;
+    return sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT;
+}
+
+/* The newest checkpoint that is whole. */
+static uint64_t sim_worker_newest_whole(struct sim *sim, uint64_t below)
+{
+    uint64_t version = below > 0 ? below - 1 : sim->checkpoint_version;
+    while (!sim_worker_reads(sim, version))
+        version--;
     return version;
 }
 
@@ -49,8 +60,9 @@ void sim_worker_start(struct sim *sim, int worker)
     struct sim_worker *w = &sim->workers[worker];
     w->alive = true;
     w->progress = sim_random(sim, 1000);
-    w->hang_until_ms = w->silent_until_ms = 0;
-    w->version = sim_worker_newest_whole(sim);
+    w->hang_until_ms = w->silent_until_ms = w->busy_until_ms = 0;
+    w->version = sim_worker_newest_whole(sim, w->below);
+    w->below = 0;
     w->hash = sim->checkpoint[w->version];
     w->attempt = 0;
     w->weights = w->pull_ms = 0;
@@ -279,11 +291,11 @@ static void sim_worker_done(struct sim_worker *w)
 static void sim_worker_generate(struct sim *sim, struct sim_worker *w,
                                 const struct message *lease)
 {
-    struct wire_item items[3];
-    int32_t ids[3 * SIM_TOKENS];
-    float logp[3 * SIM_TOKENS];
+    struct wire_item items[SIM_SLICE];
+    int32_t ids[SIM_SLICE * SIM_TOKENS];
+    float logp[SIM_SLICE * SIM_TOKENS];
     uint32_t n = 0, tokens = 0;
-    const uint32_t most = 1 + (uint32_t)sim_random(sim, 3);
+    const uint32_t most = 1 + (uint32_t)sim_random(sim, SIM_SLICE);
     if (lease->version > sim->trained_n)
         sim_fail(sim, "%s is to generate with version %llu, which is not there", w->name,
                  (unsigned long long)lease->version);
@@ -295,6 +307,8 @@ static void sim_worker_generate(struct sim *sim, struct sim_worker *w,
         items[n].finish = rollout.finish;
         memcpy(ids + tokens, rollout.ids, rollout.tokens * sizeof *ids);
         memcpy(logp + tokens, rollout.logp, rollout.tokens * sizeof *logp);
+        if (w->odd && items[n].kind == WIRE_WORK_ROLLOUT)
+            logp[tokens] = nextafterf(logp[tokens], -1e9f);
         tokens += rollout.tokens;
     }
     struct message result = {
@@ -430,24 +444,45 @@ static void sim_worker_give_up(struct sim *sim, struct sim_worker *w, const char
 
 /* --- training ----------------------------------------------------------------------------- */
 
-static void sim_worker_checkpointed(struct sim *sim, uint64_t version)
+/* A learner that writes version v keeps of the older ones what its lease says that rollbacks may
+ * need. */
+static void sim_worker_prune(struct sim *sim, const struct message *lease)
 {
-    sim->checkpoint_version = version;
-    sim->checkpoint_kept[version] = true;
+    const struct run_config *config = sim->config;
+    for (uint64_t v = 0; v <= lease->step; v++)
+        if (v != lease->base_version &&
+            !rollback_needs(config->breaker_restore_every, config->lag, lease->step,
+                            lease->target_version, v))
+            sim->checkpoint_state[v] = SIM_CHECKPOINT_NONE;
 }
 
-/* What rank 0 is asked for besides. */
+static void sim_worker_checkpointed(struct sim *sim, uint64_t version)
+{
+    if (version > sim->checkpoint_version)
+        sim->checkpoint_version = version;
+    sim->checkpoint_state[version] = SIM_CHECKPOINT_KEPT;
+}
+
+/* What rank 0 is asked for besides.  What can be gone back to, or was there once, is written before
+ * the result is told, as a real learner does with all of them. */
 static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
                                   const struct message *lease)
 {
-    if (!lease->checkpoint || w->version <= sim->checkpoint_version)
+    const bool restores = run_config_rolls_back(sim->config) &&
+                          w->version % sim->config->breaker_restore_every == 0;
+    if (!lease->checkpoint || sim->checkpoint_state[w->version] == SIM_CHECKPOINT_KEPT)
         return;
     sim->checkpoint[w->version] = w->hash;
-    sim->checkpoint_next = w->version;
-    sim->checkpoint_writer = sim_worker_index(sim, w);
-    sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
-    if (lease->last || sim->checkpoint_ms == sim->now_ms)
+    if (w->version > sim->checkpoint_version) {
+        sim->checkpoint_next = w->version;
+        sim->checkpoint_writer = sim_worker_index(sim, w);
+        sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
+    }
+    if (lease->last || restores || w->version < sim->checkpoint_version ||
+        sim->checkpoint_ms == sim->now_ms)
         sim_worker_checkpointed(sim, w->version);
+    if (restores)
+        sim_worker_prune(sim, lease);
 }
 
 /* What it tells of the step that led to its version: a checkpoint says it too. */
@@ -481,11 +516,35 @@ static void sim_worker_repeat(struct sim *sim, struct sim_worker *w,
     sim_worker_result(sim, w, lease);
 }
 
+/* The weights that this step goes back to.  False: they cannot be had; the learner begins again
+ * from a checkpoint before them, and makes them on its way. */
+static bool sim_worker_restore(struct sim *sim, struct sim_worker *w,
+                               const struct message *lease, struct hash *weights)
+{
+    const uint64_t base = lease->base_version;
+    sim->rollbacks++;
+    if (lease->step > sim->restored_step)
+        sim->restored_step = lease->step;
+    if (sim_worker_reads(sim, base)) {
+        *weights = sim->checkpoint[base];
+        return true;
+    }
+    if (sim->checkpoint_state[base] == SIM_CHECKPOINT_NONE && lease->step == sim->restored_step)
+        sim_fail(sim, "step %llu is to go back to version %llu, whose checkpoint is gone",
+                 (unsigned long long)lease->step, (unsigned long long)base);
+    sim->rewinds++;
+    sim_worker_crash(sim, sim_worker_index(sim, w));
+    w->below = base;
+    return false;
+}
+
 static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
                                const struct message *lease)
 {
     struct hash next;
     sim_content_train(&next, &w->hash, lease);
+    if (lease->restore && !sim_worker_restore(sim, w, lease, &next))
+        return;
     w->version++;
     w->hash = next;
     if (w->version > sim->trained_n) {
@@ -528,12 +587,39 @@ static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct
     }
 }
 
+/* exp(sigma z), sigma 1 and z standard normal (Box and Muller, 1958). */
+static double sim_worker_lognormal(struct sim *sim)
+{
+    const double u = (double)(1 + sim_random(sim, 1u << 30)) / (double)(1u << 30);
+    const double v = (double)sim_random(sim, 1u << 30) / (double)(1u << 30);
+    return exp(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+}
+
+/* The first turn of each slice of work says how long it takes; true: it is not over. */
+static bool sim_worker_is_busy(struct sim *sim, struct sim_worker *w)
+{
+    const uint32_t median_ms = sim->rates.straggle_ms;
+    if (median_ms == 0 || w->role == WIRE_ROLE_LEARNER)
+        return false;
+    if (w->busy_until_ms == 0)
+        w->busy_until_ms =
+            sim->now_ms + (uint64_t)(median_ms * sim_worker_lognormal(sim));
+    if (sim->now_ms < w->busy_until_ms)
+        return true;
+    w->busy_until_ms = 0;
+    return false;
+}
+
 static void sim_worker_work(struct sim *sim, struct sim_worker *w)
 {
     if (w->inbox_n == 0 || w->outbox_n >= SIM_OUTBOX - 1 || sim_chance(sim, 250))
         return;
     w->taken = true;
     const struct message *lease = &w->inbox[0]->message;
+    if (sim_worker_is_busy(sim, w)) {
+        w->progress++;
+        return;
+    }
     w->progress++;
     if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
         sim_worker_fail_lease(sim, w, "simulated");
@@ -543,7 +629,7 @@ static void sim_worker_work(struct sim *sim, struct sim_worker *w)
         sim_worker_score(sim, w, lease);
     else
         sim_worker_train(sim, w, lease);
-    if (w->at >= lease->items_n)
+    if (w->inbox_n > 0 && w->at >= lease->items_n)
         sim_worker_done(w);
 }
 

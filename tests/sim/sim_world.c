@@ -226,6 +226,59 @@ static void sim_check_cost(struct sim *sim, const struct record_step *step)
                  (unsigned long long)step->step, step->cost_raw_mean, sum / n);
 }
 
+/* What the breaker has to make of the steps so far, by the definitions of its limits. */
+struct sim_tree {
+    bool ours[SIM_STEPS_MAX + 1]; /* the version is an ancestor of the present one */
+    int64_t good;                 /* the newest that broke no limit; -1: none */
+    double told;                  /* by the step before; 0: nothing */
+};
+
+/* The newest ancestor that is good and can be gone back to. */
+static uint64_t sim_tree_target(const struct sim *sim, const struct sim_tree *tree)
+{
+    int64_t v = tree->good;
+    while (v > 0 && (!tree->ours[v] || (uint64_t)v % sim->config->breaker_restore_every != 0))
+        v--;
+    return (uint64_t)v;
+}
+
+static void sim_tree_expect(struct sim *sim, const struct record_step *step,
+                            enum record_reason reason, const struct hash *weights)
+{
+    bool fits = (reason == RECORD_REASON_NONE) == (step->trained > 0);
+    for (int r = RECORD_REASON_QUARANTINED; r <= RECORD_REASON_ROLLED_BACK; r++)
+        fits = fits && (step->dropped[r] > 0) == (r == (int)reason);
+    if (!fits || (weights && memcmp(weights, &step->weights, sizeof *weights) != 0))
+        sim_fail(sim,
+                 "step %llu, mean reward %g: not what the breaker makes of it (%s): %u slots "
+                 "trained",
+                 (unsigned long long)step->step, step->reward_raw_mean,
+                 record_reason_name(reason), (unsigned)step->trained);
+}
+
+static void sim_tree_step(struct sim *sim, struct sim_tree *tree,
+                          const struct record_step *step, const struct wire_stat *stat)
+{
+    const uint64_t s = step->step, lag = sim->config->lag, b = s > lag ? s - lag : 0;
+    const bool breaks = sim->config->limits > 0 && step->reward_raw_mean > SIM_REWARD_HIGH;
+    const bool back = run_config_rolls_back(sim->config) && tree->told > SIM_GRAD_HIGH;
+    if (!tree->ours[b]) {
+        sim_tree_expect(sim, step, RECORD_REASON_ROLLED_BACK, &sim->trained[s]);
+    } else if (back) {
+        const uint64_t target = sim_tree_target(sim, tree);
+        sim_tree_expect(sim, step, RECORD_REASON_QUARANTINED, &sim->trained[target]);
+        for (uint64_t v = target + 1; v <= s; v++)
+            tree->ours[v] = false;
+    } else if (breaks) {
+        sim_tree_expect(sim, step, RECORD_REASON_QUARANTINED, &sim->trained[s]);
+    } else {
+        sim_tree_expect(sim, step, RECORD_REASON_NONE, NULL);
+        tree->good = (int64_t)b;
+    }
+    tree->ours[s + 1] = true;
+    tree->told = stat ? stat->value : 0.0;
+}
+
 /* By the definition of reward.combine maxmin, from what was recorded before. */
 static void sim_check_group(struct sim *sim, const struct record_step *step)
 {
@@ -253,15 +306,14 @@ static void sim_check_group(struct sim *sim, const struct record_step *step)
                  step->reward_raw_mean, (unsigned)worst, least);
 }
 
-/* By the definition of the limit, from the mean that was recorded, or by no slot's training. */
 static void sim_check_breaker(struct sim *sim, const struct record_step *step)
 {
-    const uint32_t aside = step->dropped[RECORD_REASON_QUARANTINED];
-    const bool breaks = sim->config->limits > 0 && step->reward_raw_mean > SIM_REWARD_HIGH;
-    if (breaks != (aside > 0) || breaks == (step->trained > 0))
-        sim_fail(sim, "step %llu has a mean reward of %g: %u slots set aside, %u trained",
-                 (unsigned long long)step->step, step->reward_raw_mean, (unsigned)aside,
-                 (unsigned)step->trained);
+    struct sim_tree tree = {.ours = {true}, .good = -1};
+    for (uint64_t s = 0; s < step->step && s < sim->steps_recorded; s++) {
+        const struct sim_record *past = &sim->records[sim->step_index[s] - 1];
+        sim_tree_step(sim, &tree, &past->step, past->step.stats_n > 0 ? &past->stat : NULL);
+    }
+    sim_tree_step(sim, &tree, step, step->stats_n > 0 ? &step->stats[0] : NULL);
 }
 
 static void sim_check_record(struct sim *sim, const struct record *record)
@@ -371,12 +423,33 @@ static void sim_check_train_lease(struct sim *sim, const struct message *lease)
         ids += n;
         at += n;
     }
+    const uint64_t staleness = lease->step - lease->behaviour_version;
+    if (staleness > lag || lease->behaviour_version != version)
+        sim_fail(sim, "step %llu is trained on rollouts of version %llu, the lag is %llu",
+                 (unsigned long long)lease->step, (unsigned long long)lease->behaviour_version,
+                 (unsigned long long)lag);
+    else
+        sim->staleness[staleness] += lease->items_n;
+}
+
+/* Learners that catch up, or go on, do so together: from where the last of them is. */
+static void sim_check_together(struct sim *sim, const struct message *lease)
+{
+    for (size_t i = 0; i < sim->core->peers_n; i++) {
+        const struct core_peer *peer = &sim->core->peers[i];
+        if (peer->role == WIRE_ROLE_LEARNER && peer->state != CORE_PEER_GONE &&
+            peer->version < lease->step)
+            sim_fail(sim, "step %llu is leased while %s is at version %llu",
+                     (unsigned long long)lease->step, peer->name,
+                     (unsigned long long)peer->version);
+    }
 }
 
 static void sim_check_sent(struct sim *sim, const struct message *message)
 {
     if (message->type == MESSAGE_TRAIN_LEASE) {
         sim_check_train_lease(sim, message);
+        sim_check_together(sim, message);
         if (message->attempt < sim->attempt)
             sim_fail(sim, "attempt %llu comes after attempt %llu",
                      (unsigned long long)message->attempt, (unsigned long long)sim->attempt);
@@ -398,12 +471,15 @@ static void sim_sink(void *user, const struct core_effect *effect)
     struct sim *sim = user;
     switch (effect->kind) {
     case CORE_FX_SEND:
+        sim_second_sent(sim, effect->message);
         sim_check_sent(sim, effect->message);
         sim_carry(sim, (struct sim_event){.kind = SIM_TO_WORKER, .address = effect->peer},
                   effect->message);
         break;
     case CORE_FX_APPEND: sim_append(sim, effect->record); break;
     case CORE_FX_LOG:
+        if (strcmp(effect->id, "ROLLOUT-MISMATCH") == 0)
+            sim_second_told(sim, effect->text);
         if (sim->verbose)
             printf("%8llu  %s %s\n", (unsigned long long)sim->now_ms, effect->id, effect->text);
         break;
@@ -414,7 +490,8 @@ static void sim_sink(void *user, const struct core_effect *effect)
         sim->recall_step = effect->recall_step;
         break;
     case CORE_FX_FINISHED:
-        if (effect->exit_code == CORE_EXIT_STOPPED) {
+        if (effect->exit_code == CORE_EXIT_STOPPED ||
+            (effect->exit_code == 0 && !effect->complete)) {
             sim->stopped = true;
             break;
         }
@@ -546,11 +623,19 @@ static void sim_core_step(struct sim *sim, const struct core_event *event)
         return;
     sim->events++;
     const bool stranger = sim_is_stranger(sim, event);
-    const uint64_t resets = sim->core->counters.resets;
+    const struct core_stats *counters = &sim->core->counters;
+    const uint64_t resets = counters->resets;
+    const uint64_t duplicates = counters->duplicates, mismatches = counters->mismatches;
+    const bool compares = event->kind == CORE_EV_MESSAGE && sim->core->started && !stranger &&
+                          event->message->type == MESSAGE_GENERATE_RESULT;
+    if (compares)
+        sim_second_expect(sim, event->message);
     core_step(sim->core, event);
+    if (compares && counters->resets == resets && !sim->finished)
+        sim_second_compared(sim, duplicates, mismatches);
     while (sim->recall && !sim->finished)
         sim_recall(sim);
-    if (stranger && sim->core->counters.resets == resets)
+    if (stranger && counters->resets == resets)
         sim_fail(sim, "a session that is not known was not answered");
     if (sim->stopped) { /* a clean end: the ledger is closed, all of it durable */
         sim->stopped = false;
@@ -703,6 +788,7 @@ static void sim_check_end(struct sim *sim)
     }
     if (sim->checkpoint_version != sim->config->steps)
         sim_fail(sim, "the run is complete, and its last step was never written");
+    sim_second_check_staleness(sim);
     core_free(sim->core);
     sim->core = NULL;
     sim->durable_n = sim->records_n; /* a clean end closes the ledger */

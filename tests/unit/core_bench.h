@@ -16,7 +16,7 @@
 #include "tests/test.h"
 #include "tests/unit/near.h"
 
-#define BENCH_SENT    512
+#define BENCH_SENT    2048
 #define BENCH_RECORDS 512
 #define BENCH_TOKENS  4
 

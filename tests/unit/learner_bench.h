@@ -117,6 +117,7 @@ struct bench {
     int32_t *ids;
     float *logp, *reward, *logref, *cost;
     uint32_t tokens;
+    uint64_t below; /* learners take a checkpoint of a version before it; 0: the newest */
 };
 
 static inline void bench_write_critic(const struct bench *b, const char *name,
@@ -254,7 +255,8 @@ static inline enum err_code bench_try_number(struct bench *b, uint32_t number,
     check_ok(run_config_load(&b->config, path, overrides, n, &err));
     snprintf(bulk, sizeof bulk, "ipc://%s/bulk-%u", b->dir, number);
     snprintf(name, sizeof name, "learner-%u", number);
-    return learner_new(learner, &b->config, name, b->context, bulk, why);
+    return learner_new(learner, &b->config, name, b->below ? b->below : LEARNER_NEWEST,
+                       b->context, bulk, why);
 }
 
 static inline enum err_code bench_try(struct bench *b, const char *const overrides[4],

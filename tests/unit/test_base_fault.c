@@ -46,6 +46,16 @@ static void fault_names_what_is_wrong_in_its_word(void **state)
     assert_false(fault_at(FAULT_ledger_commit));
 }
 
+static void fault_bits_are_wrong_from_the_nth_time_on(void **state)
+{
+    (void)state;
+    check_ok(fault_arm("actor_turn:2:bits:actor-1", dir, "actor-1", &err));
+    assert_false(fault_at(FAULT_actor_turn));
+    assert_false(fault_at(FAULT_actor_lease));
+    for (int i = 0; i < 5; i++)
+        assert_true(fault_at(FAULT_actor_turn));
+}
+
 static void fault_fires_the_nth_time_at_its_point_alone(void **state)
 {
     (void)state;
@@ -99,6 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fault_names_what_is_wrong_in_its_word),
         cmocka_unit_test(fault_fires_the_nth_time_at_its_point_alone),
+        cmocka_unit_test(fault_bits_are_wrong_from_the_nth_time_on),
         cmocka_unit_test(fault_fires_once_where_it_leaves_a_mark),
         cmocka_unit_test(fault_kills_or_ends_the_process),
     };

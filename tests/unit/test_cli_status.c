@@ -96,12 +96,17 @@ static const char status_body[] =
     "\"counters\":{\"mismatches\":1,\"duplicates\":0},"
     "\"peers\":[{\"name\":\"actor-0\",\"role\":\"actor\",\"state\":\"suspect\","
     "\"seen_age_ms\":3100,\"progress_age_ms\":600000,\"capacity\":64,\"in_flight\":2,"
-    "\"items_done\":88}],"
+    "\"items_done\":88,\"mismatches\":1},{\"name\":\"actor-1\",\"role\":\"actor\","
+    "\"state\":\"live\",\"mismatches\":0},{\"name\":\"actor-2\",\"role\":\"actor\","
+    "\"state\":\"live\",\"mismatches\":1}],"
     "\"last\":{\"step\":9,\"reward_raw_mean\":1.25,\"reward_shaped_mean\":0.5,\"kl_mean\":3.5,"
     "\"kl_coef\":0.02,\"kl_coef_after\":0.03,\"entropy\":1.5,\"duration_ms\":812,"
     "\"response_tokens\":512,\"cost_raw_mean\":0.25,\"cost_limit\":0.125,"
     "\"multiplier_before\":1,\"multiplier_after\":1.5,\"score.style\":2.5},"
     "\"monitors\":{\"style\":{\"missing\":3}},"
+    "\"breaker\":{\"cooling\":true,\"trips\":3,\"last\":{\"signal\":\"kl\",\"limit\":\"high\","
+    "\"value\":41.5},\"rollback\":{\"rollbacks\":2,\"base\":8,\"target\":12,"
+    "\"lr_scale\":0.25,\"beta_scale\":4}},"
     "\"gate\":{\"last\":{\"at_ms\":1700000000000,\"decision\":\"NSF\",\"why\":\"\",\"version\":8,"
     "\"mean\":0.0625,\"upper\":0.125,\"limit\":0.1,\"delta\":0.025,\"n\":60,\"spent\":1,"
     "\"candidates\":2,\"model\":\"m\"},\"published\":null}}\n";
@@ -126,12 +131,17 @@ static void a_run_that_answers_is_shown(void **state)
     check_said("1 waiting, 2 leased, 3 generated, 4 scored, 5 shaped, 6 trained, 43 dropped: "
                "64 planned\n");
     check_said("43 dropped: score_failed\n");
+    check_said("noted       1 results that differ from another worker's (mismatches)\n");
+    check_said("noted       results that differ are of actor-0, actor-2\n");
     check_said("8 scored, 1 dropped: 9 planned\n");
     check_said("raw 1.25, shaped 0.5\n");
     check_said("3.5 nats a sequence at beta 0.02; then beta 0.03\n");
     check_said("entropy 1.5 nats, clipped share -,"); /* not told */
     check_said("cost      0.25, limit 0.125, lambda 1 then 1.5\n");
     check_said("monitor   style mean 2.5; without a score so far: 3 trained slots\n");
+    check_said("breaker     open, 3 trips, the last by kl high: 41.5\n"
+               "            2 rollbacks, the last to version 8; learning rates times 0.25, beta "
+               "times 4, now back to version 12\n");
     check_said("gate        version 8: NSF at 2023-11-14T22:13:20Z: mean cost 0.0625, bound 0.125, "
                "limit 0.1, delta 0.025, 60 prompts; 1 of 2 candidates spent\n");
     check_said("published   nothing\n");

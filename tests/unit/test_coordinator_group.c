@@ -267,6 +267,66 @@ static void learners_at_the_same_version_catch_up_together(void **state)
     assert_int_equal(bench_stats(team.bench)->retrained, LEARNERS);
 }
 
+/* Two recorded steps; then all start again, with these versions. */
+static size_t team_restart_after_two_steps(struct team *team, void **state,
+                                           const uint64_t version[LEARNERS])
+{
+    team_begin(team, state);
+    for (uint32_t step = 0; step < 2; step++) {
+        team_work(team);
+        for (uint32_t i = 0; i < LEARNERS; i++) {
+            const struct message lease = team_lease(team, i, 0);
+            assert_int_equal(lease.step, step);
+            team_result(team, i, &lease, 0);
+        }
+    }
+    assert_int_equal(trained(team), 2);
+    bench_restart(team->bench, 0);
+    const size_t since = team->bench->sent_n;
+    for (uint32_t i = 0; i < LEARNERS; i++)
+        learner_join(team, i, 31 + i, version[i]);
+    return since;
+}
+
+/* The first that has trained step 0 again does not begin step 1 by itself. */
+static void learners_that_catch_up_stay_together(void **state)
+{
+    struct team team;
+    size_t since = team_restart_after_two_steps(&team, state, (const uint64_t[]){0, 0, 0});
+    struct message lease[LEARNERS];
+    for (uint32_t i = 0; i < LEARNERS; i++)
+        lease[i] = team_lease(&team, i, since);
+    since = team.bench->sent_n;
+    for (uint32_t i = 0; i < LEARNERS; i++) {
+        for (uint32_t k = 0; k < LEARNERS; k++)
+            assert_false(team_has_lease(&team, k, since));
+        team_result(&team, i, &lease[i], 0);
+    }
+    for (uint32_t i = 0; i < LEARNERS; i++) {
+        const struct message next = team_lease(&team, i, since);
+        assert_int_equal(next.step, 1);
+        assert_int_equal(next.ranks_n, LEARNERS);
+    }
+}
+
+static void learners_that_are_further_on_wait_for_those_behind(void **state)
+{
+    struct team team;
+    size_t since = team_restart_after_two_steps(&team, state, (const uint64_t[]){1, 0, 1});
+    const struct message lease = team_lease(&team, 1, since);
+    assert_int_equal(lease.step, 0);
+    assert_int_equal(lease.ranks_n, 0);
+    assert_false(team_has_lease(&team, 0, since));
+    assert_false(team_has_lease(&team, 2, since));
+    since = team.bench->sent_n;
+    team_result(&team, 1, &lease, 0);
+    for (uint32_t i = 0; i < LEARNERS; i++) {
+        const struct message next = team_lease(&team, i, since);
+        assert_int_equal(next.step, 1);
+        assert_int_equal(next.ranks_n, LEARNERS);
+    }
+}
+
 static void learners_that_disagree_halt_the_run(void **state)
 {
     struct team team;
@@ -408,6 +468,8 @@ int main(void)
         TEST(a_learner_that_had_finished_when_rank_0_died_tells_of_the_step),
         TEST(a_learner_that_comes_back_is_waited_for),
         TEST(learners_at_the_same_version_catch_up_together),
+        TEST(learners_that_catch_up_stay_together),
+        TEST(learners_that_are_further_on_wait_for_those_behind),
         TEST(learners_that_disagree_halt_the_run),
         TEST(a_learner_that_disagrees_with_the_record_halts_the_run),
         TEST(attempts_that_fail_end_with_one_learner_alone),

@@ -119,6 +119,7 @@ static const struct record_step a_step = {
     .multiplier_after = 0.33333333333333337,
     .controller_n = RECORD_CONTROLLER_MAX,
     .controller = {0.02 * 1.0001, 1.5, 1.0, [RECORD_CONTROLLER_MAX - 1] = 1.0 / 7.0},
+    .experience = {{6, 5, 4}},
     .duration_ms = 1234,
     .stats = stats,
     .stats_n = 2,
@@ -179,6 +180,8 @@ static const struct record all[] = {
      .text = "it's \"late\""},
     {.kind = RECORD_STEP, .step = &a_step},
     {.kind = RECORD_CHECKPOINT, .version = 1},
+    {.kind = RECORD_PAUSE, .paused = false},
+    {.kind = RECORD_PAUSE, .paused = true},
     {.kind = RECORD_EVENT, .id = "ROLLOUT-MISMATCH", .text = "two workers differ"},
     {.kind = RECORD_ROLLOUT,
      .work = WIRE_WORK_ROLLOUT,
@@ -226,6 +229,7 @@ static void check_step(const struct record_step *got, const struct record_step *
     memcpy(&b, want, sizeof b);
     a.stats = b.stats = NULL;
     assert_memory_equal(&a.weights, &b.weights, sizeof a.weights);
+    assert_memory_equal(&a.experience, &b.experience, sizeof a.experience);
     assert_memory_equal(a.dropped, b.dropped, sizeof a.dropped);
     assert_memory_equal(a.score_mean, b.score_mean, sizeof a.score_mean);
     assert_memory_equal(a.controller, b.controller, sizeof a.controller);
@@ -271,6 +275,7 @@ static enum err_code see(void *ctx, const struct record *got, struct err *err)
     assert_int_equal(got->wall_ms, 1700000000000 + got->seq - 1);
     assert_int_equal(got->epoch, want->epoch);
     assert_int_equal(got->version, want->version);
+    assert_int_equal(got->paused, want->paused);
     assert_int_equal(got->work, want->work);
     assert_int_equal(got->a, want->a);
     assert_int_equal(got->b, want->b);
@@ -320,6 +325,7 @@ static void every_kind_of_record_comes_back_as_it_was(void **state)
     assert_int_equal(summary.references, 1);
     assert_int_equal(summary.scores, 2);
     assert_int_equal(summary.dropped, 1);
+    assert_true(summary.paused);
     check_ok(ledger_close(ledger, &err));
 }
 

@@ -182,6 +182,26 @@ static void the_breaker_is_shown_where_there_is_one(void **state)
     status_metrics(*state, &stats, &text);
     check_has(&text, "rlhfd_breaker_trips_total 3\n");
     check_has(&text, "rlhfd_breaker_cooling 1\n");
+    buf_clear(&text);
+    status_json(*state, &stats, &text);
+    check_has(&text, "\"breaker\":{\"cooling\":true,\"trips\":3,\"last\":null,"
+                     "\"rollback\":null}");
+    stats.trip_signal = "kl";
+    stats.trip_limit = "high";
+    stats.trip_value = 41.5;
+    stats.has_rollback = true;
+    stats.rollbacks = 2;
+    stats.rollback_base = 8;
+    stats.rollback_target = 12;
+    stats.lr_scale = 0.25;
+    stats.beta_scale = 4;
+    buf_clear(&text);
+    status_json(*state, &stats, &text);
+    check_has(&text, "\"last\":{\"signal\":\"kl\",\"limit\":\"high\",\"value\":41.5},"
+                     "\"rollback\":{\"rollbacks\":2,\"base\":8,\"target\":12,"
+                     "\"lr_scale\":0.25,\"beta_scale\":4}}");
+    stats.trip_signal = NULL;
+    stats.has_rollback = false;
     buf_release(&text);
 }
 

@@ -467,6 +467,32 @@ static void without_checkpoints_no_more_steps_are_opened_than_can_be_kept(void *
                         "the learner to finish a checkpoint: too many steps are kept for it");
 }
 
+/* --- what people look at ------------------------------------------------------------------ */
+
+static void ages_and_the_last_failure_are_told(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    const struct message *lease = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    bench_tick(bench, 700);
+    const struct core_stats *stats = bench_stats(bench);
+    assert_int_equal(stats->step_age_ms, 700);
+    assert_int_equal(stats->wait, CORE_WAIT_GENERATE);
+    assert_string_equal(core_wait_name(stats->wait), "generate");
+    assert_string_equal(stats->peer[1].name, "actor-0");
+    assert_int_equal(stats->peer[1].lease_age_ms, 700);
+    assert_int_equal(stats->peer[0].lease_age_ms, 0); /* the learner has none */
+    assert_string_equal(stats->peer[1].failure, "");
+    struct message failed = {.type = MESSAGE_LEASE_FAILED, .lease = lease->lease};
+    snprintf(failed.text, sizeof failed.text, "out of memory");
+    bench_send(bench, &crew.actor, failed);
+    bench_tick(bench, 30);
+    stats = bench_stats(bench);
+    assert_string_equal(stats->peer[1].failure, "out of memory");
+    assert_int_equal(stats->peer[1].failure_age_ms, 30);
+}
+
 /* --- an operator -------------------------------------------------------------------------- */
 
 static void a_paused_run_gives_out_no_lease(void **state)
@@ -483,6 +509,86 @@ static void a_paused_run_gives_out_no_lease(void **state)
     bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
 }
 
+/* A coordinator that crashed must not go on by itself. */
+static void a_paused_run_is_paused_after_a_restart(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
+    const size_t records = bench->records_n;
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE}); /* asking twice is once */
+    assert_int_equal(bench->records_n, records);
+    bench_restart(bench, 0);
+    size_t since = bench->sent_n;
+    bench_crew_join(bench, &crew);
+    assert_true(bench_stats(bench)->paused);
+    assert_null(bench_last(bench, 2, MESSAGE_GENERATE_LEASE, since));
+    bench_event(bench, (struct core_event){.kind = CORE_EV_RESUME});
+    bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, since);
+    bench_restart(bench, 0);
+    assert_false(bench_stats(bench)->paused);
+}
+
+/* What was out when it was paused is finished, and taken. */
+static void a_paused_run_takes_what_is_in_flight(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    const struct message lease = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
+    const size_t since = bench->sent_n;
+    bench_generate(bench, &crew.actor, &lease, 0, 2);
+    assert_int_equal(bench_stats(bench)->generated, 2);
+    assert_null(bench_last(bench, 3, MESSAGE_SCORE_LEASE, since));
+}
+
+static void a_paused_run_can_be_drained_and_is_paused_then(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    bench_train(bench, &crew.learner, 0, 101, 0);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
+    bench_event(bench, (struct core_event){.kind = CORE_EV_DRAIN});
+    assert_false(bench->finished); /* version 1 has no checkpoint */
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_true(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+    bench_train(bench, &crew.learner, 1, 102, 2);
+    assert_true(bench->finished);
+    assert_int_equal(bench->exit_code, 0);
+    assert_string_equal(bench->finish_text, "drained: the run can be continued");
+    bench->finished = false;
+    bench_restart(bench, 2);
+    assert_true(bench_stats(bench)->paused);
+    assert_false(bench_stats(bench)->draining);
+}
+
+static void a_checkpoint_that_is_asked_for_is_made_with_the_next_step(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.checkpoint_every = 100;
+    bench->config.steps = 5;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_false(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+    bench_event(bench, (struct core_event){.kind = CORE_EV_CHECKPOINT});
+    bench_train(bench, &crew.learner, 0, 101, 0); /* was out already */
+    assert_true(bench_stats(bench)->checkpoint_asked);
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_true(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+    bench_train(bench, &crew.learner, 1, 102, 2);
+    assert_false(bench_stats(bench)->checkpoint_asked);
+    assert_int_equal(bench_stats(bench)->checkpoint_version, 2);
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    assert_false(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
+}
+
 static void a_drained_run_ends_with_a_checkpoint(void **state)
 {
     struct bench *bench = *state;
@@ -496,7 +602,7 @@ static void a_drained_run_ends_with_a_checkpoint(void **state)
         bench_train(bench, &crew.learner, 0, 101, 1);
     }
     assert_true(bench->finished);
-    assert_int_equal(bench->exit_code, CORE_EXIT_STOPPED);
+    assert_int_equal(bench->exit_code, 0);
     assert_string_equal(bench->finish_text, "drained: the run can be continued");
     assert_false(bench_expect(bench, 2, MESSAGE_RESET, 0)->refused); /* they may look again */
 }
@@ -697,7 +803,12 @@ int main(void)
         steps_test(a_learner_one_step_ahead_is_not_believed_before_it_answers),
         steps_test(a_step_the_learner_cannot_train_ends_the_run),
         steps_test(without_checkpoints_no_more_steps_are_opened_than_can_be_kept),
+        steps_test(ages_and_the_last_failure_are_told),
         steps_test(a_paused_run_gives_out_no_lease),
+        steps_test(a_paused_run_is_paused_after_a_restart),
+        steps_test(a_paused_run_takes_what_is_in_flight),
+        steps_test(a_paused_run_can_be_drained_and_is_paused_then),
+        steps_test(a_checkpoint_that_is_asked_for_is_made_with_the_next_step),
         steps_test(a_drained_run_ends_with_a_checkpoint),
         steps_test(a_stopped_run_ends_when_all_is_durable),
         steps_test(a_restarted_coordinator_goes_on_where_the_ledger_ends),

@@ -131,6 +131,144 @@ static void a_step_without_slots_leaves_the_weights(void **state)
     learner_free(learner);
 }
 
+/* A lease without slots, as of a step that goes back to version `base`. */
+static struct message back_lease(uint64_t step, uint64_t base)
+{
+    struct message lease = bench_step(&bench, step);
+    lease.items_n = 0;
+    for (uint32_t f = 0; f < lease.frames_n; f++)
+        lease.frame[f].size = 0;
+    lease.restore = true;
+    lease.base_version = lease.target_version = base;
+    return lease;
+}
+
+/* What step `step` makes of the newest checkpoint, or of the starting models, in a learner that
+ * went nowhere else. */
+static struct hash trained_from(uint64_t base, uint64_t step, double lr_scale)
+{
+    struct message lease = bench_step(&bench, step);
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    assert_int_equal(learner->version, base);
+    learner->version = step; /* the same state under another number */
+    lease.lr_scale = lr_scale;
+    check_ok(bench_compute(learner, &lease, 1, &err));
+    learner_free(learner);
+    return bench_sent[0].hash;
+}
+
+/* Weights, critics and optimizer: what is trained next shows them all. */
+static void a_step_that_goes_back_restores_the_whole_state(void **state)
+{
+    (void)state;
+    for (uint64_t base = 0; base <= 2; base += 2) {
+        struct learner *learner = BENCH_LEARNER(&bench, NULL);
+        struct hash want = learner->weights_hash;
+        run(learner, 0, 4);
+        if (base > 0)
+            want = bench_sent[base - 1].hash;
+        struct message leases[2] = {back_lease(4, base), bench_step(&bench, 5)};
+        leases[1].lr_scale = 0.25;
+        check_ok(bench_compute(learner, leases, 2, &err));
+        const struct hash back = bench_sent[0].hash, next = bench_sent[1].hash;
+        assert_memory_equal(&back, &want, sizeof want);
+        assert_true(bench_stat(bench_sent[0].stats, bench_sent[0].stats_n, "updates") == 0);
+        learner_free(learner);
+        check_ok(
+            file_remove_tree(run_path(base ? "checkpoints/v00000004" : "checkpoints"), &err));
+        const struct hash direct = trained_from(base, 5, 0.25);
+        assert_memory_equal(&next, &direct, sizeof direct);
+        const struct hash unscaled = trained_from(base, 5, 1.0);
+        assert_memory_not_equal(&next, &unscaled, sizeof direct);
+        check_ok(file_remove_tree(run_path("checkpoints"), &err));
+    }
+}
+
+/* Damaged, another version's, gone: the sentence names it, and nothing has moved. */
+static void a_checkpoint_that_cannot_be_gone_back_to_is_named(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"v00000002/policy.moments.f32 is not what",
+                                        "v00000002/STATE.json is of version 4, not 2",
+                                        "v00000002/MANIFEST.json"};
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 4);
+    const struct hash before = bench_sent[3].hash;
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (i == 0)
+            damage("checkpoints/v00000002/policy.moments.f32");
+        else
+            check_ok(file_remove_tree(run_path("checkpoints/v00000002"), &err));
+        if (i == 1) {
+            char other[FILE_PATH_MAX];
+            snprintf(other, sizeof other, "%s", run_path("checkpoints/v00000004"));
+            assert_int_equal(rename(other, run_path("checkpoints/v00000002")), 0);
+        }
+        const struct message lease = back_lease(4, 2);
+        struct err why = {0};
+        assert_true(bench_compute(learner, &lease, 1, &why) != ERR_OK);
+        assert_int_equal(bench_sent_n, 0);
+        if (!strstr(why.text, words[i]) ||
+            !strstr(why.text, "step 4: cannot go back to version 2: "))
+            fail_msg("it said: %s", why.text);
+        assert_int_equal(learner->below, 2);
+        learner->below = 0;
+        assert_memory_equal(&learner->weights_hash, &before, sizeof before);
+        assert_int_equal(learner->version, 4);
+    }
+    learner_free(learner);
+}
+
+/* From a version before it the learner makes the checkpoint anew, whatever newer ones there are,
+ * and then the step goes back to what it was. */
+static void a_learner_comes_again_to_what_it_cannot_go_back_to(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 4);
+    const struct hash want = bench_sent[1].hash;
+    learner_free(learner);
+    damage("checkpoints/v00000002/policy.moments.f32");
+    bench.below = 2;
+    learner = BENCH_LEARNER(&bench, NULL);
+    bench.below = 0;
+    assert_int_equal(learner->version, 0);
+    run(learner, 0, 4);
+    const struct message lease = back_lease(4, 2);
+    check_ok(bench_compute(learner, &lease, 1, &err));
+    assert_int_equal(bench_sent[0].type, MESSAGE_TRAIN_RESULT);
+    assert_memory_equal(&bench_sent[0].hash, &want, sizeof want);
+    learner_free(learner);
+}
+
+static void what_rollbacks_may_need_is_kept(void **state)
+{
+    (void)state;
+    static const uint64_t kept[] = {3, 4, 8, 10}; /* base, target, a later one, the newest */
+    struct learner *learner =
+        BENCH_LEARNER(&bench, "breaker.limits.0.signal=kl", "breaker.limits.0.high=9",
+                      "breaker.limits.0.outcome=rollback", "breaker.restore_every=4");
+    bench.config.checkpoint_keep = 1;
+    struct message leases[10] = {0};
+    for (uint64_t s = 0; s < 10; s++) {
+        leases[s] = bench_step(&bench, s);
+        leases[s].checkpoint = true;
+        leases[s].base_version = s >= 3 ? 3 : 0;
+        leases[s].target_version = s >= 4 ? 4 : 0;
+    }
+    check_ok(bench_compute(learner, leases, 10, &err));
+    uint32_t n = 0;
+    for (uint64_t v = 1; v <= 10; v++) {
+        char name[64];
+        snprintf(name, sizeof name, "checkpoints/v%08llu", (unsigned long long)v);
+        const bool wanted = n < COUNT(kept) && v == kept[n];
+        n += wanted;
+        if (file_exists(run_path(name)) != wanted)
+            fail_msg("version %llu is %s", (unsigned long long)v, wanted ? "gone" : "there");
+    }
+    learner_free(learner);
+}
+
 static void the_versions_actors_may_ask_for_come_back_too(void **state)
 {
     (void)state;
@@ -356,6 +494,10 @@ int main(void)
         TEST(a_learner_that_comes_back_continues_bit_for_bit),
         TEST(what_a_step_told_comes_back_with_its_checkpoint),
         TEST(a_step_without_slots_leaves_the_weights),
+        TEST(a_step_that_goes_back_restores_the_whole_state),
+        TEST(a_checkpoint_that_cannot_be_gone_back_to_is_named),
+        TEST(a_learner_comes_again_to_what_it_cannot_go_back_to),
+        TEST(what_rollbacks_may_need_is_kept),
         TEST(the_versions_actors_may_ask_for_come_back_too),
         TEST(a_damaged_checkpoint_is_passed_over),
         TEST(a_checkpoint_just_written_is_not_the_one_removed),

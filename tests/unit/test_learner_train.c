@@ -69,7 +69,8 @@ static struct learner *open_learner(const struct run_config *config)
     char endpoint[128];
     snprintf(endpoint, sizeof endpoint, "ipc://%s/bulk", dir);
     struct learner *learner = NULL;
-    check_ok(learner_new(&learner, config, "learner-0", context, endpoint, &err));
+    check_ok(
+        learner_new(&learner, config, "learner-0", LEARNER_NEWEST, context, endpoint, &err));
     return learner;
 }
 

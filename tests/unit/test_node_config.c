@@ -327,6 +327,15 @@ static void config_refuses_a_breaker_that_cannot_be_meant(void **state)
     refuses_override("breaker.window=8", "breaker.warmup 16 is longer than breaker.window 8");
     const char *const late[] = {"breaker.limits.0.signal=entropy", "breaker.limits.0.low=0.1",
                                 "breaker.limits.0.outcome=skip"};
+    const char *const still[] = {kl, "breaker.limits.0.high=9",
+                                 "breaker.limits.0.outcome=rollback", "breaker.lr_factor=1",
+                                 "breaker.beta_factor=1"};
+    const char *const back[] = {kl,
+                                "breaker.limits.0.high=9",
+                                "breaker.limits.0.outcome=rollback",
+                                "breaker.limits.1.signal=grad_norm",
+                                "breaker.limits.1.ratio=9",
+                                "breaker.limits.1.outcome=rollback"};
     const char *const twice[] = {kl, "breaker.limits.0.high=9", "breaker.limits.1.signal=kl",
                                  "breaker.limits.1.low=-1"};
     const char *const good[] = {kl,
@@ -338,10 +347,15 @@ static void config_refuses_a_breaker_that_cannot_be_meant(void **state)
                                 "breaker.limits.2.low=0.1"};
     struct run_config config;
     check_fails(run_config_load(&config, file, late, COUNT(late), &err), ERR_USAGE,
-                "its outcome must be halt");
+                "its outcome must be rollback or halt");
     check_fails(run_config_load(&config, file, twice, COUNT(twice), &err), ERR_USAGE,
                 "[0] and [1] are about the same signal");
+    check_fails(run_config_load(&config, file, still, COUNT(still), &err), ERR_USAGE,
+                "a rollback has to change something");
+    check_ok(run_config_load(&config, file, back, COUNT(back), &err));
+    assert_true(run_config_rolls_back(&config));
     check_ok(run_config_load(&config, file, good, COUNT(good), &err));
+    assert_false(run_config_rolls_back(&config));
     struct hash with, without;
     run_config_hash(&config, &with);
     config.limit[1].ratio = 4; /* an element of a list decides bits too */

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "node/loop.h"
+#include "node/rendezvous.h"
 #include "node/worker.h"
 #include "tests/wire_messages.h"
 
@@ -658,6 +659,96 @@ static void worker_refuses_options_that_cannot_work(void **state)
     finish();
 }
 
+/* Of which job the file is to be, and how long the worker looks for it. */
+static void rig_start_with_rendezvous(const char *path, uint32_t rendezvous_ms)
+{
+    rig = (struct rig){.compute = gated_compute,
+                       .options = {.role = WIRE_ROLE_ACTOR,
+                                   .name = "actor-0",
+                                   .capacity = 1,
+                                   .rendezvous = path,
+                                   .job = "7.1",
+                                   .rendezvous_ms = rendezvous_ms}};
+    assert_int_equal(pthread_create(&rig.thread, NULL, rig_thread, &rig), 0);
+    while (!atomic_load(&rig.opened))
+        wire_test_sleep_ms(1);
+}
+
+/* The file of the start before is there first, then none, then this one's; then the coordinator
+ * comes back elsewhere. */
+static void worker_finds_the_coordinator_of_its_own_job(void **state)
+{
+    (void)state;
+    struct message hello, reset = {.type = MESSAGE_RESET};
+    char path[64], elsewhere[80];
+    snprintf(path, sizeof path, "%s/rendezvous", dir);
+    snprintf(elsewhere, sizeof elsewhere, "%s-2", ipc);
+    check_ok(rendezvous_write(path, "7.0", "ipc:///nowhere", &err));
+    rig_start_with_rendezvous(path, NEVER_MS);
+    wire_test_sleep_ms(300);
+    assert_int_equal(rig_counters(&rig).silences, 0); /* it spoke to nobody */
+    unlink(path);
+    coordinator_open(&coordinator);
+    check_ok(rendezvous_write(path, "7.1", ipc, &err));
+    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+
+    struct coordinator second = {0};
+    check_ok(wire_socket_bind(&second.socket, context, elsewhere, WIRE_LIMITS_CONTROL, &err));
+    check_ok(rendezvous_write(path, "7.1", elsewhere, &err));
+    coordinator_say(&coordinator, &reset);
+    coordinator_welcome(&second, 2, NEVER_MS, &hello);
+
+    worker_stop(rig.worker);
+    rig_join(&rig);
+    assert_string_equal(err_name(rig.rc), "ERR_OK");
+    wire_socket_close(coordinator.socket, 0);
+    wire_socket_close(second.socket, 0);
+    unlink(path);
+    unlink(elsewhere + strlen("ipc://"));
+    finish();
+}
+
+static void worker_gives_up_where_nobody_says_where_the_coordinator_is(void **state)
+{
+    (void)state;
+    char path[64];
+    snprintf(path, sizeof path, "%s/rendezvous", dir);
+    check_ok(rendezvous_write(path, "7.0", ipc, &err));
+    rig_start_with_rendezvous(path, 200);
+    rig_join(&rig);
+    check_fails(rig.rc, ERR_UNAVAILABLE, "");
+    assert_non_null(strstr(rig.err.text, "actor-0 finds no coordinator"));
+    assert_non_null(strstr(rig.err.text, "is of job 7.0, not of 7.1"));
+    unlink(path);
+    finish();
+}
+
+static void *nudge_and_terminate_when_started(void *started)
+{
+    while (!atomic_load((atomic_bool *)started))
+        wire_test_sleep_ms(1);
+    kill(getpid(), SIGUSR1);
+    wire_test_sleep_ms(100);
+    kill(getpid(), SIGTERM);
+    return NULL;
+}
+
+static void worker_run_is_not_ended_by_a_signal_meant_for_the_coordinator(void **state)
+{
+    (void)state;
+    atomic_bool started = false;
+    pthread_t thread;
+    const struct worker_options options = {
+        .role = WIRE_ROLE_REWARD, .name = "reward-0", .control_endpoint = ipc, .capacity = 1};
+    assert_int_equal(pthread_create(&thread, NULL, nudge_and_terminate_when_started, &started),
+                     0);
+    const uint64_t began_ms = clock_mono_ms();
+    check_ok(worker_run(context, &options, patient_compute, &started, &err));
+    assert_true(clock_mono_ms() - began_ms >= 100);
+    pthread_join(thread, NULL);
+    finish();
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -674,6 +765,9 @@ int main(void)
         TEST(worker_flushes_before_it_leaves),
         TEST(worker_passes_on_why_compute_ended),
         TEST(worker_run_ends_on_sigterm_though_nobody_ever_answered),
+        TEST(worker_finds_the_coordinator_of_its_own_job),
+        TEST(worker_gives_up_where_nobody_says_where_the_coordinator_is),
+        TEST(worker_run_is_not_ended_by_a_signal_meant_for_the_coordinator),
         TEST(worker_refuses_options_that_cannot_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -462,6 +462,16 @@ static void what_does_not_fit_the_policy_is_refused_at_the_start(void **state)
     path_of(config.reference, "short");
     check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
                 "/short: the reference takes 16 tokens, prompts and responses may have 21");
+    make_and_forget("stranger", MODEL_HEAD_LM, w.V, 64);
+    char path[FILE_PATH_MAX];
+    path_of(path, "stranger/tokenizer.json");
+    static const char strange[] =
+        "{\"version\": \"1.0\", \"added_tokens\": [], \"model\": {\"type\": \"BPE\", "
+        "\"merges\": [], \"vocab\": {\"zz\": 0}}}";
+    check_ok(file_write(path, strange, sizeof strange - 1, &err));
+    path_of(config.reference, "stranger");
+    check_fails(reward_new(&reward, &config, &err), ERR_USAGE,
+                "/stranger: token 0 is \"zz\" to it and \"");
     config = w.config;
     path_of(config.prompts, "nothing.jsonl");
     check_fails(reward_new(&reward, &config, &err), ERR_IO, "nothing.jsonl");

@@ -358,6 +358,47 @@ static void bytes_are_spelt_by_256_characters_and_read_back(void **state)
     buf_release(&out);
 }
 
+/* Vocabularies of one size, in which "b" and one other token stand for id 1. */
+static struct tokenizer *letters(const char *second, const char *added)
+{
+    char text[512];
+    struct err why = {0};
+    const int n =
+        snprintf(text, sizeof text,
+                 "{\"version\": \"1.0\", \"added_tokens\": [%s], \"model\": {\"type\": "
+                 "\"BPE\", \"merges\": [], \"vocab\": {\"a\": 0, \"%s\": 1, \"c\": 2}}}",
+                 added, second);
+    struct tokenizer *tokenizer = tokenizer_of(text, (size_t)n, &why);
+    if (!tokenizer)
+        fail_msg("%s", why.text);
+    return tokenizer;
+}
+
+static void tokenizers_are_compared_id_by_id(void **state)
+{
+    (void)state;
+    static const char added[] =
+        "{\"id\": 3, \"content\": \"<x>\", \"special\": true, \"normalized\": false, "
+        "\"lstrip\": false, \"rstrip\": false, \"single_word\": false}";
+    struct tokenizer *policy = letters("b", ""), *same = letters("b", ""),
+                     *more = letters("b", added), *other = letters("z", ""),
+                     *blank = letters("\xe2\x96\x81"
+                                      "b",
+                                      "");
+    check_ok(tokenizer_compare(same, policy, 3, "dir", &err));
+    check_ok(tokenizer_compare(more, policy, 4, "dir", &err)); /* one knows a token more */
+    check_ok(tokenizer_compare(other, policy, 1, "dir", &err));
+    check_fails(tokenizer_compare(other, policy, 3, "dir", &err), ERR_USAGE,
+                "dir: token 1 is \"z\" to it and \"b\" to the policy: it was trained with "
+                "another tokenizer");
+    check_fails(tokenizer_compare(blank, policy, 3, "dir", &err), ERR_USAGE, "token 1 is");
+    tokenizer_free(policy);
+    tokenizer_free(same);
+    tokenizer_free(more);
+    tokenizer_free(other);
+    tokenizer_free(blank);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +406,7 @@ int main(void)
         cmocka_unit_test(tokenizer_refuses_ids_outside_the_vocabulary),
         cmocka_unit_test(tokenizer_decodes_what_it_encoded),
         cmocka_unit_test(tokenizer_never_makes_plain_text_a_special_token),
+        cmocka_unit_test(tokenizers_are_compared_id_by_id),
         cmocka_unit_test(tokenizer_fuses_unknown_characters),
         cmocka_unit_test(tokenizer_finds_the_special_one_of_two_that_look_alike),
         cmocka_unit_test(tokenizer_gives_up_on_a_pattern_that_never_ends),

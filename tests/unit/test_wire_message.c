@@ -373,6 +373,28 @@ static void break_multiplier_negative(struct message *m)
 {
     m->multiplier = -0.5;
 }
+static void break_lr_scale(struct message *m)
+{
+    m->lr_scale = NAN;
+}
+static void break_lr_scale_negative(struct message *m)
+{
+    m->lr_scale = -0.5;
+}
+static void break_restore_items(struct message *m)
+{
+    m->restore = true;
+    m->base_version = 3;
+}
+static void break_restore_ahead(struct message *m)
+{
+    m->restore = true;
+    m->items_n = 0;
+    for (uint32_t f = 0; f < m->frames_n; f++)
+        m->frame[f].size = 0;
+    m->step = 7;
+    m->base_version = 8;
+}
 static void break_costs_missing(struct message *m)
 {
     m->multiplier = 0.5;
@@ -565,6 +587,10 @@ static void message_says_which_bound_is_broken(void **state)
         {MESSAGE_TRAIN_LEASE, break_kl_negative, "TRAIN_LEASE: kl_coef is -0.5"},
         {MESSAGE_TRAIN_LEASE, break_multiplier, "TRAIN_LEASE: multiplier is inf"},
         {MESSAGE_TRAIN_LEASE, break_multiplier_negative, "TRAIN_LEASE: multiplier is -0.5"},
+        {MESSAGE_TRAIN_LEASE, break_lr_scale, "TRAIN_LEASE: lr_scale is nan"},
+        {MESSAGE_TRAIN_LEASE, break_lr_scale_negative, "TRAIN_LEASE: lr_scale is -0.5"},
+        {MESSAGE_TRAIN_LEASE, break_restore_items, "it goes back to version 3, but has"},
+        {MESSAGE_TRAIN_LEASE, break_restore_ahead, "step 7 cannot go back to version 8"},
         {MESSAGE_TRAIN_LEASE, break_costs_missing,
          "TRAIN_LEASE: multiplier is 0.5, but there are no token costs"},
         {MESSAGE_TRAIN_LEASE, break_costs_short, "TRAIN_LEASE: the token costs have"},

@@ -1,0 +1,276 @@
+/*
+ * test_admin.c -- `rlhf pause`, `resume`, `checkpoint` and `drain` of a real run.
+ *
+ * Oracle: the SHA-256 of the weights of the same run that nobody disturbed; and what the
+ * coordinator and the ledger say of themselves meanwhile.  The coordinator is killed while the
+ * run is paused.
+ */
+#define _DEFAULT_SOURCE /* mkdtemp */
+#include <jansson.h>
+#include <sys/stat.h>
+
+#include "cli/status_fetch.h"
+#include "cli/status_source.h"
+#include "tests/e2e/scene.h"
+#include "tests/unit/cli_run.h"
+
+#define STEPS 80
+
+static char undisturbed[HASH_HEX_BYTES];
+static pid_t run;
+
+static void begin(const char *name, const char *rest)
+{
+    char line[512];
+    snprintf(line, sizeof line,
+             "rlhf run @/run.yaml run.dir=@/%s run.steps=%d checkpoint.every=%d%s", name, STEPS,
+             STEPS, rest);
+    run = scene_start(line);
+}
+
+static int end_of_run(void)
+{
+    const int status = scene_wait(run);
+    run = 0;
+    return status;
+}
+
+static json_t *status_now(const char *name, struct err *why)
+{
+    char path[FILE_PATH_MAX];
+    json_t *status = NULL;
+    scene_path(path, name);
+    return status_of(path, NULL, NULL, &status, why) == ERR_OK ? status : NULL;
+}
+
+static int64_t count(const char *name, const char *key)
+{
+    json_t *status = status_now(name, NULL);
+    const int64_t n = status ? (int64_t)json_integer_value(json_object_get(status, key)) : -1;
+    json_decref(status);
+    return n;
+}
+
+static bool is_true(const char *name, const char *key)
+{
+    json_t *status = status_now(name, NULL);
+    const bool yes = json_is_true(json_object_get(status, key));
+    json_decref(status);
+    return yes;
+}
+
+static void wait_for_count(const char *name, const char *key, int64_t n)
+{
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    while (count(name, key) < n) {
+        if (clock_mono_ms() > deadline)
+            fail_msg("%s did not come to %d", key, (int)n);
+        scene_nap(20);
+    }
+}
+
+/* `rlhf WORD dir/NAME REST` returns `code` and says `words`. */
+static void expect(const char *word, const char *name, const char *rest, int code,
+                   const char *words)
+{
+    char line[FILE_PATH_MAX];
+    snprintf(line, sizeof line, "rlhf %s %s/%s%s", word, dir, name, rest);
+    check_line(cli_main, line, code, words);
+}
+
+/* The process of this run that has this name. */
+static pid_t process_of(const char *program)
+{
+    char command[FILE_PATH_MAX];
+    snprintf(command, sizeof command, "/proc/%d/task/%d/children", (int)run, (int)run);
+    FILE *children = fopen(command, "r");
+    assert_non_null(children);
+    for (int pid; fscanf(children, "%d", &pid) == 1;) {
+        char text[4096] = "";
+        snprintf(command, sizeof command, "/proc/%d/cmdline", pid);
+        FILE *words = fopen(command, "r");
+        if (words) {
+            (void)!fread(text, 1, sizeof text - 1, words);
+            fclose(words);
+        }
+        if (strstr(text, program)) {
+            fclose(children);
+            return pid;
+        }
+    }
+    fail_msg("%s is none of the run's processes", program);
+    return 0;
+}
+
+/* --- the cases ---------------------------------------------------------------------------- */
+
+static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void **state)
+{
+    (void)state;
+    begin("a", " --quiet");
+    wait_for_count("a", "trained", 2);
+    expect("pause", "a", "", 0, "paused after ");
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    while (count("a", "leases_out") != 0 && clock_mono_ms() < deadline)
+        scene_nap(20);
+    const int64_t trained = count("a", "trained");
+    assert_in_range(trained, 2, STEPS - 1);
+    assert_int_equal(kill(process_of("rlhf-coordinator"), SIGKILL), 0);
+    wait_for_count("a", "epoch", 2);
+    scene_nap(1500); /* long enough for several steps */
+    assert_true(is_true("a", "paused"));
+    assert_int_equal(count("a", "trained"), trained);
+    expect("status", "a", "", 0, "waits for   somebody to resume the run\n");
+    expect("pause", "a", "", 0, "0 leases are still out\n"); /* asking twice is asking once */
+    expect("resume", "a", "", 0, "goes on after ");
+    wait_for_count("a", "trained", trained + 1);
+}
+
+static void a_checkpoint_can_be_asked_for(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX], name[64];
+    assert_int_equal(count("a", "checkpoint_version"), 0);
+    expect("checkpoint", "a", "", 0, "the newest checkpoint is version ");
+    const int64_t version = count("a", "checkpoint_version");
+    assert_in_range(version, 1, STEPS);
+    snprintf(name, sizeof name, "a/checkpoints/v%08lld/MANIFEST.json", (long long)version);
+    scene_path(path, name);
+    assert_true(file_exists(path));
+}
+
+static void a_drained_run_ends_with_0_and_goes_on_to_the_same_weights(void **state)
+{
+    (void)state;
+    char hex[HASH_HEX_BYTES], path[FILE_PATH_MAX];
+    struct status_past past;
+    expect("pause", "a", "", 0, "paused after ");
+    expect("drain", "a", "", 0, ", with their checkpoint; the same command goes on\n");
+    assert_int_equal(end_of_run(), 0);
+    scene_path(path, "a");
+    check_ok(status_read_past(path, &past, &err));
+    assert_in_range(past.summary.steps, 3, STEPS - 1);
+    assert_int_equal(past.summary.checkpoint_version, past.summary.steps);
+    scene_path(path, "a/final");
+    assert_false(file_exists(path));
+
+    begin("a", " --quiet"); /* paused still */
+    wait_for_count("a", "epoch", 3);
+    scene_nap(500);
+    assert_int_equal(count("a", "trained"), past.summary.steps);
+    expect("resume", "a", "", 0, "goes on after ");
+    assert_int_equal(end_of_run(), 0);
+    scene_sha("a/final/model.safetensors", hex);
+    assert_string_equal(hex, undisturbed);
+    expect("replay", "a", "", 0, "planned = ");
+}
+
+/* Its learner hangs, so there is no checkpoint to wait for; then somebody stops it. */
+static void a_run_that_ends_otherwise_was_not_drained(void **state)
+{
+    (void)state;
+    struct buf said_by_drain;
+    begin("c", " --quiet");
+    const pid_t its_run = run;
+    wait_for_count("c", "trained", 1);
+    const pid_t learner = process_of("rlhf-learner");
+    assert_int_equal(kill(learner, SIGSTOP), 0);
+    const pid_t drain = scene_start("rlhf drain @/c");
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    while (!is_true("c", "draining") && clock_mono_ms() < deadline)
+        scene_nap(20);
+    assert_int_equal(kill(its_run, SIGTERM), 0);
+    char http[FILE_PATH_MAX];
+    scene_path(http, "c/http");
+    while (file_exists(http) && clock_mono_ms() < deadline)
+        scene_nap(20); /* the coordinator has ended */
+    assert_int_equal(kill(learner, SIGCONT), 0);
+    assert_int_equal(scene_wait(drain), 69);
+    scene_read("err", &said_by_drain);
+    assert_non_null(strstr(said_by_drain.data, "the coordinator ended otherwise: step "));
+    buf_release(&said_by_drain);
+    assert_int_equal(end_of_run(), 75);
+}
+
+static void nobody_is_asked_where_nobody_is(void **state)
+{
+    (void)state;
+    expect("pause", "a", "", 69, "no coordinator serves the run");
+    expect("drain", "nothing", "", 69, "does not exist");
+    check_line(cli_main, "rlhf resume http://127.0.0.1:1", 69, "nobody answers at 127.0.0.1:1");
+    check_line(cli_main, "rlhf resume https://127.0.0.1:1", 78, "speaks http://");
+}
+
+static void who_has_not_the_token_may_not(void **state)
+{
+    (void)state;
+    char line[2 * FILE_PATH_MAX], path[FILE_PATH_MAX], other[FILE_PATH_MAX];
+    struct buf http;
+    scene_write("token", "a-secret-of-21-letters\n");
+    scene_write("other", "b-secret-of-21-letters\n");
+    scene_path(path, "token");
+    scene_path(other, "other");
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(chmod(other, 0600), 0);
+    begin("b", " endpoints.token_file=@/token");
+    wait_for_count("b", "trained", 1);
+    scene_read("b/http", &http);
+    http.data[strcspn(http.data, "\n")] = '\0';
+    snprintf(line, sizeof line, "rlhf pause http://%s", http.data);
+    check_line(cli_main, line, 69,
+               "answered 401: this needs the token of endpoints.token_file");
+    snprintf(line, sizeof line, "rlhf pause http://%s --token-file %s", http.data, other);
+    check_line(cli_main, line, 69, "answered 401");
+    assert_false(is_true("b", "paused"));
+    snprintf(line, sizeof line, "rlhf pause http://%s --token-file %s", http.data, path);
+    check_line(cli_main, line, 0, "paused after ");
+    assert_true(is_true("b", "paused"));
+    expect("resume", "b", "", 0, "goes on after "); /* config.yaml says where the token is */
+    expect("drain", "b", "", 0, "drained after ");
+    assert_int_equal(end_of_run(), 0);
+    struct buf log, out;
+    scene_read("out", &out);
+    assert_non_null(strstr(out.data, "drained   after "));
+    assert_null(strstr(out.data, "model     ")); /* there is none yet */
+    buf_release(&out);
+    scene_read("b/run.log", &log);
+    assert_null(strstr(log.data, "a-secret"));
+    assert_non_null(strstr(log.data, "ASKED"));
+    buf_release(&log);
+    buf_release(&http);
+}
+
+static int make_scene(void **state)
+{
+    (void)state;
+    scene_make();
+    begin("u", " --quiet");
+    if (end_of_run() != 0) {
+        scene_show("err");
+        return -1;
+    }
+    scene_sha("u/final/model.safetensors", undisturbed);
+    return 0;
+}
+
+static int remove_scene(void **state)
+{
+    (void)state;
+    if (run > 0 && kill(run, SIGTERM) == 0)
+        waitpid(run, NULL, 0);
+    scene_remove();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_paused_run_stands_still_also_after_a_crash_of_its_coordinator),
+        cmocka_unit_test(a_checkpoint_can_be_asked_for),
+        cmocka_unit_test(a_drained_run_ends_with_0_and_goes_on_to_the_same_weights),
+        cmocka_unit_test(a_run_that_ends_otherwise_was_not_drained),
+        cmocka_unit_test(nobody_is_asked_where_nobody_is),
+        cmocka_unit_test(who_has_not_the_token_may_not),
+    };
+    return cmocka_run_group_tests_name("e2e/admin", tests, make_scene, remove_scene);
+}

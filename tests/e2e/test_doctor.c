@@ -1,0 +1,190 @@
+/*
+ * test_doctor.c -- `rlhf doctor` of a real run whose processes are stopped, killed or missing.
+ *
+ * Oracle: which process the test did it to.  Each has to be named within NAMED_MS, and the run to
+ * be called healthy again once it goes on.
+ */
+#define _DEFAULT_SOURCE /* mkdtemp */
+#include "tests/e2e/scene.h"
+#include "tests/unit/cli_run.h"
+
+#define NAMED_MS 10000u
+
+static pid_t run;
+
+static void begin(const char *name, const char *rest)
+{
+    char line[512];
+    snprintf(line, sizeof line, "rlhf run @/run.yaml run.dir=@/%s run.steps=100000 --quiet%s",
+             name, rest);
+    run = scene_start(line);
+}
+
+static void end(void)
+{
+    kill(run, SIGTERM);
+    assert_int_equal(scene_wait(run), 75);
+    run = 0;
+}
+
+/* The doctor says so, with this exit status, before the time is over. */
+static void expect(const char *name, int code, const char *words)
+{
+    char line[FILE_PATH_MAX];
+    const uint64_t deadline = clock_mono_ms() + NAMED_MS;
+    snprintf(line, sizeof line, "rlhf doctor %s/%s", dir, name);
+    for (;;) {
+        const int got = run_line(cli_main, line);
+        if (got == code && strstr(said, words))
+            return;
+        if (clock_mono_ms() > deadline)
+            fail_msg("after %u ms: %d, wanted %d with \"%s\"; it says:\n%s", NAMED_MS, got,
+                     code, words, said);
+        scene_nap(100);
+    }
+}
+
+/* The run's process of that program. */
+static pid_t process_of(const char *program)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)run, (int)run);
+    FILE *children = fopen(path, "r");
+    assert_non_null(children);
+    for (int pid; fscanf(children, "%d", &pid) == 1;) {
+        char text[4096] = "";
+        snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+        FILE *words = fopen(path, "r");
+        if (words) {
+            (void)!fread(text, 1, sizeof text - 1, words);
+            fclose(words);
+        }
+        if (strstr(text, program)) {
+            fclose(children);
+            return pid;
+        }
+    }
+    fail_msg("%s is none of the run's processes", program);
+    return 0;
+}
+
+static void who_is_stopped_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *program, *words;
+    } cases[] = {{"rlhf-actor", "actor-0 (actor, pid "},
+                 {"rlhf-reward", "reward-0 (reward, pid "},
+                 {"rlhf-learner", "learner-0 (learner, pid "},
+                 {"rlhf-coordinator", ") is stopped: nobody answers at "}};
+    begin("a", "");
+    expect("a", 0, "healthy\n");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const pid_t pid = process_of(cases[i].program);
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        expect("a", 1, cases[i].words);
+        assert_int_equal(kill(pid, SIGCONT), 0);
+        expect("a", 0, "healthy\n");
+    }
+}
+
+static void a_paused_run_is_said_to_be_paused(void **state)
+{
+    (void)state;
+    char line[FILE_PATH_MAX];
+    snprintf(line, sizeof line, "rlhf pause %s/a", dir);
+    check_line(cli_main, line, 0, "paused");
+    expect("a", 1, "somebody paused the run, after step ");
+    snprintf(line, sizeof line, "rlhf resume %s/a", dir);
+    check_line(cli_main, line, 0, "goes on");
+    expect("a", 0, "healthy\n");
+}
+
+static void a_run_that_nobody_runs_is_said_to_stand(void **state)
+{
+    (void)state;
+    end();
+    expect("a", 1, "no coordinator runs: ");
+    expect("a", 1, "-> the same rlhf run goes on from there");
+}
+
+/* Its address stays behind. */
+static void a_coordinator_that_was_killed_is_said_to_be(void **state)
+{
+    (void)state;
+    begin("a", "");
+    expect("a", 0, "healthy\n");
+    assert_int_equal(kill(run, SIGSTOP), 0); /* or it would start another */
+    assert_int_equal(kill(process_of("rlhf-coordinator"), SIGKILL), 0);
+    expect("a", 1, "it ended without a word (killed?)");
+    assert_int_equal(kill(run, SIGCONT), 0);
+    expect("a", 0, "healthy\n");
+    end();
+}
+
+static void who_never_came_is_missed(void **state)
+{
+    (void)state;
+    begin("b", " workers.actors=0");
+    expect("b", 1, "no actor has ever connected since the coordinator started\n");
+    end();
+}
+
+/* Nothing listens there. */
+static void a_scorer_that_fails_is_quoted_and_so_is_the_halt_it_leads_to(void **state)
+{
+    (void)state;
+    char line[FILE_PATH_MAX];
+    scene_write("failing.yaml", "run:\n  dir: c\n  steps: 6\n"
+                                "model:\n  policy: model\n"
+                                "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
+                                "pipeline:\n  batch: 8\n"
+                                "sampling:\n  max_new_tokens: 16\n"
+                                "reward:\n  shaper: none\n  scorers:\n"
+                                "    - {name: outside, kind: http, timeout_ms: 300,\n"
+                                "       url: \"http://127.0.0.1:1/get_reward\"}\n");
+    run = scene_start("rlhf run @/failing.yaml --quiet");
+    bool quoted = false;
+    snprintf(line, sizeof line, "rlhf doctor %s/c", dir);
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    int status = 0;
+    while (waitpid(run, &status, WNOHANG) == 0 && clock_mono_ms() < deadline) {
+        quoted =
+            quoted || (run_line(cli_main, line) == 1 &&
+                       strstr(said, "reward-0 (reward) failed ") && strstr(said, "outside"));
+        scene_nap(20);
+    }
+    run = 0;
+    assert_int_equal(WEXITSTATUS(status), 65);
+    assert_true(quoted);
+    expect("c", 1, "the run halted after 0 steps: step 0: every slot was dropped");
+}
+
+static int make_scene(void **state)
+{
+    (void)state;
+    scene_make();
+    return 0;
+}
+
+static int remove_scene(void **state)
+{
+    (void)state;
+    if (run > 0 && kill(run, SIGCONT) == 0 && kill(run, SIGTERM) == 0)
+        waitpid(run, NULL, 0);
+    scene_remove();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_is_stopped_is_named),
+        cmocka_unit_test(a_paused_run_is_said_to_be_paused),
+        cmocka_unit_test(a_run_that_nobody_runs_is_said_to_stand),
+        cmocka_unit_test(a_coordinator_that_was_killed_is_said_to_be),
+        cmocka_unit_test(who_never_came_is_missed),
+        cmocka_unit_test(a_scorer_that_fails_is_quoted_and_so_is_the_halt_it_leads_to),
+    };
+    return cmocka_run_group_tests_name("e2e/doctor", tests, make_scene, remove_scene);
+}
