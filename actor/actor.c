@@ -20,6 +20,10 @@
 #define ACTOR_LEASES_MAX WORKER_INBOX_MAX
 #define ACTOR_NO_VERSION UINT64_MAX
 
+/* Differences of weights are made at 600 to 900 MiB/s, once; a network that brings less brings
+ * them sooner than the weights, whose size they have half of. */
+#define ACTOR_DELTA_MIB_S 400u
+
 /* An item in the generator, and which lease it came with. */
 struct actor_item {
     bool busy;
@@ -44,9 +48,11 @@ struct actor {
     struct model *model;
     struct tokenizer *tokenizer;
     struct generator *generator;
-    uint64_t version;         /* in model->w; the model's own w stays version 0's */
-    struct weights_view view; /* of another version: where it is */
-    struct arena fetched;     /* its buffer, touched where it cannot be mapped */
+    uint64_t version;             /* in model->w; the model's own w stays version 0's */
+    struct weights_view view;     /* of another version: where it is */
+    struct arena fetched;         /* its buffer, touched where it cannot be mapped */
+    uint64_t fetched_version;     /* in it; 0: none */
+    bool is_slow;                 /* the last fetch was below ACTOR_DELTA_MIB_S */
     struct weights_server *relay; /* NULL: it serves nobody */
     enum actor_way { ACTOR_WAY_NONE, ACTOR_WAY_MAPPED, ACTOR_WAY_FETCHED } way; /* the last */
 
@@ -162,9 +168,16 @@ static enum err_code actor_fetch(struct actor *actor, const struct message *leas
                                             .version = lease->version,
                                             .buffer = actor->fetched.base,
                                             .size = model_bytes(actor->model),
+                                            .base = actor->is_slow ? actor->fetched_version : 0,
                                             .relay = actor->relay,
                                             .patience = &patience};
-    return weights_fetch(&request, &actor->view, err);
+    const enum err_code rc = weights_fetch(&request, &actor->view, err);
+    if (rc || !actor->view.memory.bytes) /* the buffer was written */
+        actor->fetched_version = rc ? 0 : lease->version;
+    if (rc == ERR_OK && !actor->view.memory.bytes)
+        actor->is_slow =
+            request.size / (1024 * 1024) * 1000 < ACTOR_DELTA_MIB_S * (actor->view.ms + 1);
+    return rc;
 }
 
 /* Have the model compute with the lease's version.  The generator must be idle. */

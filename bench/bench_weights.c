@@ -20,9 +20,9 @@
 struct weights_bench {
     struct wire_context *context;
     struct weights_server *server; /* of version 1: as learners do */
-    struct weights_server *chunks; /* of version 1, in chunks alone */
-    float *from, *to;
-    uint64_t version; /* the newest published */
+    struct weights_server *chunks; /* of versions 1 and 2, in chunks alone */
+    float *from, *next, *to;       /* `next` is version 2 there, a step from `from` */
+    uint64_t version;              /* the newest published */
 
     void *plain, *router, *dealer;
     char endpoint[256];
@@ -81,6 +81,28 @@ static void call_pull(void *arg)
     bench_weights_must(weights_pull(b->context, weights_server_endpoint(b->chunks), 1, b->to,
                                     BYTES, NULL, &patience, &err),
                        &err);
+}
+
+static void before_difference(void *arg)
+{
+    struct weights_bench *b = arg;
+    memcpy(b->to, b->from, BYTES);
+}
+
+static void call_difference(void *arg)
+{
+    struct weights_bench *b = arg;
+    struct err err = {0};
+    struct weights_view view;
+    const struct weights_request request = {.context = b->context,
+                                            .endpoint = weights_server_endpoint(b->chunks),
+                                            .version = 2,
+                                            .buffer = b->to,
+                                            .size = BYTES,
+                                            .base = 1,
+                                            .patience = &patience};
+    bench_weights_must(weights_fetch(&request, &view, &err), &err);
+    weights_release(&view);
 }
 
 /* --- plain libzmq ------------------------------------------------------------------------ */
@@ -147,12 +169,16 @@ static void bench_weights_open(struct weights_bench *b)
     struct err err = {0};
     const char *any = "tcp://127.0.0.1:*";
     b->from = bench_floats(NUMBERS);
+    b->next = bench_floats(NUMBERS);
     b->to = bench_floats(NUMBERS);
+    for (size_t i = 0; i < NUMBERS; i++)
+        b->next[i] += (i % 3 == 0 ? 1e-5f : -1e-5f) * b->from[i ^ 1];
     bench_weights_must(wire_context_new(&b->context, &err), &err);
     bench_weights_must(weights_server_open(&b->server, b->context, any, 1, &err), &err);
-    bench_weights_must(weights_server_open(&b->chunks, b->context, any, 1, &err), &err);
+    bench_weights_must(weights_server_open(&b->chunks, b->context, any, 2, &err), &err);
     weights_server_share(b->chunks, false);
     bench_weights_must(weights_server_publish(b->chunks, 1, b->from, BYTES, NULL, &err), &err);
+    bench_weights_must(weights_server_publish(b->chunks, 2, b->next, BYTES, NULL, &err), &err);
     plain_open(b);
 }
 
@@ -163,18 +189,23 @@ static void bench_weights_close(struct weights_bench *b)
     weights_server_close(b->server);
     wire_context_free(b->context);
     free(b->from);
+    free(b->next);
     free(b->to);
 }
 
 void bench_weights(const struct bench *bench)
 {
-    enum { COPY, HASH, PLAIN, PUBLISH, MAP, PULL, RUNS };
+    enum { COPY, HASH, PLAIN, PUBLISH, MAP, PULL, DIFFERENCE, RUNS };
     struct weights_bench b = {0};
     bench_weights_open(&b);
     const struct bench_run runs[RUNS] = {
-        [COPY] = {.fn = call_copy, .arg = &b},   [HASH] = {.fn = call_hash, .arg = &b},
-        [PLAIN] = {.fn = call_plain, .arg = &b}, [PUBLISH] = {.fn = call_publish, .arg = &b},
-        [MAP] = {.fn = call_map, .arg = &b},     [PULL] = {.fn = call_pull, .arg = &b},
+        [COPY] = {.fn = call_copy, .arg = &b},
+        [HASH] = {.fn = call_hash, .arg = &b},
+        [PLAIN] = {.fn = call_plain, .arg = &b},
+        [PUBLISH] = {.fn = call_publish, .arg = &b},
+        [MAP] = {.fn = call_map, .arg = &b},
+        [PULL] = {.fn = call_pull, .arg = &b},
+        [DIFFERENCE] = {.fn = call_difference, .arg = &b, .before = before_difference},
     };
     struct bench_time time[RUNS];
     bench_times(bench, runs, RUNS, time);
@@ -188,5 +219,7 @@ void bench_weights(const struct bench *bench)
                        ceiling, 2);
     bench_report_under(bench, "weights", "pulled over tcp", mib, "MiB/s", time[PULL], ceiling,
                        3);
+    bench_report_under(bench, "weights", "pulled over tcp, as differences made before", mib,
+                       "MiB/s", time[DIFFERENCE], ceiling, 3);
     bench_weights_close(&b);
 }

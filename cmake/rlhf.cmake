@@ -11,7 +11,7 @@ foreach(row
         zmq:libzmq protobufc:libprotobuf-c uv:libuv openblas:openblas yaml:yaml-0.1
         jansson:jansson sqlite:sqlite3 microhttpd:libmicrohttpd curl:libcurl
         pcre2:libpcre2-8 utf8proc:libutf8proc sodium:libsodium xxhash:libxxhash
-        zlib:zlib cmocka:cmocka)
+        zlib:zlib zstd:libzstd cmocka:cmocka)
     string(REPLACE ":" ";" row ${row})
     list(GET row 0 name)
     list(GET row 1 module)

@@ -127,6 +127,7 @@ struct weights_view {
     const void *bytes; /* mapped, or the buffer of weights_fetch */
     struct hash hash;
     struct weights_memory memory; /* the mapping; none where they are in the buffer */
+    uint64_t ms;                  /* it took */
     struct err unmapped; /* why they are not mapped; ERR_OK: they are, or nobody offered */
 };
 
@@ -136,6 +137,7 @@ struct weights_request {
     uint64_t version;
     void *buffer; /* (size) not touched where they can be mapped */
     size_t size;
+    uint64_t base; /* the buffer holds this version: differences from it will do; 0: none */
     struct weights_server *relay; /* of one version: serves others what comes; NULL: none */
     const struct weights_patience *patience;
 };

@@ -43,6 +43,8 @@ enum err_code weights_chunks_begin(struct weights_pull *p, const struct message 
     }
     assert(manifest->frame[0].size == chunks * sizeof *chunk_hash);
     memcpy(chunk_hash, manifest->frame[0].data, chunks * sizeof *chunk_hash);
+    if (p->chunk) /* what is in the buffer is of no version any more */
+        p->base = 0;
     free(p->chunk);
     free(p->chunk_hash);
     p->chunk = chunk;
@@ -83,6 +85,8 @@ static bool weights_chunks_say(struct weights_pull *p, uint32_t index, uint32_t 
                         .version = p->request->version,
                         .chunk_index = index,
                         .insist = insist};
+    if (source == 0 && !p->chunk[index].plain)
+        m.base = p->base;
     if (p->request->relay)
         snprintf(m.text, sizeof m.text, "%s", weights_server_endpoint(p->request->relay));
     if (wire_socket_send(p->source[source].socket, (struct wire_peer){0}, &m, NULL) !=
@@ -139,6 +143,7 @@ void weights_chunks_on_elsewhere(struct weights_pull *p, uint32_t source,
     if (chunk->state != WEIGHTS_CHUNK_ASKED || chunk->source != source)
         return; /* late */
     if (source > 0) {
+        p->source[source].heard_ms = now_ms;
         weights_chunks_wait(p, m->chunk_index, source, now_ms);
         return;
     }
@@ -166,23 +171,56 @@ void weights_chunks_ask_later(struct weights_pull *p, uint64_t now_ms)
             weights_chunks_wait(p, i, p->chunk[i].source, now_ms);
 }
 
-enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
-                                      const struct message *m)
+/* The chunk itself; *taken: it is in the buffer. */
+static enum err_code weights_chunks_take(struct weights_pull *p, uint32_t source,
+                                         const struct message *m, bool *taken)
 {
-    if (m->chunk_index >= p->chunks || p->chunk[m->chunk_index].state >= WEIGHTS_CHUNK_CAME ||
-        p->source[source].avoided)
-        return ERR_OK; /* late, or twice */
     const size_t want = weights_chunks_bytes(p, m->chunk_index);
-    if (m->frame[0].size != want && source > 0) {
-        weights_sources_avoid(p, source, "sent a chunk of another size");
-        return ERR_OK;
-    }
-    if (m->frame[0].size != want)
+    *taken = m->frame[0].size == want;
+    if (*taken)
+        memcpy(weights_chunks_at(p, m->chunk_index), m->frame[0].data, want);
+    else if (source == 0)
         return weights_pull_fail(p, ERR_FORMAT, "chunk %u has %zu bytes, not %zu",
                                  m->chunk_index, m->frame[0].size, want);
-    memcpy(weights_chunks_at(p, m->chunk_index), m->frame[0].data, want);
-    weights_chunks_move(p, m->chunk_index, WEIGHTS_CHUNK_CAME, source);
-    p->came[p->came_n++] = m->chunk_index;
+    else
+        weights_sources_avoid(p, source, "sent a chunk of another size");
+    return ERR_OK;
+}
+
+/* What is in the buffer becomes the chunk; false where this is no difference from that. */
+static bool weights_chunks_take_delta(struct weights_pull *p, uint32_t source,
+                                      const struct message *m)
+{
+    const uint32_t index = m->chunk_index;
+    if (source > 0)
+        weights_sources_avoid(p, source, "sent a difference, which it was not asked for");
+    if (source > 0 || m->base != p->base || p->chunk[index].plain)
+        return false; /* the latter two: late */
+    if (weights_delta_apply(p->delta, weights_chunks_at(p, index),
+                            weights_chunks_bytes(p, index), m->frame[0].data, m->frame[0].size,
+                            NULL) == ERR_OK)
+        return true;
+    p->chunk[index].plain = true;
+    weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
+    return false;
+}
+
+enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
+                                      const struct message *m, uint64_t now_ms)
+{
+    const uint32_t index = m->chunk_index;
+    if (index >= p->chunks || p->chunk[index].state >= WEIGHTS_CHUNK_CAME ||
+        p->source[source].avoided)
+        return ERR_OK; /* late, or twice */
+    bool taken = m->base && weights_chunks_take_delta(p, source, m);
+    const enum err_code rc = m->base ? ERR_OK : weights_chunks_take(p, source, m, &taken);
+    if (!taken)
+        return rc;
+    p->heard_ms = p->source[source].heard_ms = now_ms;
+    p->chunk[index].plain = true;
+    p->chunk[index].is_delta = m->base != 0;
+    weights_chunks_move(p, index, WEIGHTS_CHUNK_CAME, source);
+    p->came[p->came_n++] = index;
     fault_at(FAULT_weights_pull_chunk);
     return p->came_n == HASH_LANES ? weights_chunks_verify(p) : ERR_OK;
 }
@@ -209,6 +247,8 @@ static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t inde
 {
     const uint32_t source = p->chunk[index].source;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
+    if (p->chunk[index].is_delta) /* the buffer held something else */
+        return ERR_OK;
     if (source == 0)
         return weights_pull_fail(p, ERR_FORMAT, "chunk %u is not what the manifest says",
                                  index);

@@ -98,17 +98,17 @@ static enum err_code weights_pull_on_manifest(struct weights_pull *p, const stru
 static enum err_code weights_pull_on_message(struct weights_pull *p, uint32_t source,
                                              const struct message *m)
 {
-    p->heard_ms = p->source[source].heard_ms = clock_mono_ms();
+    const uint64_t now_ms = clock_mono_ms();
     if (source == 0)
-        p->resumed_ms = p->heard_ms;
+        p->heard_ms = p->resumed_ms = now_ms;
     if (m->version != p->request->version)
         return ERR_OK;
     if (m->type == MESSAGE_CHUNK)
-        return weights_chunks_on_chunk(p, source, m);
+        return weights_chunks_on_chunk(p, source, m, now_ms);
     if (m->type == MESSAGE_CHUNK_ELSEWHERE)
-        weights_chunks_on_elsewhere(p, source, m, p->heard_ms);
+        weights_chunks_on_elsewhere(p, source, m, now_ms);
     else if (m->type == MESSAGE_WEIGHTS_MANIFEST && source == 0)
-        return weights_pull_on_manifest(p, m, p->heard_ms);
+        return weights_pull_on_manifest(p, m, now_ms);
     else if (m->type == MESSAGE_WEIGHTS_MANIFEST && !p->source[source].avoided)
         weights_sources_avoid(p, source, "has gone on to another version");
     return ERR_OK;
@@ -209,11 +209,17 @@ static enum err_code weights_pull_run(struct weights_pull *p)
     if (rc)
         return rc;
     p->sources = 1;
+    p->delta = r->base ? weights_delta_new() : NULL;
+    p->base = p->delta ? r->base : 0;
+    const uint64_t begun_ms = clock_mono_ms();
     fault_at(FAULT_weights_pull);
     rc = weights_pull_loop(p);
     fault_at(FAULT_weights_pulled);
+    if (p->view)
+        p->view->ms = clock_mono_ms() - begun_ms;
     free(p->chunk);
     free(p->chunk_hash);
+    weights_delta_free(p->delta);
     weights_sources_close(p);
     return rc;
 }

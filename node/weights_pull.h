@@ -27,12 +27,14 @@ struct weights_chunk {
     unsigned source : 8; /* who is asked, or gave it */
     unsigned tries : 8;  /* at a relay */
     bool insist : 1;     /* the server is to give it */
+    bool plain : 1;    /* itself, no difference: the buffer does not hold the base's any more */
+    bool is_delta : 1; /* what came was a difference */
 };
 
 struct weights_source {
     struct wire_socket *socket; /* NULL: avoided */
     char endpoint[WIRE_TEXT_MAX];
-    uint64_t heard_ms; /* last message of it, or since when it is asked */
+    uint64_t heard_ms; /* a relay's last answer that was one, or since when it is asked */
     uint32_t asked;    /* chunks, ASKED and LATER */
     bool avoided;
 };
@@ -51,12 +53,15 @@ struct weights_pull {
     struct hash *chunk_hash;     /* (chunks) */
     uint32_t first, next; /* the order begins at `first`; none before `next` is MISSING */
     uint32_t asked, later, here; /* asked: ASKED and LATER */
+    uint64_t base;               /* version that the buffer held; 0: none */
+    struct weights_delta *delta; /* NULL: no base */
     uint32_t came[HASH_LANES];   /* chunks not looked at yet */
     uint32_t came_n;
     uint64_t later_ms; /* when those that are LATER are asked for */
 
     uint64_t asked_ms;   /* last WEIGHTS_ASK; 0: none */
-    uint64_t heard_ms;   /* last message, or moment without a question to the server */
+    uint64_t heard_ms;   /* last message of the server, last chunk, or moment that the server
+                            owed none */
     uint64_t resumed_ms; /* last of the server, or resumption */
     uint64_t absent_ms;  /* first of the answers that it is not held; 0: the last was another */
     char bad[160];       /* what was wrong with the last message that was none */
@@ -73,7 +78,7 @@ weights_pull_fail(const struct weights_pull *p, enum err_code code, const char *
 enum err_code weights_chunks_begin(struct weights_pull *p, const struct message *manifest);
 void weights_chunks_ask(struct weights_pull *p); /* as many as may be under way */
 enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
-                                      const struct message *m);
+                                      const struct message *m, uint64_t now_ms);
 void weights_chunks_on_elsewhere(struct weights_pull *p, uint32_t source,
                                  const struct message *m, uint64_t now_ms);
 /* Ask once more for those that are LATER, where it is time. */

@@ -27,6 +27,7 @@ struct weights_server {
     uv_loop_t loop;
     uv_async_t stop, wake;
     struct loop_socket *socket;
+    struct weights_delta *delta;
 
     pthread_mutex_t mutex; /* of what follows */
     struct weights_version *held[WEIGHTS_VERSIONS_MAX];
@@ -119,9 +120,34 @@ static void weights_server_on_sent(void *bytes, void *held)
     weights_version_release(held);
 }
 
-static void weights_server_send(struct weights_server *server, struct wire_peer peer,
-                                struct weights_version *held, uint32_t index)
+/* As a difference, for one that has what it is from; false: nothing was sent. */
+static bool weights_server_send_delta(struct weights_server *server, struct wire_peer peer,
+                                      struct weights_version *held, const struct message *ask)
 {
+    const struct weights_version *base =
+        ask->base ? weights_server_find(server, ask->base) : NULL;
+    struct message answer = {.type = MESSAGE_CHUNK,
+                             .version = held->version,
+                             .chunk_index = ask->chunk_index,
+                             .base = ask->base,
+                             .frames_n = 1};
+    if (!base)
+        return false;
+    answer.frame[0].data = weights_version_delta(held, base, ask->chunk_index, server->delta,
+                                                 &answer.frame[0].size);
+    if (!answer.frame[0].data)
+        return false;
+    server->sent_bytes += answer.frame[0].size;
+    weights_server_answer(server, peer, &answer);
+    return true;
+}
+
+static void weights_server_send(struct weights_server *server, struct wire_peer peer,
+                                struct weights_version *held, const struct message *ask)
+{
+    const uint32_t index = ask->chunk_index;
+    if (weights_server_send_delta(server, peer, held, ask))
+        return;
     const size_t size = weights_version_chunk_bytes(held, index);
     struct message answer = {
         .type = MESSAGE_CHUNK, .version = held->version, .chunk_index = index, .frames_n = 1};
@@ -158,7 +184,7 @@ static void weights_server_chunk(struct weights_server *server, struct wire_peer
         weights_server_say_elsewhere(server, peer, ask, endpoint);
         return;
     }
-    weights_server_send(server, peer, held, index);
+    weights_server_send(server, peer, held, ask);
     if (ask->text[0])
         held->given[index] = (uint16_t)(1 + weights_server_number(server, ask->text));
 }
@@ -235,6 +261,7 @@ static int weights_server_start_thread(struct weights_server *server)
 static void weights_server_release(struct weights_server *server)
 {
     loop_release(&server->loop);
+    weights_delta_free(server->delta);
     for (uint32_t i = 0; i < server->held_n; i++)
         weights_version_release(server->held[i]);
     pthread_mutex_destroy(&server->mutex);
@@ -254,11 +281,14 @@ enum err_code weights_server_open(struct weights_server **out, struct wire_conte
     if (rc)
         return rc;
     struct weights_server *server = calloc(1, sizeof *server);
-    if (!server || uv_loop_init(&server->loop) != 0) {
+    struct weights_delta *delta = weights_delta_new();
+    if (!server || !delta || uv_loop_init(&server->loop) != 0) {
         wire_socket_close(wire, 0);
+        weights_delta_free(delta);
         free(server);
         return err_set(err, ERR_NOMEM, "no memory for a weights server at %s", endpoint);
     }
+    server->delta = delta;
     server->versions = versions;
     server->shares = true;
     strcpy(server->endpoint, wire_socket_endpoint(wire));

@@ -80,6 +80,9 @@ void weights_version_release(struct weights_version *held)
     if (!held || atomic_fetch_sub(&held->users, 1) > 1)
         return;
     weights_memory_release(&held->memory);
+    for (uint32_t i = 0; held->delta && i < held->chunks; i++)
+        free(held->delta[i].bytes);
+    free(held->delta);
     free(held->chunk_hash);
     free(held->given);
     free(held->here);
@@ -90,4 +93,39 @@ size_t weights_version_chunk_bytes(const struct weights_version *held, uint32_t 
 {
     const size_t rest = held->size - (size_t)index * WIRE_CHUNK_BYTES;
     return rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES;
+}
+
+/* Make it; a size without bytes says that it is not worth it. */
+static void weights_version_make_delta(struct weights_version *held,
+                                       const struct weights_version *base, uint32_t index,
+                                       struct weights_delta *delta)
+{
+    struct weights_version_delta *made = &held->delta[index];
+    const size_t at = (size_t)index * WIRE_CHUNK_BYTES;
+    const size_t size = weights_version_chunk_bytes(held, index);
+    unsigned char *bytes = malloc(size);
+    const size_t n =
+        bytes ? weights_delta_make(delta, base->bytes + at, held->bytes + at, size, bytes) : 0;
+    void *fitting = n > 0 ? realloc(bytes, n) : NULL;
+    if (!fitting)
+        free(bytes);
+    *made = (struct weights_version_delta){fitting, fitting ? n : size};
+}
+
+const void *weights_version_delta(struct weights_version *held,
+                                  const struct weights_version *base, uint32_t index,
+                                  struct weights_delta *delta, size_t *size)
+{
+    if (base->size != held->size || held->here || base->here)
+        return NULL;
+    if (!held->delta) {
+        held->delta = calloc(held->chunks, sizeof *held->delta);
+        held->base = base->version;
+    }
+    if (!held->delta || held->base != base->version)
+        return NULL;
+    if (held->delta[index].size == 0)
+        weights_version_make_delta(held, base, index, delta);
+    *size = held->delta[index].size;
+    return held->delta[index].bytes;
 }

@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "node/weights_delta.h"
 #include "node/weights_memory.h"
 
 #define WEIGHTS_CHUNKS_MAX 32768u /* as many hashes fit a frame of the bulk endpoint */
@@ -32,6 +33,11 @@ struct weights_version {
     struct weights_memory memory; /* behind the bytes; a relay's: none */
     bool *here;                   /* (chunks) a relay's: those that came; NULL: all are here */
     uint16_t *given;              /* (chunks) 1 + the relay that was sent it; 0: none was */
+    uint64_t base;                /* what `delta` are differences from; 0: there are none yet */
+    struct weights_version_delta {
+        void *bytes; /* NULL: not made yet, or not smaller than the chunk */
+        size_t size; /* 0: not made yet */
+    } * delta;       /* (chunks) as they were asked for; NULL: none */
 };
 
 /* Takes ownership of the memory, also on failure: ERR_NOMEM, ERR_VALUE over WEIGHTS_CHUNKS_MAX.
@@ -47,6 +53,15 @@ enum err_code weights_version_new_relay(struct weights_version **out, uint64_t v
 /* One user more, one less.  From any thread. */
 struct weights_version *weights_version_retain(struct weights_version *held);
 void weights_version_release(struct weights_version *held); /* NULL does nothing */
+
+/*
+ * The difference of chunk `index` from that of `base`, made when it is first asked for and kept
+ * with this version; *size is its bytes.  NULL: it would not be smaller, no memory, or differences
+ * from another base are kept here.  A thread at a time.
+ */
+const void *weights_version_delta(struct weights_version *held,
+                                  const struct weights_version *base, uint32_t index,
+                                  struct weights_delta *delta, size_t *size);
 
 /* Bytes of chunk `index`. */
 size_t weights_version_chunk_bytes(const struct weights_version *held, uint32_t index);

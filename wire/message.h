@@ -176,6 +176,7 @@ struct message {
     /* WEIGHTS_MANIFEST, CHUNK* */
     uint64_t bytes;
     uint32_t chunk_bytes, chunk_index;
+    uint64_t base; /* CHUNK_ASK: held by the asker; CHUNK: what the difference is from; 0: none */
     uint32_t fd; /* WEIGHTS_MANIFEST: the whole is this descriptor of process `pid`, unless 0 */
     struct wire_gradient gradient; /* GRADIENT_* */
     uint64_t payload_xxh3; /* GRADIENT_CHUNK, decoded: what hash_xxh3 of its frame must be, which

@@ -306,6 +306,7 @@ static enum err_code message_decode_weights(struct message *m, const Rlhf__Heade
         m->version = h->chunk_ask->version;
         m->chunk_index = h->chunk_ask->index;
         m->insist = h->chunk_ask->insist;
+        m->base = h->chunk_ask->base_version;
         return message_decode_text("CHUNK_ASK: relay", m->text, sizeof m->text,
                                    h->chunk_ask->relay, err);
     case RLHF__HEADER__BODY_CHUNK_ELSEWHERE:
@@ -318,6 +319,7 @@ static enum err_code message_decode_weights(struct message *m, const Rlhf__Heade
         m->type = MESSAGE_CHUNK;
         m->version = h->chunk->version;
         m->chunk_index = h->chunk->index;
+        m->base = h->chunk->base_version;
         return ERR_OK;
     }
 }

@@ -276,6 +276,7 @@ static void message_encode_weights(const struct message *m, struct message_encod
         b->index = m->chunk_index;
         b->relay = message_encode_text(m->text);
         b->insist = m->insist;
+        b->base_version = m->base;
         break;
     }
     case MESSAGE_CHUNK_ELSEWHERE: {
@@ -289,6 +290,7 @@ static void message_encode_weights(const struct message *m, struct message_encod
         BODY(chunk, CHUNK, Chunk);
         b->version = m->version;
         b->index = m->chunk_index;
+        b->base_version = m->base;
         break;
     }
     default: assert(false); /* not a message of the weights */

@@ -325,12 +325,79 @@ static void weights_without_room_in_shared_memory_come_in_chunks(void **state)
     finish();
 }
 
+/* After a step of training; the last chunk is not a whole one. */
+static void next_version(unsigned char *next)
+{
+    for (size_t i = 0; i < SIZE / 4; i++) {
+        uint32_t word;
+        memcpy(&word, weights + 4 * i, 4);
+        word += (uint32_t)(i % 5) - 2;
+        memcpy(next + 4 * i, &word, 4);
+    }
+    memcpy(next + SIZE / 4 * 4, weights + SIZE / 4 * 4, SIZE % 4);
+}
+
+/* `got` is said to hold `base`. */
+static void check_fetch_from_base(struct weights_server *server, uint64_t base,
+                                  const unsigned char *want, uint64_t least, uint64_t most)
+{
+    struct weights_view view;
+    const struct weights_request request = {.context = context,
+                                            .endpoint = ipc,
+                                            .version = 8,
+                                            .buffer = got,
+                                            .size = SIZE,
+                                            .base = base,
+                                            .patience = &patience};
+    const uint64_t before = weights_server_sent_bytes(server);
+    check_ok(weights_fetch(&request, &view, &err));
+    assert_ptr_equal(view.bytes, got);
+    assert_memory_equal(got, want, SIZE);
+    assert_in_range(weights_server_sent_bytes(server) - before, least, most);
+    weights_release(&view);
+}
+
+static void weights_come_as_differences_from_what_is_here(void **state)
+{
+    (void)state;
+    struct weights_server *server;
+    unsigned char *next = malloc(SIZE);
+    assert_non_null(next);
+    next_version(next);
+    check_ok(weights_server_open(&server, context, ipc, 2, &err));
+    weights_server_share(server, false);
+    check_ok(weights_server_publish(server, 7, weights, SIZE, NULL, &err));
+    check_ok(weights_server_publish(server, 8, next, SIZE, NULL, &err));
+    for (int twice = 0; twice < 2; twice++) { /* the second time they are made already */
+        memcpy(got, weights, SIZE);
+        check_fetch_from_base(server, 7, next, 1, SIZE / 2);
+    }
+    /* What is here is not quite that version: those chunks come again, whole. */
+    memcpy(got, weights, SIZE);
+    got[3 * WIRE_CHUNK_BYTES + 5] ^= 1;
+    got[SIZE - 100] ^= 1;
+    check_fetch_from_base(server, 7, next, WIRE_CHUNK_BYTES + SIZE % WIRE_CHUNK_BYTES,
+                          SIZE / 2 + WIRE_CHUNK_BYTES + SIZE % WIRE_CHUNK_BYTES);
+    /* The server does not have it, or it is not worth it. */
+    memcpy(got, weights, SIZE);
+    check_fetch_from_base(server, 6, next, SIZE, SIZE);
+    for (size_t i = 0; i < SIZE; i++)
+        next[i] = (unsigned char)(weights[SIZE - 1 - i] * 167 + (i >> 9));
+    check_ok(weights_server_publish(server, 8, next, SIZE, NULL, &err));
+    memcpy(got, weights, SIZE);
+    check_fetch_from_base(server, 7, next, SIZE, SIZE);
+    weights_server_close(server);
+    free(next);
+    finish();
+}
+
 /*
  * A server played by the test: what it does with the chunk asked for.  Ends at `stop`.
  */
 enum trick {
     TRICK_NONE,
     TRICK_OTHER_MEMORY,   /* shares memory that has other bytes */
+    TRICK_NO_DELTA,       /* says that chunk 3 is a difference, the first time */
     TRICK_DEAF_AFTER_10,  /* answers 10 chunks and then nothing, until restarted */
     TRICK_SLOW,           /* a chunk each SLOW_MS */
     TRICK_CORRUPT_ONCE,   /* chunk 3 with a flipped bit, the first time */
@@ -409,6 +476,8 @@ static void player_chunk(struct player *p, void *router, const unsigned char id[
     m.frame[0] = (struct wire_bytes){chunk, rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES};
     if (p->trick == TRICK_SHORT && index == 3)
         m.frame[0].size--;
+    if (p->trick == TRICK_NO_DELTA && index == 3 && p->threes++ == 0)
+        m.base = 6;
     const bool lie = p->trick == TRICK_LIE && index == 3;
     chunk[5] ^= lie;
     if (p->trick == TRICK_SLOW)
@@ -484,6 +553,27 @@ static void weights_with_a_lie_inside_are_refused(void **state)
                              &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
                 ERR_FORMAT, "chunk 3 has 1048575 bytes, not 1048576");
     player_stop(&player);
+    finish();
+}
+
+static void a_difference_that_is_none_is_asked_for_as_a_chunk(void **state)
+{
+    (void)state;
+    struct player player;
+    struct weights_view view;
+    const struct weights_request request = {.context = context,
+                                            .endpoint = ipc,
+                                            .version = 7,
+                                            .buffer = got,
+                                            .size = SIZE,
+                                            .base = 6,
+                                            .patience = &patience};
+    player_start(&player, TRICK_NO_DELTA);
+    check_ok(weights_fetch(&request, &view, &err));
+    assert_memory_equal(got, weights, SIZE);
+    weights_release(&view);
+    player_stop(&player);
+    assert_int_equal(player.threes, 2);
     finish();
 }
 
@@ -610,6 +700,8 @@ int main(void)
         TEST(weights_that_are_not_shared_come_in_chunks),
         TEST(weights_without_room_in_shared_memory_come_in_chunks),
         TEST(weights_whose_memory_lies_come_in_chunks),
+        TEST(weights_come_as_differences_from_what_is_here),
+        TEST(a_difference_that_is_none_is_asked_for_as_a_chunk),
         TEST(weights_with_a_lie_inside_are_refused),
         TEST(weights_that_come_slowly_are_waited_for),
         TEST(weights_pull_does_not_wait_for_the_rest_either),

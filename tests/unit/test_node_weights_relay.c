@@ -228,7 +228,7 @@ static void check_fetch(uint32_t want)
                     (uint64_t)(want - 1) * WIRE_CHUNK_BYTES + SIZE % WIRE_CHUNK_BYTES, SIZE);
 }
 
-enum trick { TRICK_LIE, TRICK_SHORT, TRICK_NEVER };
+enum trick { TRICK_LIE, TRICK_SHORT, TRICK_DIFFERENCE, TRICK_OTHER, TRICK_NEVER };
 
 struct relay {
     pthread_t thread;
@@ -251,6 +251,10 @@ static void relay_answer(struct relay *r, struct wire_peer peer, const struct me
     lie[99] ^= 1;
     if (r->trick == TRICK_LIE)
         m.frame[0].data = lie;
+    if (r->trick == TRICK_DIFFERENCE)
+        m.base = 6;
+    if (r->trick == TRICK_OTHER) /* which the client has from the server, and first of all */
+        m.chunk_index = CHUNKS - 1;
     wire_socket_send(r->socket, peer, &m, NULL);
     free(lie);
 }
@@ -300,6 +304,19 @@ static void a_relay_that_sends_too_little_is_named_and_asked_no_more(void **stat
 {
     (void)state;
     check_trick(TRICK_SHORT, "sent a chunk of another size", 2 * WEIGHTS_WINDOW);
+}
+
+static void a_relay_that_sends_a_difference_is_named_and_asked_no_more(void **state)
+{
+    (void)state;
+    check_trick(TRICK_DIFFERENCE, "sent a difference", 2 * WEIGHTS_WINDOW);
+}
+
+/* Answers, of which none is one, are silence. */
+static void a_relay_that_answers_something_else_is_named_and_asked_no_more(void **state)
+{
+    (void)state;
+    check_trick(TRICK_OTHER, "", CHUNKS);
 }
 
 static void a_relay_that_never_has_it_is_given_up(void **state)
@@ -357,6 +374,8 @@ int main(void)
         TEST(a_relay_that_has_gone_on_is_not_waited_for),
         TEST(a_relay_that_lies_is_named_and_asked_no_more),
         TEST(a_relay_that_sends_too_little_is_named_and_asked_no_more),
+        TEST(a_relay_that_sends_a_difference_is_named_and_asked_no_more),
+        TEST(a_relay_that_answers_something_else_is_named_and_asked_no_more),
         TEST(a_relay_that_never_has_it_is_given_up),
         TEST(a_relay_that_is_silent_is_named_and_asked_no_more),
         TEST(a_relay_that_is_gone_is_not_waited_for),
