@@ -23,8 +23,8 @@ enum fault_action {
     FAULT_BITS,
     FAULT_ACTIONS
 };
-static const char *const fault_actions[FAULT_ACTIONS] = {"kill", "exit", "sleep", "eio",
-                                                         "enospc", "bits"};
+static const char *const fault_actions[FAULT_ACTIONS] = {"kill", "exit",   "sleep",
+                                                         "eio",  "enospc", "bits"};
 
 int fault_armed = -1;
 static struct {

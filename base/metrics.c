@@ -31,6 +31,7 @@ struct metrics_family {
     size_t n_bounds;
     struct metric *first;
     struct metric **last; /* where the next series is linked in */
+    struct metric *at;    /* the one after the last that was found */
     size_t n_series;
 };
 
@@ -153,13 +154,17 @@ static struct metrics_family *metrics_family(struct metrics *metrics, enum metri
     return family;
 }
 
-static struct metric *metrics_find_series(const struct metrics_family *family,
-                                          const char *value)
+/* They are mostly asked for in the order in which they were made: then the first look finds. */
+static struct metric *metrics_find_series(struct metrics_family *family, const char *value)
 {
-    for (struct metric *metric = family->first; metric; metric = metric->next)
-        if (metrics_same(metric->label_value, value))
-            return metric;
-    return NULL;
+    struct metric *metric = family->at;
+    if (!metric || !metrics_same(metric->label_value, value))
+        for (metric = family->first; metric; metric = metric->next)
+            if (metrics_same(metric->label_value, value))
+                break;
+    if (metric)
+        family->at = metric->next;
+    return metric;
 }
 
 /* The series, created where it is new; NULL: out of memory. */

@@ -27,7 +27,7 @@ void metrics_free(struct metrics *metrics);
  * METRICS_SERIES_MAX series a family: past that the value becomes "other".  The strings are
  * copied.  NULL where memory ran out; the calls below do nothing with a NULL series.
  */
-#define METRICS_SERIES_MAX 1024
+#define METRICS_SERIES_MAX 4096
 struct metric *metrics_counter(struct metrics *, const char *name, const char *help,
                                const char *label, const char *value);
 struct metric *metrics_gauge(struct metrics *, const char *name, const char *help,

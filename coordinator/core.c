@@ -38,6 +38,7 @@ struct core_blocks {
     int32_t *ids, *ref_ids;
     float *logp, *ref;
     double *scores, *ref_scores;
+    uint64_t *in, *ref_in;
 };
 
 static void core_carve(struct core *core, struct core_carver *carver, struct core_blocks *b)
@@ -60,6 +61,10 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
     b->ref_ids = core_take(carver, refs * core->max_new, sizeof *b->ref_ids);
     b->scores = core_take(carver, slots * scorers, sizeof *b->scores);
     b->ref_scores = core_take(carver, refs * scorers, sizeof *b->ref_scores);
+    b->in = core_take(carver, ((uint64_t)core->ring + 1) * CORE_ITEM_STATES * core->words,
+                      sizeof *b->in);
+    b->ref_in = core_take(carver, (uint64_t)core->open * CORE_ITEM_STATES * core->ref_words,
+                          sizeof *b->ref_in);
     const uint64_t response = (uint64_t)core->B * core->max_new;
     core->picked = core_take(carver, core->B, sizeof(struct core_item *));
     core->out_items = core_take(carver, WIRE_ITEMS_MAX, sizeof *core->out_items);
@@ -84,6 +89,7 @@ static void core_wire_items(struct core *core, const struct core_blocks *b)
         struct core_batch *batch = r < core->ring ? &core->steps[r] : &core->recall.batch;
         batch->step = CORE_NO_STEP;
         batch->items = b->items + (size_t)r * core->B;
+        batch->in = b->in + (size_t)r * CORE_ITEM_STATES * core->words;
         for (uint32_t i = 0; i < core->B; i++) {
             const size_t at = (size_t)r * core->B + i;
             b->items[at].ids = b->ids + at * core->max_new;
@@ -96,6 +102,7 @@ static void core_wire_items(struct core *core, const struct core_blocks *b)
     for (uint32_t r = 0; r < core->open; r++) {
         core->refs[r].step = CORE_NO_STEP;
         core->refs[r].items = b->ref_items + (size_t)r * refs;
+        core->refs[r].in = b->ref_in + (size_t)r * CORE_ITEM_STATES * core->ref_words;
         for (uint32_t i = 0; i < refs; i++) {
             const size_t at = (size_t)r * refs + i;
             b->ref_items[at].ids = b->ref_ids + at * core->max_new;
@@ -181,6 +188,8 @@ static void core_size(struct core *core)
     core->shaper_M = chain_references(&core->chain);
     core->M =
         combine_needs_references(&core->raw.combine) ? config->references : core->shaper_M;
+    core->words = (core->B + 63) / 64;
+    core->ref_words = (core->groups * core->M + 63) / 64;
     core->max_new = config->max_new_tokens;
     core->open = config->lag + 1;
     core->group_estimator =
@@ -227,6 +236,9 @@ enum err_code core_new(struct core **out, const struct core_setup *setup, core_s
     core->config_hash = setup->config_hash;
     core->prompts = setup->prompts;
     core->tokens = setup->tokens;
+    core->peers_max = setup->peers_max > 0 && setup->peers_max < CORE_PEERS_MAX
+                          ? setup->peers_max
+                          : CORE_PEERS_MAX;
     core->sink = sink;
     core->user = user;
     core->counters.logp_diff_max = NAN;
@@ -347,8 +359,11 @@ void core_start(struct core *core, const struct core_event *event)
 }
 
 /* What follows from the new state, whatever the event was. */
-static void core_advance(struct core *core)
+static void core_advance(struct core *core, const struct core_event *event)
 {
+    /* A rollout is scored once it is durable, and so not by the event that brings it. */
+    const bool brings =
+        event->kind == CORE_EV_MESSAGE && event->message->type == MESSAGE_GENERATE_RESULT;
     if (core->started && !core->finished) {
         if (core->trained == core->config->steps)
             core_finish(core, 0, "the run is complete");
@@ -357,7 +372,7 @@ static void core_advance(struct core *core)
     }
     if (core_working(core)) {
         core_item_open_steps(core);
-        core_lease_dispatch(core);
+        core_lease_dispatch(core, !brings);
     }
     if (!core->finished)
         core_peer_release_acks(core);
@@ -368,6 +383,7 @@ static void core_advance(struct core *core)
 static void core_durable_now(struct core *core, uint64_t seq)
 {
     assert(seq <= core->seq);
+    core->acks_due = core->acks_due || seq > core->durable_seq;
     if (seq > core->durable_seq)
         core->durable_seq = seq;
     if (!core->started && core->epoch_seq != 0 && core->epoch_seq <= core->durable_seq) {
@@ -413,7 +429,7 @@ void core_step(struct core *core, const struct core_event *event)
     }
     if (core_bug(core, 37) && core_working(core))
         core_second_dispatch(core);
-    core_advance(core);
+    core_advance(core, event);
     if (event->kind == CORE_EV_TICK && core_working(core))
         core_second_dispatch(core);
 }

@@ -97,8 +97,8 @@
 #include "node/run_config.h"
 #include "wire/message.h"
 
-#define CORE_PEERS_MAX       256  /* names known at once */
-#define CORE_LEASES_MAX      1024 /* leases out at once */
+#define CORE_PEERS_MAX       2048 /* names known at once */
+#define CORE_LEASES_MAX      8192 /* leases out at once */
 #define CORE_SCORE_TRIES_MAX 3    /* scorings of one item before it is dropped */
 #define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED, but untried, for one item: it is dropped */
 #define CORE_TRAIN_FAILS_MAX 3    /* LEASE_FAILED for one step before the run halts */
@@ -129,6 +129,7 @@ struct core_setup {
     struct hash config_hash;         /* what a HELLO must carry */
     struct core_prompts prompts;
     struct core_tokens tokens;
+    uint32_t peers_max; /* workers let in at once; 0: CORE_PEERS_MAX, which is the most */
 };
 
 // clang-format off

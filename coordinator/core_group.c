@@ -18,16 +18,14 @@ static bool core_group_is_idle(const struct core *core, const struct core_peer *
 
 bool core_group_is_training(const struct core *core)
 {
-    for (size_t i = 0; i < core->leases_n; i++)
-        if (core->leases[i].id != 0 && core->leases[i].kind == CORE_LEASE_TRAIN)
-            return true;
-    return false;
+    return core->training > 0;
 }
 
 uint64_t core_group_oldest(const struct core *core)
 {
     uint64_t oldest = UINT64_MAX;
-    for (size_t i = 0; i < core->peers_n; i++)
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1))
         if (core_group_is_learner(&core->peers[i]) && core->peers[i].version < oldest &&
             !(core_bug(core, 31) && core->peers[i].state == CORE_PEER_SUSPECT))
             oldest = core->peers[i].version;
@@ -37,7 +35,7 @@ uint64_t core_group_oldest(const struct core *core)
 void core_group_abandon(struct core *core, uint64_t attempt)
 {
     bool said = false;
-    for (size_t i = 0; i < CORE_LEASES_MAX; i++) {
+    for (size_t i = 0; i < core->leases_n; i++) {
         struct core_lease *lease = &core->leases[i];
         if (lease->id == 0 || lease->kind != CORE_LEASE_TRAIN || lease->attempt != attempt)
             continue;
@@ -53,7 +51,8 @@ void core_group_abandon(struct core *core, uint64_t attempt)
 bool core_group_agrees(struct core *core, const struct core_peer *peer,
                        const struct message *result)
 {
-    for (size_t i = 0; i < core->peers_n; i++) {
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1)) {
         const struct core_peer *other = &core->peers[i];
         if (!core_group_is_learner(other) || other == peer || !other->has_hash ||
             other->version != result->version ||
@@ -76,7 +75,8 @@ static uint32_t core_group_pick(struct core *core, uint64_t version, uint32_t mo
                                 struct core_peer *group[WIRE_RANKS_MAX])
 {
     uint32_t n = 0;
-    for (size_t i = 0; i < core->peers_n; i++) {
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1)) {
         struct core_peer *peer = &core->peers[i];
         const bool holds = peer->version == version || core_bug(core, 18);
         if (!core_group_is_idle(core, peer) || !holds)
@@ -121,7 +121,8 @@ static bool core_group_dispatch_behind(struct core *core)
 static bool core_group_has_gathered(struct core *core)
 {
     uint32_t here = 0;
-    for (size_t i = 0; i < core->peers_n; i++)
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1))
         here += core_group_is_learner(&core->peers[i]);
     if (here >= core->config->learners ||
         core->now_ms - core->started_ms >= core->config->dead_ms)
@@ -132,7 +133,8 @@ static bool core_group_has_gathered(struct core *core)
 /* One that is silent, or has just failed, is waited for. */
 static bool core_group_is_idle_all(const struct core *core)
 {
-    for (size_t i = 0; i < core->peers_n; i++)
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1))
         if (core_group_is_learner(&core->peers[i]) &&
             !core_group_is_idle(core, &core->peers[i]))
             return false;

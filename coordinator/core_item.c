@@ -38,25 +38,37 @@ struct core_item *core_item_find(const struct core *core, enum wire_work work, u
     return refs ? &refs->items[core->prompt[a].at + b] : NULL;
 }
 
+static void core_item_mark(uint64_t *in, uint32_t i, bool is)
+{
+    const uint64_t bit = (uint64_t)1 << (i % 64);
+    in[i / 64] = is ? in[i / 64] | bit : in[i / 64] & ~bit;
+}
+
 void core_item_move(struct core *core, struct core_item *item, enum core_item_state state)
 {
     const enum core_item_state old = item->state;
-    uint64_t *totals;
-    uint32_t *counts;
-    if (core_recall_has(core, item)) {
-        totals = core->recall.slots;
-        counts = core->recall.batch.count;
-    } else if (item->work == WIRE_WORK_ROLLOUT) {
-        totals = core->slots;
-        counts = core_item_batch(core, item->a)->count;
+    uint64_t *totals, *in;
+    uint32_t *counts, at = item->b, words = core->words;
+    if (core_recall_has(core, item) || item->work == WIRE_WORK_ROLLOUT) {
+        struct core_batch *batch =
+            core_recall_has(core, item) ? &core->recall.batch : core_item_batch(core, item->a);
+        totals = batch == &core->recall.batch ? core->recall.slots : core->slots;
+        counts = batch->count;
+        in = batch->in;
     } else {
+        struct core_refs *refs = core_item_refs(core, core->prompt[item->a].step);
         totals = core->ref_slots;
-        counts = core_item_refs(core, core->prompt[item->a].step)->count;
+        counts = refs->count;
+        in = refs->in;
+        at = (uint32_t)(item - refs->items);
+        words = core->ref_words;
     }
     totals[old]--;
     counts[old]--;
     totals[state]++;
     counts[state]++;
+    core_item_mark(in + (size_t)old * words, at, false);
+    core_item_mark(in + (size_t)state * words, at, true);
     item->state = state;
 }
 
@@ -157,6 +169,7 @@ static void core_item_plan_references(struct core *core, struct core_refs *refs,
         return;
     core->prompt[prompt] = (struct core_prompt){.due = true, .step = refs->step, .at = refs->n};
     for (uint32_t m = 0; m < core->M; m++) {
+        core_item_mark(refs->in + CORE_ITEM_WAITING * (size_t)core->ref_words, refs->n, true);
         struct core_item *item = &refs->items[refs->n++];
         core_item_init(item, WIRE_WORK_REFERENCE, prompt, m);
         item->prompt = prompt;
@@ -171,10 +184,12 @@ void core_item_plan_slots(const struct core *core, struct core_batch *batch, uin
     batch->shaped = batch->skipped = batch->restored = false;
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
+    memset(batch->in, 0, (size_t)CORE_ITEM_STATES * core->words * sizeof *batch->in);
     for (uint32_t slot = 0; slot < core->B; slot++) {
         const struct plan_slot plan = plan_slot(&core->plan, step, slot);
         struct core_item *item = &batch->items[slot];
         core_item_init(item, WIRE_WORK_ROLLOUT, step, slot);
+        core_item_mark(batch->in + CORE_ITEM_WAITING * (size_t)core->words, slot, true);
         item->prompt = plan.prompt;
         item->group = plan.group;
         item->version = plan_policy_version(step, core->config->lag);
@@ -191,6 +206,8 @@ static void core_item_open_step(struct core *core, uint64_t step)
     refs->step = step;
     refs->n = 0;
     memset(refs->count, 0, sizeof refs->count);
+    if (core->ref_words > 0)
+        memset(refs->in, 0, (size_t)CORE_ITEM_STATES * core->ref_words * sizeof *refs->in);
     for (uint32_t slot = 0; slot < core->B; slot++)
         core_item_plan_references(core, refs, batch->items[slot].prompt);
 }

@@ -21,28 +21,31 @@ struct core_lease *core_lease_find(struct core *core, uint64_t id)
     return id != 0 && lease->id == id ? lease : NULL;
 }
 
+uint64_t core_lease_deadline(const struct core *core, const struct core_lease *lease)
+{
+    const uint64_t progress_ms = core->peers[lease->peer].progress_ms;
+    return (progress_ms > lease->issued_ms ? progress_ms : lease->issued_ms) +
+           core->config->lease_ms;
+}
+
 struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
                                     struct core_peer *peer)
 {
-    for (uint32_t i = 0; i < CORE_LEASES_MAX; i++) {
-        struct core_lease *lease = &core->leases[i];
-        if (lease->id != 0)
-            continue;
-        if (i >= core->leases_n)
-            core->leases_n = i + 1;
-        *lease = (struct core_lease){
-            .id = (core->epoch << 44) + (++core->lease_n) * CORE_LEASES_MAX + i,
-            .kind = kind,
-            .peer = core_peer_index(core, peer),
-            .issued_ms = core->now_ms,
-            .deadline_ms = core->now_ms + core->config->lease_ms,
-        };
-        if (peer->in_flight == 0)
-            peer->progress_ms =
-                core->now_ms; /* a worker that had nothing to do is not stalled */
-        return lease;
-    }
-    return NULL;
+    if (core->leases_free == 0 && core->leases_n == CORE_LEASES_MAX)
+        return NULL;
+    const size_t i = core->leases_free > 0 ? core->leases_free - 1 : core->leases_n++;
+    struct core_lease *lease = &core->leases[i];
+    core->leases_free = lease->next;
+    *lease = (struct core_lease){
+        .id = (core->epoch << 44) + (++core->lease_n) * CORE_LEASES_MAX + i,
+        .kind = kind,
+        .peer = core_peer_index(core, peer),
+        .issued_ms = core->now_ms,
+    };
+    core->training += kind == CORE_LEASE_TRAIN;
+    if (peer->in_flight == 0)
+        peer->progress_ms = core->now_ms; /* a worker that had nothing to do is not stalled */
+    return lease;
 }
 
 static void core_lease_free(struct core *core, struct core_lease *lease)
@@ -50,9 +53,10 @@ static void core_lease_free(struct core *core, struct core_lease *lease)
     struct core_peer *peer = &core->peers[lease->peer];
     assert(peer->in_flight >= lease->items + lease->outrun);
     peer->in_flight -= lease->items + lease->outrun;
-    *lease = (struct core_lease){0};
-    while (core->leases_n > 0 && core->leases[core->leases_n - 1].id == 0)
-        core->leases_n--;
+    core->training -= lease->kind == CORE_LEASE_TRAIN;
+    *lease = (struct core_lease){.next = core->leases_free};
+    core->leases_free = (uint32_t)(lease - core->leases) + 1;
+    core_peer_moved(core, peer);
 }
 
 /* One item less of it; by: who answered that, or NULL. */
@@ -70,6 +74,7 @@ static void core_lease_take(struct core *core, uint64_t id, const struct core_pe
         return;
     }
     peer->in_flight--;
+    core_peer_moved(core, peer);
     if (lease->items + lease->outrun == 0)
         core_lease_free(core, lease);
 }
@@ -88,11 +93,8 @@ void core_lease_settle(struct core *core, struct core_item *item, const struct c
 /* The item is not out on this lease any more: the other one, if any, is the first now. */
 static bool core_lease_forget(struct core *core, struct core_item *item, uint64_t id)
 {
-    (void)core;
-    if (item->lease == id && !core_bug(core, 34))
-        item->lease = item->second;
-    else if (item->lease == id)
-        item->lease = 0;
+    if (item->lease == id)
+        item->lease = core_bug(core, 34) ? 0 : item->second;
     item->second = 0;
     return item->lease != 0;
 }
@@ -110,24 +112,39 @@ void core_lease_outrun(struct core *core, const struct core_peer *peer, uint64_t
         return;
     lease->outrun--;
     core->peers[lease->peer].in_flight--;
+    core_peer_moved(core, peer);
     if (lease->items + lease->outrun == 0)
         core_lease_free(core, lease);
 }
 
 /* --- items that wait ---------------------------------------------------------------- */
 
+/* Of these items those whose bits are set; false where fn ended it.  fn may move the item that it
+ * sees, and no other. */
+static bool core_lease_each_of(struct core *core, struct core_item *items, const uint64_t *in,
+                               uint32_t words, core_lease_visit *fn, void *ctx)
+{
+    for (uint32_t w = 0; w < words; w++)
+        for (uint64_t rest = in[w]; rest != 0; rest &= rest - 1)
+            if (!fn(core, &items[w * 64 + (uint32_t)__builtin_ctzll(rest)], ctx))
+                return false;
+    return true;
+}
+
 void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
                      void *ctx)
 {
     for (uint64_t step = core->trained; step < core->opened; step++) {
-        struct core_batch *batch = core_item_batch(core, step);
-        for (uint32_t i = 0; batch->count[state] > 0 && i < core->B; i++)
-            if (batch->items[i].state == state && !fn(core, &batch->items[i], ctx))
-                return;
-        struct core_refs *refs = core_item_refs(core, step);
-        for (uint32_t i = 0; refs->count[state] > 0 && i < refs->n; i++)
-            if (refs->items[i].state == state && !fn(core, &refs->items[i], ctx))
-                return;
+        const struct core_batch *batch = core_item_batch(core, step);
+        const struct core_refs *refs = core_item_refs(core, step);
+        if (batch->count[state] > 0 &&
+            !core_lease_each_of(core, batch->items, batch->in + (size_t)state * core->words,
+                                core->words, fn, ctx))
+            return;
+        if (refs->count[state] > 0 &&
+            !core_lease_each_of(core, refs->items, refs->in + (size_t)state * core->ref_words,
+                                core->ref_words, fn, ctx))
+            return;
     }
 }
 
@@ -185,7 +202,7 @@ static void core_lease_lose(struct core *core, struct core_lease *lease)
 void core_lease_return_all(struct core *core, const struct core_peer *peer)
 {
     const uint16_t index = core_peer_index(core, peer);
-    for (size_t i = 0; i < CORE_LEASES_MAX; i++)
+    for (size_t i = 0; i < core->leases_n; i++)
         if (core->leases[i].id != 0 && core->leases[i].peer == index)
             core_lease_lose(core, &core->leases[i]);
 }
@@ -193,18 +210,19 @@ void core_lease_return_all(struct core *core, const struct core_peer *peer)
 void core_lease_tick(struct core *core)
 {
     const uint64_t age_max_ms = (uint64_t)CORE_LEASE_AGE_MAX * core->config->lease_ms;
-    for (size_t i = 0; i < CORE_LEASES_MAX && i < core->leases_n; i++) {
+    for (size_t i = 0; i < core->leases_n; i++) {
         struct core_lease *lease = &core->leases[i];
         if (lease->id == 0 || core_bug(core, 3))
             continue;
         const bool old =
             lease->kind != CORE_LEASE_TRAIN && core->now_ms - lease->issued_ms >= age_max_ms;
-        if (lease->deadline_ms > core->now_ms && !old)
+        if (core_lease_deadline(core, lease) > core->now_ms && !old)
             continue;
         struct core_peer *peer = &core->peers[lease->peer];
         core_log(core, LOG_LEVEL_WARN, "LEASE-EXPIRED",
                  "%s lease of %s: %u items unanswered after %llu ms",
-                 core_lease_name(lease->kind), peer->name, (unsigned)(lease->items + lease->outrun),
+                 core_lease_name(lease->kind), peer->name,
+                 (unsigned)(lease->items + lease->outrun),
                  (unsigned long long)(core->now_ms - lease->issued_ms));
         peer->leases_expired++;
         core->counters.leases_expired++;
@@ -270,14 +288,21 @@ bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
            peer->in_flight < peer->capacity && core->now_ms >= peer->backoff_ms;
 }
 
-/* A share of what waits by capacity, so that a short queue is spread over all. */
-static uint32_t core_lease_quota(const struct core *core, const struct core_peer *peer,
-                                 uint64_t waiting)
+/* Of all who may be given something, together. */
+static uint64_t core_lease_capacity(const struct core *core, enum wire_role role)
 {
     uint64_t capacity = 0;
-    for (size_t i = 0; i < core->peers_n; i++)
-        if (core_lease_eligible(core, &core->peers[i], peer->role))
+    for (size_t i = core_set_next(&core->roomy[role], 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->roomy[role], i + 1))
+        if (core_lease_eligible(core, &core->peers[i], role))
             capacity += core->peers[i].capacity;
+    return capacity;
+}
+
+/* A share of what waits by capacity, so that a short queue is spread over all. */
+static uint32_t core_lease_quota(const struct core *core, const struct core_peer *peer,
+                                 uint64_t waiting, uint64_t capacity)
+{
     uint64_t quota = (waiting * peer->capacity + capacity - 1) / capacity;
     const uint64_t room = peer->capacity - peer->in_flight;
     if (quota > room)
@@ -310,14 +335,14 @@ static size_t core_lease_payload(struct core *core, uint32_t n, bool responses)
 bool core_lease_give(struct core *core, struct core_peer *peer,
                      const struct core_lease_picked *picked)
 {
-    const enum core_lease_kind kind =
-        picked->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE;
+    const enum core_lease_kind kind = picked->generate ? CORE_LEASE_GENERATE : CORE_LEASE_SCORE;
     struct core_lease *lease = core_lease_issue(core, kind, peer);
     if (!lease)
         return false;
     lease->items = picked->n;
     lease->version = picked->version;
     peer->in_flight += picked->n;
+    core_peer_moved(core, peer);
     const size_t bytes = core_lease_payload(core, picked->n, !picked->generate);
     for (uint32_t i = 0; i < picked->n; i++) {
         struct core_item *item = core->picked[i];
@@ -341,15 +366,47 @@ bool core_lease_give(struct core *core, struct core_peer *peer,
     return true;
 }
 
+/* Is there anything in this state whose policy is there?  Steps that wait for theirs have many
+ * slots, and every event comes by here. */
+static bool core_lease_waits(const struct core *core, enum core_item_state state,
+                             uint64_t newest)
+{
+    for (uint64_t step = core->trained; step < core->opened; step++)
+        if (core_item_refs(core, step)->count[state] > 0 ||
+            (core_item_batch(core, step)->count[state] > 0 &&
+             plan_policy_version(step, core->config->lag) <= newest))
+            return true;
+    return false;
+}
+
+/* What one worker is to have now, if anything can be leased to it; false: nothing can. */
+static bool core_lease_dispatch_one(struct core *core, struct core_peer *peer,
+                                    struct core_lease_pick *pick, const char *endpoint)
+{
+    core_lease_each(core, pick->generate ? CORE_ITEM_WAITING : CORE_ITEM_GENERATED,
+                    core_lease_pick_item, pick);
+    const struct core_lease_picked picked = {
+        .generate = pick->generate,
+        .n = pick->n,
+        .version = pick->version,
+        .endpoint = endpoint,
+    };
+    return pick->n > 0 && core_lease_give(core, peer, &picked);
+}
+
 /* One lease to each worker of the role that has room, again until nothing is left. */
 static void core_lease_dispatch_kind(struct core *core, bool generate,
                                      const struct core_peer *learner)
 {
     const enum wire_role role = generate ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
     const enum core_item_state state = generate ? CORE_ITEM_WAITING : CORE_ITEM_GENERATED;
-    for (bool more = true; more;) {
-        more = false;
-        for (size_t i = 0; i < core->peers_n; i++) {
+    const struct core_set *roomy = &core->roomy[role];
+    if (!core_lease_waits(core, state, learner ? learner->version : UINT64_MAX))
+        return;
+    uint64_t capacity = core_lease_capacity(core, role);
+    while (capacity > 0)
+        for (size_t i = core_set_next(roomy, 0); i < CORE_PEERS_MAX;
+             i = core_set_next(roomy, i + 1)) {
             struct core_peer *peer = &core->peers[i];
             const uint64_t waiting = core->slots[state] + core->ref_slots[state];
             if (waiting == 0)
@@ -358,27 +415,21 @@ static void core_lease_dispatch_kind(struct core *core, bool generate,
                 continue;
             struct core_lease_pick pick = {
                 .generate = generate,
-                .quota = core_lease_quota(core, peer, waiting),
+                .quota = core_lease_quota(core, peer, waiting, capacity),
                 .newest = learner ? learner->version : 0,
             };
-            core_lease_each(core, state, core_lease_pick_item, &pick);
-            const struct core_lease_picked picked = {
-                .generate = generate,
-                .n = pick.n,
-                .version = pick.version,
-                .endpoint = learner ? learner->endpoint : "",
-            };
-            if (pick.n == 0 || !core_lease_give(core, peer, &picked))
+            if (!core_lease_dispatch_one(core, peer, &pick, learner ? learner->endpoint : ""))
                 return;
-            more = true;
+            if (!core_set_has(roomy, i))
+                capacity -= peer->capacity;
         }
-    }
 }
 
-void core_lease_dispatch(struct core *core)
+void core_lease_dispatch(struct core *core, bool scorable)
 {
     const struct core_peer *source = core_peer_source(core);
     if (source)
         core_lease_dispatch_kind(core, true, source);
-    core_lease_dispatch_kind(core, false, NULL);
+    if (scorable)
+        core_lease_dispatch_kind(core, false, NULL);
 }

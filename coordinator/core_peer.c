@@ -34,13 +34,25 @@ struct core_peer *core_peer_named(struct core *core, const char *name)
     return spare;
 }
 
+void core_peer_moved(struct core *core, const struct core_peer *peer)
+{
+    const size_t i = core_peer_index(core, peer);
+    const bool here = peer->state != CORE_PEER_GONE;
+    core_set_put(&core->learners, i, here && peer->role == WIRE_ROLE_LEARNER);
+    for (int role = WIRE_ROLE_ACTOR; role <= WIRE_ROLE_LEARNER; role++)
+        core_set_put(&core->roomy[role], i,
+                     here && peer->role == (enum wire_role)role &&
+                         peer->in_flight < peer->capacity);
+    if (peer->acks_n == 0)
+        core_set_put(&core->owing, i, false);
+}
+
 struct core_peer *core_peer_learner(struct core *core)
 {
     struct core_peer *best = NULL;
-    for (size_t i = 0; i < core->peers_n; i++) {
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1)) {
         struct core_peer *peer = &core->peers[i];
-        if (peer->state == CORE_PEER_GONE || peer->role != WIRE_ROLE_LEARNER)
-            continue;
         const bool better = !best || peer->version > best->version ||
                             (peer->version == best->version &&
                              (peer->state != best->state ? peer->state == CORE_PEER_LIVE
@@ -53,9 +65,10 @@ struct core_peer *core_peer_learner(struct core *core)
 struct core_peer *core_peer_source(struct core *core)
 {
     struct core_peer *best = NULL;
-    for (size_t i = 0; i < core->peers_n; i++) {
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1)) {
         struct core_peer *peer = &core->peers[i];
-        if (peer->state != CORE_PEER_LIVE || peer->role != WIRE_ROLE_LEARNER)
+        if (peer->state != CORE_PEER_LIVE)
             continue;
         if (!best || peer->version > best->version ||
             (peer->version == best->version && strcmp(peer->name, best->name) < 0))
@@ -68,9 +81,9 @@ struct core_peer *core_peer_source(struct core *core)
 static uint32_t core_peer_learners(const struct core *core, const char *but)
 {
     uint32_t n = 0;
-    for (size_t i = 0; i < core->peers_n; i++)
-        n += core->peers[i].state != CORE_PEER_GONE &&
-             core->peers[i].role == WIRE_ROLE_LEARNER && strcmp(core->peers[i].name, but) != 0;
+    for (size_t i = core_set_next(&core->learners, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->learners, i + 1))
+        n += strcmp(core->peers[i].name, but) != 0;
     return n;
 }
 
@@ -112,6 +125,7 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why)
     peer->session = 0;
     peer->acks_n = 0;
     peer->in_flight = 0;
+    core_peer_moved(core, peer);
 }
 
 void core_peer_expel(struct core *core, struct core_peer *peer, const char *text)
@@ -136,21 +150,17 @@ void core_peer_dismiss(struct core *core, bool for_good, const char *text)
             core_peer_reset(core, peer->address, peer->session, false, text);
         }
         peer->state = CORE_PEER_GONE;
+        core_peer_moved(core, peer);
     }
 }
 
-static uint64_t core_peer_new_session(struct core *core)
+/* Its low bits are the peer's index, so that it is found at once; entropy makes the others unlike
+ * those of other epochs.  Never 0. */
+static uint64_t core_peer_new_session(struct core *core, const struct core_peer *peer)
 {
-    /* Never 0, never one that is in use; entropy makes it unlike those of other epochs. */
-    uint64_t session = core->entropy ^ (core->counters.sessions << 32);
-    for (;;) {
-        bool taken = session == 0;
-        for (size_t i = 0; i < core->peers_n; i++)
-            taken = taken || core->peers[i].session == session;
-        if (!taken)
-            return session;
-        session++;
-    }
+    const uint64_t random = core->entropy ^ (core->counters.sessions << 32);
+    const uint64_t session = random - random % CORE_PEERS_MAX + core_peer_index(core, peer);
+    return session != 0 ? session : CORE_PEERS_MAX;
 }
 
 static void core_peer_welcome(struct core *core, struct core_peer *peer)
@@ -169,7 +179,7 @@ static void core_peer_open(struct core *core, struct core_peer *peer, uint64_t a
     peer->role = hello->role;
     peer->state = CORE_PEER_LIVE;
     peer->address = address;
-    peer->session = core_peer_new_session(core);
+    peer->session = core_peer_new_session(core, peer);
     memcpy(peer->nonce, hello->nonce, sizeof peer->nonce);
     memcpy(peer->endpoint, hello->text, sizeof peer->endpoint);
     peer->pid = hello->pid;
@@ -188,11 +198,21 @@ static void core_peer_open(struct core *core, struct core_peer *peer, uint64_t a
     peer->has_hash = hello->has_hash;
     peer->hash = hello->hash;
     peer->acks_n = 0;
+    core_peer_moved(core, peer);
     core->counters.sessions++;
     core_log(core, LOG_LEVEL_INFO, "PEER-HELLO", "%s (%s, pid %llu) is here, with room for %u",
              peer->name, wire_role_name(peer->role), (unsigned long long)peer->pid,
              (unsigned)peer->capacity);
     core_peer_welcome(core, peer);
+}
+
+/* All that are here under other names. */
+static uint32_t core_peer_others(const struct core *core, const char *but)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < core->peers_n; i++)
+        n += core->peers[i].state != CORE_PEER_GONE && strcmp(core->peers[i].name, but) != 0;
+    return n;
 }
 
 /* Why this HELLO is refused for good; NULL where it is not.  text is scratch of `size`. */
@@ -203,6 +223,11 @@ static const char *core_peer_refuse(struct core *core, const struct message *hel
         return "HELLO without a role, a name or a capacity";
     if (memcmp(&hello->config_hash, &core->config_hash, sizeof hello->config_hash) != 0)
         return "its configuration differs from the coordinator's";
+    if (core_peer_others(core, hello->name) >= core->peers_max) {
+        snprintf(text, size, "%u workers are connected, as many as the coordinator lets in",
+                 (unsigned)core->peers_max);
+        return text;
+    }
     if (hello->role == WIRE_ROLE_REWARD)
         return core_identity_greet(core, hello, text, size);
     if (hello->role != WIRE_ROLE_LEARNER)
@@ -244,15 +269,14 @@ static void core_peer_hello(struct core *core, uint64_t address, const struct me
     const char *refusal = core_peer_refuse(core, hello, text, sizeof text);
     if (core->finished) /* the learner's HELLO may end the run */
         return;
-    struct core_peer *peer = refusal ? NULL : core_peer_named(core, hello->name);
-    if (!refusal && !peer)
-        refusal = "as many workers as the coordinator knows are connected";
     if (refusal) {
         core_log(core, LOG_LEVEL_ERROR, "PEER-REFUSED", "%s (%s): %s", hello->name,
                  wire_role_name(hello->role), refusal);
         core_peer_reset(core, address, 0, true, refusal);
         return;
     }
+    struct core_peer *peer = core_peer_named(core, hello->name);
+    assert(peer); /* not all entries are of those that are here */
     if (peer->state != CORE_PEER_GONE)
         core_peer_end(core, peer, "a newer session of that name began");
     core_peer_open(core, peer, address, hello);
@@ -261,25 +285,15 @@ static void core_peer_hello(struct core *core, uint64_t address, const struct me
 static struct core_peer *core_peer_of(struct core *core, uint64_t address,
                                       const struct message *message)
 {
-    if (message->epoch != core->epoch || message->session == 0)
-        return NULL;
-    for (size_t i = 0; i < core->peers_n; i++) {
-        struct core_peer *peer = &core->peers[i];
-        if (peer->state != CORE_PEER_GONE && peer->session == message->session)
-            return peer->address == address ? peer : NULL;
-    }
-    return NULL;
+    struct core_peer *peer = &core->peers[message->session % CORE_PEERS_MAX];
+    const bool known = message->epoch == core->epoch && message->session != 0 &&
+                       peer->state != CORE_PEER_GONE && peer->session == message->session;
+    return known && peer->address == address ? peer : NULL;
 }
 
 void core_peer_progress(struct core *core, struct core_peer *peer)
 {
-    peer->progress_ms = core->now_ms;
-    const uint16_t index = core_peer_index(core, peer);
-    for (size_t i = 0; i < core->leases_n; i++) {
-        struct core_lease *lease = &core->leases[i];
-        if (lease->id != 0 && lease->peer == index)
-            lease->deadline_ms = core->now_ms + core->config->lease_ms;
-    }
+    peer->progress_ms = core->now_ms; /* its leases' deadlines follow from it */
 }
 
 void core_peer_failed(struct core *core, struct core_peer *peer, const char *text)
@@ -490,26 +504,35 @@ void core_peer_owe_ack(struct core *core, struct core_peer *peer)
     if (peer->acks_n == CORE_ACKS_MAX) /* later than need be, never sooner */
         peer->acks_n--;
     peer->acks[peer->acks_n++] = ack;
+    core_set_put(&core->owing, core_peer_index(core, peer), true);
+    core->acks_due = core->acks_due || core_durable(core, ack.record_seq);
+}
+
+static void core_peer_release_ack(struct core *core, struct core_peer *peer)
+{
+    uint32_t n = 0;
+    uint64_t high = 0;
+    while (n < peer->acks_n && core_durable(core, peer->acks[n].record_seq)) {
+        high = peer->acks[n].message_seq;
+        n++;
+    }
+    if (n == 0)
+        return;
+    memmove(peer->acks, peer->acks + n, (peer->acks_n - n) * sizeof peer->acks[0]);
+    peer->acks_n -= n;
+    if (peer->acks_n == 0)
+        core_set_put(&core->owing, core_peer_index(core, peer), false);
+    peer->acked_seq = high;
+    core->out = (struct message){.type = MESSAGE_ACK, .ack_seq = high};
+    core_peer_send(core, peer, &core->out);
 }
 
 void core_peer_release_acks(struct core *core)
 {
-    for (size_t i = 0; i < core->peers_n; i++) {
-        struct core_peer *peer = &core->peers[i];
-        if (peer->state == CORE_PEER_GONE || peer->acks_n == 0)
-            continue;
-        uint32_t n = 0;
-        uint64_t high = 0;
-        while (n < peer->acks_n && core_durable(core, peer->acks[n].record_seq)) {
-            high = peer->acks[n].message_seq;
-            n++;
-        }
-        if (n == 0)
-            continue;
-        memmove(peer->acks, peer->acks + n, (peer->acks_n - n) * sizeof peer->acks[0]);
-        peer->acks_n -= n;
-        peer->acked_seq = high;
-        core->out = (struct message){.type = MESSAGE_ACK, .ack_seq = high};
-        core_peer_send(core, peer, &core->out);
-    }
+    if (!core->acks_due)
+        return;
+    core->acks_due = false;
+    for (size_t i = core_set_next(&core->owing, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(&core->owing, i + 1))
+        core_peer_release_ack(core, &core->peers[i]);
 }

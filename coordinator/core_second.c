@@ -130,9 +130,11 @@ static void core_second_dispatch_kind(struct core *core, enum core_lease_kind ki
     const enum wire_role role =
         kind == CORE_LEASE_GENERATE ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
     struct core_second second;
-    if (!core_second_begin(core, kind, &second))
+    const struct core_set *roomy = &core->roomy[role];
+    if (core_set_next(roomy, 0) == CORE_PEERS_MAX || !core_second_begin(core, kind, &second))
         return;
-    for (size_t i = 0; i < core->peers_n; i++) {
+    for (size_t i = core_set_next(roomy, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(roomy, i + 1)) {
         struct core_peer *peer = &core->peers[i];
         while (!second.slow[i] && core_lease_eligible(core, peer, role))
             if (!core_second_give(core, &second, peer, endpoint))

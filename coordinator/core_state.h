@@ -17,6 +17,7 @@
  *     core_replay.c   the same transitions, from records
  *     core_recall.c   a step that is no longer kept, from records
  *     core_stats.c    numbers for people; core_check
+ *     core_set.h      some of the peers, as bits
  *
  * Memory: one arena.  A step's items live in steps[step % ring]; `ring` is enough for the open
  * steps and those kept for a learner that lost its memory.  References live with the first open
@@ -35,6 +36,7 @@
 #include "control/rollback.h"
 #include "control/score.h"
 #include "coordinator/core.h"
+#include "coordinator/core_set.h"
 #include "coordinator/raw_reward.h"
 
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
@@ -97,6 +99,7 @@ struct core_batch {
     uint64_t step;           /* UINT64_MAX: none */
     struct core_item *items; /* [B] */
     uint32_t count[CORE_ITEM_STATES];
+    uint64_t *in; /* [CORE_ITEM_STATES][words]: bit i of a state: item i is in it */
     bool shaped;
     struct record_step result; /* filled by shaping; the rest by the commit */
     struct kl_state kl_before; /* that shapes it */
@@ -141,6 +144,7 @@ struct core_refs {
     uint64_t step;
     uint32_t n; /* items in use, <= B / K * M */
     uint32_t count[CORE_ITEM_STATES];
+    uint64_t *in; /* as a batch's, with ref_words */
     struct core_item *items;
 };
 
@@ -201,7 +205,8 @@ struct core_lease {
     uint16_t peer;
     uint32_t items;  /* still out */
     uint32_t outrun; /* that another worker answered first: this one is still busy with them */
-    uint64_t issued_ms, deadline_ms;
+    uint64_t issued_ms;
+    uint32_t next;    /* of a free entry: 1 + the next free one, or 0 */
     uint64_t version; /* GENERATE */
     uint64_t step;    /* TRAIN, as the next three */
     uint64_t attempt; /* the same on all leases of a group: the first one's id */
@@ -225,6 +230,7 @@ struct core {
     struct hash config_hash;
     struct core_prompts prompts;
     struct core_tokens tokens;
+    uint32_t peers_max;
     core_sink *sink;
     void *user;
     struct arena arena;
@@ -234,6 +240,7 @@ struct core {
     uint32_t shaper_M; /* M where the shaper takes references, else 0 */
     uint32_t max_new;
     uint32_t ring, open; /* steps kept; lag + 1 */
+    uint32_t words, ref_words; /* that hold a bit for each slot, each reference of a step */
     bool group_estimator;
 
     /* what control/ is asked with */
@@ -292,8 +299,14 @@ struct core {
     uint64_t now_ms, wall_ms, entropy;
     struct core_peer peers[CORE_PEERS_MAX];
     size_t peers_n; /* entries ever used */
+    struct core_set learners;                     /* that are here */
+    struct core_set roomy[WIRE_ROLE_LEARNER + 1]; /* [role] who is here and has room */
+    struct core_set owing;                        /* who waits for an acknowledgement; */
+    bool acks_due;                                /* some of them may have it now */
     struct core_lease leases[CORE_LEASES_MAX];
-    size_t leases_n;  /* entries up to the last in use */
+    size_t leases_n;      /* entries ever used */
+    uint32_t leases_free; /* 1 + the first free one of these; 0: none */
+    uint32_t training;    /* leases of kind TRAIN */
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
@@ -359,6 +372,8 @@ struct core_peer *core_peer_learner(struct core *core);
  * been stopped: an actor sent there would wait for nothing. */
 struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
+/* Its state, role, capacity or in_flight is another now. */
+void core_peer_moved(struct core *core, const struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 /* Keep what it says went wrong, for people. */
 void core_peer_failed(struct core *core, struct core_peer *peer, const char *text);
@@ -391,7 +406,8 @@ uint32_t core_item_prompt_tokens(const struct core *core, uint32_t prompt);
 struct wire_item core_item_wire(const struct core *core, const struct core_item *item);
 
 /* --- core_lease.c */
-void core_lease_dispatch(struct core *core);
+/* scorable: there may be rollouts to score that were not there before the event. */
+void core_lease_dispatch(struct core *core, bool scorable);
 void core_lease_tick(struct core *core);
 struct core_lease *core_lease_find(struct core *core, uint64_t id);
 struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
@@ -411,17 +427,20 @@ typedef bool core_lease_visit(struct core *core, struct core_item *item, void *c
  * Ends where fn says false. */
 void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
                      void *ctx);
-/* Lease picked[0..n-1], all of this version, to the peer; `second`: they are out already.  False
- * where no lease is left. */
+/* What is to be leased: core->picked[0..n-1]. */
 struct core_lease_picked {
-    bool generate, second;
+    bool generate;
+    bool second; /* they are out on a lease already */
     uint32_t n;
-    uint64_t version;
-    const char *endpoint; /* GENERATE: of the weights */
+    uint64_t version;     /* of all of them; 0 to be scored */
+    const char *endpoint; /* to be generated: where the weights are */
 };
+/* False where no lease is left. */
 bool core_lease_give(struct core *core, struct core_peer *peer,
                      const struct core_lease_picked *picked);
 const char *core_lease_name(enum core_lease_kind kind);
+/* lease_ms after it was given out, or after its holder last got on. */
+uint64_t core_lease_deadline(const struct core *core, const struct core_lease *lease);
 /* Its items wait again; the lease is gone. */
 void core_lease_return(struct core *core, struct core_lease *lease);
 void core_lease_return_all(struct core *core, const struct core_peer *peer);

@@ -274,6 +274,10 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
         if (rc != ERR_OK)
             return rc;
         const bool past = step < core->trained;
+        const uint64_t *in = batch->in + (size_t)item->state * core->words;
+        if (!(in[i / 64] >> (i % 64) & 1))
+            return err_set(err, ERR_STATE, "step %llu, slot %u is not among those in state %d",
+                           (unsigned long long)step, (unsigned)i, (int)item->state);
         const bool ended = item->state == CORE_ITEM_TRAINED || item->state == CORE_ITEM_DROPPED;
         if (item->a != step || item->b != i || (past && !ended) ||
             (!past && item->state == CORE_ITEM_TRAINED))
@@ -287,6 +291,13 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
                            (unsigned long long)step, (unsigned)i);
     }
     for (int s = 0; s < CORE_ITEM_STATES; s++) {
+        uint64_t bits = 0;
+        for (uint32_t w = 0; w < core->words; w++)
+            bits += (uint64_t)__builtin_popcountll(batch->in[(uint32_t)s * core->words + w]);
+        if (bits != own.state[s])
+            return err_set(err, ERR_STATE, "step %llu: %llu slots in state %d, %llu are marked",
+                           (unsigned long long)step, (unsigned long long)own.state[s], s,
+                           (unsigned long long)bits);
         if (own.state[s] != batch->count[s])
             return err_set(err, ERR_STATE, "step %llu: %llu slots in state %d, counted %u",
                            (unsigned long long)step, (unsigned long long)own.state[s], s,
@@ -307,7 +318,7 @@ static enum err_code core_check_attempt(const struct core *core, const struct co
         return err_set(err, ERR_STATE, "rank %u of %u in attempt %llu, the last is %llu",
                        (unsigned)lease->rank, (unsigned)lease->ranks,
                        (unsigned long long)lease->attempt, (unsigned long long)core->attempt);
-    for (size_t i = 0; i < CORE_LEASES_MAX; i++) {
+    for (size_t i = 0; i < core->leases_n; i++) {
         const struct core_lease *other = &core->leases[i];
         if (other == lease || other->id == 0 || other->kind != CORE_LEASE_TRAIN)
             continue;
@@ -328,7 +339,7 @@ static enum err_code core_check_leases(const struct core *core, const struct cor
                                        struct err *err)
 {
     uint32_t in_flight[CORE_PEERS_MAX] = {0};
-    for (size_t i = 0; i < CORE_LEASES_MAX; i++) {
+    for (size_t i = 0; i < core->leases_n; i++) {
         const struct core_lease *lease = &core->leases[i];
         if (lease->id == 0)
             continue;
@@ -338,7 +349,7 @@ static enum err_code core_check_leases(const struct core *core, const struct cor
             return err_set(err, ERR_STATE, "lease %llu has %u items, %llu are out on it",
                            (unsigned long long)lease->id, (unsigned)lease->items,
                            (unsigned long long)count->on_lease[i]);
-        if (lease->deadline_ms + core->config->heartbeat_ms < core->now_ms)
+        if (core_lease_deadline(core, lease) + core->config->heartbeat_ms < core->now_ms)
             return err_set(err, ERR_STATE, "a lease of %s is past its deadline and still out",
                            core->peers[lease->peer].name);
         if (core->peers[lease->peer].state == CORE_PEER_GONE && !core->finished)
@@ -405,6 +416,31 @@ static enum err_code core_check_totals(const struct core *core, const struct cor
     return rc ? rc : core_rollback_check(core, err);
 }
 
+/* What is kept so that nobody need be looked for. */
+static enum err_code core_check_sets(const struct core *core, struct err *err)
+{
+    uint32_t training = 0, free = 0;
+    for (size_t i = 0; i < core->peers_n; i++) {
+        const struct core_peer *peer = &core->peers[i];
+        const bool here = peer->state != CORE_PEER_GONE;
+        const bool room = here && peer->in_flight < peer->capacity;
+        if (core_set_has(&core->learners, i) != (here && peer->role == WIRE_ROLE_LEARNER) ||
+            core_set_has(&core->roomy[peer->role], i) != room ||
+            core_set_has(&core->owing, i) != (peer->acks_n > 0))
+            return err_set(err, ERR_STATE, "%s is in a set that it is not of", peer->name);
+    }
+    for (size_t i = 0; i < core->leases_n; i++)
+        training += core->leases[i].id != 0 && core->leases[i].kind == CORE_LEASE_TRAIN;
+    for (uint32_t at = core->leases_free; at != 0; at = core->leases[at - 1].next)
+        free++;
+    for (size_t i = 0; i < core->leases_n; i++)
+        free -= core->leases[i].id == 0;
+    if (training != core->training || free != 0)
+        return err_set(err, ERR_STATE, "%u leases train, counted %u; free ones are lost",
+                       (unsigned)core->training, (unsigned)training);
+    return ERR_OK;
+}
+
 enum err_code core_check(const struct core *core, struct err *err)
 {
     uint32_t on_lease[CORE_LEASES_MAX] = {0};
@@ -429,5 +465,7 @@ enum err_code core_check(const struct core *core, struct err *err)
     enum err_code rc = core_check_totals(core, &count, err);
     if (rc == ERR_OK)
         rc = core_check_leases(core, &count, err);
+    if (rc == ERR_OK && !core->finished)
+        rc = core_check_sets(core, err);
     return rc;
 }

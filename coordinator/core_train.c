@@ -154,6 +154,7 @@ static bool core_train_issue(struct core *core, struct core_peer *const *group, 
         lease[rank]->ranks = ranks;
         lease[rank]->rank = rank;
         group[rank]->in_flight++;
+        core_peer_moved(core, group[rank]);
     }
     core->attempt = lease[0]->id;
     return true;

@@ -17,6 +17,7 @@ int main(int argc, char **argv)
         .name = options.name,
         .control = options.control,
         .http = options.http,
+        .files_max = daemon_files_max(),
         .rendezvous = options.rendezvous,
         .job = options.job,
     };

@@ -26,6 +26,7 @@
 
 #define SHELL_LINGER_MS 2000 /* at the end: for the last messages to go out */
 #define SHELL_GONE_MAX  64   /* peers found gone during one step */
+#define SHELL_FILES     192  /* of its own, for HTTP, and of workers that are to be refused */
 
 struct shell {
     const struct run_config *config;
@@ -388,9 +389,23 @@ static enum err_code shell_replay_record(void *ctx, const struct record *record,
     return core_replay(ctx, record, err);
 }
 
-static enum err_code shell_open_core(struct shell *shell, struct err *err)
+/* How many workers there are files for. */
+static uint32_t shell_peers_max(uint64_t files_max)
 {
-    struct core_setup setup = {.config = shell->config};
+    const uint64_t room = files_max > SHELL_FILES ? files_max - SHELL_FILES : 1;
+    if (room >= CORE_PEERS_MAX)
+        return CORE_PEERS_MAX;
+    log_warn("FILES",
+             "this process may have %llu files open: %llu workers can connect, of %u; raise "
+             "the hard limit (ulimit -Hn, LimitNOFILE=)",
+             (unsigned long long)files_max, (unsigned long long)room, (unsigned)CORE_PEERS_MAX);
+    return (uint32_t)room;
+}
+
+static enum err_code shell_open_core(struct shell *shell, uint64_t files_max, struct err *err)
+{
+    struct core_setup setup = {.config = shell->config,
+                               .peers_max = shell_peers_max(files_max)};
     struct ledger_summary summary;
     run_config_hash(shell->config, &setup.config_hash);
     enum err_code rc = ledger_open(&shell->ledger, shell->config->dir, &setup.config_hash, err);
@@ -565,7 +580,7 @@ enum err_code shell_run(const struct shell_options *options, int *status, struct
     enum err_code rc =
         shell->status ? ERR_OK : err_set(err, ERR_NOMEM, "no memory for metrics");
     if (rc == ERR_OK)
-        rc = shell_open_core(shell, err);
+        rc = shell_open_core(shell, options->files_max, err);
     if (rc == ERR_OK)
         rc = shell_write_config(shell, err);
     if (rc == ERR_OK)

@@ -11,6 +11,9 @@
  * ledger.sqlite, progress.jsonl (a JSON line a step), http ("address:port" of the server),
  * config.yaml, the resolved configuration.
  *
+ * A worker is a connection, and that a file: where fewer may be open than CORE_PEERS_MAX and what
+ * the shell needs itself, fewer workers are let in, and the log says so.
+ *
  * HTTP: /metrics, /healthz, /readyz (503 and the check that fails until a worker of each role
  * is there), /api/v1/status; see coordinator/status.h.  POST to /api/v1/pause, resume, checkpoint
  * and drain, for those who may (node/http.h), is an event of the core and answers the status.
@@ -28,6 +31,7 @@ struct shell_options {
     const char *http;       /* address:port; "": none */
     const char *rendezvous; /* where to say at which endpoint it listens; NULL: nowhere */
     const char *job;        /* with a rendezvous: which start this is (node/rendezvous.h) */
+    uint64_t files_max;     /* that may be open: a worker is one */
 };
 
 /* Run until the run is over, or SIGTERM or SIGINT; after SIGUSR1, until the step in training has

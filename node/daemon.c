@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -117,6 +118,16 @@ static int daemon_options_read(int argc, char **argv, struct daemon_options *opt
         return EX_USAGE;
     }
     return daemon_check_rendezvous(options);
+}
+
+uint64_t daemon_files_max(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return 0;
+    const rlim_t soft = files.rlim_cur;
+    files.rlim_cur = files.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur : soft;
 }
 
 int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,

@@ -43,6 +43,10 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
 enum err_code daemon_context(struct wire_context **out, const struct run_config *config,
                              const char *name, const char *serves, struct err *err);
 
+/* Have as many files open as the system lets this process (the soft limit is often 1024, the hard
+ * one more), and return how many that is. */
+uint64_t daemon_files_max(void);
+
 /* Log err as one line and return its exit status; 0 for ERR_OK. */
 int daemon_end(enum err_code rc, const struct err *err);
 

@@ -42,6 +42,7 @@ struct bench {
     struct run_config config;
     struct core_tokens tokens; /* what ids can be; nothing is known where a test sets nothing */
     const uint8_t *kind;       /* of the prompts; NULL: they have none */
+    uint32_t peers_max;        /* 0: as many as there can be */
     struct core *core;
     struct bench_sent *sent;
     size_t sent_n;
@@ -236,6 +237,7 @@ static inline void bench_open(struct bench *bench)
 {
     struct core_setup setup = {
         .config = &bench->config, .prompts = bench_prompts, .tokens = bench->tokens};
+    setup.peers_max = bench->peers_max;
     setup.prompts.kind = bench->kind;
     check_ok(core_new(&bench->core, &setup, bench_sink, bench, &err));
 }

@@ -504,6 +504,53 @@ static void core_refuses_prompts_outside_the_vocabulary(void **state)
                 "prompt 3 of  has token 16");
 }
 
+static void core_lets_in_as_many_workers_as_it_has_room_for(void **state)
+{
+    struct bench *bench = *state;
+    bench->peers_max = 3;
+    begun(state);
+    struct bench_crew crew;
+    bench_crew_join(bench, &crew);
+    struct bench_worker fourth = {.peer = 12};
+    const size_t since = bench->sent_n;
+    bench_send(bench, &fourth, bench_hello(WIRE_ROLE_ACTOR, "actor-1"));
+    const struct message *reset = bench_expect(bench, 12, MESSAGE_RESET, since);
+    assert_true(reset->refused);
+    assert_string_equal(reset->text,
+                        "3 workers are connected, as many as the coordinator lets in");
+    bench_join(bench, &crew.actor, 22,
+               bench_hello(WIRE_ROLE_ACTOR, "actor-0")); /* its own place */
+    bench_send(bench, &crew.reward, (struct message){.type = MESSAGE_BYE});
+    bench_join(bench, &fourth, 12, bench_hello(WIRE_ROLE_ACTOR, "actor-1"));
+}
+
+/* Sessions, places and sets are by a peer's index: the last of many is found like the first. */
+static void core_serves_the_last_of_many_workers(void **state)
+{
+    struct bench *bench = begun(state);
+    struct bench_crew crew;
+    struct bench_worker last;
+    char name[32];
+    for (uint64_t i = 0; i < CORE_PEERS_MAX - 3; i++) {
+        snprintf(name, sizeof name, "idle-%u", (unsigned)i);
+        struct bench_worker idle;
+        bench->sent_n = 0;
+        bench->log[0] = '\0';
+        bench_join(bench, &idle, 100 + i, bench_hello(WIRE_ROLE_REWARD, name));
+    }
+    bench->sent_n = 0;
+    bench_join(bench, &crew.learner, 1, bench_hello(WIRE_ROLE_LEARNER, "learner-0"));
+    bench_join(bench, &last, 2, bench_hello(WIRE_ROLE_ACTOR, "actor-last"));
+    const struct message lease = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    bench_generate(bench, &last, &lease, 0, 2);
+    assert_int_equal(bench_stats(bench)->generated, 2);
+    bench_expect(bench, 2, MESSAGE_ACK, 0);
+    bench_join(bench, &last, 3, bench_hello(WIRE_ROLE_ACTOR, "actor-more"));
+    struct bench_worker past = {.peer = 4};
+    bench_send(bench, &past, bench_hello(WIRE_ROLE_ACTOR, "actor-past"));
+    assert_true(bench_expect(bench, 4, MESSAGE_RESET, 0)->refused);
+}
+
 static void core_compares_a_second_rollout_with_the_first(void **state)
 {
     struct bench *bench = begun(state);
@@ -720,6 +767,8 @@ int main(void)
         core_test(core_acknowledges_what_overtook_a_heartbeat),
         core_test(core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say),
         core_test(core_compares_a_second_rollout_with_the_first),
+        core_test(core_lets_in_as_many_workers_as_it_has_room_for),
+        core_test(core_serves_the_last_of_many_workers),
         core_test(core_refuses_tokens_that_no_actor_can_have_drawn),
         core_test(core_refuses_prompts_outside_the_vocabulary),
         core_test(core_refuses_rollouts_that_cannot_be),
