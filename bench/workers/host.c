@@ -1,0 +1,255 @@
+/* host.c -- see host.h. */
+#include "bench/workers/host.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "engine/model.h"
+#include "engine/tokenizer.h"
+#include "node/run_config.h"
+#include "world/world.h"
+
+#define HOST_START_MS 20000
+
+extern char **environ;
+
+static void host_check(enum err_code rc, const struct err *err)
+{
+    if (rc == ERR_OK)
+        return;
+    fprintf(stderr, "rlhf-bench-workers: %s\n", err->text);
+    exit(err_exit_code(rc));
+}
+
+static void host_path(const struct host *host, const char *name, char path[FILE_PATH_MAX])
+{
+    struct err err;
+    host_check(file_join(path, host->dir, name, &err), &err);
+}
+
+static void host_write(const struct host *host, const char *name, const char *text)
+{
+    char path[FILE_PATH_MAX];
+    struct err err;
+    host_path(host, name, path);
+    host_check(file_write(path, text, strlen(text), &err), &err);
+}
+
+/* The smallest model there can be: the coordinator reads its config and tokenizer alone. */
+static void host_write_model(const struct host *host)
+{
+    char path[FILE_PATH_MAX];
+    struct world world;
+    struct buf text, json;
+    struct err err = {0};
+    host_check(world_init(&world, &err), &err);
+    buf_init(&text, 1 << 20);
+    buf_init(&json, 1 << 20);
+    for (size_t i = 0; i < world.items_n; i += 7)
+        world_prompt(&world.items[i], &text);
+    host_check(world_tokenizer(text.data, text.len, 300, &json, &err), &err);
+    host_path(host, "model", path);
+    mkdir(path, 0755);
+    host_write(host, "model/tokenizer.json", json.data);
+    buf_clear(&text);
+    for (size_t i = 0; i < 256; i++) {
+        buf_clear(&json);
+        world_prompt(&world.items[i % world.items_n], &json);
+        buf_puts(&text, "{\"prompt\": ");
+        buf_json_string(&text, json.data, json.len);
+        buf_puts(&text, "}\n");
+    }
+    host_write(host, "prompts.jsonl", text.data);
+    buf_release(&text);
+    buf_release(&json);
+    struct tokenizer *tokenizer = tokenizer_load(path, &err);
+    if (!tokenizer)
+        host_check(err.code, &err);
+    const struct model_config config = {
+        .family = MODEL_LLAMA,
+        .model_type = "llama",
+        .V = tokenizer_vocabulary(tokenizer),
+        .C = 8,
+        .L = 1,
+        .H = 1,
+        .G = 1,
+        .D = 8,
+        .F = 8,
+        .T = 256,
+        .norm_eps = 1e-5f,
+        .tied = true,
+        .rope_theta = 10000,
+        .bos = -1,
+        .eos = 0,
+        .pad = -1,
+    };
+    struct model *model = model_new(&config, &err);
+    if (!model)
+        host_check(err.code, &err);
+    model_init_random(model, 1, 0.3f);
+    host_check(model_save(model, path, &err), &err);
+    model_free(model);
+    tokenizer_free(tokenizer);
+}
+
+static void host_write_config(struct host *host)
+{
+    static struct run_config config;
+    char path[FILE_PATH_MAX];
+    struct err err;
+    host_write(host, "run.yaml",
+               "run:\n  dir: run\n  steps: 1000000\n"
+               "model:\n  policy: model\n"
+               "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
+               "pipeline:\n  lag: 4\n  batch: 4096\n"
+               "sampling:\n  max_new_tokens: 64\n"
+               "reward:\n  shaper: none\n  scorers:\n"
+               "    - name: score\n      kind: words\n      words: words.txt\n"
+               "checkpoint:\n  every: 1\n");
+    host_write(host, "words.txt", "a\n");
+    host_path(host, "run", path);
+    mkdir(path, 0755);
+    host_path(host, "run.yaml", path);
+    host_check(run_config_load(&config, path, NULL, 0, &err), &err);
+    run_config_hash(&config, &host->config_hash);
+}
+
+static int host_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof at;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&at, n) == 0 &&
+                       getsockname(fd, (struct sockaddr *)&at, &n) == 0;
+    if (fd >= 0)
+        close(fd);
+    return bound ? ntohs(at.sin_port) : 0;
+}
+
+static void host_spawn(struct host *host)
+{
+    char program[FILE_PATH_MAX], config[FILE_PATH_MAX], log[FILE_PATH_MAX], self[32];
+    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 32);
+    program[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(program, '/');
+    if (!slash)
+        exit(71);
+    strcpy(slash, "/rlhf-coordinator");
+    host_path(host, "run.yaml", config);
+    host_path(host, "log", log);
+    snprintf(self, sizeof self, "--supervised=%ld", (long)getpid());
+    static char words[][16] = {"--config", "--control", "--http", "--log-level", "warn"};
+    char *argv[] = {program,    words[0], config,   words[1], host->control, words[2],
+                    host->http, words[3], words[4], self,     NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    const int failed = posix_spawn(&host->pid, program, &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (failed) {
+        fprintf(stderr, "rlhf-bench-workers: %s: %s\n", program, strerror(failed));
+        exit(71);
+    }
+}
+
+static int host_connect(const struct host *host)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    at.sin_port = htons((uint16_t)atoi(strrchr(host->http, ':') + 1));
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+void host_open(struct host *host)
+{
+    *host = (struct host){.pid = -1};
+    snprintf(host->dir, sizeof host->dir, "/tmp/rlhf-workers-XXXXXX");
+    if (!mkdtemp(host->dir))
+        exit(73);
+    host_write_model(host);
+    host_write_config(host);
+    snprintf(host->control, sizeof host->control, "tcp://127.0.0.1:%d", host_port());
+    snprintf(host->http, sizeof host->http, "127.0.0.1:%d", host_port());
+    host_spawn(host);
+    const uint64_t begin_ms = clock_mono_ms();
+    const struct timespec nap = {.tv_nsec = 20000000};
+    for (int fd = -1; fd < 0; nanosleep(&nap, NULL)) {
+        fd = host_connect(host);
+        if (fd >= 0)
+            close(fd);
+        if (clock_mono_ms() - begin_ms > HOST_START_MS) {
+            fprintf(stderr, "rlhf-bench-workers: the coordinator does not start: %s/log\n",
+                    host->dir);
+            exit(70);
+        }
+    }
+}
+
+void host_close(struct host *host)
+{
+    kill(host->pid, SIGTERM);
+    waitpid(host->pid, NULL, 0);
+    file_remove_tree(host->dir, NULL);
+}
+
+struct host_use host_use(const struct host *host)
+{
+    char path[64], line[1024];
+    struct host_use use = {0};
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)host->pid);
+    FILE *file = fopen(path, "r");
+    if (file && fgets(line, sizeof line, file)) {
+        unsigned long user = 0, system = 0;
+        long pages = 0;
+        const char *rest = strrchr(line, ')');
+        if (rest && sscanf(rest + 1,
+                           " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d "
+                           "%*d %*d %*d %*u %*u %ld",
+                           &user, &system, &pages) == 3) {
+            use.cpu_s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+            use.rss_mib = (double)pages * (double)sysconf(_SC_PAGESIZE) / 1048576.0;
+        }
+    }
+    if (file)
+        fclose(file);
+    snprintf(path, sizeof path, "/proc/%ld/fd", (long)host->pid);
+    DIR *files = opendir(path);
+    for (const struct dirent *entry; files && (entry = readdir(files));)
+        use.files += entry->d_name[0] != '.';
+    if (files)
+        closedir(files);
+    return use;
+}
+
+double host_scrape(const struct host *host, size_t *bytes)
+{
+    static const char ask[] = "GET /metrics HTTP/1.0\r\n\r\n";
+    char block[65536];
+    const uint64_t begin_ms = clock_mono_ms();
+    const int fd = host_connect(host);
+    *bytes = 0;
+    if (fd < 0 || write(fd, ask, sizeof ask - 1) < 0)
+        return -1.0;
+    for (ssize_t n; (n = read(fd, block, sizeof block)) > 0;)
+        *bytes += (size_t)n;
+    close(fd);
+    return (double)(clock_mono_ms() - begin_ms) / 1000.0;
+}
