@@ -165,6 +165,7 @@ static void probe_that_would_kill_a_healthy_coordinator_is_refused(void **state)
     expect_fault("path: /readyz", "path: /ready", "readinessProbe asks /ready");
     expect_fault("  publishNotReadyAddresses: true\n", "", "workers would never find");
     expect_fault("  minAvailable: 2", "  minAvailable: 4", "no node could ever be drained");
+    expect_fault("  minAvailable: 1", "  minAvailable: 2", "minAvailable 2 of 2 pods");
 }
 
 static void thing_that_is_named_and_not_there_is_refused(void **state)
