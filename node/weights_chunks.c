@@ -107,11 +107,10 @@ void weights_chunks_ask(struct weights_pull *p)
 void weights_chunks_take_back(struct weights_pull *p, uint32_t source)
 {
     for (uint32_t i = 0; i < p->chunks && p->source[source].asked > 0; i++) {
-        struct weights_chunk *chunk = &p->chunk[i];
+        const struct weights_chunk *chunk = &p->chunk[i];
         if (chunk->source != source ||
             (chunk->state != WEIGHTS_CHUNK_ASKED && chunk->state != WEIGHTS_CHUNK_LATER))
             continue;
-        chunk->insist = chunk->insist || source > 0;
         weights_chunks_move(p, i, WEIGHTS_CHUNK_MISSING, 0);
     }
 }
@@ -208,9 +207,7 @@ static void weights_chunks_hash(const struct weights_pull *p, struct hash got[HA
 /* What it sent is not what the manifest says. */
 static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t index)
 {
-    struct weights_chunk *chunk = &p->chunk[index];
-    const uint32_t source = chunk->source;
-    chunk->insist = true;
+    const uint32_t source = p->chunk[index].source;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
     if (source == 0)
         return weights_pull_fail(p, ERR_FORMAT, "chunk %u is not what the manifest says",

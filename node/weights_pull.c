@@ -10,6 +10,7 @@
 #include "base/fault.h"
 
 #define WEIGHTS_PULL_WAIT_MS   50  /* between looks at the clock and at stop() */
+#define WEIGHTS_PULL_TURNS     64  /* messages of one source, before the others' */
 #define WEIGHTS_PULL_LULL_MS   2   /* without a message: look at what came */
 #define WEIGHTS_PULL_ABSENT_MS 100 /* between two questions for a version that is not there */
 
@@ -113,14 +114,16 @@ static enum err_code weights_pull_on_message(struct weights_pull *p, uint32_t so
     return ERR_OK;
 }
 
-/* All that waits at one source. */
+/* What waits at one source. */
 static enum err_code weights_pull_receive(struct weights_pull *p, uint32_t source)
 {
     enum err_code rc = ERR_OK;
-    while (!rc && !p->is_mapped) {
+    for (int turn = 0; turn < WEIGHTS_PULL_TURNS && !rc && !p->is_mapped; turn++) {
         struct wire_peer peer;
         struct message m;
         struct err bad = {0};
+        if (!p->source[source].socket) /* avoided meanwhile */
+            return ERR_OK;
         const enum wire_recv got = wire_socket_recv(p->source[source].socket, &peer, &m, &bad);
         if (got == WIRE_RECV_NOTHING)
             return ERR_OK;
@@ -145,8 +148,7 @@ static enum err_code weights_pull_listen(struct weights_pull *p)
     enum err_code rc = ERR_OK;
     const uint32_t sources = p->sources;
     for (uint32_t i = 0; i < sources && !rc; i++)
-        if (p->source[i].socket)
-            rc = weights_pull_receive(p, i);
+        rc = weights_pull_receive(p, i);
     return rc;
 }
 
@@ -160,6 +162,8 @@ static enum err_code weights_pull_look(struct weights_pull *p, uint64_t now_ms,
                                        uint64_t until_ms)
 {
     const struct weights_patience *patience = p->request->patience;
+    if (p->has_manifest && p->asked > 0 && p->source[0].asked == 0)
+        p->heard_ms = now_ms; /* the server has answered; relays are waited for */
     if (now_ms - p->heard_ms >= patience->silent_ms)
         return weights_pull_fail(p, ERR_TIMEOUT, "no answer for %u ms%s", patience->silent_ms,
                                  p->bad);

@@ -30,7 +30,7 @@ struct weights_chunk {
 };
 
 struct weights_source {
-    struct wire_socket *socket;
+    struct wire_socket *socket; /* NULL: avoided */
     char endpoint[WIRE_TEXT_MAX];
     uint64_t heard_ms; /* last message of it, or since when it is asked */
     uint32_t asked;    /* chunks, ASKED and LATER */
@@ -56,7 +56,7 @@ struct weights_pull {
     uint64_t later_ms; /* when those that are LATER are asked for */
 
     uint64_t asked_ms;   /* last WEIGHTS_ASK; 0: none */
-    uint64_t heard_ms;   /* last message, or the beginning */
+    uint64_t heard_ms;   /* last message, or moment without a question to the server */
     uint64_t resumed_ms; /* last of the server, or resumption */
     uint64_t absent_ms;  /* first of the answers that it is not held; 0: the last was another */
     char bad[160];       /* what was wrong with the last message that was none */
@@ -78,7 +78,7 @@ void weights_chunks_on_elsewhere(struct weights_pull *p, uint32_t source,
                                  const struct message *m, uint64_t now_ms);
 /* Ask once more for those that are LATER, where it is time. */
 void weights_chunks_ask_later(struct weights_pull *p, uint64_t now_ms);
-/* What is asked of this source is MISSING, and the server has to give it. */
+/* What is asked of this source is MISSING: the server is asked again. */
 void weights_chunks_take_back(struct weights_pull *p, uint32_t source);
 /* Hold what came against its hashes.  ERR_FORMAT where the server's own is wrong. */
 enum err_code weights_chunks_verify(struct weights_pull *p);

@@ -40,6 +40,8 @@ void weights_sources_avoid(struct weights_pull *p, uint32_t source, const char *
     log_warn("WEIGHTS-RELAY", "version %llu: the relay %s %s; it is asked no more",
              (unsigned long long)p->request->version, relay->endpoint, why);
     relay->avoided = true;
+    wire_socket_close(relay->socket, 0);
+    relay->socket = NULL;
     weights_chunks_take_back(p, source);
 }
 

@@ -33,12 +33,12 @@ static const char *overrides_of(size_t i)
         points[i].point == FAULT_weights_serve_chunk)
         return "endpoints.shared_memory=false";
     if (points[i].point == FAULT_weights_relay)
-        return "endpoints.shared_memory=false workers.actors=3 "
+        return "endpoints.shared_memory=false workers.actors=6 "
                "endpoints.relay=tcp://127.0.0.1:*";
     return strncmp(points[i].who, "learner-", 8) == 0 ? "workers.learners=2" : "";
 }
 
-/* Points that a run comes by once come by no second time. */
+/* Points that a run, or each of several processes, comes by once come by no second time. */
 static bool is_rare(enum fault_point point)
 {
     switch (point) {
@@ -52,6 +52,7 @@ static bool is_rare(enum fault_point point)
     case FAULT_worker_hello_said:
     case FAULT_worker_welcomed:
     case FAULT_worker_bye:
+    case FAULT_weights_relay:
     case FAULT_final_rename:
     case FAULT_final_renamed:
     case FAULT_supervisor_stop: return true;

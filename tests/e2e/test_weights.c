@@ -101,13 +101,16 @@ static void the_learner_sends_no_more_to_eight_actors_than_to_one(void **state)
 {
     (void)state;
     uint64_t of_one = 0;
+    assert_int_equal(
+        scene_wait(scene_start("rlhf keygen --keys @/keys coordinator learner actor reward")),
+        0);
     for (int actors = 1; actors <= 8; actors *= 2) {
         char name[32], overrides[256];
         snprintf(name, sizeof name, "relays-%d", actors);
         snprintf(overrides, sizeof overrides,
-                 "workers.actors=%d pipeline.batch=4 endpoints.shared_memory=false "
-                 "endpoints.relay=tcp://127.0.0.1:*",
-                 actors);
+                 "workers.actors=%d endpoints.shared_memory=false "
+                 "endpoints.relay=tcp://127.0.0.1:*%s",
+                 actors, actors == 4 ? " endpoints.keys=@/keys" : "");
         faults_run(name, overrides);
         const uint64_t learner = sent(name, "learner-0"), relays = sent(name, "actor-");
         print_message("%d actors: the learner sent %llu bytes, actors %llu\n", actors,
