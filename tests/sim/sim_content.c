@@ -125,11 +125,11 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->kl_coef = 0.1;
     config->kl_target = 2.0;
     config->kl_horizon = number % 4 == 3 ? 0.0 : 50.0;
+    config->kl_reference_every = number % 4 == 1 ? 0 : config->lag + 1 + number % 3;
     config->kl_lookahead = number % 2 ? 5.0 : 0.0;
     config->kl_smooth = 0.5;
     config->kl_coef_min = 0.01;
     config->kl_coef_max = 0.5;
-    config->kl_reference_every = number % 4 == 1 ? 0 : config->lag + 1 + number % 3;
     if (number % 5 == 2) {
         config->kl_controller = RUN_KL_CONTROLLER_PID;
         config->kl_target_token = number % 2 ? 0.2 : 0.0;
