@@ -16,7 +16,7 @@ static const char *const experiment_numbers[EXPERIMENT_NUMBERS] = {
     "best tenth", "last tenth", "last - best", "answers", "win rate"};
 
 static const char *const experiment_holds[EXPERIMENT_HOLDS] = {
-    "steps to target", "overshoot", "hold error", "tenths held", "noise"};
+    "steps to target", "overshoot", "hold error", "tenths held", "held throughout", "noise"};
 
 /* --- tables ------------------------------------------------------------------------------- */
 
@@ -129,9 +129,11 @@ static void experiment_page_table(const struct experiment_results *results, stru
 static void experiment_page_holds(const struct experiment_results *results, struct buf *out)
 {
     buf_puts(out,
-             "<h2>KL held at its target</h2>\n<p>In parts of the target. Hold error: of the "
-             "tenths of the last half of the steps, the greatest distance of a mean from "
-             "the target. Overshoot: of as many steps at any place, the greatest mean. "
+             "<h2>KL held at its target</h2>\n<p>In parts of the target. Steps to target: "
+             "until the mean of a twentieth of the steps is within 10 %. Overshoot: the "
+             "greatest mean of a twentieth. Hold error: of the tenths of the run from then on, "
+             "the greatest distance of a mean from the target; tenths held: the share within "
+             "10 %; held throughout: the share of runs where all are. "
              "Noise: standard deviation of single steps.</p>\n"
              "<div class=\"wide\"><table>\n<thead><tr><th>setting</th>");
     for (size_t k = 0; k < EXPERIMENT_HOLDS; k++)

@@ -216,8 +216,8 @@ static double experiment_hold_of(const struct report_curves *curves,
         config->kl_target_token > 0.0 ? config->kl_target_token : config->kl_target;
     const struct report_hold hold =
         report_stats_hold(curves->y[REPORT_KL_MEASURED], curves->n, target);
-    const double numbers[EXPERIMENT_HOLDS] = {hold.reached, hold.overshoot, hold.error,
-                                              hold.held, hold.noise};
+    const double numbers[EXPERIMENT_HOLDS] = {hold.reached, hold.overshoot,  hold.error,
+                                              hold.held,    hold.throughout, hold.noise};
     return numbers[number];
 }
 

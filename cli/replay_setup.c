@@ -115,6 +115,7 @@ static void replay_setup_kl(struct kl_params *kl, const struct run_config *confi
         .coef = config->kl_coef,
         .target = token ? config->kl_target_token : config->kl_target,
         .horizon = config->kl_horizon,
+        .lookahead = config->kl_lookahead,
         .cap = config->kl_cap,
         .kp = config->kl_kp,
         .ki = config->kl_ki,

@@ -124,9 +124,10 @@ size_t report_stats_blocks(const double *x, const double *y, size_t n, size_t bl
 enum { REPORT_STATS_TENTHS = 10 };
 
 /* Over windows at any place. */
-static void report_stats_reach(const double *y, size_t n, double target, size_t steps,
+static void report_stats_reach(const double *y, size_t n, double target,
                                struct report_hold *hold)
 {
+    const size_t steps = n / (2 * REPORT_STATS_TENTHS);
     for (size_t from = 0; from + steps <= n; from++) {
         const double off = report_stats_mean(y + from, steps).mean / target - 1.0;
         hold->overshoot = fmax(hold->overshoot, off); /* fmax leaves out NAN */
@@ -135,29 +136,38 @@ static void report_stats_reach(const double *y, size_t n, double target, size_t 
     }
 }
 
-struct report_hold report_stats_hold(const double *y, size_t n, double target)
+/* Over the tenths from `arrived` on. */
+static void report_stats_stay(const double *y, size_t n, double target, size_t arrived,
+                              struct report_hold *hold)
 {
-    struct report_hold hold = {NAN, NAN, NAN, NAN, NAN};
-    const size_t steps = n / (2 * REPORT_STATS_TENTHS);
-    const size_t first = n - REPORT_STATS_TENTHS * steps;
+    const size_t steps = n / REPORT_STATS_TENTHS, tenths = (n - arrived) / steps;
     double held = 0, squares = 0;
-    for (size_t i = first; i < n; i++)
-        if (!isfinite(y[i]))
-            return hold;
-    if (steps == 0 || !(target > 0))
-        return hold;
-    for (size_t k = 0; k < REPORT_STATS_TENTHS; k++) {
-        const double *tenth = y + first + k * steps;
+    for (size_t k = 0; k < tenths; k++) {
+        const double *tenth = y + n - (tenths - k) * steps;
         const double mean = report_stats_mean(tenth, steps).mean;
         const double off = fabs(mean / target - 1.0);
-        hold.error = fmax(hold.error, off);
+        hold->error = fmax(hold->error, off);
         held += off <= REPORT_STATS_HELD;
         for (size_t i = 0; i < steps; i++)
             squares += (tenth[i] - mean) * (tenth[i] - mean);
     }
-    hold.held = held / REPORT_STATS_TENTHS;
-    if (steps > 1)
-        hold.noise = sqrt(squares / (double)(REPORT_STATS_TENTHS * (steps - 1))) / target;
-    report_stats_reach(y, n, target, steps, &hold);
+    hold->held = tenths > 0 ? held / (double)tenths : 0.0;
+    hold->throughout = tenths > 0 && held == (double)tenths;
+    if (tenths > 0)
+        hold->noise = sqrt(squares / (double)(tenths * (steps - 1))) / target;
+}
+
+struct report_hold report_stats_hold(const double *y, size_t n, double target)
+{
+    const struct report_hold none = {NAN, NAN, NAN, NAN, NAN, NAN};
+    struct report_hold hold = none;
+    if (n < 2 * REPORT_STATS_TENTHS || !(target > 0))
+        return none;
+    report_stats_reach(y, n, target, &hold);
+    const size_t arrived = isnan(hold.reached) ? n : (size_t)hold.reached;
+    for (size_t i = arrived; i < n; i++)
+        if (!isfinite(y[i]))
+            return none;
+    report_stats_stay(y, n, target, arrived, &hold);
     return hold;
 }

@@ -55,21 +55,22 @@ struct report_gap report_stats_gap(const double *proxy, const double *monitor, s
                                    int sense);
 
 /*
- * How y was held at a target, in parts of the target: over the tenths of the last half of the
- * steps, and over windows of as many steps, n / 20, at any place.  `error` is in a run without
- * noise that of the controller; with it, the mean of a window is off by noise / sqrt(n / 20) in
- * the mean square, and the greatest of many by more.
+ * How y was held at a target, in parts of the target.  A window is n / 20 steps at any place, a
+ * tenth is one of the ten whole parts of n / 10 steps, counted from the end, that begins when y
+ * has arrived or later.  In a run without noise `error` is that of the controller; with it the
+ * mean of w steps is off by noise / sqrt(w) in the mean square, and the greatest of many by more.
  */
 #define REPORT_STATS_HELD 0.1 /* of the target */
 
 struct report_hold {
-    double reached;   /* steps until a window's mean is first so near; NAN: never */
-    double overshoot; /* greatest mean of a window / target - 1 */
-    double error;     /* greatest |mean / target - 1| of a tenth */
-    double held;      /* share of the tenths whose mean is so near */
-    double noise;     /* standard deviation of single steps within the tenths / target */
+    double reached;    /* steps until a window's mean is first so near; NAN: never */
+    double overshoot;  /* greatest mean of a window / target - 1 */
+    double error;      /* greatest |mean / target - 1| of a tenth; NAN: there is none */
+    double held;       /* share of the tenths whose mean is so near; 0: there is none */
+    double throughout; /* 1: all of them, 0: not */
+    double noise;      /* standard deviation of single steps within the tenths / target */
 };
-/* All NAN where n < 20, target <= 0, or a step of the last half is not finite. */
+/* All NAN where n < 20, target <= 0, or a step after the arrival is not finite. */
 struct report_hold report_stats_hold(const double *y, size_t n, double target);
 
 /*

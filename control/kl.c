@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define KL_ERROR_CLIP 0.2   /* Ziegler's bound on the proportional error */
+#define KL_ERROR_MAX  1.0   /* lookahead, pid: what a KL of 0 is off, and as much upwards */
 #define KL_EXP_ERROR  1e-12 /* exp(log(x)) of x, and exp of another machine's libm */
 
 const char *kl_estimator_name(enum kl_estimator estimator)
@@ -109,10 +110,12 @@ static struct pid_params kl_pid(const struct kl_params *params)
         .ki = params->ki,
         .kd = params->kd,
         .target = 1.0,
-        .error_max = KL_ERROR_CLIP,
+        .error_max = KL_ERROR_MAX,
+        .smooth_p = params->smooth,
         .smooth_d = params->smooth,
         .delay = 1,
         .hold = true,
+        .bumpless = true,
         .low = log(params->coef_min),
         .high = log(params->coef_max),
         .start = log(params->coef),
@@ -126,6 +129,33 @@ static enum err_code kl_check_pid(const struct kl_params *params, struct err *er
                        params->coef_min, params->coef_max);
     const struct pid_params pid = kl_pid(params);
     return pid_params_check(&pid, err);
+}
+
+static bool kl_looks_ahead(const struct kl_params *params)
+{
+    return params->controller == KL_CONTROLLER_ADAPTIVE && params->lookahead > 0.0;
+}
+
+static enum err_code kl_check_adaptive(const struct kl_params *params, uint32_t sequences,
+                                       struct err *err)
+{
+    if (!isfinite(params->lookahead) || params->lookahead < 0.0)
+        return err_set(err, ERR_USAGE, "kl: lookahead is %g steps, must be 0 (none) or more",
+                       params->lookahead);
+    if (!(params->smooth >= 0.0 && params->smooth < 1.0))
+        return err_set(err, ERR_USAGE, "kl: smooth is %g, must be in [0, 1)", params->smooth);
+    if (kl_looks_ahead(params) &&
+        !(params->coef_min > 0.0 && params->coef_min < params->coef_max &&
+          kl_clamp(params->coef, params->coef_min, params->coef_max) == params->coef))
+        return err_set(err, ERR_USAGE, "kl: coef %g must be within coef_min %g and coef_max %g",
+                       params->coef, params->coef_min, params->coef_max);
+    /* At or past this a single step could take beta to 0 or below. */
+    const double least = KL_ERROR_CLIP * sequences;
+    if (params->horizon != 0.0 && (!isfinite(params->horizon) || params->horizon <= least))
+        return err_set(err, ERR_USAGE,
+                       "kl: horizon is %g, must be above %g for steps of %u sequences, or 0",
+                       params->horizon, least, (unsigned)sequences);
+    return ERR_OK;
 }
 
 enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences,
@@ -144,12 +174,7 @@ enum err_code kl_params_check(const struct kl_params *params, uint32_t sequences
                        kl_unit_name(params->unit));
     if (params->controller == KL_CONTROLLER_PID)
         return kl_check_pid(params, err);
-    /* At or past this a single step could take beta to 0 or below. */
-    if (!isfinite(params->horizon) || params->horizon <= KL_ERROR_CLIP * sequences)
-        return err_set(err, ERR_USAGE,
-                       "kl: horizon is %g, must be above %g for steps of %u sequences",
-                       params->horizon, KL_ERROR_CLIP * sequences, (unsigned)sequences);
-    return ERR_OK;
+    return kl_check_adaptive(params, sequences, err);
 }
 
 void kl_init(const struct kl_params *params, struct kl_state *state)
@@ -161,20 +186,42 @@ void kl_init(const struct kl_params *params, struct kl_state *state)
     }
 }
 
+/* In parts of the target; a single response that runs away is not the policy. */
+static double kl_part(const struct kl_params *params, double kl)
+{
+    return 1.0 + kl_clamp(kl / params->target - 1.0, -KL_ERROR_MAX, KL_ERROR_MAX);
+}
+
+static void kl_step_adaptive(const struct kl_params *params, struct kl_state *state, double kl,
+                             uint32_t sequences)
+{
+    const double gain =
+        params->horizon == 0.0 ? 1.0 / KL_HORIZON_STEPS : sequences / params->horizon;
+    assert(params->target > 0.0 && KL_ERROR_CLIP * gain < 1.0);
+    if (!kl_looks_ahead(params)) {
+        const double off = kl / params->target - 1.0;
+        state->coef *= 1.0 + gain * kl_clamp(off, -KL_ERROR_CLIP, KL_ERROR_CLIP);
+        return;
+    }
+    const double value = params->smooth * state->value +
+                         (1.0 - params->smooth) * params->target * kl_part(params, kl);
+    const double ahead = value + params->lookahead * (value - state->value);
+    state->value = value;
+    state->coef = kl_clamp(state->coef * exp(gain * (ahead / params->target - 1.0)),
+                           params->coef_min, params->coef_max);
+}
+
 enum err_code kl_step(const struct kl_params *params, struct kl_state *state, double kl,
                       uint32_t sequences, struct err *err)
 {
     if (!isfinite(kl))
         return err_set(err, ERR_VALUE, "kl: the step measured %g %s", kl,
                        kl_unit_name(params->unit));
-    if (params->controller == KL_CONTROLLER_ADAPTIVE) {
-        assert(params->target > 0.0 && params->horizon > KL_ERROR_CLIP * sequences);
-        const double error = kl_clamp(kl / params->target - 1.0, -KL_ERROR_CLIP, KL_ERROR_CLIP);
-        state->coef *= 1.0 + error * sequences / params->horizon;
-    }
+    if (params->controller == KL_CONTROLLER_ADAPTIVE)
+        kl_step_adaptive(params, state, kl, sequences);
     if (params->controller == KL_CONTROLLER_PID) {
         const struct pid_params pid = kl_pid(params);
-        const enum err_code rc = pid_step(&pid, &state->pid, kl / params->target, err);
+        const enum err_code rc = pid_step(&pid, &state->pid, kl_part(params, kl), err);
         if (rc)
             return rc;
         state->coef = exp(state->pid.output);
@@ -192,9 +239,15 @@ enum err_code kl_check(const struct kl_params *params, const struct kl_state *st
         return err_set(err, ERR_VALUE,
                        "kl: the state's coef is %.17g, under a %s coef of %.17g", state->coef,
                        kl_controller_name(params->controller), params->coef);
-    if (!isfinite(state->last) || !isfinite(state->steps) || state->steps < 0.0)
-        return err_set(err, ERR_VALUE, "kl: the state's last is %g, its steps %g", state->last,
-                       state->steps);
+    if (kl_looks_ahead(params) &&
+        kl_clamp(state->coef, params->coef_min, params->coef_max) != state->coef)
+        return err_set(err, ERR_VALUE, "kl: the state's coef is %.17g, outside %g to %g",
+                       state->coef, params->coef_min, params->coef_max);
+    if (!isfinite(state->last) || !isfinite(state->steps) || state->steps < 0.0 ||
+        !isfinite(state->value))
+        return err_set(err, ERR_VALUE,
+                       "kl: the state's last is %g, its steps %g, its smoothed value %g",
+                       state->last, state->steps, state->value);
     if (params->controller != KL_CONTROLLER_PID)
         return ERR_OK;
     const double said = exp(state->pid.output);
@@ -212,9 +265,18 @@ double kl_integral(const struct kl_params *params, const struct kl_state *state)
     return params->controller == KL_CONTROLLER_PID ? exp(state->pid.integral) : 0.0;
 }
 
+double kl_smoothed(const struct kl_params *params, const struct kl_state *state)
+{
+    if (params->controller == KL_CONTROLLER_PID)
+        return params->target * state->pid.value;
+    return kl_looks_ahead(params) ? state->value : (double)NAN;
+}
+
 uint32_t kl_state_n(const struct kl_params *params)
 {
-    return params->controller == KL_CONTROLLER_PID ? KL_STATE_MAX : 3;
+    if (params->controller == KL_CONTROLLER_PID)
+        return KL_STATE_MAX;
+    return kl_looks_ahead(params) ? 4 : 3;
 }
 
 void kl_state_write(const struct kl_params *params, const struct kl_state *state, double *out)
@@ -222,6 +284,8 @@ void kl_state_write(const struct kl_params *params, const struct kl_state *state
     out[0] = state->coef;
     out[1] = state->last;
     out[2] = state->steps;
+    if (kl_looks_ahead(params))
+        out[3] = state->value;
     if (params->controller == KL_CONTROLLER_PID)
         memcpy(out + 3, &state->pid, sizeof state->pid);
 }
@@ -229,6 +293,8 @@ void kl_state_write(const struct kl_params *params, const struct kl_state *state
 void kl_state_read(const struct kl_params *params, struct kl_state *state, const double *in)
 {
     *state = (struct kl_state){.coef = in[0], .last = in[1], .steps = in[2]};
+    if (kl_looks_ahead(params))
+        state->value = in[3];
     if (params->controller == KL_CONTROLLER_PID)
         memcpy(&state->pid, in + 3, sizeof state->pid);
 }

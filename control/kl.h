@@ -15,9 +15,22 @@
  *
  *     fixed      beta stays
  *     adaptive   e = clip(kl / target - 1, -0.2, 0.2); beta *= 1 + e * sequences / horizon
- *                (Ziegler et al., arXiv:1909.08593, section 2.2)
- *     pid        log beta is the output of a controller of pid.h that holds kl / target at 1,
- *                bounded by log coef_min and log coef_max, with error_max 0.2, delay 1 and hold
+ *                (Ziegler et al., arXiv:1909.08593, section 2.2), or with a lookahead of L > 0
+ *                steps, where S begins at 0,
+ *                S' = smooth * S + (1 - smooth) * clip(kl, 0, 2 target)
+ *                e = (S' + L * (S' - S)) / target - 1
+ *                beta = clip(beta * exp(e * sequences / horizon), coef_min, coef_max)
+ *     pid        log beta is the output of a controller of pid.h that holds
+ *                clip(kl / target, 0, 2) at 1, bounded by log coef_min and log coef_max: smooth
+ *                for P and D, error_max 1, delay 1, hold, bumpless
+ *
+ * Why ahead.  A policy answers to beta with a delay, and it begins at a KL of 0: Ziegler's rule
+ * integrates, so it lowers beta for as long as the KL is on its way up, and it has no damping.
+ * Of a KL that goes to its rest with a time constant of L, S' + L * (S' - S) is that rest: what
+ * this beta leads to and not what is there yet.  Summed over the steps it is a proportional part
+ * of L * sequences / horizon beside the integral one (an I-P controller in its velocity form:
+ * Astrom and Hagglund, "Advanced PID Control", 2006, chapter 3), the same two that pid has.  A
+ * horizon of 0 is one of KL_HORIZON_STEPS steps' responses, whatever their number.
  *
  * Both moving ones are in relative terms, because the KL that a run comes to is nearly a power
  * of beta (docs/EXPERIMENTS.md): an error of so many percent then asks for the same change of
@@ -43,6 +56,8 @@
 
 #define KL_EXPONENT_MAX 20.0 /* |d| inside k3 */
 #define KL_K3_MAX       10.0 /* nats */
+
+#define KL_HORIZON_STEPS 8.0 /* of a horizon that is given as 0 */
 
 #define KL_ESTIMATOR_MAP(X)  X(K1, "k1") X(K2, "k2") X(K3, "k3")
 #define KL_CONTROLLER_MAP(X) X(FIXED, "fixed") X(ADAPTIVE, "adaptive") X(PID, "pid")
@@ -91,11 +106,12 @@ struct kl_params {
     enum kl_unit unit;         /* of target, cap and what kl_step is given */
     double coef;               /* beta at the start, >= 0; for ADAPTIVE > 0 */
     double target;             /* ADAPTIVE, PID: > 0 */
-    double horizon;            /* ADAPTIVE: sequences, > 0.2 * sequences of a step */
+    double horizon;            /* ADAPTIVE: sequences, > 0.2 * sequences of a step; or 0 */
+    double lookahead;          /* ADAPTIVE: L, steps; 0: none */
     double cap;                /* hard cap; 0: none */
     double kp, ki, kd;         /* PID: >= 0, one of them above */
-    double smooth;             /* PID: of what kd sees, pid.h's smooth_d */
-    double coef_min, coef_max; /* PID: 0 < coef_min <= coef <= coef_max, not both equal */
+    double smooth;             /* PID, lookahead: weight of the past in kl, [0, 1) */
+    double coef_min, coef_max; /* likewise: 0 < coef_min <= coef <= coef_max, not both equal */
 };
 
 /* Doubles alone, so that it can be written down as it is. */
@@ -103,6 +119,7 @@ struct kl_state {
     double coef;          /* beta for the next step */
     double last;          /* the kl of the last kl_step; 0 before the first */
     double steps;         /* how often kl_step has run */
+    double value;         /* lookahead: S; else 0 */
     struct pid_state pid; /* PID, of log beta; else all zero */
 };
 #define KL_STATE_MAX (3 + sizeof(struct pid_state) / sizeof(double)) /* doubles */
@@ -123,11 +140,16 @@ enum err_code kl_step(const struct kl_params *params, struct kl_state *state, do
 enum err_code kl_check(const struct kl_params *params, const struct kl_state *state,
                        struct err *err);
 
-/* PID: beta by the integral part alone, where it comes to rest; else 0. */
+/* PID: beta by the integral part alone, which is where it is with the KL at its target; else
+ * 0.  While the KL is on its way up from 0 that is up to exp(kp) times coef. */
 double kl_integral(const struct kl_params *params, const struct kl_state *state);
 
-/* The state as kl_state_n doubles, and back: the same bits.  3 of them, and for PID those of
- * pid.h behind them. */
+/* Of what was measured: what a lookahead, or pid's derivative, has of it after smoothing; NAN for
+ * controllers that do not smooth. */
+double kl_smoothed(const struct kl_params *params, const struct kl_state *state);
+
+/* The state as kl_state_n doubles, and back: the same bits.  3 of them, and behind them S where
+ * there is a lookahead, for PID what pid.h keeps. */
 uint32_t kl_state_n(const struct kl_params *params);
 void kl_state_write(const struct kl_params *params, const struct kl_state *state, double *out);
 void kl_state_read(const struct kl_params *params, struct kl_state *state, const double *in);

@@ -10,6 +10,19 @@ static double pid_clip(const struct pid_params *params, double x)
     return x < params->low ? params->low : x > params->high ? params->high : x;
 }
 
+/* How far beyond the bounds of the output the integral may stand. */
+static double pid_beyond(const struct pid_params *params)
+{
+    return params->bumpless ? params->kp * params->error_max : 0.0;
+}
+
+static double pid_clip_integral(const struct pid_params *params, double x)
+{
+    const double low = params->low - pid_beyond(params);
+    const double high = params->high + pid_beyond(params);
+    return x < low ? low : x > high ? high : x;
+}
+
 static enum err_code pid_check_gain(const char *name, double gain, struct err *err)
 {
     if (!isfinite(gain) || gain < 0.0)
@@ -45,6 +58,8 @@ enum err_code pid_params_check(const struct pid_params *params, struct err *err)
     if (!isfinite(params->error_max) || params->error_max < 0.0)
         return err_set(err, ERR_USAGE, "pid: error_max is %g, must be 0 (none) or more",
                        params->error_max);
+    if (params->bumpless && params->error_max == 0.0)
+        return err_set(err, ERR_USAGE, "pid: a bumpless start needs an error_max above 0");
     if (params->delay < 1 || params->delay > PID_DELAY_MAX)
         return err_set(err, ERR_USAGE, "pid: delay is %u steps, must be 1 to %d",
                        (unsigned)params->delay, PID_DELAY_MAX);
@@ -57,20 +72,23 @@ enum err_code pid_params_check(const struct pid_params *params, struct err *err)
     return ERR_OK;
 }
 
-void pid_init(const struct pid_params *params, struct pid_state *state)
-{
-    *state = (struct pid_state){
-        .output = params->start, .integral = params->start, .value = params->before};
-    for (uint32_t i = 0; i < params->delay; i++)
-        state->history[i] = params->before;
-}
-
 static double pid_error(const struct pid_params *params, double value)
 {
     const double error = value - params->target;
     if (params->error_max == 0.0 || fabs(error) <= params->error_max || isnan(error))
         return error;
     return error < 0.0 ? -params->error_max : params->error_max;
+}
+
+void pid_init(const struct pid_params *params, struct pid_state *state)
+{
+    const double proportional = params->bumpless ? pid_error(params, params->before) : 0.0;
+    *state = (struct pid_state){.output = params->start,
+                                .proportional = proportional,
+                                .integral = params->start - params->kp * proportional,
+                                .value = params->before};
+    for (uint32_t i = 0; i < params->delay; i++)
+        state->history[i] = params->before;
 }
 
 /* Would integrating push an output that is past its bound further out? */
@@ -93,7 +111,7 @@ enum err_code pid_step(const struct pid_params *params, struct pid_state *state,
         derivative = 0.0;
     const double p = params->kp * next.proportional, d = params->kd * derivative;
     if (!params->hold || !pid_is_stuck(params, p + state->integral + d, error))
-        next.integral = pid_clip(params, state->integral + params->ki * error);
+        next.integral = pid_clip_integral(params, state->integral + params->ki * error);
     const double output = p + next.integral + d;
     if (!isfinite(output) || !isfinite(value))
         return err_set(err, ERR_VALUE, "pid: a value of %g leaves an output of %g", value,
@@ -109,13 +127,14 @@ enum err_code pid_step(const struct pid_params *params, struct pid_state *state,
 enum err_code pid_check(const struct pid_params *params, const struct pid_state *state,
                         struct err *err)
 {
-    const double bounded[2] = {state->output, state->integral};
-    for (int i = 0; i < 2; i++) {
-        if (!isfinite(bounded[i]) || bounded[i] < params->low || bounded[i] > params->high)
-            return err_set(err, ERR_VALUE,
-                           "pid: the state's output is %g, its integral %g, outside %g to %g",
-                           state->output, state->integral, params->low, params->high);
-    }
+    if (!isfinite(state->output) || state->output != pid_clip(params, state->output) ||
+        !isfinite(state->integral) ||
+        state->integral != pid_clip_integral(params, state->integral))
+        return err_set(err, ERR_VALUE,
+                       "pid: the state's output is %g, its integral %g, outside %g to %g, for "
+                       "the integral %g more",
+                       state->output, state->integral, params->low, params->high,
+                       pid_beyond(params));
     bool finite = isfinite(state->proportional) && isfinite(state->value);
     for (uint32_t i = 0; i < PID_DELAY_MAX; i++)
         finite = finite &&

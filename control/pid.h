@@ -19,13 +19,21 @@
  *
  * Before the first step P is 0, I is `start`, and S has always been `before`.
  *
+ * Start.  Where J begins far from d and takes its time, as a KL that begins at 0, P pushes with
+ * all its might from the first step on, and I winds up on top of it: J then passes d.  With
+ * `bumpless`, P is what a J of `before` makes it, and I is start - kp * P.  So u begins at
+ * `start` and P takes back what it gave, as J comes near, while I gives: where J follows with a
+ * time constant of kp / ki steps the two cancel, and u moves only by what `start` was wrong
+ * (the same as an I-P controller, setpoint weight 0: Astrom and Hagglund, "Advanced PID
+ * Control", 2006, sections 3.4 and 3.6).  I may then stand kp * error_max beyond the bounds of
+ * u, as P may pull that far.
+ *
  * Wind-up.  Bounds on I alone let it run to `high` while u is cut off there, and u then stays
  * there for as long after J has come back.  With `hold`, I stays as it is in a step that finds
  * kp * P + I + kd * D past a bound, by the I from before, and e pushing it further out
  * (conditional integration; Astrom and Hagglund, "Advanced PID Control", 2006, section 3.5).
  *
- * `error_max` bounds what one step can do to P and I, where J begins far from d and takes its
- * time, as a KL that begins at 0, and where a single J is far off.
+ * `error_max` bounds what a single J that is far off can do to P and I.
  *
  * Pure arithmetic in double.
  */
@@ -47,8 +55,9 @@ struct pid_params {
     uint32_t delay;            /* steps, 1 .. PID_DELAY_MAX */
     bool rising;               /* D counts a J that rises, not one that falls */
     bool hold;                 /* see above */
+    bool bumpless;             /* see above; needs an error_max */
     double low, high;          /* bounds of u, low < high; high may be INFINITY: none */
-    double start;              /* of I, and so of u: low .. high */
+    double start;              /* of u: low .. high */
     double before;             /* J before the first step: 0 for a KL */
 };
 

@@ -306,6 +306,7 @@ struct core_stats {
     bool checkpoint_asked; /* and not made yet */
     double kl_coef;
     double kl_last;     /* what the KL controller measured last, in the unit of its target */
+    double kl_smoothed; /* what the controller has of it after smoothing; NAN: it does not smooth */
     double kl_integral; /* beta by pid's integral part alone; else 0 */
     double multiplier; /* lambda of the last step trained, or where it begins */
     double multiplier_integral; /* of pid; else 0 */

@@ -88,6 +88,7 @@ static void core_shape_setup_kl(struct core *core)
         .coef = config->kl_coef,
         .target = token ? config->kl_target_token : config->kl_target,
         .horizon = config->kl_horizon,
+        .lookahead = config->kl_lookahead,
         .cap = config->kl_cap,
         .kp = config->kl_kp,
         .ki = config->kl_ki,

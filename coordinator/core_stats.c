@@ -156,6 +156,7 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->finished = core->finished;
     out->kl_coef = core->kl_state.coef * core->breaker_state.beta_scale;
     out->kl_last = core->kl_state.last;
+    out->kl_smoothed = kl_smoothed(&core->kl, &core->kl_state);
     out->kl_integral = kl_integral(&core->kl, &core->kl_state);
     out->multiplier = core->lagrange_state.multiplier;
     out->multiplier_integral = core->lagrange_state.pid.integral;

@@ -34,14 +34,22 @@ static void status_metrics_kl(struct status *status, const struct core_stats *st
                  "KL coefficient beta of the next step, reward per nat", stats->kl_coef);
     if (config->kl_controller == RUN_KL_CONTROLLER_FIXED)
         return;
+    const bool smoothed = isfinite(stats->kl_smoothed);
     if (config->kl_target_token > 0.0) {
         status_plain(status, "rlhfd_kl_target_nats_per_token",
                      "What the KL controller steers to, nats a token", config->kl_target_token);
         status_plain(status, "rlhfd_kl_measured_nats_per_token",
                      "What the KL controller measured last, nats a token", stats->kl_last);
+        if (smoothed)
+            status_plain(status, "rlhfd_kl_smoothed_nats_per_token",
+                         "The same, smoothed over the steps", stats->kl_smoothed);
     } else {
         status_plain(status, "rlhfd_kl_target_nats",
                      "What the KL controller steers to, nats a sequence", config->kl_target);
+        if (smoothed)
+            status_plain(status, "rlhfd_kl_smoothed_nats",
+                         "KL from the reference, nats a sequence, smoothed over the steps",
+                         stats->kl_smoothed);
     }
     if (config->kl_controller == RUN_KL_CONTROLLER_PID)
         status_plain(status, "rlhfd_kl_pid_integral",

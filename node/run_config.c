@@ -252,18 +252,25 @@ static const struct config_key run_keys[] = {
     F64_("kl.target_nats_per_token", kl_target_token, 0, 1e6, "0", "nats",
          "Mean over sequences of the mean k1 of their tokens, in place of the target per "
          "sequence; 0: that one counts."),
-    F64_("kl.horizon", kl_horizon, 1, 1e9, "1000", "sequences",
+    F64_("kl.horizon", kl_horizon, 0, 1e9, "0", "sequences",
          "Time constant of the adaptive controller: an error of x moves log beta by about x in "
-         "so many. Of 16 steps' responses or more, else beta swings; above pipeline.batch / 5."),
-    F64_("kl.kp", kl_kp, 0, 1e6, "2", "", "Proportional gain of pid."),
-    F64_("kl.ki", kl_ki, 0, 1e6, "0.1", "", "Integral gain of pid, a step."),
+         "so many; 0: those of eight steps. Above pipeline.batch / 5."),
+    F64_("kl.lookahead", kl_lookahead, 0, 1000, "25", "steps",
+         "adaptive looks at the KL that so many steps more lead to as the smoothed one moves, "
+         "because the policy answers to beta with a delay; 0: at that of the step alone, by the "
+         "formula of Ziegler et al."),
+    F64_("kl.smooth", kl_smooth, 0, 0.999, "0.85", "",
+         "Weight of the past in the KL that pid's proportional and derivative parts see, and "
+         "adaptive where it looks ahead; 0: none."),
+    F64_("kl.kp", kl_kp, 0, 1e6, "3", "", "Proportional gain of pid."),
+    F64_("kl.ki", kl_ki, 0, 1e6, "0.15", "",
+         "Integral gain of pid, a step. kl.kp / kl.ki is best the number of steps in which the "
+         "policy follows beta."),
     F64_("kl.kd", kl_kd, 0, 1e6, "5", "", "Derivative gain of pid, a step."),
-    F64_("kl.smooth", kl_smooth, 0, 0.999, "0.9", "",
-         "Weight of the past in the KL that pid takes the derivative of; 0: none."),
     F64_("kl.coef_min", kl_coef_min, 1e-9, 1e6, "0.0001", "reward per nat",
-         "Least beta of pid."),
+         "Least beta of pid, and of adaptive where it looks ahead."),
     F64_("kl.coef_max", kl_coef_max, 0, 1e6, "10", "reward per nat",
-         "Greatest beta of pid."),
+         "Greatest beta, likewise."),
     F64_("kl.cap_nats_per_sequence", kl_cap, 0, 1e9, "0", "nats",
          "The run halts where the batch mean passes it; 0: no cap."),
 
@@ -357,7 +364,8 @@ static const struct config_key run_keys[] = {
          "How often a checkpoint is a candidate; 0: the final policy alone, which always is."),
     WORD_("gate.bound", gate_bound, run_config_gate_bounds, "clopper_pearson",
          "Upper confidence bound on the mean cost. student: assumes a mean that is nearly "
-         "normal; hoeffding, bernstein: costs within gate.cost_low and gate.cost_high, "
+         "normal, which that of costs of 0 or 1 is not: refused for gate.cost indicator; "
+         "hoeffding, bernstein: costs within gate.cost_low and gate.cost_high, "
          "whatever their distribution; clopper_pearson: costs of 0 or 1, exact."),
     WORD_("gate.cost", gate_cost, run_config_gate_costs, "indicator",
          "What a response costs. score: the weighted sum of its cost scores; probability: the "

@@ -216,9 +216,11 @@ struct run_config {
     double kl_coef;               /* kl.coef: initial or fixed beta */
     double kl_target;             /* kl.target_nats_per_sequence */
     double kl_target_token;       /* kl.target_nats_per_token; 0: the target is kl_target */
-    double kl_horizon;            /* kl.horizon: sequences */
-    double kl_kp, kl_ki, kl_kd, kl_smooth; /* pid */
-    double kl_coef_min, kl_coef_max;       /* pid */
+    double kl_horizon;            /* kl.horizon: sequences; 0: of eight steps */
+    double kl_lookahead;          /* kl.lookahead: steps; 0: none */
+    double kl_kp, kl_ki, kl_kd;   /* pid */
+    double kl_smooth;             /* pid, and adaptive where it looks ahead */
+    double kl_coef_min, kl_coef_max; /* likewise */
     double kl_cap;                /* kl.cap_nats_per_sequence: past it the run halts; 0: off */
 
     /* safety: */

@@ -220,6 +220,13 @@ static enum err_code run_config_check_gate(const struct run_config *c, const cha
                        "%s: gate.bound clopper_pearson counts harmful responses: gate.cost must "
                        "be indicator, not %s",
                        path, run_config_gate_costs[c->gate_cost]);
+    if (c->gate_bound == RUN_GATE_BOUND_STUDENT && c->gate_cost == RUN_GATE_COST_INDICATOR)
+        return err_set(err, ERR_USAGE,
+                       "%s: gate.bound student takes a mean to be normal, and that of costs of 0 "
+                       "or 1 is not: at a limit of 0.1, a delta of 0.05 and 100 prompts 11.7 %% of "
+                       "the policies just above the limit pass. clopper_pearson is exact for "
+                       "gate.cost indicator",
+                       path);
     if ((c->gate_bound == RUN_GATE_BOUND_HOEFFDING ||
          c->gate_bound == RUN_GATE_BOUND_BERNSTEIN) &&
         c->gate_cost_low >= c->gate_cost_high)
@@ -331,13 +338,17 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: kl.estimator k1 has no useful gradient in the loss: "
                        "take k2 or k3, or kl.place reward",
                        path);
-    if (c->kl_controller == RUN_KL_CONTROLLER_PID &&
+    if ((c->kl_controller == RUN_KL_CONTROLLER_PID ||
+         (c->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE && c->kl_lookahead > 0)) &&
         (c->kl_coef_min >= c->kl_coef_max || c->kl_coef < c->kl_coef_min ||
          c->kl_coef > c->kl_coef_max))
         return err_set(err, ERR_USAGE,
-                       "%s: kl.controller pid holds beta within kl.coef_min %g and kl.coef_max "
+                       "%s: kl.controller %s holds beta within kl.coef_min %g and kl.coef_max "
                        "%g, and kl.coef %g is where it starts",
-                       path, c->kl_coef_min, c->kl_coef_max, c->kl_coef);
+                       path,
+                       c->kl_controller == RUN_KL_CONTROLLER_PID ? "pid"
+                                                                 : "adaptive with kl.lookahead",
+                       c->kl_coef_min, c->kl_coef_max, c->kl_coef);
     if (c->kl_controller == RUN_KL_CONTROLLER_PID && c->kl_kp == 0 && c->kl_ki == 0 &&
         c->kl_kd == 0)
         return err_set(err, ERR_USAGE,

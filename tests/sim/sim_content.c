@@ -123,16 +123,17 @@ void sim_content_config(struct run_config *config, uint32_t number)
     config->kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
     config->kl_coef = 0.1;
     config->kl_target = 2.0;
-    config->kl_horizon = 50.0;
+    config->kl_horizon = number % 4 == 3 ? 0.0 : 50.0;
+    config->kl_lookahead = number % 2 ? 5.0 : 0.0;
+    config->kl_smooth = 0.5;
+    config->kl_coef_min = 0.01;
+    config->kl_coef_max = 0.5;
     if (number % 5 == 2) {
         config->kl_controller = RUN_KL_CONTROLLER_PID;
         config->kl_target_token = number % 2 ? 0.2 : 0.0;
         config->kl_kp = 0.5;
         config->kl_ki = 0.1;
         config->kl_kd = 0.3;
-        config->kl_smooth = 0.5;
-        config->kl_coef_min = 0.01;
-        config->kl_coef_max = 0.5;
     }
     config->scorers = SIM_SCORERS;
     for (uint32_t s = 0; s < SIM_SCORERS; s++) {

@@ -165,7 +165,7 @@ static void blocks_cover_each_step_once(void **state)
     assert_int_equal(report_stats_blocks(x, y, 0, 10, bx, by, error), 0);
 }
 
-/* 40 steps: windows of 2, and the last half has ten of them. */
+/* 40 steps: windows of 2, tenths of 4, seven of which begin after step 8. */
 static void a_hold_is_measured_in_parts_of_the_target(void **state)
 {
     (void)state;
@@ -173,19 +173,24 @@ static void a_hold_is_measured_in_parts_of_the_target(void **state)
     for (size_t i = 0; i < 40; i++)
         y[i] = i < 7 ? 1.0 : i % 2 ? 4.2 : 3.8;
     y[10] = 6.0; /* with one of 4.2 beside it */
-    y[38] = 3.2, y[39] = 3.6;
+    y[36] = 2.4, y[37] = 2.8, y[38] = 2.8, y[39] = 2.8;
     struct report_hold hold = report_stats_hold(y, 40, 4.0);
     assert_true(hold.reached == 9); /* of steps 7 and 8 */
     assert_true(fabs(hold.overshoot - (5.1 / 4 - 1)) < 1e-12);
-    assert_true(fabs(hold.error - 0.15) < 1e-12);
-    assert_true(fabs(hold.held - 0.9) < 1e-12);
-    /* squares from the means: nine times 2 * 0.2^2, once 2 * 0.2^2; a degree of freedom each */
-    assert_true(fabs(hold.noise - sqrt(0.08) / 4) < 1e-12);
+    assert_true(fabs(hold.error - 0.325) < 1e-12); /* steps 36 to 39 */
+    assert_true(fabs(hold.held - 6.0 / 7) < 1e-12 && hold.throughout == 0);
+    /* squares from the means: six times 4 * 0.2^2, once 3 * 0.1^2 + 0.3^2; each has three
+     * degrees of freedom */
+    assert_true(fabs(hold.noise - sqrt((6 * 0.16 + 0.12) / 21) / 4) < 1e-12);
+    y[36] = 4.4, y[37] = 4.8;
+    hold = report_stats_hold(y, 40, 4.0);
+    assert_true(fabs(hold.error - 0.075) < 1e-12 && hold.held == 1 && hold.throughout == 1);
     hold = report_stats_hold(y, 40, 40.0);
-    assert_true(isnan(hold.reached) && hold.overshoot < -0.8 && hold.held == 0);
-    y[2] = NAN; /* left out; in the last half nothing can be said of it */
+    assert_true(isnan(hold.reached) && hold.overshoot < -0.8 && isnan(hold.error));
+    assert_true(hold.held == 0 && hold.throughout == 0);
+    y[2] = NAN; /* left out; from the arrival on nothing can be said of it */
     assert_true(report_stats_hold(y, 40, 4.0).reached == 9);
-    y[21] = NAN;
+    y[9] = NAN;
     assert_true(isnan(report_stats_hold(y, 40, 4.0).error));
     assert_true(isnan(report_stats_hold(y, 19, 4.0).held));
     assert_true(isnan(report_stats_hold(y, 20, 0.0).held));

@@ -123,6 +123,111 @@ static void kl_adaptive_matches_the_vectors(void **state)
     }
 }
 
+/* Over the whole past at once: S after t steps is the sum of (1 - smooth) smooth^(t - i) kl[i],
+ * and log beta the sum of S / target - 1 and of L S / target, times the gain. */
+static double ahead_by_definition(const struct kl_params *params, const double *kl, int n)
+{
+    double sum = 0.0, now = 0.0;
+    for (int t = 1; t <= n; t++) {
+        now = 0.0;
+        for (int i = 1; i <= t; i++)
+            now += (1.0 - params->smooth) * pow(params->smooth, t - i) *
+                   fmin(2.0 * params->target, kl[i - 1]);
+        sum += now / params->target - 1.0;
+    }
+    return params->coef *
+           exp((sum + params->lookahead * now / params->target) * 64.0 / params->horizon);
+}
+
+static void kl_adaptive_looks_ahead_as_it_is_defined(void **state)
+{
+    (void)state;
+    static const double measured[] = {0.0, 0.0, 0.5, 1.3, 2.6, 4.1, 30.0, 5.2, 6.9, 3.3, 0.1};
+    const struct kl_params params = {.controller = KL_CONTROLLER_ADAPTIVE,
+                                     .coef = 0.05,
+                                     .target = 5.0,
+                                     .horizon = 512.0,
+                                     .lookahead = 12.5,
+                                     .smooth = 0.8,
+                                     .coef_min = 1e-4,
+                                     .coef_max = 10.0};
+    struct kl_params steps = params;
+    steps.horizon = 0.0; /* eight steps, of 64 here, and of one that lost half of them */
+    struct kl_state kl, same, back;
+    double doubles[KL_STATE_MAX] = {0};
+    check_ok(kl_params_check(&params, 64, &err));
+    check_ok(kl_params_check(&steps, 64, &err));
+    kl_init(&params, &kl);
+    kl_init(&steps, &same);
+    for (size_t i = 0; i < COUNT(measured); i++) {
+        check_ok(kl_step(&params, &kl, measured[i], 64, &err));
+        check_near(kl.coef, ahead_by_definition(&params, measured, (int)i + 1), 1e-14);
+        check_ok(kl_step(&steps, &same, measured[i], i % 2 ? 64 : 32, &err));
+        check_near(same.coef, kl.coef, 1e-15);
+        check_ok(kl_check(&params, &kl, &err));
+    }
+    assert_int_equal(kl_state_n(&params), 4);
+    kl_state_write(&params, &kl, doubles);
+    kl_state_read(&params, &back, doubles);
+    assert_memory_equal(&back, &kl, sizeof kl);
+    back.coef = 11.0;
+    check_fails(kl_check(&params, &back, &err), ERR_VALUE, "coef is 11, outside");
+    back = kl;
+    back.value = NAN;
+    check_fails(kl_check(&params, &back, &err), ERR_VALUE, "its smoothed value nan");
+    const struct kl_state before = kl;
+    check_fails(kl_step(&params, &kl, INFINITY, 64, &err), ERR_VALUE, "measured inf");
+    assert_memory_equal(&before, &kl, sizeof kl);
+}
+
+/* A KL that goes to its target by itself, with a time constant of L: there is nothing to do. */
+static void kl_adaptive_that_looks_ahead_leaves_a_rise_alone(void **state)
+{
+    (void)state;
+    for (int ahead = 0; ahead < 2; ahead++) {
+        const struct kl_params params = {.controller = KL_CONTROLLER_ADAPTIVE,
+                                         .coef = 0.1,
+                                         .target = 5.0,
+                                         .lookahead = ahead ? 19.0 : 0.0,
+                                         .coef_min = 1e-4,
+                                         .coef_max = 10.0};
+        struct kl_state kl;
+        double value = 0.0, least = INFINITY;
+        kl_init(&params, &kl);
+        for (int t = 0; t < 200; t++) {
+            value += (params.target - value) / 20.0;
+            check_ok(kl_step(&params, &kl, value, 64, &err));
+            least = fmin(least, kl.coef);
+        }
+        if (ahead)
+            check_near(least, 0.1, 1e-14);
+        else
+            assert_true(least < 0.06);
+    }
+}
+
+/* Within its bounds, and from one of them it comes back as soon as the KL does. */
+static void kl_adaptive_that_looks_ahead_does_not_wind_up(void **state)
+{
+    (void)state;
+    const struct kl_params params = {.controller = KL_CONTROLLER_ADAPTIVE,
+                                     .coef = 0.1,
+                                     .target = 5.0,
+                                     .lookahead = 30.0,
+                                     .coef_min = 0.05,
+                                     .coef_max = 0.2};
+    struct kl_state kl;
+    kl_init(&params, &kl);
+    for (int t = 0; t < 100; t++)
+        check_ok(kl_step(&params, &kl, 1.0, 64, &err));
+    assert_true(kl.coef == 0.05);
+    check_ok(kl_step(&params, &kl, 2.0, 64, &err));
+    assert_true(kl.coef > 0.05);
+    for (int t = 0; t < 100; t++)
+        check_ok(kl_step(&params, &kl, 9.0, 64, &err));
+    assert_true(kl.coef == 0.2);
+}
+
 static void kl_fixed_stays(void **state)
 {
     (void)state;
@@ -163,6 +268,17 @@ static void kl_refuses_bad_settings_and_states(void **state)
     bad = ziegler;
     bad.horizon = 20.0;
     check_fails(kl_params_check(&bad, 100, &err), ERR_USAGE, "horizon is 20");
+    bad = ziegler;
+    bad.lookahead = 30.0;
+    check_fails(kl_params_check(&bad, 100, &err), ERR_USAGE,
+                "within coef_min 0 and coef_max 0");
+    bad.coef_min = 0.3, bad.coef_max = 1.0;
+    check_fails(kl_params_check(&bad, 100, &err), ERR_USAGE, "coef 0.2 must be within");
+    bad.lookahead = -1.0;
+    check_fails(kl_params_check(&bad, 100, &err), ERR_USAGE, "lookahead is -1 steps");
+    bad = ziegler;
+    bad.smooth = 1.0;
+    check_fails(kl_params_check(&bad, 100, &err), ERR_USAGE, "smooth is 1");
     bad = ziegler;
     bad.cap = NAN;
     check_fails(kl_params_check(&bad, 8, &err), ERR_USAGE, "cap is nan");
@@ -205,10 +321,12 @@ static void kl_pid_is_the_controller_of_pid_h_on_log_beta(void **state)
                                         .ki = 0.1,
                                         .kd = 0.2,
                                         .target = 1.0,
-                                        .error_max = 0.2,
+                                        .error_max = 1.0,
+                                        .smooth_p = 0.5,
                                         .smooth_d = 0.5,
                                         .delay = 1,
                                         .hold = true,
+                                        .bumpless = true,
                                         .low = log(0.01),
                                         .high = 0.0,
                                         .start = log(0.05)};
@@ -223,9 +341,10 @@ static void kl_pid_is_the_controller_of_pid_h_on_log_beta(void **state)
     pid_init(&relative, &pid);
     for (size_t i = 0; i < COUNT(measured); i++) {
         check_ok(kl_step(&params, &kl, measured[i], 64, &err));
-        check_ok(pid_step(&relative, &pid, measured[i] / 0.2, &err));
+        check_ok(pid_step(&relative, &pid, fmin(measured[i] / 0.2, 2.0), &err));
         assert_true(kl.coef == exp(pid.output) && kl.last == measured[i]);
         assert_true(kl_integral(&params, &kl) == exp(pid.integral));
+        check_near(kl_smoothed(&params, &kl), 0.2 * pid.value, 1e-15);
         check_ok(kl_check(&params, &kl, &err));
     }
     assert_int_equal(kl_state_n(&params), 3 + 21);
@@ -235,7 +354,7 @@ static void kl_pid_is_the_controller_of_pid_h_on_log_beta(void **state)
     back.coef *= 1.0 + 1e-9;
     check_fails(kl_check(&params, &back, &err), ERR_VALUE, "its pid says");
     back = kl;
-    back.pid.integral = 2.0;
+    back.pid.integral = 0.6; /* log coef_max, and kp more */
     check_fails(kl_check(&params, &back, &err), ERR_VALUE, "outside");
     const struct kl_state before = kl;
     check_fails(kl_step(&params, &kl, NAN, 64, &err), ERR_VALUE, "measured");
@@ -284,37 +403,45 @@ static double plant_step(struct plant *plant, double beta)
     return plant->kl * (1.0 + 0.14 * rng_normal(5, RNG_STREAM_WORLD, 0, 0, plant->t++));
 }
 
+/* The greatest KL on the way; after half the steps it is within 10 % of the target. */
+static double plant_control(const struct kl_params *params)
+{
+    struct plant plant = {.beta = params->coef};
+    struct kl_state kl;
+    double most = 0.0;
+    check_ok(kl_params_check(params, 64, &err));
+    kl_init(params, &kl);
+    for (int t = 0; t < 600; t++) {
+        check_ok(kl_step(params, &kl, plant_step(&plant, kl.coef), 64, &err));
+        most = fmax(most, plant.kl);
+        if (t >= 300)
+            check_near(plant.kl, params->target, 0.1 * params->target);
+    }
+    return most;
+}
+
+/* With the gains that are the defaults of the config, from a beta that is a good guess for one of
+ * the targets, from a fifth of that and from five times as much. */
 static void kl_controllers_hold_any_target_with_the_same_gains(void **state)
 {
     (void)state;
-    static const double targets[] = {5.0, 7.0, 10.0};
+    static const double targets[] = {5.0, 7.0, 10.0}, starts[] = {0.02, 0.1, 0.5};
     static const enum kl_controller kinds[] = {KL_CONTROLLER_ADAPTIVE, KL_CONTROLLER_PID};
-    for (size_t i = 0; i < COUNT(targets) * COUNT(kinds); i++) {
+    for (size_t i = 0; i < COUNT(targets) * COUNT(starts) * COUNT(kinds); i++) {
         const struct kl_params params = {.controller = kinds[i % 2],
-                                         .coef = 0.1,
-                                         .target = targets[i / 2],
-                                         .horizon = 1000.0,
-                                         .kp = 2.0,
-                                         .ki = 0.1,
+                                         .coef = starts[i / 2 % 3],
+                                         .target = targets[i / 6],
+                                         .lookahead = 25.0,
+                                         .kp = 3.0,
+                                         .ki = 0.15,
                                          .kd = 5.0,
-                                         .smooth = 0.9,
+                                         .smooth = 0.85,
                                          .coef_min = 1e-4,
                                          .coef_max = 10.0};
-        struct plant plant = {.beta = params.coef};
-        struct kl_state kl;
-        double most = 0.0;
-        check_ok(kl_params_check(&params, 64, &err));
-        kl_init(&params, &kl);
-        for (int t = 0; t < 600; t++) {
-            check_ok(kl_step(&params, &kl, plant_step(&plant, kl.coef), 64, &err));
-            most = fmax(most, plant.kl);
-            if (t >= 300)
-                check_near(plant.kl, params.target, 0.1 * params.target);
-        }
-        print_message("%s to %g: at most %.2f\n", kl_controller_name(params.controller),
-                      params.target, most);
-        if (params.controller == KL_CONTROLLER_PID) /* adaptive moves beta by 1.3 % a step */
-            assert_true(most <= 1.2 * params.target);
+        const double over = plant_control(&params) / params.target - 1.0;
+        print_message("%s to %g from %g: %.2f over\n", kl_controller_name(params.controller),
+                      params.target, params.coef, over);
+        assert_true(over <= 0.2);
     }
 }
 
@@ -328,6 +455,9 @@ int main(void)
         cmocka_unit_test(kl_sums_a_response_and_skips_what_is_masked),
         cmocka_unit_test(kl_means_say_what_their_unit_is),
         cmocka_unit_test(kl_adaptive_matches_the_vectors),
+        cmocka_unit_test(kl_adaptive_looks_ahead_as_it_is_defined),
+        cmocka_unit_test(kl_adaptive_that_looks_ahead_leaves_a_rise_alone),
+        cmocka_unit_test(kl_adaptive_that_looks_ahead_does_not_wind_up),
         cmocka_unit_test(kl_fixed_stays),
         cmocka_unit_test(kl_pid_is_the_controller_of_pid_h_on_log_beta),
         cmocka_unit_test(kl_pid_refuses_bounds_that_cannot_be),

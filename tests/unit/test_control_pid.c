@@ -75,12 +75,14 @@ static void pid_matches_the_textbook(void **state)
 /* The formulas of pid.h over the whole past at once, where the controller keeps a state. */
 static double pid_by_definition(const struct pid_params *params, const double *value, int n)
 {
-    double p = 0.0, i = params->start, output = params->start;
+    const double most = params->error_max > 0 ? params->error_max : INFINITY;
+    const double first = fmin(most, fmax(-most, params->before - params->target));
+    const double beyond = params->bumpless ? params->kp * most : 0.0;
+    double p = params->bumpless ? first : 0.0;
+    double i = params->start - params->kp * p, output = params->start;
     double smooth[64] = {params->before};
     for (int t = 1; t <= n; t++) {
-        double e = value[t - 1] - params->target;
-        if (params->error_max > 0)
-            e = fmin(params->error_max, fmax(-params->error_max, e));
+        const double e = fmin(most, fmax(-most, value[t - 1] - params->target));
         p = params->smooth_p * p + (1 - params->smooth_p) * e;
         smooth[t] = params->smooth_d * smooth[t - 1] + (1 - params->smooth_d) * value[t - 1];
         const int from = t > (int)params->delay ? t - (int)params->delay : 0;
@@ -91,7 +93,7 @@ static double pid_by_definition(const struct pid_params *params, const double *v
         const bool stuck = params->hold && ((before > params->high && e > 0) ||
                                             (before < params->low && e < 0));
         if (!stuck)
-            i = fmin(params->high, fmax(params->low, i + params->ki * e));
+            i = fmin(params->high + beyond, fmax(params->low - beyond, i + params->ki * e));
         output = fmin(params->high, fmax(params->low, params->kp * p + i + params->kd * d));
     }
     return output;
@@ -113,15 +115,20 @@ static void pid_matches_its_definition(void **state)
             .delay = 1 + draw_bits(&seed) % PID_DELAY_MAX,
             .rising = draw_bits(&seed) & 1,
             .hold = draw_bits(&seed) & 1,
+            .bumpless = draw_bits(&seed) & 1,
             .low = -0.5,
             .high = 1.0,
             .start = draw_between(&seed, -0.5, 1),
             .before = draw_between(&seed, -1, 1),
         };
+        if (params.error_max == 0.0)
+            params.bumpless = false;
         check_ok(pid_params_check(&params, &err));
         double value[48];
         struct pid_state pid;
         pid_init(&params, &pid);
+        assert_true(pid.output == params.start);
+        check_ok(pid_check(&params, &pid, &err));
         for (int t = 0; t < 48; t++) {
             value[t] = draw_between(&seed, -4, 4);
             check_ok(pid_step(&params, &pid, value[t], &err));
@@ -151,6 +158,36 @@ static void pid_that_holds_comes_back_at_once(void **state)
     }
     assert_int_equal(steps[1], 1);
     assert_true(steps[0] > 10);
+}
+
+/* J goes to d with a time constant of kp / ki steps, whatever u does. */
+static void pid_that_starts_bumpless_stays_where_it_began(void **state)
+{
+    (void)state;
+    for (int bumpless = 0; bumpless < 2; bumpless++) {
+        const struct pid_params params = {.kp = 2.0,
+                                          .ki = 0.1,
+                                          .target = 1.0,
+                                          .error_max = 1.0,
+                                          .delay = 1,
+                                          .bumpless = bumpless,
+                                          .low = -5.0,
+                                          .high = 5.0,
+                                          .start = 0.5};
+        struct pid_state pid;
+        double value = 0.0, least = INFINITY, most = -INFINITY;
+        pid_init(&params, &pid);
+        for (int t = 0; t < 400; t++) {
+            value += (1.0 - value) / 20.0;
+            check_ok(pid_step(&params, &pid, value, &err));
+            least = fmin(least, pid.output);
+            most = fmax(most, pid.output);
+        }
+        /* I gives ki * sum of (1 - 1/20)^t, t = 1, 2, ..., which is 1.9; P takes back 2, or 0. */
+        check_near(pid.output, bumpless ? 0.6 : -1.4, 1e-6);
+        print_message("from %.2f to %.2f\n", least, most);
+        assert_true(bumpless ? least >= 0.5 && most <= 0.6 + 1e-6 : least <= -1.4);
+    }
 }
 
 /* A KL that follows K / beta with a time constant of 10 steps, and 5 % of noise on what is
@@ -254,6 +291,7 @@ static void pid_refuses_bad_settings(void **state)
         {{.kp = 1.0, .delay = 1, .high = 1.0, .target = NAN}, "target is nan"},
         {{.kp = 1.0, .delay = 1, .high = 1.0, .before = INFINITY}, "before is inf"},
         {{.kp = 1.0, .high = 1.0, .delay = 1, .error_max = -1.0}, "error_max is -1"},
+        {{.kp = 1.0, .high = 1.0, .delay = 1, .bumpless = true}, "needs an error_max"},
         {{.kp = 1.0, .high = 1.0}, "delay is 0 steps"},
         {{.kp = 1.0, .high = 1.0, .delay = 17}, "delay is 17 steps, must be 1 to 16"},
         {{.kp = 1.0, .delay = 1}, "bounds are 0 and 0"},
@@ -274,6 +312,15 @@ static void pid_refuses_a_state_it_cannot_have_left(void **state)
     bad = good;
     bad.output = 2.0;
     check_fails(pid_check(&servo, &bad, &err), ERR_VALUE, "output is 2");
+    struct pid_params bumpless = servo;
+    bumpless.bumpless = true;
+    bumpless.error_max = 2.0;
+    bad = good;
+    bad.integral = 1.05; /* 0.06 beyond the bound is as far as P pulls */
+    check_fails(pid_check(&servo, &bad, &err), ERR_VALUE, "integral 1.05");
+    check_ok(pid_check(&bumpless, &bad, &err));
+    bad.integral = 1.07;
+    check_fails(pid_check(&bumpless, &bad, &err), ERR_VALUE, "0.06 more");
     bad = good;
     bad.integral = NAN;
     check_fails(pid_check(&servo, &bad, &err), ERR_VALUE, "integral nan");
@@ -297,6 +344,7 @@ int main(void)
         cmocka_unit_test(pid_matches_the_textbook),
         cmocka_unit_test(pid_matches_its_definition),
         cmocka_unit_test(pid_that_holds_comes_back_at_once),
+        cmocka_unit_test(pid_that_starts_bumpless_stays_where_it_began),
         cmocka_unit_test(pid_brings_a_kl_to_its_target),
         cmocka_unit_test(kl_adaptive_overshoots_on_the_same_plant),
         cmocka_unit_test(pid_leaves_the_state_alone_where_it_refuses),

@@ -44,7 +44,7 @@ static void work_step(struct bench *bench, struct bench_crew *crew, size_t *from
     assert_int_equal(bench_stats(bench)->trained, step + 1);
 }
 
-/* Run five steps as `configure` has it; undisturbed, and killed after the fourth with the steps
+/* Run eight steps as `configure` has it; undisturbed, and killed after the fourth with the steps
  * below each checkpoint known from their STEP records alone.  The fifth ends in the same states. */
 static void survives(void (*configure)(struct run_config *config))
 {
@@ -103,16 +103,43 @@ static void the_kl_may_be_held_by_a_pid(void **state)
     struct bench_crew crew;
     begun(state, &crew);
     size_t from = 0;
-    double integral = log(0.1), smooth = 0.0;
+    double integral = log(0.1) + 0.1, smooth = 0.0, p = -1.0; /* as the KL was 0 */
     for (uint64_t step = 0; step < 3; step++) {
         work_step(bench, &crew, &from, step);
-        const double kl = 0.5 / 0.2, error = 0.2, before = smooth; /* of kl - 1, clipped */
+        const double kl = 2.0, error = 1.0, before = smooth; /* 0.5 / 0.2, clipped */
         integral += 0.05 * error;
+        p = 0.5 * p + 0.5 * error;
         smooth = 0.5 * smooth + 0.5 * kl;
-        const double beta = exp(0.1 * error + integral + 0.2 * (smooth - before));
+        const double beta = exp(0.1 * p + integral + 0.2 * (smooth - before));
         check_near(bench_stats(bench)->kl_coef, beta, 1e-12);
         check_near(bench_stats(bench)->kl_integral, exp(integral), 1e-12);
+        check_near(bench_stats(bench)->kl_smoothed, 0.2 * smooth, 1e-7);
         check_near(bench_stats(bench)->last.kl_coef_after, beta, 1e-12);
+    }
+}
+
+/* Three steps measure 0.5 each. */
+static void adaptive_may_look_ahead(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
+    bench->config.kl_target = 1.5;
+    bench->config.kl_horizon = 0.0; /* eight steps */
+    bench->config.kl_lookahead = 4.0;
+    bench->config.kl_smooth = 0.5;
+    bench->config.kl_coef_min = 0.01;
+    bench->config.kl_coef_max = 2.0;
+    struct bench_crew crew;
+    begun(state, &crew);
+    size_t from = 0;
+    double beta = 0.1, value = 0.0;
+    for (uint64_t step = 0; step < 3; step++) {
+        work_step(bench, &crew, &from, step);
+        const double before = value;
+        value = 0.5 * value + 0.5 * 0.5;
+        beta *= exp(((value + 4.0 * (value - before)) / 1.5 - 1.0) / 8.0);
+        check_near(bench_stats(bench)->kl_coef, beta, 1e-8);
+        check_near(bench_stats(bench)->kl_smoothed, value, 1e-7);
     }
 }
 
@@ -258,6 +285,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(the_kl_may_be_held_by_a_pid),
+        CASE(adaptive_may_look_ahead),
         CASE(the_target_may_be_per_token),
         CASE(a_pid_survives_its_coordinator),
         CASE(shapers_apply_one_after_another),

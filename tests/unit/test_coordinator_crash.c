@@ -78,6 +78,10 @@ static void crash_adaptive(struct run_config *config)
     config->kl_controller = RUN_KL_CONTROLLER_ADAPTIVE;
     config->kl_target = 0.4;
     config->kl_horizon = 10.0;
+    config->kl_lookahead = 5.0;
+    config->kl_smooth = 0.7;
+    config->kl_coef_min = 1e-4;
+    config->kl_coef_max = 10.0;
     config->safety_controller = RUN_SAFETY_CONTROLLER_LAGRANGIAN;
     config->safety_lr = 0.5;
     config->safety_lambda_min = 0.05;
@@ -106,6 +110,7 @@ static void crash_bound(struct run_config *config)
 {
     crash_adaptive(config);
     config->kl_target_token = 0.2;
+    config->kl_lookahead = 0.0;
     config->safety_gate_samples = 50;
     config->safety_c1 = 0.5;
     config->safety_c2 = 1.0;

@@ -387,6 +387,7 @@ static void config_refuses_a_gate_that_tests_nothing(void **state)
     refuses_override("gate.prompts=held.jsonl", "has the role cost: nothing could be tested");
     refuses_override("gate.every=1", "but gate.prompts is empty");
     refuses_with_gate("gate.cost=probability", "clopper_pearson counts harmful responses");
+    refuses_with_gate("gate.bound=student", "11.7 % of the policies just above the limit pass");
     refuses_with_gate("gate.limit=1", "gate.limit 1 is no rate");
     refuses_with_gate("gate.delta=0.6", "gate.delta is 0.6, outside");
     refuses_with_gate("gate.candidates=0", "gate.candidates is 0, outside");
