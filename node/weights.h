@@ -29,6 +29,9 @@
  *
  * Relays begin at different chunks, and so have some for each other from the start.  The learner
  * remembers the last relay that it sent a chunk to, and sends it again to one that insists.
+ *
+ * A chunk of the server's may come as its difference from an older version that the client has
+ * (node/weights_delta.h), and then becomes the chunk where that lies.
  */
 #ifndef NODE_WEIGHTS_H
 #define NODE_WEIGHTS_H
