@@ -36,7 +36,7 @@ static const struct cli_usage export_usage = {
         "The rewards are derived as by `rlhf replay`: exit status 65 where the ledger has\n"
         "others.  A file appears whole or not at all.\n",
     .examples = "  rlhf export runs/demo --out rollouts.jsonl.gz\n"
-                "  rlhf export runs/demo --steps 40..59 --no-arrays | head\n"
+                "  rlhf export runs/demo --steps 40..59 --no-arrays\n"
                 "  rlhf export runs/demo --trained --out data.jsonl && rlhf data inspect "
                 "data.jsonl\n",
     .arguments_min = 1,

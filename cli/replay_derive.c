@@ -123,7 +123,8 @@ static void replay_derive_means(struct replay *replay, const struct replay_batch
 
 /* --- a step set aside ---------------------------------------------------------------------- */
 
-/* Its slots are dropped, none is sent to a learner; statistics that shape rewards are of what was trained on. */
+/* Its slots are dropped, none is sent to a learner; statistics that shape rewards are of what was
+ * trained on. */
 static void replay_derive_set_aside(struct replay *replay)
 {
     struct record_step *out = &replay->derived;

@@ -75,6 +75,14 @@ static const char *replay_token_fault(const struct replay *replay, const struct 
     return NULL;
 }
 
+static bool replay_is_finite(const float *values, uint32_t n)
+{
+    for (uint32_t t = 0; t < n; t++)
+        if (!isfinite(values[t]))
+            return false;
+    return true;
+}
+
 static enum err_code replay_rollout(struct replay *replay, const struct record *record,
                                     struct replay_slot *slot, struct err *err)
 {
@@ -85,6 +93,8 @@ static enum err_code replay_rollout(struct replay *replay, const struct record *
     const char *fault = replay_token_fault(replay, record);
     if (fault)
         return replay_refuse(record, fault, err);
+    if (is_slot && !replay_is_finite(record->logprobs, n))
+        return replay_refuse(record, "a log-prob is no number", err);
     enum err_code rc = ERR_OK;
     if (is_slot)
         rc = replay_same_count(replay, replay_where(record), "prompt", record->prompt,
@@ -154,6 +164,8 @@ static enum err_code replay_score(struct replay *replay, const struct record *re
         return replay_refuse(record, "it has a score of a scorer that is not asked there", err);
     if (replay_combine_try(replay, slot->prompt, record->scores, slot->tokens, &why) != ERR_OK)
         return replay_refuse(record, why.text, err);
+    if (is_slot && !replay_is_finite(record->reference, slot->tokens))
+        return replay_refuse(record, "a log-prob of the reference is no number", err);
     slot->state = REPLAY_SCORED;
     slot->scored = true;
     memcpy(slot->scores, record->scores, n * sizeof *slot->scores);

@@ -4,13 +4,17 @@
 #include <assert.h>
 #include <math.h>
 
+/* Of values that differ by less than this part of them rounding alone says that they do. */
+#define REPORT_STATS_ROUNDING 1e-13
+
 struct report_mean report_stats_mean(const double *y, size_t n)
 {
     struct report_mean out = {NAN, NAN, 0};
-    double sum = 0, squares = 0;
+    double sum = 0, squares = 0, size = 0;
     for (size_t i = 0; i < n; i++) {
         if (isfinite(y[i])) {
             sum += y[i];
+            size += fabs(y[i]);
             out.n++;
         }
     }
@@ -23,6 +27,8 @@ struct report_mean report_stats_mean(const double *y, size_t n)
         if (isfinite(y[i]))
             squares += (y[i] - out.mean) * (y[i] - out.mean);
     out.error = sqrt(squares / (double)(out.n - 1) / (double)out.n);
+    if (out.error < REPORT_STATS_ROUNDING * size / (double)out.n)
+        out.error = 0;
     return out;
 }
 

@@ -72,10 +72,21 @@ out:
     return rc;
 }
 
+/* What the other end said of its refusal: the first line. */
+static enum err_code status_fetch_told(enum err_code rc, const struct err *why,
+                                       const struct buf *said, struct err *err)
+{
+    const bool has = !said->failed && said->len > 0;
+    return err_set(err, rc, "%s%s%.*s", why->text, has ? ": " : "",
+                   has ? (int)strcspn(said->data, "\n") : 0, has ? said->data : "");
+}
+
 enum err_code status_fetch(const char *address, const char *path, struct buf *out,
                            struct err *err)
 {
-    return status_fetch_any(address, path, NULL, out, err);
+    struct err why = {0};
+    const enum err_code rc = status_fetch_any(address, path, NULL, out, &why);
+    return rc ? status_fetch_told(rc, &why, out, err) : ERR_OK;
 }
 
 enum err_code status_post(const char *address, const char *path, const char *token,
@@ -90,9 +101,5 @@ enum err_code status_post(const char *address, const char *path, const char *tok
         return err_set(err, ERR_NOMEM, "no memory for a request");
     const enum err_code rc = status_fetch_any(address, path, headers, out, &why);
     curl_slist_free_all(headers);
-    if (rc == ERR_OK)
-        return rc;
-    const bool said = !out->failed && out->len > 0;
-    return err_set(err, rc, "%s%s%.*s", why.text, said ? ": " : "",
-                   said ? (int)strcspn(out->data, "\n") : 0, said ? out->data : "");
+    return rc ? status_fetch_told(rc, &why, out, err) : ERR_OK;
 }

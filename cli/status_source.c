@@ -110,11 +110,30 @@ enum err_code status_read_past(const char *dir, struct status_past *past, struct
     return rc ? rc : closed;
 }
 
-enum err_code status_check_run(const json_t *status, const struct status_past *past,
+/* The run's configuration, and of a caller that wants it what the ledger knows besides. */
+static enum err_code status_read_hash(const char *dir, struct status_past *past,
+                                      struct hash *hash, struct err *err)
+{
+    struct ledger *ledger = NULL;
+    enum err_code rc;
+    if (past) {
+        rc = status_read_past(dir, past, err);
+        *hash = past->summary.config_hash;
+        return rc;
+    }
+    rc = ledger_open_read(&ledger, dir, err);
+    if (rc)
+        return rc;
+    rc = ledger_config_hash(ledger, hash, err);
+    const enum err_code closed = ledger_close(ledger, rc ? NULL : err);
+    return rc ? rc : closed;
+}
+
+enum err_code status_check_run(const json_t *status, const struct hash *config_hash,
                                const char *address, struct err *err)
 {
     char hex[HASH_HEX_BYTES];
-    hash_hex(&past->summary.config_hash, hex);
+    hash_hex(config_hash, hex);
     const char *told = json_string_value(json_object_get(status, "config_hash"));
     if (told && strcmp(told, hex) != 0)
         return err_set(err, ERR_UNAVAILABLE, "another run answers at %s", address);
@@ -124,20 +143,18 @@ enum err_code status_check_run(const json_t *status, const struct status_past *p
 enum err_code status_of(const char *target, struct status_past *past, struct buf *text,
                         json_t **status, struct err *err)
 {
-    struct status_past own;
+    struct hash hash;
     char address[FILE_PATH_MAX];
     const bool dir = !status_is_url(target);
     enum err_code rc = ERR_OK;
     *status = NULL;
-    if (!past)
-        past = &own;
     if (dir && strncmp(target, "https://", 8) != 0)
-        rc = status_read_past(target, past, err);
+        rc = status_read_hash(target, past, &hash, err);
     if (rc == ERR_OK)
         rc = status_address(target, address, err);
     if (rc == ERR_OK)
         rc = status_ask(address, text, status, err);
     if (rc == ERR_OK && dir)
-        rc = status_check_run(*status, past, address, err);
+        rc = status_check_run(*status, &hash, address, err);
     return rc;
 }

@@ -41,7 +41,7 @@ enum err_code status_read_past(const char *dir, struct status_past *past, struct
 
 /* ERR_UNAVAILABLE where it is another run's coordinator: it may have been given the port that
  * this one once had. */
-enum err_code status_check_run(const json_t *status, const struct status_past *past,
+enum err_code status_check_run(const json_t *status, const struct hash *config_hash,
                                const char *address, struct err *err);
 
 /* All of it: address, answer, and of a directory that it is this run's.  *past (unless NULL) is

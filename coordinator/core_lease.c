@@ -164,7 +164,7 @@ static bool core_lease_take_back(struct core *core, struct core_item *item, void
     if (item->state == CORE_ITEM_LEASED && !out)
         core_item_move(core, item, CORE_ITEM_WAITING);
     back->left--;
-    if (back->failed && ++item->fails >= CORE_LEASE_FAILS_MAX && !out)
+    if (back->failed && !out && ++item->fails >= CORE_LEASE_FAILS_MAX)
         core_item_drop(core, item,
                        item->state == CORE_ITEM_WAITING ? RECORD_REASON_GENERATE_FAILED
                                                         : RECORD_REASON_SCORE_FAILED,

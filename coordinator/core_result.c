@@ -200,14 +200,14 @@ static void core_result_score_fault(struct core *core, struct core_peer *peer,
         return;
     }
     core_peer_failed(core, peer, message->text);
-    item->score_tries++;
     core->counters.score_retries++;
     core_log(core, LOG_LEVEL_WARN, "SCORE-FAILED", "%s could not score %s %llu/%u: %s: %s",
              peer->name, item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
              (unsigned long long)item->a, (unsigned)item->b, record_reason_name(fault),
              message->text);
-    const bool out = core_lease_leave(core, item, message->lease);
-    if (item->score_tries >= CORE_SCORE_TRIES_MAX && !out)
+    /* Of two leases both fail, or none: what is dropped does not depend on second ones. */
+    if (!core_lease_leave(core, item, message->lease) &&
+        ++item->score_tries >= CORE_SCORE_TRIES_MAX)
         core_item_drop(core, item, fault, message->text);
 }
 

@@ -37,6 +37,7 @@ struct core_second {
     enum core_lease_kind kind;
     uint64_t median_ms;
     uint64_t before_ms;           /* leases given out by then are slow */
+    uint64_t newest;              /* version that who serves weights holds */
     bool slow[CORE_PEERS_MAX];    /* who has one: it is no help */
     const struct core_peer *peer; /* who is to be given something, */
     struct core_lease *oldest;    /* of the oldest such lease of another */
@@ -68,11 +69,22 @@ static bool core_second_begin(struct core *core, enum core_lease_kind kind,
     return any;
 }
 
+/* As with first leases: a learner that comes back may lack the weights for a while.  A score lease
+ * names a version where its rollouts have a reference of that version. */
+static bool core_second_can_be_had(const struct core_second *second,
+                                   const struct core_lease *lease, const struct core_item *item)
+{
+    if (second->kind == CORE_LEASE_SCORE && lease->version == 0)
+        return true;
+    return (item->work == WIRE_WORK_ROLLOUT ? item->version : lease->version) <= second->newest;
+}
+
 static bool core_second_look(struct core *core, struct core_item *item, void *ctx)
 {
     struct core_second *second = ctx;
     struct core_lease *lease = core_lease_find(core, item->lease);
-    if (!lease || item->second != 0 || lease->issued_ms > second->before_ms)
+    if (!lease || item->second != 0 || lease->issued_ms > second->before_ms ||
+        !core_second_can_be_had(second, lease, item))
         return true;
     if (&core->peers[lease->peer] == second->peer && !core_bug(core, 32))
         return true;
@@ -84,7 +96,8 @@ static bool core_second_look(struct core *core, struct core_item *item, void *ct
 static bool core_second_pick(struct core *core, struct core_item *item, void *ctx)
 {
     struct core_second *second = ctx;
-    if (item->lease == second->oldest->id && item->second == 0)
+    if (item->lease == second->oldest->id && item->second == 0 &&
+        core_second_can_be_had(second, second->oldest, item))
         core->picked[second->n++] = item;
     return second->n < second->quota;
 }
@@ -125,7 +138,7 @@ static bool core_second_give(struct core *core, struct core_second *second,
 }
 
 static void core_second_dispatch_kind(struct core *core, enum core_lease_kind kind,
-                                      const char *endpoint)
+                                      const struct core_peer *source)
 {
     const enum wire_role role =
         kind == CORE_LEASE_GENERATE ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
@@ -133,11 +146,12 @@ static void core_second_dispatch_kind(struct core *core, enum core_lease_kind ki
     const struct core_set *roomy = &core->roomy[role];
     if (core_set_next(roomy, 0) == CORE_PEERS_MAX || !core_second_begin(core, kind, &second))
         return;
+    second.newest = source ? source->version : 0;
     for (size_t i = core_set_next(roomy, 0); i < CORE_PEERS_MAX;
          i = core_set_next(roomy, i + 1)) {
         struct core_peer *peer = &core->peers[i];
         while (!second.slow[i] && core_lease_eligible(core, peer, role))
-            if (!core_second_give(core, &second, peer, endpoint))
+            if (!core_second_give(core, &second, peer, source ? source->endpoint : ""))
                 break;
     }
 }
@@ -150,6 +164,6 @@ void core_second_dispatch(struct core *core)
         return;
     const struct core_peer *source = core_peer_source(core);
     if (source)
-        core_second_dispatch_kind(core, CORE_LEASE_GENERATE, source->endpoint);
-    core_second_dispatch_kind(core, CORE_LEASE_SCORE, source ? source->endpoint : "");
+        core_second_dispatch_kind(core, CORE_LEASE_GENERATE, source);
+    core_second_dispatch_kind(core, CORE_LEASE_SCORE, source);
 }

@@ -442,8 +442,8 @@ struct core_lease_picked {
     bool generate;
     bool second; /* they are out on a lease already */
     uint32_t n;
-    uint64_t version;     /* of all of them; 0 to be scored */
-    const char *endpoint; /* to be generated: where the weights are */
+    uint64_t version;     /* of all of them; to be scored: that of their reference */
+    const char *endpoint; /* where those weights are */
 };
 /* False where no lease is left. */
 bool core_lease_give(struct core *core, struct core_peer *peer,
@@ -596,7 +596,7 @@ void core_train_result(struct core *core, struct core_peer *peer,
                        const struct message *message);
 void core_train_lease_failed(struct core *core, struct core_peer *peer,
                              struct core_lease *lease, const char *reason);
-/* What a STEP record does once it is durable; `record` NULL: as shaped. */
+/* What a STEP record does once it is durable. */
 void core_train_commit(struct core *core, struct core_batch *batch);
 struct hash *core_train_hash(const struct core *core, uint64_t version);
 /* The sentence for weights of `version` that are not the recorded ones. */
@@ -604,6 +604,9 @@ void core_train_other_weights(uint64_t version, const struct hash *now,
                               const struct hash *recorded, char *text, size_t size);
 void core_train_checkpoint(struct core *core, uint64_t version);
 /* May this learner's HELLO stand?  NULL: yes; else why not. */
+const char *core_train_greet(struct core *core, const struct message *hello, char *text,
+                             size_t size);
+
 /* --- core_identity.c: prompts and scorers are those the run began with */
 void core_identity_start(struct core *core);
 /* Why this HELLO of a reward process is refused; NULL where it is not.  text is scratch. */
@@ -612,9 +615,6 @@ const char *core_identity_greet(struct core *core, const struct message *hello, 
 /* ERR_USAGE where the prompts are others than recorded, ERR_STATE where the record cannot be. */
 enum err_code core_identity_replay(struct core *core, const struct record *record,
                                    struct err *err);
-
-const char *core_train_greet(struct core *core, const struct message *hello, char *text,
-                             size_t size);
 
 /* --- core_replay.c */
 enum err_code core_replay_refuse(const struct record *record, const char *why, struct err *err);

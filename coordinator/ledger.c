@@ -162,12 +162,25 @@ static enum err_code ledger_check_schema(struct ledger *ledger, bool *empty, str
     return ERR_OK;
 }
 
+static enum err_code ledger_config_hex(struct ledger *ledger, char *hex, size_t size,
+                                       struct err *err)
+{
+    return ledger_read_text(ledger, "SELECT value FROM run WHERE key='config_hash'", hex, size,
+                            err);
+}
+
+enum err_code ledger_config_hash(struct ledger *ledger, struct hash *out, struct err *err)
+{
+    char hex[HASH_HEX_BYTES + 1];
+    const enum err_code rc = ledger_config_hex(ledger, hex, sizeof hex, err);
+    return rc ? rc : hash_from_hex(out, hex, err);
+}
+
 static enum err_code ledger_check_config(struct ledger *ledger, const struct hash *config_hash,
                                          struct err *err)
 {
     char was[HASH_HEX_BYTES + 1], is[HASH_HEX_BYTES];
-    const enum err_code rc = ledger_read_text(
-        ledger, "SELECT value FROM run WHERE key='config_hash'", was, sizeof was, err);
+    const enum err_code rc = ledger_config_hex(ledger, was, sizeof was, err);
     if (rc != ERR_OK)
         return rc;
     hash_hex(config_hash, is);

@@ -83,6 +83,9 @@ struct ledger_summary {
 enum err_code ledger_summarise(struct ledger *ledger, struct ledger_summary *out,
                                struct err *err);
 
+/* Of the configuration it was begun with: what the summary has too, without counting records. */
+enum err_code ledger_config_hash(struct ledger *ledger, struct hash *out, struct err *err);
+
 /* fn for each record in order of seq, until it fails.  Records about slots of steps below
  * from_step are left out, but for their STEP; with from_step > 0 so are rollouts of references
  * that have a score.  What the record points to is valid during the call.  ERR_FORMAT where the

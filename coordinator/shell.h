@@ -35,9 +35,9 @@ struct shell_options {
 };
 
 /* Run until the run is over, or SIGTERM or SIGINT; after SIGUSR1, until the step in training has
- * its checkpoint (CORE_EXIT_STOPPED, where POST drain is 0).  *status is what the program is to return:
- * 0 complete, CORE_EXIT_HALT, CORE_EXIT_STOPPED.  On an error that is none of these, the code
- * and the sentence; ERR_IO where the ledger could not be written. */
+ * its checkpoint (CORE_EXIT_STOPPED, where POST drain is 0).  *status is what the program is to
+ * return: 0 complete, CORE_EXIT_HALT, CORE_EXIT_STOPPED.  On an error that is none of these, the
+ * code and the sentence; ERR_IO where the ledger could not be written. */
 enum err_code shell_run(const struct shell_options *options, int *status, struct err *err);
 
 #endif

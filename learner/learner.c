@@ -287,17 +287,21 @@ static enum err_code learner_write_once(struct learner *l, const struct message 
 
 /* What a lease asks for besides, of the version it leads to.  Where it was done before: not
  * again.  Where the disk fails, nothing of it has a final name, and what is in memory is as good
- * as ever: a checkpoint is asked for again, the end of the run waits for the disk. */
+ * as ever: a checkpoint is asked for again, the end of the run waits for the disk, and so does
+ * what a rollback would go back to. */
 static enum err_code learner_write(struct learner *l, const struct message *lease,
                                    struct worker *worker, struct err *err)
 {
+    /* A rollback looks for these, so they are not for a later step either. */
+    const bool waits = lease->last || (lease->checkpoint && run_config_rolls_back(l->config) &&
+                                       l->version % l->config->breaker_restore_every == 0);
     for (;;) {
         const enum err_code rc = learner_write_once(l, lease, err);
         if (rc != ERR_IO)
             return rc;
         log_error("CHECKPOINT-FAILED", "version %llu: %s; %s", (unsigned long long)l->version,
-                  err->text, lease->last ? "again in a second" : "again with the next step's");
-        if (!lease->last)
+                  err->text, waits ? "again in a second" : "again with the next step's");
+        if (!waits)
             return ERR_OK;
         if (worker_stopping(worker))
             return rc;

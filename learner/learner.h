@@ -55,6 +55,7 @@ struct learner_version {
 struct learner_weights {
     uint64_t version; /* 0: none */
     float *w;         /* (params); NULL: none was kept here yet */
+    bool served;      /* the weights server has it */
 };
 #define LEARNER_KL_REFERENCES_MAX (KL_REFERENCES_MAX + 1) /* and one that is gone back to */
 

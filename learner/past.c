@@ -52,21 +52,24 @@ static struct learner_weights *past_take(struct learner *l, uint64_t version, st
         return NULL;
     }
     kept->version = version;
+    kept->served = false;
     return kept;
 }
 
-static enum err_code past_publish(struct learner *l, const struct learner_weights *kept,
+static enum err_code past_publish(struct learner *l, struct learner_weights *kept,
                                   struct err *err)
 {
-    return weights_server_publish(l->server, kept->version, kept->w,
-                                  model_bytes(l->policy.model), NULL, err);
+    const enum err_code rc = weights_server_publish(l->server, kept->version, kept->w,
+                                                    model_bytes(l->policy.model), NULL, err);
+    kept->served = rc == ERR_OK;
+    return rc;
 }
 
 enum err_code past_serve(struct learner *l, struct err *err)
 {
     enum err_code rc = ERR_OK;
     for (size_t i = 0; i < LEARNER_KL_REFERENCES_MAX && rc == ERR_OK; i++)
-        if (l->kl_reference[i].version > 0)
+        if (l->kl_reference[i].version > 0 && !l->kl_reference[i].served)
             rc = past_publish(l, &l->kl_reference[i], err);
     return rc;
 }

@@ -5,9 +5,10 @@
  *                [--http ADDRESS:PORT] [--log-level debug|info|warn|error] [KEY=VALUE ...]
  *
  * An endpoint given here wins over the config's.  With --rendezvous FILE --job ID the coordinator
- * writes there where it listens, and workers need no --control (node/rendezvous.h).  With --supervised the process asks the kernel
- * for SIGTERM when its parent dies, so that nothing is left behind a killed `rlhf run`; told the
- * parent's number, it ends too where that has died before it could ask.
+ * writes there where it listens, and workers need no --control (node/rendezvous.h).  With
+ * --supervised the process asks the kernel for SIGTERM when its parent dies, so that nothing is
+ * left behind a killed `rlhf run`; told the parent's number, it ends too where that has died before
+ * it could ask.
  */
 #ifndef NODE_DAEMON_H
 #define NODE_DAEMON_H

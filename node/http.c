@@ -110,12 +110,23 @@ static bool http_may_post(const struct http *http, struct MHD_Connection *connec
     return false;
 }
 
+/* A body says nothing here, so one may be short, and its length must be told. */
+static bool http_body_is_small(struct MHD_Connection *connection)
+{
+    const char *length =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+    return !MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding") &&
+           (!length || strtoull(length, NULL, 10) <= HTTP_REQUEST_BYTES);
+}
+
 static enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connection,
                                        const char *url, const char *method, const char *version,
                                        const char *upload, size_t *upload_size, void **context)
 {
     (void)version, (void)upload;
     static int seen; /* its address marks a request whose headers were read */
+    if (*context == NULL && !http_body_is_small(connection))
+        return MHD_NO;
     if (*context == NULL || *upload_size > 0) {
         *context = &seen;
         *upload_size = 0; /* a body is passed over */

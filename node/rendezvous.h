@@ -29,7 +29,8 @@ enum err_code rendezvous_write(const char *path, const char *job, const char *co
                                struct err *err);
 
 /* The endpoint into `control`.  ERR_UNAVAILABLE where there is no such file, or one of another
- * job; ERR_STATE where it is another user's, or others may write it; ERR_FORMAT where it is none. */
+ * job; ERR_STATE where it is another user's, or others may write it; ERR_FORMAT where it is
+ * none. */
 enum err_code rendezvous_read(const char *path, const char *job,
                               char control[WIRE_ENDPOINT_MAX], struct err *err);
 

@@ -437,8 +437,8 @@ static const struct config_key run_keys[] = {
     U32_("workers.learners", learners, 1, 4, "1", "processes",
          "That `rlhf run` starts; they train each step together, with the same weights to the "
          "bit."),
-    U32_("workers.actors", actors, 0, 64, "1", "processes", "That `rlhf run` starts."),
-    U32_("workers.rewards", rewards, 0, 64, "1", "processes", "That `rlhf run` starts."),
+    U32_("workers.actors", actors, 0, 2048, "1", "processes", "That `rlhf run` starts."),
+    U32_("workers.rewards", rewards, 0, 2048, "1", "processes", "That `rlhf run` starts."),
     U32_("workers.actor_threads", actor_threads, 1, 64, "1", "threads",
          "Of each actor's engine."),
     U32_("workers.reward_threads", reward_threads, 1, 64, "1", "threads",

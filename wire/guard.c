@@ -29,6 +29,14 @@ struct guard_monitor {
     char endpoint[WIRE_ENDPOINT_MAX];
 };
 
+/* A file as it was when it was looked at. */
+struct guard_stamp {
+    ino_t inode;
+    off_t bytes;
+    time_t s; /* of its last change, be it of the mode alone */
+    long ns;
+};
+
 struct guard {
     void *zmq, *zap;
     char dir[FILE_PATH_MAX], path[FILE_PATH_MAX]; /* KEYS, KEYS/peers */
@@ -46,8 +54,7 @@ struct guard {
     bool proved; /* what is refused now is not its own trial */
 
     /* the thread's own */
-    struct timespec changed; /* KEYS/peers, when it was read */
-    ino_t inode;
+    struct guard_stamp read; /* KEYS/peers */
     bool unreadable;
     uint64_t told_ms[WIRE_REFUSED]; /* 0: never */
 };
@@ -81,8 +88,13 @@ enum err_code guard_check(struct guard *guard, const char *user, const struct me
                           struct err *err)
 {
     pthread_mutex_lock(&guard->mutex);
-    const struct keys_peer *peer = keys_find_name(guard->peers, user);
+    struct hash key;
+    const struct keys_peer *peer =
+        hash_from_hex(&key, user, NULL) == ERR_OK ? keys_find(guard->peers, key.bytes) : NULL;
     const bool known = peer != NULL;
+    char name[WIRE_NAME_MAX] = "";
+    if (known)
+        memcpy(name, peer->name, sizeof name);
     const bool is_other =
         known && message->type == MESSAGE_HELLO && !guard_is_of(peer, message);
     if (!known)
@@ -91,9 +103,9 @@ enum err_code guard_check(struct guard *guard, const char *user, const struct me
         guard->refused[WIRE_REFUSED_IDENTITY]++;
     pthread_mutex_unlock(&guard->mutex);
     if (!known)
-        return err_set(err, ERR_STATE, "the key of %s was taken out of %s", user, guard->path);
+        return err_set(err, ERR_STATE, "the key %s was taken out of %s", user, guard->path);
     if (is_other)
-        return err_set(err, ERR_STATE, "with the key of %s, a HELLO of %s (%s)", user,
+        return err_set(err, ERR_STATE, "with the key of %s, a HELLO of %s (%s)", name,
                        message->name, keys_role_name(message->role));
     return ERR_OK;
 }
@@ -146,6 +158,7 @@ static size_t guard_recv(void *socket, struct guard_frame *frame, size_t n)
     return count;
 }
 
+/* libzmq puts `user` on each message of the connection: the key itself, as a name may get another. */
 static void guard_answer(struct guard *guard, const struct guard_frame *id, bool may,
                          const char *user)
 {
@@ -160,7 +173,9 @@ static void guard_answer(struct guard *guard, const struct guard_frame *id, bool
 static void guard_on_question(struct guard *guard)
 {
     struct guard_frame frame[GUARD_FRAMES];
-    struct keys_peer user = {.name = ""};
+    struct keys_peer user;
+    struct hash key;
+    char hex[HASH_HEX_BYTES] = "";
     const size_t n = guard_recv(guard->zap, frame, GUARD_FRAMES);
     if (n == 0)
         return;
@@ -168,7 +183,11 @@ static void guard_on_question(struct guard *guard)
                      frame[6].len == KEYS_BYTES &&
                      guard_knows(guard, (const unsigned char *)frame[6].bytes, &user);
     static const struct guard_frame none = {.len = 0};
-    guard_answer(guard, n > 1 ? &frame[1] : &none, may, user.name);
+    if (may) {
+        memcpy(key.bytes, frame[6].bytes, sizeof key.bytes);
+        hash_hex(&key, hex);
+    }
+    guard_answer(guard, n > 1 ? &frame[1] : &none, may, hex);
     if (!may && guard_refused(guard, WIRE_REFUSED_KEY))
         log_warn("KEY-REFUSED", "a connection from %s: its key is not in %s",
                  n > 3 ? frame[3].bytes : "?", guard->path);
@@ -252,11 +271,24 @@ static bool guard_has_changed(struct guard *guard)
     struct stat is;
     if (stat(guard->path, &is) != 0)
         return !guard->unreadable;
-    const bool same = is.st_ino == guard->inode && is.st_mtim.tv_sec == guard->changed.tv_sec &&
-                      is.st_mtim.tv_nsec == guard->changed.tv_nsec;
-    guard->inode = is.st_ino;
-    guard->changed = is.st_mtim;
+    const struct guard_stamp now = {is.st_ino, is.st_size, is.st_ctim.tv_sec,
+                                    is.st_ctim.tv_nsec};
+    const bool same = now.inode == guard->read.inode && now.bytes == guard->read.bytes &&
+                      now.s == guard->read.s && now.ns == guard->read.ns;
+    guard->read = now;
     return !same;
+}
+
+/* A list without a coordinator was not written to its end, or is of nothing that could run. */
+static enum err_code guard_read(const struct guard *guard, struct keys_peers **out,
+                                struct err *err)
+{
+    const enum err_code rc = keys_read_peers(out, guard->dir, err);
+    if (rc || keys_find_role(*out, WIRE_ROLE_NONE))
+        return rc;
+    free(*out);
+    *out = NULL;
+    return err_set(err, ERR_FORMAT, "%s has no key of a coordinator", guard->path);
 }
 
 static void guard_look(struct guard *guard)
@@ -265,7 +297,7 @@ static void guard_look(struct guard *guard)
     struct err err;
     if (!guard_has_changed(guard))
         return;
-    guard->unreadable = keys_read_peers(&peers, guard->dir, &err) != ERR_OK;
+    guard->unreadable = guard_read(guard, &peers, &err) != ERR_OK;
     if (guard->unreadable) {
         log_error("KEYS", "%s; the keys known before stay", err.text);
         return;
@@ -351,12 +383,8 @@ static enum err_code guard_server(struct guard *guard, const char *endpoint, con
         return err_set(err, ERR_STATE, "%s: its key is not in %s", endpoint, guard->path);
     if (!key) {
         pthread_mutex_lock(&guard->mutex);
-        const struct keys_peer *found = keys_find_role(guard->peers, WIRE_ROLE_NONE);
-        if (found)
-            peer = *found;
+        peer = *keys_find_role(guard->peers, WIRE_ROLE_NONE);
         pthread_mutex_unlock(&guard->mutex);
-        if (!found)
-            return err_set(err, ERR_STATE, "%s has no key of a coordinator", guard->path);
     }
     memcpy(server, peer.public_key, KEYS_BYTES);
     return ERR_OK;
@@ -460,7 +488,7 @@ static enum err_code guard_load(struct guard *guard, const char *keys, const cha
         return rc;
     snprintf(guard->dir, sizeof guard->dir, "%s", keys); /* shorter than path */
     guard_has_changed(guard); /* what is read next is what there was then, or newer */
-    rc = keys_read_peers(&guard->peers, keys, err);
+    rc = guard_read(guard, &guard->peers, err);
     if (!rc)
         rc = keys_read_own(&guard->own, keys, name, guard->peers, err);
     memcpy(public_key.bytes, guard->own.public_key, sizeof public_key.bytes);

@@ -53,7 +53,7 @@ enum err_code guard_trust(struct guard *guard, void *socket, const char *endpoin
 const char *guard_key(const struct guard *guard);
 
 /*
- * Whether a message may be heard that came from the key named `user` (libzmq's User-Id).
+ * Whether a message may be heard that came from the key `user`, hexadecimal (libzmq's User-Id).
  * ERR_STATE, and counted, where the key was taken out of KEYS/peers, or where the message is a
  * HELLO of another role, or of another name than a key of one process has.
  */

@@ -75,11 +75,12 @@ static bool keys_word(const char **at, const char *end, const char **word, size_
     return *len > 0;
 }
 
-/* While they are not sorted yet. */
-static bool keys_has_name(const struct keys_peers *peers, const char *name)
+/* Its name, or its key, while they are not sorted yet. */
+static bool keys_has(const struct keys_peers *peers, const struct keys_peer *peer)
 {
     for (size_t i = 0; i < peers->n; i++)
-        if (strcmp(peers->peer[i].name, name) == 0)
+        if (strcmp(peers->peer[i].name, peer->name) == 0 ||
+            memcmp(peers->peer[i].public_key, peer->public_key, KEYS_BYTES) == 0)
             return true;
     return false;
 }
@@ -87,7 +88,7 @@ static bool keys_has_name(const struct keys_peers *peers, const char *name)
 static int keys_compare(const void *a, const void *b)
 {
     const struct keys_peer *x = a, *y = b;
-    return strcmp(x->name, y->name);
+    return memcmp(x->public_key, y->public_key, KEYS_BYTES);
 }
 
 static enum err_code keys_line(struct keys_peers *peers, const char *line, size_t len,
@@ -119,7 +120,7 @@ static enum err_code keys_line(struct keys_peers *peers, const char *line, size_
     if ((rc = keys_take(&public_key, key, key_n, err)))
         return rc;
     memcpy(peer->public_key, public_key.bytes, sizeof peer->public_key);
-    if (keys_has_name(peers, peer->name) || keys_find(peers, peer->public_key))
+    if (keys_has(peers, peer))
         return err_set(err, ERR_FORMAT, "the name or the key of %s is there twice", peer->name);
     peers->n++;
     return ERR_OK;
@@ -162,27 +163,27 @@ out:
 const struct keys_peer *keys_find(const struct keys_peers *peers,
                                   const unsigned char public_key[KEYS_BYTES])
 {
-    for (size_t i = 0; i < peers->n; i++)
-        if (memcmp(peers->peer[i].public_key, public_key, KEYS_BYTES) == 0)
-            return &peers->peer[i];
-    return NULL;
+    struct keys_peer wanted;
+    memcpy(wanted.public_key, public_key, KEYS_BYTES);
+    return bsearch(&wanted, peers->peer, peers->n, sizeof peers->peer[0], keys_compare);
 }
 
 const struct keys_peer *keys_find_name(const struct keys_peers *peers, const char *name)
 {
-    struct keys_peer wanted;
-    if (strlen(name) >= sizeof wanted.name)
-        return NULL;
-    strcpy(wanted.name, name);
-    return bsearch(&wanted, peers->peer, peers->n, sizeof peers->peer[0], keys_compare);
+    for (size_t i = 0; i < peers->n; i++)
+        if (strcmp(peers->peer[i].name, name) == 0)
+            return &peers->peer[i];
+    return NULL;
 }
 
 const struct keys_peer *keys_find_role(const struct keys_peers *peers, enum wire_role role)
 {
+    const struct keys_peer *first = NULL;
     for (size_t i = 0; i < peers->n; i++)
-        if (peers->peer[i].role == role)
-            return &peers->peer[i];
-    return NULL;
+        if (peers->peer[i].role == role &&
+            (!first || strcmp(peers->peer[i].name, first->name) < 0))
+            first = &peers->peer[i];
+    return first;
 }
 
 /* --- secret keys -------------------------------------------------------------------------- */
@@ -217,7 +218,6 @@ static enum err_code keys_read_secret(struct keys_own *own, const char *path, st
 {
     struct buf text;
     struct hash secret;
-    struct err why;
     buf_init(&text, 256);
     enum err_code rc = keys_check_mode(path, err);
     if (!rc)
@@ -225,17 +225,17 @@ static enum err_code keys_read_secret(struct keys_own *own, const char *path, st
     if (!rc) {
         const size_t len =
             text.len > 0 && text.data[text.len - 1] == '\n' ? text.len - 1 : text.len;
-        if ((rc = keys_take(&secret, text.data, len, &why)))
-            rc = err_set(err, ERR_FORMAT, "%s: %s", path, why.text);
+        if (keys_take(&secret, text.data, len, NULL)) /* whose sentence would show it */
+            rc = err_set(err, ERR_FORMAT, "%s: a key is 64 hex digits", path);
     }
     if (!rc) {
         memcpy(own->secret_key, secret.bytes, sizeof own->secret_key);
         if (crypto_scalarmult_base(own->public_key, own->secret_key) != 0)
             rc = err_set(err, ERR_FORMAT, "%s: no key", path);
-        sodium_memzero(&secret, sizeof secret);
-        if (text.data)
-            sodium_memzero(text.data, text.len);
     }
+    sodium_memzero(&secret, sizeof secret);
+    if (text.len > 0)
+        sodium_memzero(text.data, text.len);
     buf_release(&text);
     return rc;
 }

@@ -48,11 +48,11 @@ const char *keys_role_name(enum wire_role role);
  * none, or has letters that a file's name should not have. */
 enum err_code keys_role_of(enum wire_role *role, const char *name, struct err *err);
 
-/* KEYS/peers, sorted by name.  The caller frees it with free().  ERR_FORMAT names the line at fault: no key, a
+/* KEYS/peers, sorted by key.  The caller frees it with free().  ERR_FORMAT names the line at fault: no key, a
  * name or a key twice; ERR_IO, ERR_NOMEM. */
 enum err_code keys_read_peers(struct keys_peers **out, const char *dir, struct err *err);
 
-/* NULL where there is none. */
+/* NULL where there is none; of several with a role, the one with the first name. */
 const struct keys_peer *keys_find(const struct keys_peers *peers,
                                   const unsigned char public_key[KEYS_BYTES]);
 const struct keys_peer *keys_find_name(const struct keys_peers *peers, const char *name);

@@ -132,10 +132,11 @@ static double evaluation_number(const char *run, const char *a, const char *b, c
     return out;
 }
 
-/* Of two numbers: their mean, and sd / sqrt(2) = |a - b| / 2. */
+/* Of two numbers: their mean, and sd / sqrt(2) = |a - b| / 2; none where rounding alone differs. */
 static void expect_cell(char *cell, size_t size, double a, double b)
 {
-    snprintf(cell, size, "  %.4g +- %.2g", (a + b) / 2, fabs(a - b) / 2);
+    const double apart = fabs(a - b) > 1e-13 * fabs(a + b) ? fabs(a - b) : 0;
+    snprintf(cell, size, "  %.4g +- %.2g", (a + b) / 2, apart / 2);
 }
 
 /* The line of a setting in the table of a quantity. */

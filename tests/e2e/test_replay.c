@@ -50,6 +50,8 @@ static const struct expectation {
     {"score", "ref_logprobs", "step 1: "},
     {"step", "step", "it is not the one that follows"},
     {"step", "version", "step 1: version: the ledger has 1002, derived is 2"},
+    {"step", "kl_reference_version",
+     "step 1: kl_reference_version: the ledger has 1000, derived is 0"},
     {"step", "behaviour_version",
      "step 1: behaviour_version: the ledger has 1000, derived is 0"},
     {"step", "weights", "step 2: experience"},

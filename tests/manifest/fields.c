@@ -8,9 +8,10 @@
 
 #define FIELDS_PATH_MAX 256
 
-/* A row is PATH TYPE, or PATH TYPE ! where it must be there when what it is in is there.  [] stands for the
- * items of a list.  Types: text, name (a DNS label), count (whole, not negative), bool, port (a number or a
- * name), quantity ("4", 16Gi), mode (an octal number), map (any keys, values are text). */
+/* A row is PATH TYPE, or PATH TYPE ! where it must be there when what it is in is there.  []
+ * stands for the items of a list.  Types: text, name (a DNS label), count (whole, not negative),
+ * bool, port (a number or a name), quantity ("4", 16Gi), mode (an octal number), map (any keys,
+ * values are text). */
 #define FIELDS_META "metadata.name name !", "metadata.labels map"
 #define FIELDS_SELECTOR(at)                                     \
     at ".matchLabels map", at ".matchExpressions[].key text !", \

@@ -74,7 +74,8 @@ static void replace(char *text, size_t size, const char *what, const char *by)
     strcpy(text, out);
 }
 
-/* Mount points, longest first as they are listed, become directories; names of Services addresses. */
+/* Mount points, longest first as they are listed, become directories; names of Services
+ * addresses. */
 static void pod_localise(const struct pod *pod, char *text, size_t size)
 {
     for (size_t v = 0; v < pod->volumes; v++)

@@ -12,17 +12,25 @@ static uint64_t sim_second_version(const struct sim *sim, const struct wire_item
     return slot && item->a > sim->config->lag ? item->a - sim->config->lag : 0;
 }
 
+/* Does a learner serve the weights that this takes, if any? */
+static bool sim_second_can_be_had(const struct sim *sim, const struct core_item *item,
+                                  bool generate)
+{
+    const struct core_peer *source = core_peer_source(sim->core);
+    const bool needs_none = !generate && (item->work == WIRE_WORK_REFERENCE ||
+                                          sim->kl_reference[item->version] == 0);
+    return needs_none || (source && item->version <= source->version);
+}
+
 /* Could this one be leased to somebody for the first time? */
 static bool sim_second_waits(const struct sim *sim, const struct core_item *item, bool generate)
 {
-    const struct core_peer *source = core_peer_source(sim->core);
-    const bool has_weights = source && item->version <= source->version;
-    const bool needs_none =
-        item->work == WIRE_WORK_REFERENCE || sim->kl_reference[item->version] == 0;
+    if (!sim_second_can_be_had(sim, item, generate))
+        return false;
     if (!generate)
         return item->state == CORE_ITEM_GENERATED && item->lease == 0 &&
-               item->seq <= sim->durable_n && (needs_none || has_weights);
-    return item->state == CORE_ITEM_WAITING && has_weights;
+               item->seq <= sim->durable_n;
+    return item->state == CORE_ITEM_WAITING;
 }
 
 static bool sim_second_any_waits(const struct sim *sim, bool generate)
@@ -55,6 +63,9 @@ void sim_second_sent(struct sim *sim, const struct message *lease)
                      (unsigned long long)item->a, (unsigned)item->b,
                      (unsigned long long)lease->version);
         second = second || (own && own->second == lease->lease);
+        if (own && !sim_second_can_be_had(sim, own, generate))
+            sim_fail(sim, "%llu/%u is leased, but nobody serves the weights that it takes",
+                     (unsigned long long)item->a, (unsigned)item->b);
     }
     if (second && sim_second_any_waits(sim, generate))
         sim_fail(sim, "a second lease was given while something waits for its first");

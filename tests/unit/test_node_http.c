@@ -221,6 +221,25 @@ static void http_takes_posts_of_this_machine_where_there_is_no_token(void **stat
                            "world\n"));
 }
 
+static void http_does_not_read_a_body_that_is_long_or_without_a_length(void **state)
+{
+    (void)state;
+    static const char *const heads[] = {"Content-Length: 16385\r\n",
+                                        "Content-Length: 99999999999999999999\r\n",
+                                        "Transfer-Encoding: chunked\r\n"};
+    http_accept_posts(http, "", on_post);
+    for (size_t i = 0; i < COUNT(heads); i++) {
+        char request[256];
+        posts = 0;
+        snprintf(request, sizeof request,
+                 "POST /go HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n",
+                 heads[i]);
+        assert_null(
+            strstr(ask(request), "200")); /* the connection ends; nothing more is sent */
+        assert_int_equal(posts, 0);
+    }
+}
+
 static void http_takes_posts_with_the_token_alone_where_there_is_one(void **state)
 {
     (void)state;
@@ -330,6 +349,7 @@ int main(void)
         cmocka_unit_test(http_refuses_an_address_that_is_none),
         cmocka_unit_test(http_takes_no_post_unless_told_to),
         cmocka_unit_test(http_takes_posts_of_this_machine_where_there_is_no_token),
+        cmocka_unit_test(http_does_not_read_a_body_that_is_long_or_without_a_length),
         cmocka_unit_test(http_takes_posts_with_the_token_alone_where_there_is_one),
         cmocka_unit_test(http_takes_no_posts_of_others_without_a_token),
         cmocka_unit_test(a_token_is_the_first_line_of_a_file_of_ones_own),

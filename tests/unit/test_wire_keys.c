@@ -53,6 +53,11 @@ static void write_text(const char *name, const char *text, mode_t mode)
     assert_int_equal(chmod(path, mode), 0);
 }
 
+static void make_key(const char *name)
+{
+    check_ok(keys_make(dir, name, &err));
+}
+
 static struct buf read_text(const char *name)
 {
     char path[96];
@@ -145,6 +150,18 @@ static void keys_refuse_what_is_none_and_say_where(void **state)
     check_fails(keys_read_peers(&peers, "/nowhere", &err), ERR_IO, "/nowhere/peers");
 }
 
+/* A digit is wrong: which of them it is is not told, nor are the others. */
+static void check_secret_is_not_told(const struct keys_peers *peers)
+{
+    struct err err = {0};
+    struct keys_own own;
+    char text[] = SECRET;
+    text[40] = 'x';
+    write_text("actor.key", text, 0600);
+    assert_int_equal(keys_read_own(&own, dir, "actor-7", peers, &err), ERR_FORMAT);
+    assert_null(strstr(err.text, "0102"));
+}
+
 static void keys_that_others_may_read_or_that_are_not_in_peers_are_not_used(void **state)
 {
     (void)state;
@@ -162,6 +179,7 @@ static void keys_that_others_may_read_or_that_are_not_in_peers_are_not_used(void
     check_ok(keys_read_own(&own, dir, "actor-7", peers, &err));
     write_text("actor.key", "0102", 0600);
     check_fails(keys_read_own(&own, dir, "actor-7", peers, &err), ERR_FORMAT, "64 hex digits");
+    check_secret_is_not_told(peers);
     write_text("reward.key", SECRET, 0600);
     check_fails(keys_read_own(&own, dir, "reward-0", peers, &err), ERR_STATE,
                 "has another key for reward");
@@ -406,6 +424,45 @@ static void strike(const char *name, char *kept, size_t size)
     buf_release(&text);
 }
 
+/* Heartbeats, until one is not heard. */
+static void turned_away(struct pair *p, struct wire_peer *peer, struct err *err)
+{
+    struct message there;
+    enum wire_recv came = WIRE_RECV_MESSAGE;
+    for (int i = 0; i < WAIT_MS / 10 && came == WIRE_RECV_MESSAGE; i++) {
+        const struct message beat = {.type = MESSAGE_HEARTBEAT};
+        send_when_connected(p->dealer, &beat);
+        assert_true(wire_socket_wait(p->router, WAIT_MS));
+        came = wire_socket_recv(p->router, peer, &there, err);
+        message_release(&there);
+        wire_test_sleep_ms(10);
+    }
+    assert_int_equal(came, WIRE_RECV_BAD);
+    assert_non_null(strstr(err->text, "was taken out of"));
+}
+
+static void guard_turns_a_key_away_whose_name_has_another_now(void **state)
+{
+    (void)state;
+    struct pair p;
+    struct wire_peer peer;
+    struct message there;
+    struct err err = {0};
+    char all[1024], path[96];
+    pair_open(&p, "actor-3");
+    pair_connect(&p);
+    const struct message m = hello("actor-3", WIRE_ROLE_ACTOR);
+    send_when_connected(p.dealer, &m);
+    receive(p.router, &peer, &there);
+    message_release(&there);
+    strike("actor-3", all, sizeof all);
+    snprintf(path, sizeof path, "%s/actor-3.key", dir);
+    assert_int_equal(unlink(path), 0);
+    make_key("actor-3");
+    turned_away(&p, &peer, &err);
+    pair_close(&p);
+}
+
 static void guard_turns_a_key_away_once_it_is_taken_out_and_knows_it_again(void **state)
 {
     (void)state;
@@ -422,17 +479,7 @@ static void guard_turns_a_key_away_once_it_is_taken_out_and_knows_it_again(void 
 
     strike("actor-3", all, sizeof all);
     struct err err = {0};
-    enum wire_recv came = WIRE_RECV_MESSAGE;
-    for (int i = 0; i < WAIT_MS / 10 && came == WIRE_RECV_MESSAGE; i++) {
-        const struct message beat = {.type = MESSAGE_HEARTBEAT};
-        send_when_connected(p.dealer, &beat);
-        assert_true(wire_socket_wait(p.router, WAIT_MS));
-        came = wire_socket_recv(p.router, &peer, &there, &err);
-        message_release(&there);
-        wire_test_sleep_ms(10);
-    }
-    assert_int_equal(came, WIRE_RECV_BAD);
-    assert_non_null(strstr(err.text, "the key of actor-3 was taken out of"));
+    turned_away(&p, &peer, &err);
     enum wire_send sent = WIRE_SEND_OK; /* the connection is cut */
     for (int i = 0; i < WAIT_MS && sent != WIRE_SEND_GONE; i++) {
         sent = wire_socket_send(p.router, peer, &m, NULL);
@@ -527,7 +574,8 @@ static void guard_does_not_begin_where_another_decides_who_may(void **state)
     struct guard *guard;
     pthread_t thread;
     void *zmq = zmq_ctx_new(), *zap = zmq_socket(zmq, ZMQ_REP);
-    check_ok(keys_make(dir, "actor", &err));
+    make_key("coordinator");
+    make_key("actor");
     assert_int_equal(zmq_bind(zap, "inproc://zeromq.zap.01"), 0);
     assert_int_equal(pthread_create(&thread, NULL, say_yes, zap), 0);
     check_fails(guard_new(&guard, zmq, dir, "actor-0", &err), ERR_STATE,
@@ -666,6 +714,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             guard_turns_a_key_away_once_it_is_taken_out_and_knows_it_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(guard_turns_a_key_away_whose_name_has_another_now,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(
             guard_keeps_the_keys_it_knows_where_peers_cannot_be_read, setup, teardown),
         cmocka_unit_test_setup_teardown(guard_leaves_ipc_to_the_file_system, setup, teardown),
