@@ -10,8 +10,7 @@
 
 #include "tests/e2e/crew.h"
 
-#define IN_MS      20000 /* what is left of a run after its worker was stopped takes less */
-#define STOP_MS    40    /* median of how long an actor is stopped */
+#define STOP_MS    40 /* median of how long an actor is stopped */
 #define LAGS_STEPS 12
 
 /* A run of two actors and two reward workers; [4], [5] the actors, [2], [3] the others. */
@@ -69,8 +68,9 @@ static void survives_a_stopped(size_t who, const char *name)
     const unsigned seconds = count_words(crew.log, "LEASE-SECOND");
     print_message("%s: %llu ms after it was stopped, %u second leases\n", name,
                   (unsigned long long)ms, seconds);
-    if (ms > IN_MS)
-        fail_msg("%s: it took %llu ms: it waited for a deadline", name, (unsigned long long)ms);
+    /* All deadlines are a minute; whoever waited for one says so. */
+    assert_int_equal(
+        count_words(crew.log, "LEASE-EXPIRED") + count_words(crew.log, "PEER-GONE"), 0);
     crew_check(&crew, name, over);
 }
 
