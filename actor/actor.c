@@ -16,7 +16,6 @@
 #include "engine/tokenizer.h"
 #include "node/weights.h"
 
-#define ACTOR_PULL_MS    60000u
 #define ACTOR_LEASES_MAX WORKER_INBOX_MAX
 #define ACTOR_NO_VERSION UINT64_MAX
 
@@ -52,7 +51,7 @@ struct actor {
     struct weights_view view;     /* of another version: where it is */
     struct arena fetched;         /* its buffer, touched where it cannot be mapped */
     uint64_t fetched_version;     /* in it; 0: none */
-    bool is_slow;                 /* the last fetch was below ACTOR_DELTA_MIB_S */
+    bool is_slow;                 /* what the last fetch brought came below ACTOR_DELTA_MIB_S */
     struct weights_server *relay; /* NULL: it serves nobody */
     enum actor_way { ACTOR_WAY_NONE, ACTOR_WAY_MAPPED, ACTOR_WAY_FETCHED } way; /* the last */
 
@@ -158,7 +157,8 @@ static void actor_log_way(struct actor *actor, const struct message *lease)
 static enum err_code actor_fetch(struct actor *actor, const struct message *lease,
                                  struct err *err)
 {
-    const struct weights_patience patience = {actor->config->dead_ms, ACTOR_PULL_MS,
+    const size_t size = model_bytes(actor->model);
+    const struct weights_patience patience = {actor->config->dead_ms, weights_timeout_ms(size),
                                               actor_stopping, actor->worker};
     actor->version = ACTOR_NO_VERSION; /* until another is whole */
     model_set_weights(actor->model, NULL);
@@ -167,7 +167,7 @@ static enum err_code actor_fetch(struct actor *actor, const struct message *leas
                                             .endpoint = lease->text,
                                             .version = lease->version,
                                             .buffer = actor->fetched.base,
-                                            .size = model_bytes(actor->model),
+                                            .size = size,
                                             .base = actor->is_slow ? actor->fetched_version : 0,
                                             .relay = actor->relay,
                                             .patience = &patience};
@@ -175,8 +175,8 @@ static enum err_code actor_fetch(struct actor *actor, const struct message *leas
     if (rc || !actor->view.memory.bytes) /* the buffer was written */
         actor->fetched_version = rc ? 0 : lease->version;
     if (rc == ERR_OK && !actor->view.memory.bytes)
-        actor->is_slow =
-            request.size / (1024 * 1024) * 1000 < ACTOR_DELTA_MIB_S * (actor->view.ms + 1);
+        actor->is_slow = actor->view.came_bytes / (1024 * 1024) * 1000 <
+                         ACTOR_DELTA_MIB_S * (actor->view.ms + 1);
     return rc;
 }
 

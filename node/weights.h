@@ -58,7 +58,8 @@ struct weights_server;
 /*
  * Bind a ROUTER at `endpoint` and serve from a thread of its own, so that training delays
  * nobody.  Holds the `versions` newest published (1..WEIGHTS_VERSIONS_MAX); the memory is
- * versions x size.  Errors as of wire_socket_bind, ERR_NOMEM.
+ * versions x size, and as much again at most where differences are asked for.  Errors as of
+ * wire_socket_bind, ERR_NOMEM.
  */
 enum err_code weights_server_open(struct weights_server **out, struct wire_context *context,
                                   const char *endpoint, uint32_t versions, struct err *err);
@@ -125,12 +126,16 @@ struct weights_patience {
     void *ctx;
 };
 
-/* Weights that are here, with the hash that was verified. */
+/* A fair timeout_ms for weights of this size: a minute, and what they take at 16 MiB/s. */
+uint32_t weights_timeout_ms(size_t size);
+
+/* Weights that are here. */
 struct weights_view {
     const void *bytes; /* mapped, or the buffer of weights_fetch */
-    struct hash hash;
+    struct hash hash;  /* of the whole, as the server names it; verified is each chunk's */
     struct weights_memory memory; /* the mapping; none where they are in the buffer */
     uint64_t ms;                  /* it took */
+    uint64_t came_bytes;          /* in chunks: fewer than `size` where differences came */
     struct err unmapped; /* why they are not mapped; ERR_OK: they are, or nobody offered */
 };
 
@@ -158,8 +163,9 @@ struct weights_request {
  *   ERR_FORMAT       its size is not `size`, or a chunk of the server's does not have its hash
  *   ERR_USAGE        the endpoint is none
  *
- * A relay that is silent, or sends what the manifest does not say, is named in the log
- * (WEIGHTS-RELAY) and asked no more; what it was asked for, the server is.
+ * A relay that is silent, lacks what it was sent, or sends what the manifest does not say, is named
+ * in the log (WEIGHTS-RELAY) and asked no more; what it was asked for, the server is.  One whose
+ * endpoint is a name, or of another transport, is not asked at all.
  */
 enum err_code weights_fetch(const struct weights_request *request, struct weights_view *view,
                             struct err *err);

@@ -132,6 +132,8 @@ static void weights_chunks_wait(struct weights_pull *p, uint32_t index, uint32_t
     }
     chunk->insist = true;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
+    if (++p->source[source].lacked >= WEIGHTS_WINDOW) /* the rest would be waited for as long */
+        weights_sources_avoid(p, source, "lacks what it was sent");
 }
 
 void weights_chunks_on_elsewhere(struct weights_pull *p, uint32_t source,
@@ -165,7 +167,7 @@ void weights_chunks_ask_later(struct weights_pull *p, uint64_t now_ms)
     if (p->later == 0 || now_ms < p->later_ms)
         return;
     p->later_ms = now_ms + WEIGHTS_CHUNKS_LATER_MS;
-    for (uint32_t i = 0; i < p->chunks; i++)
+    for (uint32_t i = 0; i < p->chunks; i++) /* a relay avoided on the way has none LATER */
         if (p->chunk[i].state == WEIGHTS_CHUNK_LATER &&
             !weights_chunks_say(p, i, p->chunk[i].source, false))
             weights_chunks_wait(p, i, p->chunk[i].source, now_ms);
@@ -217,6 +219,7 @@ enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
     if (!taken)
         return rc;
     p->heard_ms = p->source[source].heard_ms = now_ms;
+    p->came_bytes += m->frame[0].size;
     p->chunk[index].plain = true;
     p->chunk[index].is_delta = m->base != 0;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_CAME, source);

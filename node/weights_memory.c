@@ -70,8 +70,7 @@ enum err_code weights_memory_new_private(struct weights_memory *out, const void 
 
 /* What it is, before it is opened: opening a device or a pipe of that number might do something
  * to it. */
-static enum err_code weights_memory_look(int path_fd, const char *path, size_t size,
-                                         struct err *err)
+static enum err_code weights_memory_look(int path_fd, const char *path, struct err *err)
 {
     struct stat info;
     if (fstat(path_fd, &info) != 0)
@@ -80,6 +79,20 @@ static enum err_code weights_memory_look(int path_fd, const char *path, size_t s
         return err_set(err, ERR_FORMAT, "%s is no memory", path);
     if (info.st_uid != geteuid())
         return err_set(err, ERR_FORMAT, "%s belongs to user %u", path, info.st_uid);
+    return ERR_OK;
+}
+
+/* Nobody can change it, and then its size is this one: before the seals it might still be cut
+ * off. */
+static enum err_code weights_memory_check(int fd, const char *path, size_t size,
+                                          struct err *err)
+{
+    const int seals = fcntl(fd, F_GET_SEALS);
+    struct stat info;
+    if (seals < 0 || (seals & WEIGHTS_MEMORY_SEALS) != WEIGHTS_MEMORY_SEALS)
+        return err_set(err, ERR_FORMAT, "%s is not sealed: it might change", path);
+    if (fstat(fd, &info) != 0)
+        return err_errno(err, "stat %s", path);
     if (info.st_size < 0 || (uint64_t)info.st_size != size)
         return err_set(err, ERR_FORMAT, "%s has %lld bytes, not %zu", path,
                        (long long)info.st_size, size);
@@ -87,7 +100,7 @@ static enum err_code weights_memory_look(int path_fd, const char *path, size_t s
 }
 
 /* Open for reading what path_fd stands for, which was looked at. */
-static enum err_code weights_memory_reopen(int path_fd, const char *path, int *fd,
+static enum err_code weights_memory_reopen(int path_fd, const char *path, size_t size, int *fd,
                                            struct err *err)
 {
     char self[64];
@@ -95,10 +108,10 @@ static enum err_code weights_memory_reopen(int path_fd, const char *path, int *f
     const int held = open(self, O_RDONLY | O_CLOEXEC);
     if (held < 0)
         return err_set(err, ERR_UNAVAILABLE, "%s: %s", path, strerror(errno));
-    const int seals = fcntl(held, F_GET_SEALS);
-    if (seals < 0 || (seals & WEIGHTS_MEMORY_SEALS) != WEIGHTS_MEMORY_SEALS) {
+    const enum err_code rc = weights_memory_check(held, path, size, err);
+    if (rc) {
         close(held);
-        return err_set(err, ERR_FORMAT, "%s is not sealed: it might change", path);
+        return rc;
     }
     *fd = held;
     return ERR_OK;
@@ -110,9 +123,9 @@ static enum err_code weights_memory_open(const char *path, size_t size, int *fd,
     const int path_fd = fault_at(FAULT_weights_map) ? -1 : open(path, O_PATH | O_CLOEXEC);
     if (path_fd < 0)
         return err_set(err, ERR_UNAVAILABLE, "%s: %s", path, strerror(errno));
-    enum err_code rc = weights_memory_look(path_fd, path, size, err);
+    enum err_code rc = weights_memory_look(path_fd, path, err);
     if (rc == ERR_OK)
-        rc = weights_memory_reopen(path_fd, path, fd, err);
+        rc = weights_memory_reopen(path_fd, path, size, fd, err);
     close(path_fd);
     return rc;
 }

@@ -5,7 +5,7 @@
  *      weights_memory_new (bytes)
  *          a memfd: written, sealed
  *          pid, fd ---- WEIGHTS_MANIFEST --> weights_memory_map
- *                                                /proc/PID/fd/FD: owner, size and seals
+ *                                                /proc/PID/fd/FD: owner, seals and then size
  *                                                looked at; mapped; hashes compared
  *
  * A memfd has no name and no directory: the kernel frees it with the last process that holds it,

@@ -13,6 +13,8 @@
 #define WEIGHTS_PULL_TURNS     64  /* messages of one source, before the others' */
 #define WEIGHTS_PULL_LULL_MS   2   /* without a message: look at what came */
 #define WEIGHTS_PULL_ABSENT_MS 100 /* between two questions for a version that is not there */
+#define WEIGHTS_PULL_BASE_MS   60000u
+#define WEIGHTS_PULL_BYTES_MS  (16u * 1024u) /* a millisecond more for so many: 16 MiB/s */
 
 enum err_code weights_pull_fail(const struct weights_pull *p, enum err_code code,
                                 const char *format, ...)
@@ -215,13 +217,20 @@ static enum err_code weights_pull_run(struct weights_pull *p)
     fault_at(FAULT_weights_pull);
     rc = weights_pull_loop(p);
     fault_at(FAULT_weights_pulled);
-    if (p->view)
+    if (p->view) {
         p->view->ms = clock_mono_ms() - begun_ms;
+        p->view->came_bytes = p->came_bytes;
+    }
     free(p->chunk);
     free(p->chunk_hash);
     weights_delta_free(p->delta);
     weights_sources_close(p);
     return rc;
+}
+
+uint32_t weights_timeout_ms(size_t size)
+{
+    return WEIGHTS_PULL_BASE_MS + (uint32_t)(size / WEIGHTS_PULL_BYTES_MS);
 }
 
 enum err_code weights_pull(struct wire_context *context, const char *endpoint, uint64_t version,

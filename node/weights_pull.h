@@ -7,7 +7,8 @@
  *         +---- nobody answers, it was wrong -------+
  *
  * A chunk is asked for at the server, which may name a relay that has it; then there.  Where the
- * relay does not come up with it, the server is asked again and must give it.
+ * relay does not come up with it, the server is asked again and must give it.  A relay that did not
+ * come up with WEIGHTS_WINDOW of them is avoided.
  */
 #ifndef NODE_WEIGHTS_PULL_H
 #define NODE_WEIGHTS_PULL_H
@@ -36,6 +37,7 @@ struct weights_source {
     char endpoint[WIRE_TEXT_MAX];
     uint64_t heard_ms; /* a relay's last answer that was one, or since when it is asked */
     uint32_t asked;    /* chunks, ASKED and LATER */
+    uint32_t lacked;   /* chunks that it did not come up with */
     bool avoided;
 };
 
@@ -57,7 +59,8 @@ struct weights_pull {
     struct weights_delta *delta; /* NULL: no base */
     uint32_t came[HASH_LANES];   /* chunks not looked at yet */
     uint32_t came_n;
-    uint64_t later_ms; /* when those that are LATER are asked for */
+    uint64_t came_bytes; /* in chunks, and differences as they are */
+    uint64_t later_ms;   /* when those that are LATER are asked for */
 
     uint64_t asked_ms;   /* last WEIGHTS_ASK; 0: none */
     uint64_t heard_ms;   /* last message of the server, last chunk, or moment that the server
@@ -90,6 +93,9 @@ enum err_code weights_chunks_verify(struct weights_pull *p);
 
 /* Sources: weights_sources.c. */
 
+/* May a relay of this server be there?  Whoever says it is one names its endpoint: TCP at a numeric
+ * address, no name to be looked up; ipc:// where the server has it too. */
+bool weights_sources_is_endpoint(const char *endpoint, const char *server);
 /* The relay at this endpoint; 0 where it is not to be asked. */
 uint32_t weights_sources_find(struct weights_pull *p, const char *endpoint, uint64_t now_ms);
 /* Ask this relay no more, in this fetch. */

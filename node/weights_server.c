@@ -81,6 +81,17 @@ static void weights_server_manifest(struct weights_server *server, struct wire_p
     weights_server_answer(server, peer, &answer);
 }
 
+/* What was given to the relay of this number is with nobody who is remembered. */
+static void weights_server_forget(struct weights_server *server, uint32_t number)
+{
+    for (uint32_t i = 0; i < server->held_n; i++) {
+        struct weights_version *held = server->held[i];
+        for (uint32_t index = 0; index < held->chunks; index++)
+            if (held->given[index] == 1 + number)
+                held->given[index] = 0;
+    }
+}
+
 /* The number of the relay at this endpoint; a new one takes the oldest's place. */
 static uint32_t weights_server_number(struct weights_server *server, const char *endpoint)
 {
@@ -88,6 +99,8 @@ static uint32_t weights_server_number(struct weights_server *server, const char 
         if (strcmp(server->relay[i], endpoint) == 0)
             return i;
     const uint32_t number = (uint32_t)(server->relays++ % WEIGHTS_RELAYS_MAX);
+    if (server->relay[number][0])
+        weights_server_forget(server, number);
     snprintf(server->relay[number], sizeof server->relay[number], "%s", endpoint);
     return number;
 }

@@ -1,4 +1,5 @@
 /* weights_sources.c -- whom a fetch asks beside the server: see weights_pull.h. */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,51 @@ static bool weights_sources_is_own(const struct weights_pull *p, const char *end
 {
     return p->request->relay &&
            strcmp(weights_server_endpoint(p->request->relay), endpoint) == 0;
+}
+
+/* What follows a host: a port, and then a key or nothing. */
+static bool weights_sources_is_port(const char *at)
+{
+    const size_t digits = at[0] == ':' ? strspn(at + 1, "0123456789") : 0;
+    if (digits == 0)
+        return false;
+    at += 1 + digits;
+    const size_t key = strlen(WIRE_ENDPOINT_KEY);
+    if (strncmp(at, WIRE_ENDPOINT_KEY, key) == 0)
+        at += key + strspn(at + key, "0123456789abcdef");
+    return at[0] == '\0';
+}
+
+bool weights_sources_is_endpoint(const char *endpoint, const char *server)
+{
+    if (strncmp(endpoint, "ipc://", 6) == 0)
+        return strncmp(server, "ipc://", 6) == 0;
+    if (strncmp(endpoint, "tcp://", 6) != 0)
+        return false;
+    char host[INET6_ADDRSTRLEN];
+    struct in6_addr address; /* room for either */
+    const bool is_v6 = endpoint[6] == '[';
+    const char *at = endpoint + 6 + is_v6;
+    const size_t n = strcspn(at, is_v6 ? "]" : ":");
+    if (n >= sizeof host || at[n] == '\0')
+        return false;
+    memcpy(host, at, n);
+    host[n] = '\0';
+    return inet_pton(is_v6 ? AF_INET6 : AF_INET, host, &address) == 1 &&
+           weights_sources_is_port(at + n + is_v6);
+}
+
+/* Connected, or avoided from the start. */
+static enum err_code weights_sources_connect(struct weights_pull *p,
+                                             struct weights_source *source, struct err *err)
+{
+    const struct weights_request *r = p->request;
+    if (!weights_sources_is_endpoint(source->endpoint, r->endpoint))
+        return err_set(err, ERR_USAGE,
+                       "version %llu: a relay at \"%s\" is not asked: no numeric TCP address",
+                       (unsigned long long)r->version, source->endpoint);
+    return wire_socket_connect(&source->socket, r->context, source->endpoint, WIRE_LIMITS_BULK,
+                               err);
 }
 
 uint32_t weights_sources_find(struct weights_pull *p, const char *endpoint, uint64_t now_ms)
@@ -25,8 +71,7 @@ uint32_t weights_sources_find(struct weights_pull *p, const char *endpoint, uint
     struct err err = {0};
     *source = (struct weights_source){.heard_ms = now_ms};
     snprintf(source->endpoint, sizeof source->endpoint, "%s", endpoint);
-    source->avoided = wire_socket_connect(&source->socket, p->request->context, endpoint,
-                                          WIRE_LIMITS_BULK, &err) != ERR_OK;
+    source->avoided = weights_sources_connect(p, source, &err) != ERR_OK;
     if (source->avoided)
         log_warn("WEIGHTS-RELAY", "%s", err.text);
     p->sources++;

@@ -92,10 +92,10 @@ static enum err_code reference_model_pull(struct reference_model *m, size_t i, u
         rc = reference_model_load(m, m->config->policy, &m->kept[i].frozen, err);
     if (rc)
         return rc;
-    const struct weights_patience patience = {m->config->dead_ms, REFERENCE_MODEL_PULL_MS,
+    float *w = frozen_weights(m->kept[i].frozen, &bytes);
+    const struct weights_patience patience = {m->config->dead_ms, weights_timeout_ms(bytes),
                                               watch ? watch->stopping : NULL,
                                               watch ? watch->ctx : NULL};
-    float *w = frozen_weights(m->kept[i].frozen, &bytes);
     m->kept[i].version = 0; /* until the pull is whole */
     rc = weights_pull(m->context, endpoint, version, w, bytes, NULL, &patience, err);
     if (rc)

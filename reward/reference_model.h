@@ -17,8 +17,7 @@
 #include "reward/frozen.h"
 #include "wire/socket.h"
 
-#define REFERENCE_MODEL_KEPT    2u
-#define REFERENCE_MODEL_PULL_MS 60000u /* for all of a version's weights */
+#define REFERENCE_MODEL_KEPT 2u
 
 struct reference_model;
 

@@ -233,6 +233,14 @@ static void weights_pull_waits_for_a_version_that_comes_soon(void **state)
     finish();
 }
 
+static void larger_weights_are_given_more_time(void **state)
+{
+    (void)state;
+    assert_int_equal(weights_timeout_ms(1), 60000);
+    assert_int_equal(weights_timeout_ms(16u * 1024u * 1024u), 61024);
+    assert_int_equal(weights_timeout_ms((size_t)32 << 30), 60000 + 2097152);
+}
+
 static const struct weights_patience patience = {LONG_MS, LONG_MS, NULL, NULL};
 
 static enum err_code fetch(const char *endpoint, uint64_t version, struct weights_view *view,
@@ -354,6 +362,7 @@ static void check_fetch_from_base(struct weights_server *server, uint64_t base,
     assert_ptr_equal(view.bytes, got);
     assert_memory_equal(got, want, SIZE);
     assert_in_range(weights_server_sent_bytes(server) - before, least, most);
+    assert_int_equal(view.came_bytes, weights_server_sent_bytes(server) - before);
     weights_release(&view);
 }
 
@@ -700,6 +709,7 @@ int main(void)
         TEST(weights_that_are_not_shared_come_in_chunks),
         TEST(weights_without_room_in_shared_memory_come_in_chunks),
         TEST(weights_whose_memory_lies_come_in_chunks),
+        TEST(larger_weights_are_given_more_time),
         TEST(weights_come_as_differences_from_what_is_here),
         TEST(a_difference_that_is_none_is_asked_for_as_a_chunk),
         TEST(weights_with_a_lie_inside_are_refused),

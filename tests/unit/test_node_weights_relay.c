@@ -6,14 +6,16 @@
  * many as there are, whatever the number of clients.  A relay that misbehaves is played here
  * with wire/socket: it has the server send it a chunk, and so is named to who asks next.
  */
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
-#include "node/weights.h"
+#include "node/weights_pull.h"
 #include "tests/wire_messages.h"
 
 #define LONG_MS     60000u
@@ -194,6 +196,39 @@ static void a_relay_that_has_gone_on_is_not_waited_for(void **state)
 
 /* --- relays that misbehave --------------------------------------------------------------- */
 
+/* An endpoint where nobody listens, nor can while the descriptor is open. */
+static int nobody(char endpoint[64])
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    snprintf(endpoint, 64, "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+    return fd;
+}
+
+/* What the server answers to one that asks for this chunk, is no relay, and does not insist. */
+static enum message_type answer_to(uint32_t index)
+{
+    struct wire_socket *socket;
+    struct wire_peer peer;
+    struct message m;
+    const struct message ask = {.type = MESSAGE_CHUNK_ASK, .version = 7, .chunk_index = index};
+    check_ok(wire_socket_connect(&socket, context, weights_server_endpoint(server),
+                                 WIRE_LIMITS_BULK, &err));
+    while (wire_socket_send(socket, (struct wire_peer){0}, &ask, NULL) != WIRE_SEND_OK)
+        wire_test_sleep_ms(5); /* not connected yet */
+    assert_true(wire_socket_wait(socket, LONG_MS));
+    assert_int_equal(wire_socket_recv(socket, &peer, &m, NULL), WIRE_RECV_MESSAGE);
+    const enum message_type type = m.type;
+    message_release(&m);
+    wire_socket_close(socket, 0);
+    return type;
+}
+
 /* Have the server send these chunks to a relay at this endpoint, which is none. */
 static void say_is_relay(const char *endpoint, uint32_t first, uint32_t n)
 {
@@ -319,10 +354,11 @@ static void a_relay_that_answers_something_else_is_named_and_asked_no_more(void 
     check_trick(TRICK_OTHER, "", CHUNKS);
 }
 
-static void a_relay_that_never_has_it_is_given_up(void **state)
+/* As many as are under way are waited for, and no others. */
+static void a_relay_that_never_has_it_is_named_and_asked_no_more(void **state)
 {
     (void)state;
-    check_trick(TRICK_NEVER, "", CHUNKS * 42);
+    check_trick(TRICK_NEVER, "lacks what it was sent", 2 * WEIGHTS_WINDOW * 42);
 }
 
 /* It takes connections, as a process does that was stopped. */
@@ -340,9 +376,13 @@ static void a_relay_that_is_silent_is_named_and_asked_no_more(void **state)
 static void a_relay_that_is_gone_is_not_waited_for(void **state)
 {
     (void)state;
-    say_is_relay("tcp://127.0.0.1:1", 0, CHUNKS - 1);
+    char endpoint[64], line[128];
+    const int fd = nobody(endpoint);
+    say_is_relay(endpoint, 0, CHUNKS - 1);
     check_fetch(CHUNKS);
-    check_logged("the relay tcp://127.0.0.1:1 does not answer");
+    snprintf(line, sizeof line, "the relay %s does not answer", endpoint);
+    check_logged(line);
+    close(fd);
 }
 
 static void a_relay_that_is_no_endpoint_is_passed_over(void **state)
@@ -350,19 +390,78 @@ static void a_relay_that_is_no_endpoint_is_passed_over(void **state)
     (void)state;
     say_is_relay("nonsense", 0, CHUNKS - 1);
     check_fetch(CHUNKS);
-    check_logged("cannot connect to \\\"nonsense\\\"");
+    check_logged("a relay at \\\"nonsense\\\" is not asked");
+}
+
+/* Whoever asks a server names what others are to connect to. */
+static void only_numeric_addresses_are_relays(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"tcp://10.0.0.7:5555", "tcp://[fd00::7]:1",
+                                       "tcp://[::ffff:10.0.0.7]:1",
+                                       "tcp://127.0.0.1:65535?key=00ff"};
+    static const char *const bad[] = {
+        "",
+        "tcp://",
+        "tcp://localhost:80",
+        "tcp://10.0.0.7",
+        "tcp://10.0.0.7:",
+        "tcp://10.0.0.7:*",
+        "tcp://10.0.0:80",
+        "tcp://10.0.0.7:80;10.0.0.8:80",
+        "tcp://eth0;10.0.0.7:80",
+        "tcp://:80",
+        "tcp://[fd00::7:80",
+        "tcp://[fd00::7]80",
+        "tcp://[]:80",
+        "tcp://[10.0.0.7]:80",
+        "tcp://fd00::7:80",
+        "tcp://10.0.0.7:80?key=x",
+        "tcp://10.0.0.7:80?other=00",
+        "udp://10.0.0.7:80",
+        "inproc://a",
+        "10.0.0.7:80",
+        "tcp://[00000000000000000000000000000000000000000000000000000::7]:80"};
+    for (size_t i = 0; i < COUNT(good); i++)
+        assert_true(weights_sources_is_endpoint(good[i], "tcp://10.0.0.1:1"));
+    for (size_t i = 0; i < COUNT(bad); i++)
+        if (weights_sources_is_endpoint(bad[i], "ipc:///run/bulk"))
+            fail_msg("%s may be a relay", bad[i]);
+    assert_true(weights_sources_is_endpoint("ipc:///run/a", "ipc:///run/bulk"));
+    assert_false(weights_sources_is_endpoint("ipc:///run/a", "tcp://127.0.0.1:1"));
+}
+
+/* Its chunks are not said to be with the one that took its place. */
+static void a_relay_that_is_forgotten_is_named_no_more(void **state)
+{
+    (void)state;
+    char endpoint[64];
+    int fd[WEIGHTS_RELAYS_MAX + 1];
+    for (uint32_t i = 0; i <= WEIGHTS_RELAYS_MAX; i++) {
+        if (i == WEIGHTS_RELAYS_MAX)
+            assert_int_equal(answer_to(0), MESSAGE_CHUNK_ELSEWHERE);
+        fd[i] = nobody(endpoint);
+        say_is_relay(endpoint, i == 0 ? 0 : 1, 1);
+    }
+    assert_int_equal(answer_to(0), MESSAGE_CHUNK);
+    assert_int_equal(answer_to(1), MESSAGE_CHUNK_ELSEWHERE);
+    for (size_t i = 0; i < COUNT(fd); i++)
+        close(fd[i]);
 }
 
 /* More relays than a server remembers; then one for each chunk, more than a client asks. */
 static void any_number_of_relays_is_survived(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; i < WEIGHTS_RELAYS_MAX + CHUNKS; i++) {
+    int fd[WEIGHTS_RELAYS_MAX + CHUNKS];
+    for (uint32_t i = 0; i < COUNT(fd); i++) {
         char endpoint[64];
-        snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", 1 + i);
+        fd[i] = nobody(endpoint);
         say_is_relay(endpoint, i % CHUNKS, 1);
     }
     check_fetch(CHUNKS);
+    for (uint32_t i = 0; i < COUNT(fd); i++)
+        close(fd[i]);
 }
 
 int main(void)
@@ -376,10 +475,12 @@ int main(void)
         TEST(a_relay_that_sends_too_little_is_named_and_asked_no_more),
         TEST(a_relay_that_sends_a_difference_is_named_and_asked_no_more),
         TEST(a_relay_that_answers_something_else_is_named_and_asked_no_more),
-        TEST(a_relay_that_never_has_it_is_given_up),
+        TEST(a_relay_that_never_has_it_is_named_and_asked_no_more),
         TEST(a_relay_that_is_silent_is_named_and_asked_no_more),
         TEST(a_relay_that_is_gone_is_not_waited_for),
         TEST(a_relay_that_is_no_endpoint_is_passed_over),
+        TEST(only_numeric_addresses_are_relays),
+        TEST(a_relay_that_is_forgotten_is_named_no_more),
         TEST(any_number_of_relays_is_survived),
     };
     return cmocka_run_group_tests_name("node/weights_relay", tests, NULL, NULL);
