@@ -239,6 +239,7 @@ static void larger_weights_are_given_more_time(void **state)
     assert_int_equal(weights_timeout_ms(1), 60000);
     assert_int_equal(weights_timeout_ms(16u * 1024u * 1024u), 61024);
     assert_int_equal(weights_timeout_ms((size_t)32 << 30), 60000 + 2097152);
+    finish();
 }
 
 static const struct weights_patience patience = {LONG_MS, LONG_MS, NULL, NULL};
