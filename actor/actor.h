@@ -4,7 +4,8 @@
  * One policy snapshot and one generator.  Items of leases for the version at hand enter the
  * running batch at once; a lease for another version waits until the batch is empty, then the
  * weights are exchanged: version 0 is the directory model.policy, every other is the learner's:
- * its memory, mapped, or pulled into this process's (node/weights.h).  What comes out is a pure function of (weights, item): see engine/generate.h.
+ * its memory, mapped, or pulled into this process's (node/weights.h).  What comes out is a pure
+ * function of (weights, item): see engine/generate.h.
  *
  * A lease that asks for what this model cannot do is given back with LEASE_FAILED and the
  * reason.  So is one whose weights cannot be had, with the others that wait for them, as

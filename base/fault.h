@@ -6,8 +6,9 @@
  *
  * The NTH time that a process comes by POINT, ACTION happens: kill (SIGKILL to itself), exit
  * (status 70), sleep (3 s), eio or enospc (the operation there fails so), bits (from that time on
- * what is made there has a wrong bit: at actor_turn, where alone it means anything).  WHO is the beginning
- * of the names of the processes that are meant: "learner", "actor-0", "run" for `rlhf run`.
+ * what is made there has a wrong bit: at actor_turn, where alone it means anything).  WHO is the
+ * beginning of the names of the processes that are meant: "learner", "actor-0", "run" for
+ * `rlhf run`.
  *
  * It is in every build: what is tested is then what is shipped.  Unarmed, a point is a load and
  * a branch, and none is in a loop over tokens or parameters.  This is the second file of base,
@@ -113,6 +114,8 @@ enum fault_point {
 #undef X
         FAULT_POINTS
 };
+
+/* "ledger_create": as RLHF_FAULT names it.  A constant string. */
 const char *fault_name(enum fault_point point);
 
 /* Arm what `spec` says, where this process, `who`, is meant; NULL or "" arms nothing.  `dir` may

@@ -335,8 +335,9 @@ static void doctor_tested(struct doctor *doctor, const struct doctor_seen *seen)
 void doctor_live(struct doctor *doctor, const json_t *status, const json_t *before)
 {
     static void (*const rules[])(struct doctor *, const struct doctor_seen *) = {
-        doctor_asked,  doctor_silent,   doctor_roles,    doctor_step,    doctor_leases,
-        doctor_ledger, doctor_failures, doctor_versions, doctor_breaker, doctor_sameness, doctor_tested,
+        doctor_asked,   doctor_silent,   doctor_roles,    doctor_step,
+        doctor_leases,  doctor_ledger,   doctor_failures, doctor_versions,
+        doctor_breaker, doctor_sameness, doctor_tested,
     };
     const struct doctor_seen seen = {.status = status,
                                      .before = before,

@@ -7,8 +7,8 @@
  *
  * The reference log-probs are those of the response tokens at sampling.temperature, bitwise
  * what an actor with the reference's weights would record; the reference is model.reference, or
- * the version of the policy that the lease names (reward/reference_model.h).  A score that cannot be had is
- * failed or timeout in the result.  Scorers of the role reward are asked about all
+ * the version of the policy that the lease names (reward/reference_model.h).  A score that cannot
+ * be had is failed or timeout in the result.  Scorers of the role reward are asked about all
  * items, the others about rollouts alone, and one with a prompt_kind about prompts of that kind
  * alone: what a scorer is not asked is failed.  An item at fault itself (a prompt the data set
  * does not have, an id outside the vocabulary, too many tokens, a reference log-prob that is not
@@ -29,8 +29,8 @@ struct reward;
 
 /* Load the tokenizer, the data set's labels, the scorers and the reference.  The config and the
  * context are borrowed; the context, for references that are versions of the policy, may be NULL
- * without kl.reference_every.  ERR_USAGE where they do not fit together, else the errors of what was read; the
- * sentence names the file.  The caller frees it with reward_free. */
+ * without kl.reference_every.  ERR_USAGE where they do not fit together, else the errors of what was
+ * read; the sentence names the file.  The caller frees it with reward_free. */
 enum err_code reward_new(struct reward **out, const struct run_config *config,
                          struct wire_context *context, struct err *err);
 void reward_free(struct reward *reward); /* NULL does nothing */

@@ -158,7 +158,8 @@ static size_t guard_recv(void *socket, struct guard_frame *frame, size_t n)
     return count;
 }
 
-/* libzmq puts `user` on each message of the connection: the key itself, as a name may get another. */
+/* libzmq puts `user` on each message of the connection: the key itself, as a name may get
+ * another. */
 static void guard_answer(struct guard *guard, const struct guard_frame *id, bool may,
                          const char *user)
 {

@@ -5,8 +5,8 @@
  *     KEYS/peers       a line a key that is trusted: NAME ROLE PUBLIC-KEY
  *
  * A NAME with something behind its role ("actor-3") is one process; a bare one ("actor") is any
- * process of the role.  A process takes NAME.key, or else the key of its role.  The coordinator's host needs no
- * secret but its own; a worker needs its own, and `peers` for the public keys of those it
+ * process of the role.  A process takes NAME.key, or else the key of its role.  The coordinator's
+ * host needs no secret but its own; a worker needs its own, and `peers` for the public keys of those it
  * connects to.  A line taken out of `peers` shuts its key out of a running run (guard.h).
  *
  * All calls block on the disk.
@@ -48,8 +48,8 @@ const char *keys_role_name(enum wire_role role);
  * none, or has letters that a file's name should not have. */
 enum err_code keys_role_of(enum wire_role *role, const char *name, struct err *err);
 
-/* KEYS/peers, sorted by key.  The caller frees it with free().  ERR_FORMAT names the line at fault: no key, a
- * name or a key twice; ERR_IO, ERR_NOMEM. */
+/* KEYS/peers, sorted by key.  The caller frees it with free().  ERR_FORMAT names the line at
+ * fault: no key, a name or a key twice; ERR_IO, ERR_NOMEM. */
 enum err_code keys_read_peers(struct keys_peers **out, const char *dir, struct err *err);
 
 /* NULL where there is none; of several with a role, the one with the first name. */
