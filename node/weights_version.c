@@ -48,8 +48,8 @@ enum err_code weights_version_new(struct weights_version **out, uint64_t version
     held->bytes = memory->bytes;
     free(held->here);
     held->here = NULL;
-    hash_blake2b(&held->hash, held->bytes, held->size);
     hash_lanes_cut(held->chunk_hash, held->bytes, held->size, WIRE_CHUNK_BYTES);
+    hash_lanes_root(&held->hash, held->chunk_hash, held->chunks);
     *out = held;
     return ERR_OK;
 }

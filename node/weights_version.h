@@ -1,6 +1,6 @@
 /*
- * weights_version.h -- one version of the weights as a server holds it: bytes, the hash of the
- * whole, and a hash for each chunk.
+ * weights_version.h -- one version of the weights as a server holds it: bytes, a hash for each
+ * chunk, and the hash of those (base/hash_lanes.h).
  *
  * It is counted: the server holds it, and so does each message on its way, whose bytes libzmq's
  * thread still reads; the last of them frees it.  What a relay serves lies in its owner's buffer
