@@ -126,6 +126,8 @@ static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *bl
                          : NULL;
         tile.from = from ? from + row * from_stride + block->col + col : NULL;
         tile.c = job->c + row * job->c_stride + block->col + col;
+        tile.next =
+            rows == BGEMM_ROWS && past + tile.cols <= block->cols ? tile.c + tile.cols : NULL;
         if (rows % BGEMM_SIDE == 0 && cols >= tile.cols)
             fn(&tile);
         else
