@@ -74,11 +74,12 @@ void block_linear_dx(const struct block *block, const struct block_linear *linea
 }
 
 void block_linear_dw(const struct block *block, const struct block_linear *linear, float *grad,
-                     const float *dy, size_t stride, const float *x, size_t M)
+                     const float *dy, size_t stride, const float *x, size_t M,
+                     enum gemm_into into)
 {
     const size_t N = linear->N, K = linear->K;
     if (block->precision == PRECISION_FP32)
-        gemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K);
+        gemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K, into);
     else
-        bgemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K);
+        bgemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K, into);
 }

@@ -235,10 +235,11 @@ void bgemm_multiply(struct pool *pool, float *c, size_t c_stride, const float *l
 }
 
 void bgemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
-              const float *x, size_t x_stride, size_t M, size_t N, size_t K)
+              const float *x, size_t x_stride, size_t M, size_t N, size_t K,
+              enum gemm_into into)
 {
     assert(dw_stride >= K && dy_stride >= N && x_stride >= K);
-    if (M == 0)
+    if (M == 0 && into == GEMM_ADD)
         return;
     struct bgemm_job job = {.c = dw,
                             .c_stride = dw_stride,
@@ -247,7 +248,7 @@ void bgemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, s
                             .left_turned = true,
                             .right = x,
                             .right_stride = x_stride,
-                            .add = true,
+                            .add = into == GEMM_ADD,
                             .rows = N,
                             .cols = K,
                             .depth = M};

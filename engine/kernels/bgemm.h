@@ -3,7 +3,7 @@
  *
  *     y[m,n]  = b[n] + sum_k x[m,k] w[n,k]        bgemm_multiply, w packed by bgemm_pack
  *     dx[m,k] =        sum_n dy[m,n] w[n,k]       bgemm_multiply, w packed by bgemm_pack_turned
- *     dw[n,k] +=       sum_m dy[m,n] x[m,k]       bgemm_dw
+ *     dw[n,k] =        sum_m dy[m,n] x[m,k]       bgemm_dw
  *
  * Shapes, row-major, float32: x, dx (M,K)   w, dw (N,K)   y, dy (M,N)   b (N).  Operands are
  * rounded by engine/kernels/bf16.h on their way into the product; b and the old values of a
@@ -64,8 +64,9 @@ void bgemm_multiply(struct pool *pool, float *c, size_t c_stride, const float *l
                     size_t left_stride, const struct bgemm_packed *right, const float *bias,
                     size_t M, enum gemm_into into);
 
-/* dw (N,K) += from dy (M,N) and x (M,K); the sum of an element runs over ascending m. */
+/* dw (N,K) from dy (M,N) and x (M,K); the sum of an element runs over ascending m. */
 void bgemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
-              const float *x, size_t x_stride, size_t M, size_t N, size_t K);
+              const float *x, size_t x_stride, size_t M, size_t N, size_t K,
+              enum gemm_into into);
 
 #endif

@@ -383,10 +383,10 @@ void gemm_dx(struct pool *pool, float *dx, size_t dx_stride, const float *dy, si
 }
 
 void gemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
-             const float *x, size_t x_stride, size_t M, size_t N, size_t K)
+             const float *x, size_t x_stride, size_t M, size_t N, size_t K, enum gemm_into into)
 {
     assert(dw_stride >= K && dy_stride >= N && x_stride >= K);
-    if (M == 0)
+    if (M == 0 && into == GEMM_ADD)
         return;
     struct gemm_job job = {.c = dw,
                            .c_stride = dw_stride,
@@ -395,7 +395,7 @@ void gemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, si
                            .layout = GEMM_LEFT_COLUMNS,
                            .right = x,
                            .right_stride = x_stride,
-                           .add = true,
+                           .add = into == GEMM_ADD,
                            .rows = N,
                            .cols = K,
                            .depth = M};
@@ -410,17 +410,33 @@ struct gemm_db_job {
     size_t stride, M, N;
 };
 
-enum { GEMM_DB_COLS = 256 };
+enum { GEMM_DB_COLS = 256, GEMM_DB_LANES = 128 }; /* of a task; that are summed together */
+
+/* A few columns at a time stay in registers over all rows. */
+static inline ISA_BODY void gemm_db_columns_body(float *restrict db, const float *restrict dy,
+                                                 size_t stride, size_t M, size_t N)
+{
+    size_t n = 0;
+    for (; n + GEMM_DB_LANES <= N; n += GEMM_DB_LANES) {
+        float sum[GEMM_DB_LANES];
+        memcpy(sum, db + n, sizeof sum);
+        for (size_t m = 0; m < M; m++)
+            for (size_t j = 0; j < GEMM_DB_LANES; j++)
+                sum[j] += dy[m * stride + n + j];
+        memcpy(db + n, sum, sizeof sum);
+    }
+    for (size_t m = 0; m < M; m++)
+        for (size_t j = n; j < N; j++)
+            db[j] += dy[m * stride + j];
+}
+ISA_FUNCTION(gemm_db_columns, (float *db, const float *dy, size_t stride, size_t M, size_t N),
+             (db, dy, stride, M, N))
 
 static void gemm_db_task(void *arg, size_t i)
 {
     const struct gemm_db_job *job = arg;
     const size_t begin = i * GEMM_DB_COLS, end = gemm_min(begin + GEMM_DB_COLS, job->N);
-    for (size_t m = 0; m < job->M; m++) {
-        const float *dy = job->dy + m * job->stride;
-        for (size_t n = begin; n < end; n++)
-            job->db[n] += dy[n];
-    }
+    gemm_db_columns(job->db + begin, job->dy + begin, job->stride, job->M, end - begin);
 }
 
 void gemm_db(struct pool *pool, float *db, const float *dy, size_t dy_stride, size_t M,
