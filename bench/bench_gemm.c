@@ -63,8 +63,8 @@ static void gemm_bf16_dw(void *arg)
 static void gemm_bf16_pack(void *arg)
 {
     struct gemm_bench *g = arg;
-    bgemm_pack(g->bench->pool, &g->bf16, g->words[0], g->w, g->K, g->N, g->K);
-    bgemm_pack_turned(g->bench->pool, &g->bf16_turned, g->words[1], g->w, g->K, g->N, g->K);
+    bgemm_pack_both(g->bench->pool, &g->bf16, g->words[0], &g->bf16_turned, g->words[1], g->w,
+                    g->K, g->N, g->K);
 }
 
 static void gemm_blas_forward(void *arg)

@@ -43,11 +43,13 @@ void block_linear_pack(const struct block *block, struct block_linear *linear)
                   N, K);
         return;
     }
-    bgemm_pack(block->pool, &linear->bf16, (uint32_t *)(uintptr_t)linear->bf16.panels, w, K, N,
-               K);
+    uint32_t *const panels = (uint32_t *)(uintptr_t)linear->bf16.panels;
+    uint32_t *const turned = (uint32_t *)(uintptr_t)linear->turned.panels;
     if (block->training)
-        bgemm_pack_turned(block->pool, &linear->turned,
-                          (uint32_t *)(uintptr_t)linear->turned.panels, w, K, N, K);
+        bgemm_pack_both(block->pool, &linear->bf16, panels, &linear->turned, turned, w, K, N,
+                        K);
+    else
+        bgemm_pack(block->pool, &linear->bf16, panels, w, K, N, K);
 }
 
 void block_linear_forward(const struct block *block, const struct block_linear *linear,

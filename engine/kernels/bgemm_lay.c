@@ -99,7 +99,7 @@ ISA_TARGET_BF16 static size_t bgemm_line_along_bf16(uint32_t *words, const float
 
 /* A whole tile. */
 ISA_TARGET_BF16 static void bgemm_tile_across_bf16(uint32_t *tile, const float *x,
-                                                   size_t stride, size_t ahead)
+                                                   size_t stride, size_t ahead, bool past)
 {
     /* Halves 0 to 15 are of the row above, 16 to 31 of the row below. */
     const __m512i paired =
@@ -110,7 +110,11 @@ ISA_TARGET_BF16 static void bgemm_tile_across_bf16(uint32_t *tile, const float *
         __builtin_prefetch(x + ahead + stride);
         const __m512 above = _mm512_loadu_ps(x), below = _mm512_loadu_ps(x + stride);
         const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(below, above);
-        _mm512_store_si512(tile, _mm512_permutexvar_epi16(paired, halves));
+        const __m512i words = _mm512_permutexvar_epi16(paired, halves);
+        if (past)
+            _mm512_stream_si512((void *)tile, words);
+        else
+            _mm512_store_si512(tile, words);
     }
 }
 #endif
@@ -128,11 +132,12 @@ static void bgemm_lay_line(uint32_t *words, const float *x, size_t depth)
 }
 
 static void bgemm_lay_tile(uint32_t *tile, const float *x, size_t stride, size_t lines,
-                           size_t depth, size_t ahead)
+                           size_t depth, size_t ahead, bool past)
 {
+    (void)past;
 #if defined(__x86_64__)
     if (depth == BGEMM_STEP && lines == BGEMM_SIDE && isa_rounds_bf16()) {
-        bgemm_tile_across_bf16(tile, x, stride, ahead);
+        bgemm_tile_across_bf16(tile, x, stride, ahead, past);
         return;
     }
 #endif
@@ -167,7 +172,7 @@ void bgemm_lay_along(const struct bgemm_lay *lay)
         for (size_t at = 0; at < lay->depth && lay->turn; at += BGEMM_STEP) {
             bgemm_lines_along(beside, x + at, lay->x_stride, lines,
                               bgemm_less(lay->depth - at, BGEMM_STEP));
-            panel_turn(tile + at / BGEMM_STEP * BGEMM_WORDS, beside);
+            panel_turn(tile + at / BGEMM_STEP * BGEMM_WORDS, beside, lay->past);
         }
     }
 }
@@ -183,9 +188,10 @@ void bgemm_lay_across(const struct bgemm_lay *lay)
         for (size_t line = 0; line < lay->lines; line += BGEMM_SIDE, tile += lay->panel_step) {
             bgemm_lay_tile(lay->turn ? beside : tile, x + line, lay->x_stride,
                            bgemm_less(lay->lines - line, BGEMM_SIDE), terms,
-                           at + 2 * BGEMM_STEP <= lay->depth ? BGEMM_STEP * lay->x_stride : 0);
+                           at + 2 * BGEMM_STEP <= lay->depth ? BGEMM_STEP * lay->x_stride : 0,
+                           lay->past && !lay->turn);
             if (lay->turn)
-                panel_turn(tile, beside);
+                panel_turn(tile, beside, lay->past);
         }
     }
 }

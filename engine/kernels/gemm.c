@@ -460,8 +460,15 @@ struct gemm_pack_job {
 static void gemm_pack_task(void *arg, size_t p)
 {
     const struct gemm_pack_job *job = arg;
-    panel_columns(job->panels + p * GEMM_PANEL * job->K, job->w + p * GEMM_PANEL * job->stride,
-                  job->stride, gemm_min(job->N - p * GEMM_PANEL, GEMM_PANEL), job->K);
+    float *panel = job->panels + p * GEMM_PANEL * job->K;
+    const float *w = job->w + p * GEMM_PANEL * job->stride;
+    const size_t rows = gemm_min(job->N - p * GEMM_PANEL, GEMM_PANEL);
+    if (job->N * job->K * sizeof *w < PANEL_PAST_BYTES) {
+        panel_columns(panel, w, job->stride, rows, job->K);
+        return;
+    }
+    panel_columns_past(panel, w, job->stride, rows, job->K);
+    panel_past_end();
 }
 
 void gemm_pack(struct pool *pool, struct gemm_packed *packed, float *storage, const float *w,

@@ -93,10 +93,11 @@ struct sizes {
     size_t M, N, K;
 };
 
-/* Odd sizes; below, at and above a panel (16), a tile (32), a step (32) and a block. */
+/* Odd sizes; below, at and above a panel (16), a tile (32), a step (32) and a block; a weight
+ * that is packed past the caches. */
 static const struct sizes sizes_all[] = {
-    {1, 1, 1},      {1, 16, 32},  {3, 17, 5},     {16, 32, 64}, {15, 33, 65}, {32, 48, 384},
-    {2, 130, 1030}, {70, 7, 800}, {300, 200, 30}, {5, 600, 16}, {33, 64, 777}};
+    {1, 1, 1},      {1, 16, 32},  {3, 17, 5},     {16, 32, 64}, {15, 33, 65},  {32, 48, 384},
+    {2, 130, 1030}, {70, 7, 800}, {300, 200, 30}, {5, 600, 16}, {33, 64, 777}, {2, 601, 500}};
 
 struct case_data {
     struct sizes s;
@@ -131,8 +132,8 @@ static struct case_data case_new(struct sizes s)
 static void case_pack(struct case_data *c, struct pool *pool)
 {
     const struct sizes s = c->s;
-    bgemm_pack(pool, &c->packed, c->storage[0], c->w, s.K, s.N, s.K);
-    bgemm_pack_turned(pool, &c->turned, c->storage[1], c->w, s.K, s.N, s.K);
+    bgemm_pack_both(pool, &c->packed, c->storage[0], &c->turned, c->storage[1], c->w, s.K, s.N,
+                    s.K);
 }
 
 static void case_free(struct case_data *c)
