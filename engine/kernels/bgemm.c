@@ -19,6 +19,7 @@ enum {
     BGEMM_COLS_RAW = 768,     /* the same of a right block that is packed on the stack */
     BGEMM_ROWS_PACKED = 256,  /* rows of a task: enough to repay the packing of its columns */
     BGEMM_ROWS_RAW = 512,
+    BGEMM_SHARES = 2,      /* tasks a thread: each lays out its operands by itself */
     BGEMM_ROWS_LAID = 128, /* of the left operand at a time */
     BGEMM_PACK_LINES =
         32, /* rows of a weight a task of packing: whole steps of the turned one */
@@ -207,8 +208,8 @@ static void bgemm_run(struct pool *pool, struct bgemm_job *job)
 {
     if (job->rows == 0 || job->cols == 0)
         return;
-    const struct gemm_cut_limits packed = {BGEMM_ROWS_PACKED, BGEMM_COLS_PACKED};
-    const struct gemm_cut_limits raw = {BGEMM_ROWS_RAW, BGEMM_COLS_RAW};
+    const struct gemm_cut_limits packed = {BGEMM_ROWS_PACKED, BGEMM_COLS_PACKED, BGEMM_SHARES};
+    const struct gemm_cut_limits raw = {BGEMM_ROWS_RAW, BGEMM_COLS_RAW, BGEMM_SHARES};
     job->tiles = bgemm_tiles_used();
     job->cut =
         gemm_cut_make(pool, job->rows, job->cols, job->depth, job->panels ? packed : raw);

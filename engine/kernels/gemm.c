@@ -18,6 +18,7 @@ enum {
     GEMM_COLS_PACKED = 512, /* columns of a task: its right block, times GEMM_DEPTH, fits L2 */
     GEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
     GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
+    GEMM_SHARES = 4,        /* tasks a thread */
     GEMM_FETCH_DEPTH = 96,  /* steps that hide the fetching of the next tile's c */
     GEMM_TILES_TURNED = 9,  /* tiles of a left block that are laid out at once: 126 rows */
 };
@@ -286,8 +287,8 @@ static void gemm_run(struct pool *pool, struct gemm_job *job)
     if (job->rows == 0 || job->cols == 0)
         return;
     job->tiles = gemm_tiles_for(isa_used());
-    const struct gemm_cut_limits limits = {GEMM_ROWS_TASK,
-                                           job->panels ? GEMM_COLS_PACKED : GEMM_COLS_RAW};
+    const struct gemm_cut_limits limits = {
+        GEMM_ROWS_TASK, job->panels ? GEMM_COLS_PACKED : GEMM_COLS_RAW, GEMM_SHARES};
     job->cut = gemm_cut_make(pool, job->rows, job->cols, job->depth, limits);
     pool_run(job->cut.pool, job->cut.tasks, job->panels ? gemm_task_packed : gemm_task_raw,
              job);
