@@ -32,7 +32,7 @@ static void gemm_own_dx(void *arg)
 static void gemm_own_dw(void *arg)
 {
     struct gemm_bench *g = arg;
-    gemm_dw(g->bench->pool, g->dw, g->K, g->y, g->N, g->x, g->K, g->M, g->N, g->K);
+    gemm_dw(g->bench->pool, g->dw, g->K, g->y, g->N, g->x, g->K, g->M, g->N, g->K, GEMM_ADD);
 }
 
 static void gemm_own_pack(void *arg)
@@ -57,14 +57,14 @@ static void gemm_bf16_dx(void *arg)
 static void gemm_bf16_dw(void *arg)
 {
     struct gemm_bench *g = arg;
-    bgemm_dw(g->bench->pool, g->dw, g->K, g->y, g->N, g->x, g->K, g->M, g->N, g->K);
+    bgemm_dw(g->bench->pool, g->dw, g->K, g->y, g->N, g->x, g->K, g->M, g->N, g->K, GEMM_ADD);
 }
 
 static void gemm_bf16_pack(void *arg)
 {
     struct gemm_bench *g = arg;
-    bgemm_pack(g->bench->pool, &g->bf16, g->words[0], g->w, g->K, g->N, g->K);
-    bgemm_pack_turned(g->bench->pool, &g->bf16_turned, g->words[1], g->w, g->K, g->N, g->K);
+    bgemm_pack_both(g->bench->pool, &g->bf16, g->words[0], &g->bf16_turned, g->words[1], g->w,
+                    g->K, g->N, g->K);
 }
 
 static void gemm_blas_forward(void *arg)

@@ -132,7 +132,7 @@ static void bench_product(const struct bench_model *m, const struct block_linear
     block_linear_forward(m->block, linear, y, linear->N, m->x, rows);
     if (!m->grad)
         return;
-    block_linear_dw(m->block, linear, m->grad, y, linear->N, m->x, rows);
+    block_linear_dw(m->block, linear, m->grad, y, linear->N, m->x, rows, GEMM_SET);
     block_linear_dx(m->block, linear, m->dx, y, linear->N, rows, GEMM_SET);
 }
 

@@ -89,9 +89,8 @@ static void train_bench_step(void *arg)
     struct train_bench *t = arg;
     const struct adamw_params params = {0.9f, 0.95f, 1e-8f, 0.1f};
     const struct pass_logprob want = {t->N, t->at, t->target, 1.0f};
-    memset(t->grad, 0, model_bytes(t->model->model));
     train_bench_score(arg);
-    pass_backward_begin(t->pass, t->grad);
+    pass_backward_begin(t->pass, t->grad, GEMM_SET);
     pass_logprobs_backward(t->pass, &want, t->dlogp, NULL);
     pass_backward_end(t->pass);
     const double norm = adamw_grad_norm(t->bench->pool, t->grad, t->model->model->params);

@@ -41,14 +41,8 @@ struct adamw_norm {
     double part[ADAMW_NORM_PARTS];
 };
 
-static void adamw_norm_task(void *arg, size_t i)
+static inline ISA_BODY void adamw_squares_body(double *sum, const float *g, size_t n)
 {
-    struct adamw_norm *norm = arg;
-    const size_t begin = i * norm->part_elements;
-    const size_t left = begin < norm->n ? norm->n - begin : 0;
-    const size_t n = left < norm->part_elements ? left : norm->part_elements;
-    const float *g = norm->grad + (n ? begin : 0);
-
     double lane[ADAMW_NORM_LANES] = {0};
     size_t k = 0;
     for (; k + ADAMW_NORM_LANES <= n; k += ADAMW_NORM_LANES) {
@@ -62,7 +56,17 @@ static void adamw_norm_task(void *arg, size_t i)
         for (size_t j = 0; j < width; j++)
             lane[j] += lane[j + width];
     }
-    norm->part[i] = lane[0];
+    *sum = lane[0];
+}
+ISA_FUNCTION(adamw_squares, (double *sum, const float *g, size_t n), (sum, g, n))
+
+static void adamw_norm_task(void *arg, size_t i)
+{
+    struct adamw_norm *norm = arg;
+    const size_t begin = i * norm->part_elements;
+    const size_t left = begin < norm->n ? norm->n - begin : 0;
+    const size_t n = left < norm->part_elements ? left : norm->part_elements;
+    adamw_squares(&norm->part[i], norm->grad + (n ? begin : 0), n);
 }
 
 double adamw_grad_norm(struct pool *pool, const float *grad, size_t n)

@@ -98,15 +98,16 @@ void block_refresh(struct block *block);
 /*
  * A linear layer in the block's precision (engine/block_linear.c).  Rows of x, y, dx, dy are
  * M; of y and dy they are `stride` floats apart, those of x and dx dense.
- *     y = x w^T + bias        dx = dy w, or += with GEMM_ADD        grad of w += dy^T x
- * grad is the whole flat array.
+ *     y = x w^T + bias        dx = dy w        grad of w = dy^T x
+ * The gradients += with GEMM_ADD; grad is the whole flat array.
  */
 void block_linear_forward(const struct block *block, const struct block_linear *linear,
                           float *y, size_t stride, const float *x, size_t M);
 void block_linear_dx(const struct block *block, const struct block_linear *linear, float *dx,
                      const float *dy, size_t stride, size_t M, enum gemm_into into);
 void block_linear_dw(const struct block *block, const struct block_linear *linear, float *grad,
-                     const float *dy, size_t stride, const float *x, size_t M);
+                     const float *dy, size_t stride, const float *x, size_t M,
+                     enum gemm_into into);
 
 /* For block_new and block_refresh: bytes of the packed copies; take their memory from the
  * arena; pack the weight into them. */

@@ -43,11 +43,13 @@ void block_linear_pack(const struct block *block, struct block_linear *linear)
                   N, K);
         return;
     }
-    bgemm_pack(block->pool, &linear->bf16, (uint32_t *)(uintptr_t)linear->bf16.panels, w, K, N,
-               K);
+    uint32_t *const panels = (uint32_t *)(uintptr_t)linear->bf16.panels;
+    uint32_t *const turned = (uint32_t *)(uintptr_t)linear->turned.panels;
     if (block->training)
-        bgemm_pack_turned(block->pool, &linear->turned,
-                          (uint32_t *)(uintptr_t)linear->turned.panels, w, K, N, K);
+        bgemm_pack_both(block->pool, &linear->bf16, panels, &linear->turned, turned, w, K, N,
+                        K);
+    else
+        bgemm_pack(block->pool, &linear->bf16, panels, w, K, N, K);
 }
 
 void block_linear_forward(const struct block *block, const struct block_linear *linear,
@@ -74,11 +76,12 @@ void block_linear_dx(const struct block *block, const struct block_linear *linea
 }
 
 void block_linear_dw(const struct block *block, const struct block_linear *linear, float *grad,
-                     const float *dy, size_t stride, const float *x, size_t M)
+                     const float *dy, size_t stride, const float *x, size_t M,
+                     enum gemm_into into)
 {
     const size_t N = linear->N, K = linear->K;
     if (block->precision == PRECISION_FP32)
-        gemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K);
+        gemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K, into);
     else
-        bgemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K);
+        bgemm_dw(block->pool, grad + linear->w_at, K, dy, stride, x, K, M, N, K, into);
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/kernels/gemm.h"
 #include "engine/model.h"
 #include "engine/pool.h"
 
@@ -65,13 +66,14 @@ void pass_scores(struct pass *pass, size_t rows, const uint32_t *at, float *out)
 
 /*
  * Backward.  Call pass_backward_begin once after a training pass_forward, then any of the
- * head gradients, then pass_backward_end, which runs the trunk backwards.  Gradients are added
- * (+=) to grad (params), the model's layout.
+ * head gradients, then pass_backward_end, which runs the trunk backwards.  grad (params), the
+ * model's layout, is written, zeros between tensors too, or with GEMM_ADD added to (+=); either
+ * way it is whole when pass_backward_end returns.
  *
  * dlogp[i], dentropy[i] (may be NULL): d loss / d logp[i], d loss / d entropy[i].
  * dscore (rows, labels).
  */
-void pass_backward_begin(struct pass *pass, float *grad);
+void pass_backward_begin(struct pass *pass, float *grad, enum gemm_into into);
 void pass_logprobs_backward(struct pass *pass, const struct pass_logprob *want,
                             const float *dlogp, const float *dentropy);
 void pass_scores_backward(struct pass *pass, size_t rows, const uint32_t *at,

@@ -12,11 +12,45 @@
 #include "engine/kernels/swiglu.h"
 #include "engine/pass_state.h"
 
-void pass_backward_begin(struct pass *pass, float *grad)
+/* True where a product is the first to give this tensor its gradient, and so may write it. */
+static bool pass_product_writes(const struct block *block, uint32_t layers, size_t at)
+{
+    bool writes = at == block->head.w_at;
+    for (uint32_t l = 0; l < layers && !writes; l++) {
+        const struct block_layer *layer = &block->layers[l];
+        writes = at == layer->out.w_at || at == layer->down.w_at;
+        for (size_t i = 0; i < layer->qkvs; i++)
+            writes = writes || at == layer->qkv[i].w_at;
+        for (size_t i = 0; i < layer->ups; i++)
+            writes = writes || at == layer->up[i].w_at;
+    }
+    return writes;
+}
+
+/* Zeros wherever no product writes, between tensors too: most of a gradient is then touched
+ * once less. */
+static void pass_clear_grad(const struct pass *pass)
+{
+    const struct model *model = pass->model;
+    size_t clear = 0; /* from here on */
+    for (size_t k = 0; k <= model->tensors_n; k++) {
+        const struct model_tensor *tensor = k < model->tensors_n ? &model->tensors[k] : NULL;
+        if (tensor && !pass_product_writes(pass->block, model->config.L, tensor->at))
+            continue;
+        const size_t end = tensor ? tensor->at : model->params;
+        memset(pass->grad + clear, 0, (end - clear) * sizeof(float));
+        clear = tensor ? end + (size_t)tensor->rows * tensor->cols : end;
+    }
+}
+
+void pass_backward_begin(struct pass *pass, float *grad, enum gemm_into into)
 {
     assert(pass->training && pass->N > 0 && !pass->grad && grad);
     assert(pass->block->generation == pass->model->generation);
     pass->grad = grad;
+    pass->layers_into = pass->head_into = into;
+    if (into == GEMM_SET)
+        pass_clear_grad(pass);
     memset(pass->dhidden, 0, pass->N * pass->model->config.C * sizeof(float));
 }
 
@@ -50,7 +84,8 @@ static void pass_linears_backward(const struct pass *pass, const struct block_li
         const struct block_linear *one = &linear[i];
         if (one->bias_at != BLOCK_NONE)
             gemm_db(pass->pool, pass->grad + one->bias_at, dy + column, width, pass->N, one->N);
-        block_linear_dw(pass->block, one, pass->grad, dy + column, width, x, pass->N);
+        block_linear_dw(pass->block, one, pass->grad, dy + column, width, x, pass->N,
+                        pass->layers_into);
         block_linear_dx(pass->block, one, dx, dy + column, width, pass->N,
                         i == 0 ? GEMM_SET : GEMM_ADD);
     }
@@ -134,6 +169,9 @@ void pass_backward_end(struct pass *pass)
         pass_feed_forward_backward(pass, l);
         pass_attention_backward(pass, l);
     }
+    const struct block_linear *head = &pass->block->head;
+    if (pass->head_into == GEMM_SET) /* nothing was asked of it */
+        memset(pass->grad + head->w_at, 0, head->N * head->K * sizeof(float));
     embedding_backward(pass->pool, pass->grad + pass->block->wte_at,
                        pass_grad(pass, pass->block->wpe_at), pass->dx, pass->batch.ids,
                        pass->position, pass->N, c->C);

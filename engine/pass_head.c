@@ -99,7 +99,9 @@ static void pass_chunk_backward(struct pass *pass, const float *dout, const uint
                                 size_t rows)
 {
     const struct block_linear *head = &pass->block->head;
-    block_linear_dw(pass->block, head, pass->grad, dout, head->N, pass->chunk_hidden, rows);
+    block_linear_dw(pass->block, head, pass->grad, dout, head->N, pass->chunk_hidden, rows,
+                    pass->head_into);
+    pass->head_into = GEMM_ADD;
     block_linear_dx(pass->block, head, pass->chunk_dhidden, dout, head->N, rows, GEMM_SET);
     pass_scatter(pass, at, rows);
 }

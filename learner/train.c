@@ -82,7 +82,7 @@ static enum err_code train_policy_micro(struct train *t, const struct experience
     rc = ppo_policy(&t->ppo, &in, g->dlogp, g->dentropy, stats, err);
     if (rc)
         return rc;
-    pass_backward_begin(pass, trainable_leaf(&l->policy));
+    pass_backward_begin(pass, trainable_leaf(&l->policy), GEMM_SET);
     pass_logprobs_backward(pass, &want, g->dlogp, t->ppo.entropy_coef > 0 ? g->dentropy : NULL);
     pass_backward_end(pass);
     trainable_leaf_done(&l->policy);
@@ -107,7 +107,7 @@ static enum err_code train_critic_micro(struct train *t, const struct advantages
     rc = ppo_value(&t->ppo, &in, g->dvalue, stats, err);
     if (rc)
         return rc;
-    pass_backward_begin(pass, trainable_leaf(stream->critic));
+    pass_backward_begin(pass, trainable_leaf(stream->critic), GEMM_SET);
     pass_scores_backward(pass, micro->tokens, micro->at, g->dvalue);
     pass_backward_end(pass);
     trainable_leaf_done(stream->critic);

@@ -22,6 +22,7 @@ static enum err_code trainable_init_memory(struct trainable *t, struct err *err)
         arena_init(&t->arena, (t->grads + kept) * (bytes + ARENA_ALIGN), "gradients", err);
     if (rc)
         return rc;
+    arena_prefer_huge(&t->arena);
     for (uint32_t i = 0; i < t->grads; i++)
         t->grad[i] = arena_alloc(&t->arena, bytes);
     if (kept) {
@@ -115,9 +116,7 @@ static float *trainable_work(struct trainable *t)
 float *trainable_leaf(struct trainable *t)
 {
     assert(t->done < t->nodes);
-    float *grad = trainable_work(t);
-    memset(grad, 0, model_bytes(t->model));
-    return grad;
+    return trainable_work(t);
 }
 
 /* The node is summed: of its buffers only the result is held. */

@@ -7,8 +7,8 @@
  *
  *     trainable_begin(t, micros, ranks, rank)
  *     for each micro-batch of this rank, in order:
- *         float *grad = trainable_leaf(t)        zeroed
- *         ... pass_forward, pass_backward_begin(t->pass, grad), ..., pass_backward_end
+ *         float *grad = trainable_leaf(t)        anything: to be written
+ *         ... pass_forward, pass_backward_begin(t->pass, grad, GEMM_SET), ..., pass_backward_end
  *         trainable_leaf_done(t)
  *     trainable_sum(t, exchange)                 alone: nothing to do
  *     trainable_update(t, lr, &norm)

@@ -82,7 +82,6 @@ static enum err_code fit_gradient(struct fit *f, size_t k, size_t end, double *l
     while (k < end) {
         const size_t micro_end = fit_cut(task, f->order, k, end, micro_tokens);
         float *leaf = f->buffer[summation_work(&sum)];
-        memset(leaf, 0, params * sizeof *leaf);
         const enum err_code rc = task->gradient(task->ctx, f->order + k, micro_end - k,
                                                 (double)weight, leaf, &losses, err);
         if (rc)

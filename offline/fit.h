@@ -60,8 +60,8 @@ struct fit_task {
                      uint32_t item); /* 1 .. micro_tokens (the caller checks) */
     size_t (*weight)(const void *ctx, uint32_t item); /* > 0: target tokens; pairs: 1 */
 
-    /* Forward and backward over one micro-batch of n items: add their losses to *loss, and to
-     * grad (the model's layout) the gradient of their sum divided by `weight`. */
+    /* Forward and backward over one micro-batch of n items: add their losses to *loss, and
+     * write to grad (the model's layout) the gradient of their sum divided by `weight`. */
     enum err_code (*gradient)(void *ctx, const uint32_t *items, size_t n, double weight,
                               float *grad, double *loss, struct err *err);
 

@@ -142,7 +142,7 @@ static enum err_code scoring_gradient(void *ctx, const uint32_t *items, size_t n
         for (size_t j = 0; j < outputs; j++)
             run->dscore[i * outputs + j] = (float)(dscore[j] / weight);
     }
-    pass_backward_begin(run->pass, grad);
+    pass_backward_begin(run->pass, grad, GEMM_SET);
     pass_scores_backward(run->pass, run->pack.seqs, run->at, run->dscore);
     pass_backward_end(run->pass);
     return ERR_OK;

@@ -94,7 +94,7 @@ static enum err_code sft_gradient(void *ctx, const uint32_t *items, size_t n, do
     for (size_t i = 0; i < s->targets; i++)
         s->dlogp[i] = (float)(-1.0 / weight);
     const struct pass_logprob want = sft_want(s);
-    pass_backward_begin(s->pass, grad);
+    pass_backward_begin(s->pass, grad, GEMM_SET);
     pass_logprobs_backward(s->pass, &want, s->dlogp, NULL);
     pass_backward_end(s->pass);
     return ERR_OK;

@@ -10,6 +10,7 @@
 #include "engine/kernels/bgemm_lay.h"
 #include "engine/kernels/bgemm_tile.h"
 #include "engine/kernels/gemm_cut.h"
+#include "engine/kernels/panel.h"
 
 enum {
     BGEMM_STEPS = 12,         /* of the sum whose blocks stay in cache together */
@@ -18,8 +19,10 @@ enum {
     BGEMM_COLS_RAW = 768,     /* the same of a right block that is packed on the stack */
     BGEMM_ROWS_PACKED = 256,  /* rows of a task: enough to repay the packing of its columns */
     BGEMM_ROWS_RAW = 512,
+    BGEMM_SHARES = 2,      /* tasks a thread: each lays out its operands by itself */
     BGEMM_ROWS_LAID = 128, /* of the left operand at a time */
-    BGEMM_PACK_LINES = 64, /* columns of a task of packing */
+    BGEMM_PACK_LINES =
+        32, /* rows of a weight a task of packing: whole steps of the turned one */
 };
 
 #define BGEMM_ROWS               32 /* of a tile */
@@ -126,6 +129,8 @@ static void bgemm_rows(const struct bgemm_job *job, const struct bgemm_block *bl
                          : NULL;
         tile.from = from ? from + row * from_stride + block->col + col : NULL;
         tile.c = job->c + row * job->c_stride + block->col + col;
+        tile.next =
+            rows == BGEMM_ROWS && past + tile.cols <= block->cols ? tile.c + tile.cols : NULL;
         if (rows % BGEMM_SIDE == 0 && cols >= tile.cols)
             fn(&tile);
         else
@@ -203,8 +208,8 @@ static void bgemm_run(struct pool *pool, struct bgemm_job *job)
 {
     if (job->rows == 0 || job->cols == 0)
         return;
-    const struct gemm_cut_limits packed = {BGEMM_ROWS_PACKED, BGEMM_COLS_PACKED};
-    const struct gemm_cut_limits raw = {BGEMM_ROWS_RAW, BGEMM_COLS_RAW};
+    const struct gemm_cut_limits packed = {BGEMM_ROWS_PACKED, BGEMM_COLS_PACKED, BGEMM_SHARES};
+    const struct gemm_cut_limits raw = {BGEMM_ROWS_RAW, BGEMM_COLS_RAW, BGEMM_SHARES};
     job->tiles = bgemm_tiles_used();
     job->cut =
         gemm_cut_make(pool, job->rows, job->cols, job->depth, job->panels ? packed : raw);
@@ -233,10 +238,11 @@ void bgemm_multiply(struct pool *pool, float *c, size_t c_stride, const float *l
 }
 
 void bgemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
-              const float *x, size_t x_stride, size_t M, size_t N, size_t K)
+              const float *x, size_t x_stride, size_t M, size_t N, size_t K,
+              enum gemm_into into)
 {
     assert(dw_stride >= K && dy_stride >= N && x_stride >= K);
-    if (M == 0)
+    if (M == 0 && into == GEMM_ADD)
         return;
     struct bgemm_job job = {.c = dw,
                             .c_stride = dw_stride,
@@ -245,7 +251,7 @@ void bgemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, s
                             .left_turned = true,
                             .right = x,
                             .right_stride = x_stride,
-                            .add = true,
+                            .add = into == GEMM_ADD,
                             .rows = N,
                             .cols = K,
                             .depth = M};
@@ -260,53 +266,78 @@ size_t bgemm_packed_words(size_t cols, size_t depth)
 }
 
 struct bgemm_pack_job {
-    struct bgemm_lay lay; /* of the whole weight */
-    bool across;
+    const float *w;
+    size_t w_stride, N, K;
+    uint32_t *panels, *turned; /* turned may be NULL */
+    bool past;                 /* the caches */
 };
 
+static void bgemm_pack_along(const struct bgemm_pack_job *job, size_t line, size_t lines)
+{
+    const size_t step = BGEMM_PANEL_WORDS(bgemm_steps(job->K));
+    const struct bgemm_lay lay = {.tiles = job->panels + line / BGEMM_SIDE * step,
+                                  .panel_step = step,
+                                  .x = job->w + line * job->w_stride,
+                                  .x_stride = job->w_stride,
+                                  .lines = lines,
+                                  .depth = job->K,
+                                  .turn = true,
+                                  .past = job->past};
+    bgemm_lay_along(&lay);
+}
+
+static void bgemm_pack_across(const struct bgemm_pack_job *job, size_t line, size_t lines)
+{
+    const struct bgemm_lay lay = {.tiles = job->turned + BGEMM_PANEL_WORDS(line / BGEMM_STEP),
+                                  .panel_step = BGEMM_PANEL_WORDS(bgemm_steps(job->N)),
+                                  .x = job->w + line * job->w_stride,
+                                  .x_stride = job->w_stride,
+                                  .lines = job->K,
+                                  .depth = lines,
+                                  .past = job->past};
+    bgemm_lay_across(&lay);
+}
+
+/* Some rows both ways: what is read from memory for the one is in the cache for the other. */
 static void bgemm_pack_task(void *arg, size_t i)
 {
     const struct bgemm_pack_job *job = arg;
-    struct bgemm_lay lay = job->lay;
     const size_t line = i * BGEMM_PACK_LINES;
-    lay.tiles += line / BGEMM_SIDE * lay.panel_step;
-    lay.x += line * (job->across ? 1 : lay.x_stride);
-    lay.lines = bgemm_min(lay.lines - line, BGEMM_PACK_LINES);
-    if (job->across)
-        bgemm_lay_across(&lay);
-    else
-        bgemm_lay_along(&lay);
+    const size_t lines = bgemm_min(job->N - line, BGEMM_PACK_LINES);
+    bgemm_pack_along(job, line, lines);
+    if (job->turned)
+        bgemm_pack_across(job, line, lines);
+    if (job->past)
+        panel_past_end();
 }
 
-static void bgemm_pack_run(struct pool *pool, struct bgemm_packed *packed,
-                           struct bgemm_pack_job *job)
+static void bgemm_pack_run(struct pool *pool, struct bgemm_pack_job *job)
 {
-    struct bgemm_lay *lay = &job->lay;
-    lay->panel_step = BGEMM_PANEL_WORDS(bgemm_steps(lay->depth));
-    pool_run(pool, (lay->lines + BGEMM_PACK_LINES - 1) / BGEMM_PACK_LINES, bgemm_pack_task,
-             job);
-    *packed = (struct bgemm_packed){lay->tiles, lay->lines, lay->depth};
+    assert(job->w_stride >= job->K);
+    job->past = job->N * job->K * sizeof(float) >= PANEL_PAST_BYTES;
+    pool_run(pool, (job->N + BGEMM_PACK_LINES - 1) / BGEMM_PACK_LINES, bgemm_pack_task, job);
 }
 
 void bgemm_pack(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
                 const float *w, size_t w_stride, size_t N, size_t K)
 {
-    assert(w_stride >= K);
-    struct bgemm_pack_job job = {.lay = {.tiles = storage,
-                                         .x = w,
-                                         .x_stride = w_stride,
-                                         .lines = N,
-                                         .depth = K,
-                                         .turn = true}};
-    bgemm_pack_run(pool, packed, &job);
+    struct bgemm_pack_job job = {
+        .w = w, .w_stride = w_stride, .N = N, .K = K, .panels = storage};
+    bgemm_pack_run(pool, &job);
+    *packed = (struct bgemm_packed){storage, N, K};
 }
 
-void bgemm_pack_turned(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
-                       const float *w, size_t w_stride, size_t N, size_t K)
+void bgemm_pack_both(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
+                     struct bgemm_packed *turned, uint32_t *turned_storage, const float *w,
+                     size_t w_stride, size_t N, size_t K)
 {
-    assert(w_stride >= K);
-    struct bgemm_pack_job job = {
-        .lay = {.tiles = storage, .x = w, .x_stride = w_stride, .lines = K, .depth = N},
-        .across = true};
-    bgemm_pack_run(pool, packed, &job);
+    struct bgemm_pack_job job = {.w = w,
+                                 .w_stride = w_stride,
+                                 .N = N,
+                                 .K = K,
+                                 .panels = storage,
+                                 .turned = turned_storage};
+    bgemm_pack_run(pool, &job);
+    *packed = (struct bgemm_packed){storage, N, K};
+    *turned = (struct bgemm_packed){turned_storage, K, N};
 }

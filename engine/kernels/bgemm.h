@@ -2,8 +2,8 @@
  * bgemm.h -- the products of a linear layer from operands in bfloat16, summed in float32.
  *
  *     y[m,n]  = b[n] + sum_k x[m,k] w[n,k]        bgemm_multiply, w packed by bgemm_pack
- *     dx[m,k] =        sum_n dy[m,n] w[n,k]       bgemm_multiply, w packed by bgemm_pack_turned
- *     dw[n,k] +=       sum_m dy[m,n] x[m,k]       bgemm_dw
+ *     dx[m,k] =        sum_n dy[m,n] w[n,k]       bgemm_multiply, w turned by bgemm_pack_both
+ *     dw[n,k] =        sum_m dy[m,n] x[m,k]       bgemm_dw
  *
  * Shapes, row-major, float32: x, dx (M,K)   w, dw (N,K)   y, dy (M,N)   b (N).  Operands are
  * rounded by engine/kernels/bf16.h on their way into the product; b and the old values of a
@@ -53,19 +53,22 @@ struct bgemm_packed {
 size_t bgemm_packed_words(size_t cols, size_t depth);
 
 /* Fill `storage` (64-byte aligned; it must live as long as the result is used) from w (N,K):
- * for y, N columns of K terms; turned, for dx, K columns of N terms. */
+ * for y, N columns of K terms; turned, for dx, K columns of N terms.  Both ways at once, w is
+ * read from memory once. */
 void bgemm_pack(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
                 const float *w, size_t w_stride, size_t N, size_t K);
-void bgemm_pack_turned(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
-                       const float *w, size_t w_stride, size_t N, size_t K);
+void bgemm_pack_both(struct pool *pool, struct bgemm_packed *packed, uint32_t *storage,
+                     struct bgemm_packed *turned, uint32_t *turned_storage, const float *w,
+                     size_t w_stride, size_t N, size_t K);
 
 /* c (M, cols) from left (M, depth).  bias (cols) or NULL, which it is with GEMM_ADD. */
 void bgemm_multiply(struct pool *pool, float *c, size_t c_stride, const float *left,
                     size_t left_stride, const struct bgemm_packed *right, const float *bias,
                     size_t M, enum gemm_into into);
 
-/* dw (N,K) += from dy (M,N) and x (M,K); the sum of an element runs over ascending m. */
+/* dw (N,K) from dy (M,N) and x (M,K); the sum of an element runs over ascending m. */
 void bgemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
-              const float *x, size_t x_stride, size_t M, size_t N, size_t K);
+              const float *x, size_t x_stride, size_t M, size_t N, size_t K,
+              enum gemm_into into);
 
 #endif

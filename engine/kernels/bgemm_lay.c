@@ -9,6 +9,10 @@
 #include "engine/kernels/isa.h"
 #include "engine/kernels/panel.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 /* words (n / 2) = pairs of neighbours of x (n), n even. */
 static inline ISA_BODY void bgemm_pairs_along(uint32_t *words, const float *x, size_t n)
 {
@@ -75,6 +79,71 @@ ISA_FUNCTION(bgemm_tile_across,
               size_t ahead),
              (tile, x, stride, lines, depth, ahead))
 
+#if defined(__x86_64__)
+/* ---- whole steps where the CPU rounds by itself ----
+ *
+ * VCVTNE2PS2BF16 is bf16_round_bits of 32 numbers, subnormals and NaN included, in any mode of
+ * the processor. */
+
+/* Returns how much of the line's depth was laid: the whole steps. */
+ISA_TARGET_BF16 static size_t bgemm_line_along_bf16(uint32_t *words, const float *x,
+                                                    size_t depth)
+{
+    size_t at = 0;
+    for (; at + BGEMM_STEP <= depth; at += BGEMM_STEP, words += BGEMM_WORDS) {
+        const __m512 low = _mm512_loadu_ps(x + at), high = _mm512_loadu_ps(x + at + BGEMM_SIDE);
+        _mm512_store_si512(words, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+    }
+    return at;
+}
+
+/* A whole tile. */
+ISA_TARGET_BF16 static void bgemm_tile_across_bf16(uint32_t *tile, const float *x,
+                                                   size_t stride, size_t ahead, bool past)
+{
+    /* Halves 0 to 15 are of the row above, 16 to 31 of the row below. */
+    const __m512i paired =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                         22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    for (size_t i = 0; i < BGEMM_SIDE; i++, x += 2 * stride, tile += BGEMM_SIDE) {
+        __builtin_prefetch(x + ahead);
+        __builtin_prefetch(x + ahead + stride);
+        const __m512 above = _mm512_loadu_ps(x), below = _mm512_loadu_ps(x + stride);
+        const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(below, above);
+        const __m512i words = _mm512_permutexvar_epi16(paired, halves);
+        if (past)
+            _mm512_stream_si512((void *)tile, words);
+        else
+            _mm512_store_si512(tile, words);
+    }
+}
+#endif
+
+/* One line of all of its steps. */
+static void bgemm_lay_line(uint32_t *words, const float *x, size_t depth)
+{
+    size_t at = 0;
+#if defined(__x86_64__)
+    if (isa_rounds_bf16())
+        at = bgemm_line_along_bf16(words, x, depth);
+#endif
+    if (at < depth)
+        bgemm_line_along(words + at / BGEMM_STEP * BGEMM_WORDS, x + at, depth - at);
+}
+
+static void bgemm_lay_tile(uint32_t *tile, const float *x, size_t stride, size_t lines,
+                           size_t depth, size_t ahead, bool past)
+{
+    (void)past;
+#if defined(__x86_64__)
+    if (depth == BGEMM_STEP && lines == BGEMM_SIDE && isa_rounds_bf16()) {
+        bgemm_tile_across_bf16(tile, x, stride, ahead, past);
+        return;
+    }
+#endif
+    bgemm_tile_across(tile, x, stride, lines, depth, ahead);
+}
+
 static size_t bgemm_less(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -85,7 +154,7 @@ static void bgemm_lines_along(uint32_t *tiles, const float *x, size_t x_stride, 
                               size_t depth)
 {
     for (size_t l = 0; l < lines; l++)
-        bgemm_line_along(tiles + l * BGEMM_SIDE, x + l * x_stride, depth);
+        bgemm_lay_line(tiles + l * BGEMM_SIDE, x + l * x_stride, depth);
     for (size_t at = 0; at < depth && lines < BGEMM_SIDE; at += BGEMM_STEP)
         memset(tiles + at / BGEMM_STEP * BGEMM_WORDS + lines * BGEMM_SIDE, 0,
                (BGEMM_SIDE - lines) * BGEMM_SIDE * sizeof *tiles);
@@ -103,7 +172,7 @@ void bgemm_lay_along(const struct bgemm_lay *lay)
         for (size_t at = 0; at < lay->depth && lay->turn; at += BGEMM_STEP) {
             bgemm_lines_along(beside, x + at, lay->x_stride, lines,
                               bgemm_less(lay->depth - at, BGEMM_STEP));
-            panel_turn(tile + at / BGEMM_STEP * BGEMM_WORDS, beside);
+            panel_turn(tile + at / BGEMM_STEP * BGEMM_WORDS, beside, lay->past);
         }
     }
 }
@@ -117,12 +186,12 @@ void bgemm_lay_across(const struct bgemm_lay *lay)
         const size_t terms = bgemm_less(lay->depth - at, BGEMM_STEP);
         const float *x = lay->x + at * lay->x_stride;
         for (size_t line = 0; line < lay->lines; line += BGEMM_SIDE, tile += lay->panel_step) {
-            bgemm_tile_across(lay->turn ? beside : tile, x + line, lay->x_stride,
-                              bgemm_less(lay->lines - line, BGEMM_SIDE), terms,
-                              at + 2 * BGEMM_STEP <= lay->depth ? BGEMM_STEP * lay->x_stride
-                                                                : 0);
+            bgemm_lay_tile(lay->turn ? beside : tile, x + line, lay->x_stride,
+                           bgemm_less(lay->lines - line, BGEMM_SIDE), terms,
+                           at + 2 * BGEMM_STEP <= lay->depth ? BGEMM_STEP * lay->x_stride : 0,
+                           lay->past && !lay->turn);
             if (lay->turn)
-                panel_turn(tile, beside);
+                panel_turn(tile, beside, lay->past);
         }
     }
 }

@@ -26,6 +26,7 @@ struct bgemm_lay {
     size_t x_stride;
     size_t lines, depth;
     bool turn;
+    bool past; /* the caches: for tiles that are not read soon (engine/kernels/panel.h) */
 };
 
 void bgemm_lay_along(const struct bgemm_lay *lay);

@@ -138,6 +138,18 @@ static inline ISA_BODY void bgemm_amx_fetch(const uint32_t *words)
         __builtin_prefetch(words + line * BGEMM_SIDE, 0, 2);
 }
 
+/* Some rows of the next tile's c, of 32 columns, while a step runs: loading them is what a tile
+ * begins with. */
+enum { BGEMM_AMX_NEXT = 3 }; /* rows a step: 32 in 11 steps */
+static inline ISA_BODY void bgemm_amx_fetch_c(const struct bgemm_tile *tile, size_t step)
+{
+    const float *c = tile->next + step * BGEMM_AMX_NEXT * tile->c_stride;
+    for (size_t r = 0; r < BGEMM_AMX_NEXT; r++, c += tile->c_stride) {
+        __builtin_prefetch(c, 1);
+        __builtin_prefetch(c + BGEMM_SIDE, 1);
+    }
+}
+
 /* c is tiles 0 to 3, left 4 and 5, right 6 and 7.  An intrinsic's tile has to be a literal, so
  * the four forms are one body in which the compiler drops what is not there. */
 #define BGEMM_AMX_FROM(there, number, row, column)                                  \
@@ -180,6 +192,8 @@ static inline ISA_BODY void bgemm_amx_fetch(const uint32_t *words)
                     bgemm_amx_fetch(ahead + tile->right_step);                            \
                 ahead += BGEMM_WORDS;                                                     \
             }                                                                             \
+            if (tile->next && s < 2 * BGEMM_SIDE / BGEMM_AMX_NEXT)                        \
+                bgemm_amx_fetch_c(tile, s);                                               \
             left += BGEMM_WORDS;                                                          \
             right += BGEMM_WORDS;                                                         \
         }                                                                                 \

@@ -27,6 +27,7 @@ struct bgemm_tile {
     size_t from_stride;    /* 0: one row for all, the bias */
     float *c;
     size_t c_stride;
+    const float *next; /* c of the next tile, to be fetched too; or NULL */
 };
 
 typedef void bgemm_tile_fn(const struct bgemm_tile *tile);

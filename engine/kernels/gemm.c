@@ -18,12 +18,15 @@ enum {
     GEMM_COLS_PACKED = 512, /* columns of a task: its right block, times GEMM_DEPTH, fits L2 */
     GEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
     GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
+    GEMM_SHARES = 4,        /* tasks a thread */
     GEMM_FETCH_DEPTH = 96,  /* steps that hide the fetching of the next tile's c */
+    GEMM_TILES_TURNED = 9,  /* tiles of a left block that are laid out at once: 126 rows */
 };
 
-/* From a panel packed on the stack to the next: a line more than it needs, lest the same step
- * of all panels fall into one cache set. */
-#define GEMM_PANEL_STEP ((GEMM_DEPTH + 1) * GEMM_PANEL)
+/* From a panel packed on the stack to the next, and so of tiles of a turned left block: a line
+ * more than it needs, lest the same step of all fall into one cache set. */
+#define GEMM_PANEL_STEP  ((GEMM_DEPTH + 1) * GEMM_PANEL)
+#define GEMM_TURNED_STEP GEMM_PANEL_STEP
 
 /* c (rows, cols) from left (rows, depth) and right (depth, cols). */
 struct gemm_job {
@@ -59,16 +62,6 @@ static size_t gemm_panels(size_t cols)
     return (cols + GEMM_PANEL - 1) / GEMM_PANEL;
 }
 
-/* depth times GEMM_PANEL floats, `stride` apart, to depth lines side by side. */
-static inline ISA_BODY void gemm_copy_lines_body(float *restrict to, const float *restrict from,
-                                                 size_t stride, size_t depth)
-{
-    for (size_t d = 0; d < depth; d++)
-        memcpy(to + d * GEMM_PANEL, from + d * stride, GEMM_PANEL * sizeof(float));
-}
-ISA_FUNCTION(gemm_copy_lines, (float *to, const float *from, size_t stride, size_t depth),
-             (to, from, stride, depth))
-
 /* n floats; no call for the few of a small row. */
 static inline ISA_BODY void gemm_copy_row_body(float *restrict to, const float *restrict from,
                                                size_t n)
@@ -85,20 +78,36 @@ ISA_FUNCTION(gemm_copy_row, (float *to, const float *from, size_t n), (to, from,
 static void gemm_left_copy(const struct gemm_job *job, float *scratch, size_t row, size_t rows,
                            size_t at, size_t depth)
 {
-    if (job->layout == GEMM_LEFT_ROWS) {
-        for (size_t r = 0; r < rows; r++)
-            gemm_copy_row(scratch + r * GEMM_LEFT_STRIDE,
-                          job->left + (row + r) * job->left_stride + at, depth);
-        return;
-    }
-    const float *from = job->left + at * job->left_stride + row;
-    if (row + GEMM_PANEL <= job->rows) { /* whole lines: the tile ignores what is too much */
-        gemm_copy_lines(scratch, from, job->left_stride, depth);
-        return;
-    }
-    for (size_t d = 0; d < depth; d++)
-        memcpy(scratch + d * GEMM_PANEL, from + d * job->left_stride, rows * sizeof(float));
+    for (size_t r = 0; r < rows; r++)
+        gemm_copy_row(scratch + r * GEMM_LEFT_STRIDE,
+                      job->left + (row + r) * job->left_stride + at, depth);
 }
+
+/* The same of some tiles at once where a row is a column of memory: tile i, GEMM_TURNED_STEP
+ * floats after the one before it, has the rows from row[i] on.  A line of memory is read from
+ * end to end; lines often lie a power of two apart, and what is left of one for the next tile
+ * would be gone by then. */
+static inline ISA_BODY void gemm_left_turn_body(const struct gemm_job *job, float *scratch,
+                                                const size_t *row, size_t tiles, size_t at,
+                                                size_t depth)
+{
+    size_t whole = tiles; /* of which 16 rows can be read: a tile ignores what is too much */
+    while (whole > 0 && row[whole - 1] + GEMM_PANEL > job->rows)
+        whole--;
+    for (size_t d = 0; d < depth; d++) {
+        const float *from = job->left + (at + d) * job->left_stride;
+        float *to = scratch + d * GEMM_PANEL;
+        for (size_t i = 0; i < whole; i++)
+            memcpy(to + i * GEMM_TURNED_STEP, from + row[i], GEMM_PANEL * sizeof(float));
+        for (size_t i = whole; i < tiles; i++)
+            memcpy(to + i * GEMM_TURNED_STEP, from + row[i],
+                   (job->rows - row[i]) * sizeof(float));
+    }
+}
+ISA_FUNCTION(gemm_left_turn,
+             (const struct gemm_job *job, float *scratch, const size_t *row, size_t tiles,
+              size_t at, size_t depth),
+             (job, scratch, row, tiles, at, depth))
 
 /* Panels of right[at .. at+depth)[col .. col+cols), zeros beyond cols. */
 static inline ISA_BODY void gemm_right_copy_body(const struct gemm_job *job, float *panels,
@@ -177,21 +186,50 @@ static void gemm_rows(const struct gemm_job *job, const struct gemm_block *block
     }
 }
 
-static void gemm_block_run(const struct gemm_job *job, const struct gemm_block *block)
+/* Equal shares: 16 rows are two tiles of 8, not of 14 and 2. */
+static size_t gemm_tile_row(const struct gemm_block *block, size_t tile, size_t tiles)
+{
+    return block->row + block->rows * tile / tiles;
+}
+
+static void gemm_block_rows(const struct gemm_job *job, const struct gemm_block *block,
+                            size_t tiles)
 {
     _Alignas(64) float left[GEMM_LEFT_FLOATS];
-    /* Equal shares: 16 rows are two tiles of 8, not of 14 and 2. */
-    const size_t tiles = (block->rows + job->tiles->rows_max - 1) / job->tiles->rows_max;
     for (size_t t = 0; t < tiles; t++) {
-        const size_t begin = block->row + block->rows * t / tiles;
-        const size_t end = block->row + block->rows * (t + 1) / tiles;
-        if (end - begin == 1 && job->layout == GEMM_LEFT_ROWS) { /* as good where it lies */
+        const size_t begin = gemm_tile_row(block, t, tiles);
+        const size_t end = gemm_tile_row(block, t + 1, tiles);
+        if (end - begin == 1) { /* as good where it lies */
             gemm_rows(job, block, job->left + begin * job->left_stride + block->at, begin, 1);
             continue;
         }
         gemm_left_copy(job, left, begin, end - begin, block->at, block->depth);
         gemm_rows(job, block, left, begin, end - begin);
     }
+}
+
+static void gemm_block_columns(const struct gemm_job *job, const struct gemm_block *block,
+                               size_t tiles)
+{
+    _Alignas(64) float left[GEMM_TILES_TURNED * GEMM_TURNED_STEP];
+    for (size_t t = 0; t < tiles; t += GEMM_TILES_TURNED) {
+        const size_t n = gemm_min(tiles - t, GEMM_TILES_TURNED);
+        size_t row[GEMM_TILES_TURNED + 1];
+        for (size_t i = 0; i <= n; i++)
+            row[i] = gemm_tile_row(block, t + i, tiles);
+        gemm_left_turn(job, left, row, n, block->at, block->depth);
+        for (size_t i = 0; i < n; i++)
+            gemm_rows(job, block, left + i * GEMM_TURNED_STEP, row[i], row[i + 1] - row[i]);
+    }
+}
+
+static void gemm_block_run(const struct gemm_job *job, const struct gemm_block *block)
+{
+    const size_t tiles = (block->rows + job->tiles->rows_max - 1) / job->tiles->rows_max;
+    if (job->layout == GEMM_LEFT_ROWS)
+        gemm_block_rows(job, block, tiles);
+    else
+        gemm_block_columns(job, block, tiles);
 }
 
 static void gemm_add_bias(const struct gemm_job *job, const struct gemm_block *block)
@@ -249,10 +287,11 @@ static void gemm_run(struct pool *pool, struct gemm_job *job)
     if (job->rows == 0 || job->cols == 0)
         return;
     job->tiles = gemm_tiles_for(isa_used());
-    const struct gemm_cut_limits limits = {GEMM_ROWS_TASK,
-                                           job->panels ? GEMM_COLS_PACKED : GEMM_COLS_RAW};
+    const struct gemm_cut_limits limits = {
+        GEMM_ROWS_TASK, job->panels ? GEMM_COLS_PACKED : GEMM_COLS_RAW, GEMM_SHARES};
     job->cut = gemm_cut_make(pool, job->rows, job->cols, job->depth, limits);
-    pool_run(job->cut.pool, job->cut.tasks, job->panels ? gemm_task_packed : gemm_task_raw, job);
+    pool_run(job->cut.pool, job->cut.tasks, job->panels ? gemm_task_packed : gemm_task_raw,
+             job);
 }
 
 void gemm_forward(struct pool *pool, float *y, size_t y_stride, const float *x, size_t x_stride,
@@ -280,8 +319,8 @@ void gemm_part(const struct gemm_part *part)
                                  .c_stride = part->c_stride,
                                  .left = part->left,
                                  .left_stride = part->left_stride,
-                                 .layout = part->left_turned ? GEMM_LEFT_COLUMNS
-                                                             : GEMM_LEFT_ROWS,
+                                 .layout =
+                                     part->left_turned ? GEMM_LEFT_COLUMNS : GEMM_LEFT_ROWS,
                                  .add = part->into == GEMM_ADD,
                                  .rows = part->rows,
                                  .cols = part->cols,
@@ -345,10 +384,10 @@ void gemm_dx(struct pool *pool, float *dx, size_t dx_stride, const float *dy, si
 }
 
 void gemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
-             const float *x, size_t x_stride, size_t M, size_t N, size_t K)
+             const float *x, size_t x_stride, size_t M, size_t N, size_t K, enum gemm_into into)
 {
     assert(dw_stride >= K && dy_stride >= N && x_stride >= K);
-    if (M == 0)
+    if (M == 0 && into == GEMM_ADD)
         return;
     struct gemm_job job = {.c = dw,
                            .c_stride = dw_stride,
@@ -357,7 +396,7 @@ void gemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, si
                            .layout = GEMM_LEFT_COLUMNS,
                            .right = x,
                            .right_stride = x_stride,
-                           .add = true,
+                           .add = into == GEMM_ADD,
                            .rows = N,
                            .cols = K,
                            .depth = M};
@@ -372,17 +411,33 @@ struct gemm_db_job {
     size_t stride, M, N;
 };
 
-enum { GEMM_DB_COLS = 256 };
+enum { GEMM_DB_COLS = 256, GEMM_DB_LANES = 128 }; /* of a task; that are summed together */
+
+/* A few columns at a time stay in registers over all rows. */
+static inline ISA_BODY void gemm_db_columns_body(float *restrict db, const float *restrict dy,
+                                                 size_t stride, size_t M, size_t N)
+{
+    size_t n = 0;
+    for (; n + GEMM_DB_LANES <= N; n += GEMM_DB_LANES) {
+        float sum[GEMM_DB_LANES];
+        memcpy(sum, db + n, sizeof sum);
+        for (size_t m = 0; m < M; m++)
+            for (size_t j = 0; j < GEMM_DB_LANES; j++)
+                sum[j] += dy[m * stride + n + j];
+        memcpy(db + n, sum, sizeof sum);
+    }
+    for (size_t m = 0; m < M; m++)
+        for (size_t j = n; j < N; j++)
+            db[j] += dy[m * stride + j];
+}
+ISA_FUNCTION(gemm_db_columns, (float *db, const float *dy, size_t stride, size_t M, size_t N),
+             (db, dy, stride, M, N))
 
 static void gemm_db_task(void *arg, size_t i)
 {
     const struct gemm_db_job *job = arg;
     const size_t begin = i * GEMM_DB_COLS, end = gemm_min(begin + GEMM_DB_COLS, job->N);
-    for (size_t m = 0; m < job->M; m++) {
-        const float *dy = job->dy + m * job->stride;
-        for (size_t n = begin; n < end; n++)
-            job->db[n] += dy[n];
-    }
+    gemm_db_columns(job->db + begin, job->dy + begin, job->stride, job->M, end - begin);
 }
 
 void gemm_db(struct pool *pool, float *db, const float *dy, size_t dy_stride, size_t M,
@@ -406,8 +461,15 @@ struct gemm_pack_job {
 static void gemm_pack_task(void *arg, size_t p)
 {
     const struct gemm_pack_job *job = arg;
-    panel_columns(job->panels + p * GEMM_PANEL * job->K, job->w + p * GEMM_PANEL * job->stride,
-                  job->stride, gemm_min(job->N - p * GEMM_PANEL, GEMM_PANEL), job->K);
+    float *panel = job->panels + p * GEMM_PANEL * job->K;
+    const float *w = job->w + p * GEMM_PANEL * job->stride;
+    const size_t rows = gemm_min(job->N - p * GEMM_PANEL, GEMM_PANEL);
+    if (job->N * job->K * sizeof *w < PANEL_PAST_BYTES) {
+        panel_columns(panel, w, job->stride, rows, job->K);
+        return;
+    }
+    panel_columns_past(panel, w, job->stride, rows, job->K);
+    panel_past_end();
 }
 
 void gemm_pack(struct pool *pool, struct gemm_packed *packed, float *storage, const float *w,

@@ -3,7 +3,7 @@
  *
  *     y[m,n]  = b[n] + sum_k x[m,k] w[n,k]        gemm_forward
  *     dx[m,k] =        sum_n dy[m,n] w[n,k]       gemm_dx
- *     dw[n,k] +=       sum_m dy[m,n] x[m,k]       gemm_dw
+ *     dw[n,k] =        sum_m dy[m,n] x[m,k]       gemm_dw
  *     db[n]   +=       sum_m dy[m,n]              gemm_db
  *
  * Shapes, row-major: x, dx (M,K)   w, dw (N,K)   y, dy (M,N)   b, db (N).  M rows (tokens),
@@ -14,7 +14,7 @@
  * every M, every neighbour in the batch, every number of threads and every instruction set.
  * It holds for GEMM_OWN; see gemm_backward_use.
  *
- * No result may overlap an input.  Nothing allocates; each thread uses up to 640 KiB of stack.
+ * No result may overlap an input.  Nothing allocates; each thread uses up to 832 KiB of stack.
  * Callers have called pool_thread_init, or denormals cost up to ten times the time.
  */
 #ifndef ENGINE_KERNELS_GEMM_H
@@ -56,9 +56,10 @@ void gemm_dx(struct pool *pool, float *dx, size_t dx_stride, const float *dy, si
              const float *w, size_t w_stride, size_t M, size_t N, size_t K,
              enum gemm_into into);
 
-/* dw (N,K) += from dy (M,N) and x (M,K); the chain of an element runs over ascending m. */
+/* dw (N,K) from dy (M,N) and x (M,K); the chain of an element runs over ascending m. */
 void gemm_dw(struct pool *pool, float *dw, size_t dw_stride, const float *dy, size_t dy_stride,
-             const float *x, size_t x_stride, size_t M, size_t N, size_t K);
+             const float *x, size_t x_stride, size_t M, size_t N, size_t K,
+             enum gemm_into into);
 
 /* db (N) += the columns of dy, ascending m. */
 void gemm_db(struct pool *pool, float *db, const float *dy, size_t dy_stride, size_t M,

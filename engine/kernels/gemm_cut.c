@@ -5,7 +5,6 @@
 
 enum {
     GEMM_CUT_ALONE = 400000, /* floating-point operations that do not repay waking a thread */
-    GEMM_CUT_SHARES = 4,     /* tasks a thread, so that an uneven machine still shares evenly */
     GEMM_CUT_UNIT = 32,      /* columns: whole pairs of panels */
 };
 
@@ -22,7 +21,7 @@ struct gemm_cut gemm_cut_make(struct pool *pool, size_t rows, size_t cols, size_
                                            (double)GEMM_CUT_ALONE;
     size_t col_tasks = gemm_cut_ceil(cols, limits.cols), row_tasks = 1;
     if (!alone) {
-        const size_t want = GEMM_CUT_SHARES * threads;
+        const size_t want = limits.shares * threads;
         row_tasks = gemm_cut_ceil(rows, limits.rows);
         if (row_tasks * col_tasks < want)
             col_tasks = gemm_cut_ceil(want, row_tasks);

@@ -11,8 +11,9 @@
 #include "engine/pool.h"
 
 struct gemm_cut_limits {
-    size_t rows; /* of a task, roughly: enough to repay the packing of its columns */
-    size_t cols; /* of a task, at most: a multiple of 32 */
+    size_t rows;   /* of a task, roughly: enough to repay the packing of its columns */
+    size_t cols;   /* of a task, at most: a multiple of 32 */
+    size_t shares; /* tasks a thread, at least: more of them share an uneven machine evenly */
 };
 
 struct gemm_cut {

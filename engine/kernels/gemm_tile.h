@@ -25,7 +25,7 @@ enum gemm_left {
     GEMM_LEFT_COLUMNS, /* a(r,d) at [d * GEMM_PANEL + r] */
 };
 #define GEMM_LEFT_STRIDE (GEMM_DEPTH + 16)
-#define GEMM_LEFT_FLOATS (GEMM_PANEL * GEMM_LEFT_STRIDE) /* enough for either */
+#define GEMM_LEFT_FLOATS (GEMM_ROWS_MAX * GEMM_LEFT_STRIDE) /* of rows */
 
 struct gemm_tile {
     size_t depth;

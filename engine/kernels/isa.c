@@ -43,6 +43,15 @@ enum isa isa_used(void)
     return (enum isa)level;
 }
 
+bool isa_rounds_bf16(void)
+{
+#if defined(__x86_64__)
+    return isa_used() == ISA_AVX512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 void isa_force(enum isa isa)
 {
     assert(isa_has(isa));

@@ -30,6 +30,10 @@ bool isa_has(enum isa isa);
 /* The level in use: the best of the machine, or the one forced. */
 enum isa isa_used(void);
 
+/* True where the level in use is avx512 and the CPU rounds to bfloat16 itself (AVX512_BF16, which
+ * every CPU with AMX has). */
+bool isa_rounds_bf16(void);
+
 /* For tests and benchmarks: use this level from now on, in every thread.  The machine must
  * have it. */
 void isa_force(enum isa isa);
@@ -39,6 +43,8 @@ void isa_force(enum isa isa);
 #if defined(__x86_64__)
 #define ISA_TARGET_AVX2   __attribute__((target("avx2,fma")))
 #define ISA_TARGET_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
+#define ISA_TARGET_BF16 \
+    __attribute__((target("avx512bf16,avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
 #define ISA_FUNCTION(name, parameters, arguments)          \
     ISA_TARGET_AVX512 static void name##_avx512 parameters \
     {                                                      \

@@ -51,8 +51,19 @@ ISA_TARGET_AVX512 static inline ISA_BODY void panel_turn_avx512(__m512 a[GEMM_PA
         a[i] = b[i];
 }
 
-ISA_TARGET_AVX512 static void panel_columns_avx512(float *panel, const float *x, size_t stride,
-                                                   size_t rows, size_t depth)
+/* A line of a panel; `past` the caches, which also spares reading what is overwritten. */
+ISA_TARGET_AVX512 static inline ISA_BODY void panel_store_avx512(float *line, __m512 a,
+                                                                 bool past)
+{
+    if (past)
+        _mm512_stream_ps(line, a);
+    else
+        _mm512_storeu_ps(line, a);
+}
+
+ISA_TARGET_AVX512 static inline ISA_BODY void panel_columns_avx512(float *panel, const float *x,
+                                                                   size_t stride, size_t rows,
+                                                                   size_t depth, bool past)
 {
     for (size_t d = 0; d < depth; d += 16) {
         const size_t lines = depth - d < 16 ? depth - d : 16;
@@ -64,26 +75,28 @@ ISA_TARGET_AVX512 static void panel_columns_avx512(float *panel, const float *x,
         panel_turn_avx512(a);
         for (size_t i = 0; i < 16; i++)
             if (i < lines)
-                _mm512_storeu_ps(panel + (d + i) * GEMM_PANEL, a[i]);
+                panel_store_avx512(panel + (d + i) * GEMM_PANEL, a[i], past);
     }
 }
 
-ISA_TARGET_AVX512 static void panel_turn_words_avx512(uint32_t *to, const uint32_t *from)
+ISA_TARGET_AVX512 static void panel_turn_words_avx512(uint32_t *to, const uint32_t *from,
+                                                      bool past)
 {
     __m512 a[GEMM_PANEL]; /* moved, not computed with: any bits */
     for (size_t r = 0; r < 16; r++)
         a[r] = _mm512_loadu_ps(from + r * GEMM_PANEL);
     panel_turn_avx512(a);
     for (size_t c = 0; c < 16; c++)
-        _mm512_storeu_ps(to + c * GEMM_PANEL, a[c]);
+        panel_store_avx512((float *)(void *)(to + c * GEMM_PANEL), a[c], past);
 }
 #endif
 
-void panel_turn(uint32_t *to, const uint32_t *from)
+void panel_turn(uint32_t *to, const uint32_t *from, bool past)
 {
+    (void)past;
 #if defined(__x86_64__)
     if (isa_used() == ISA_AVX512) {
-        panel_turn_words_avx512(to, from);
+        panel_turn_words_avx512(to, from, past);
         return;
     }
 #endif
@@ -92,16 +105,49 @@ void panel_turn(uint32_t *to, const uint32_t *from)
             to[c * GEMM_PANEL + r] = from[r * GEMM_PANEL + c];
 }
 
+#if defined(__x86_64__)
+ISA_TARGET_AVX512 static void panel_columns_near(float *panel, const float *x, size_t stride,
+                                                 size_t rows, size_t depth)
+{
+    panel_columns_avx512(panel, x, stride, rows, depth, false);
+}
+
+ISA_TARGET_AVX512 static void panel_columns_far(float *panel, const float *x, size_t stride,
+                                                size_t rows, size_t depth)
+{
+    panel_columns_avx512(panel, x, stride, rows, depth, true);
+}
+#endif
+
 void panel_columns(float *panel, const float *x, size_t stride, size_t rows, size_t depth)
 {
     assert(rows > 0 && rows <= GEMM_PANEL);
 #if defined(__x86_64__)
     if (isa_used() == ISA_AVX512) {
-        panel_columns_avx512(panel, x, stride, rows, depth);
+        panel_columns_near(panel, x, stride, rows, depth);
         return;
     }
 #endif
     panel_columns_plain(panel, x, stride, rows, depth);
+}
+
+void panel_past_end(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
+void panel_columns_past(float *panel, const float *x, size_t stride, size_t rows, size_t depth)
+{
+#if defined(__x86_64__)
+    if (isa_used() == ISA_AVX512) {
+        assert(rows > 0 && rows <= GEMM_PANEL);
+        panel_columns_far(panel, x, stride, rows, depth);
+        return;
+    }
+#endif
+    panel_columns(panel, x, stride, rows, depth);
 }
 
 static inline ISA_BODY void panel_lay_body(float *restrict panels, size_t step,

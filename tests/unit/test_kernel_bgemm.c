@@ -93,10 +93,11 @@ struct sizes {
     size_t M, N, K;
 };
 
-/* Odd sizes; below, at and above a panel (16), a tile (32), a step (32) and a block. */
+/* Odd sizes; below, at and above a panel (16), a tile (32), a step (32) and a block; a weight
+ * that is packed past the caches. */
 static const struct sizes sizes_all[] = {
-    {1, 1, 1},      {1, 16, 32},  {3, 17, 5},     {16, 32, 64}, {15, 33, 65}, {32, 48, 384},
-    {2, 130, 1030}, {70, 7, 800}, {300, 200, 30}, {5, 600, 16}, {33, 64, 777}};
+    {1, 1, 1},      {1, 16, 32},  {3, 17, 5},     {16, 32, 64}, {15, 33, 65},  {32, 48, 384},
+    {2, 130, 1030}, {70, 7, 800}, {300, 200, 30}, {5, 600, 16}, {33, 64, 777}, {2, 601, 500}};
 
 struct case_data {
     struct sizes s;
@@ -131,8 +132,8 @@ static struct case_data case_new(struct sizes s)
 static void case_pack(struct case_data *c, struct pool *pool)
 {
     const struct sizes s = c->s;
-    bgemm_pack(pool, &c->packed, c->storage[0], c->w, s.K, s.N, s.K);
-    bgemm_pack_turned(pool, &c->turned, c->storage[1], c->w, s.K, s.N, s.K);
+    bgemm_pack_both(pool, &c->packed, c->storage[0], &c->turned, c->storage[1], c->w, s.K, s.N,
+                    s.K);
 }
 
 static void case_free(struct case_data *c)
@@ -147,13 +148,13 @@ static void case_free(struct case_data *c)
 /* What the four forms of a case should give. */
 enum { SET, BIAS, ADD, FORMS };
 struct wanted {
-    float *y[FORMS], *dx[2], *dw;
+    float *y[FORMS], *dx[2], *dw[2];
 };
 
 static struct wanted wanted_new(const struct case_data *c)
 {
     const struct sizes s = c->s;
-    struct wanted want = {.dw = kernel_copy(c->dw0, s.N * s.K)};
+    struct wanted want = {.dw = {NULL}};
     for (int form = 0; form < FORMS; form++) {
         want.y[form] = kernel_copy(c->y0, s.M * s.N);
         for (size_t m = 0; m < s.M; m++)
@@ -174,11 +175,15 @@ static struct wanted wanted_new(const struct case_data *c)
                                      (struct terms){c->dy + m * s.N, c->w + k, 1, s.K, s.N});
             }
     }
-    for (size_t n = 0; n < s.N; n++)
-        for (size_t k = 0; k < s.K; k++) {
-            float *dw = &want.dw[n * s.K + k];
-            *dw = oracle_element(*dw, (struct terms){c->dy + n, c->x + k, s.N, s.K, s.M});
-        }
+    for (int add = 0; add < 2; add++) {
+        want.dw[add] = kernel_copy(c->dw0, s.N * s.K);
+        for (size_t n = 0; n < s.N; n++)
+            for (size_t k = 0; k < s.K; k++) {
+                float *dw = &want.dw[add][n * s.K + k];
+                *dw = oracle_element(add ? *dw : 0.0f,
+                                     (struct terms){c->dy + n, c->x + k, s.N, s.K, s.M});
+            }
+    }
     return want;
 }
 
@@ -188,7 +193,8 @@ static void wanted_free(struct wanted *want)
         free(want->y[form]);
     free(want->dx[0]);
     free(want->dx[1]);
-    free(want->dw);
+    free(want->dw[0]);
+    free(want->dw[1]);
 }
 
 static void check_case(struct case_data *c, const struct wanted *want, struct pool *pool)
@@ -209,10 +215,13 @@ static void check_case(struct case_data *c, const struct wanted *want, struct po
         check_same_bits(got, want->dx[add], s.M * s.K);
         free(got);
     }
-    float *got = kernel_copy(c->dw0, s.N * s.K);
-    bgemm_dw(pool, got, s.K, c->dy, s.N, c->x, s.K, s.M, s.N, s.K);
-    check_same_bits(got, want->dw, s.N * s.K);
-    free(got);
+    for (int add = 0; add < 2; add++) {
+        float *got = kernel_copy(c->dw0, s.N * s.K);
+        bgemm_dw(pool, got, s.K, c->dy, s.N, c->x, s.K, s.M, s.N, s.K,
+                 add ? GEMM_ADD : GEMM_SET);
+        check_same_bits(got, want->dw[add], s.N * s.K);
+        free(got);
+    }
 }
 
 static void every_element_is_one_chain_of_steps(void **state)
@@ -270,10 +279,10 @@ static void a_gradient_in_parts_of_whole_steps_is_the_gradient(void **state)
     EACH_PATH(path)
     {
         float *whole = kernel_copy(c.dw0, s.N * s.K), *parts = kernel_copy(c.dw0, s.N * s.K);
-        bgemm_dw(NULL, whole, s.K, c.dy, s.N, c.x, s.K, s.M, s.N, s.K);
-        bgemm_dw(NULL, parts, s.K, c.dy, s.N, c.x, s.K, first, s.N, s.K);
+        bgemm_dw(NULL, whole, s.K, c.dy, s.N, c.x, s.K, s.M, s.N, s.K, GEMM_ADD);
+        bgemm_dw(NULL, parts, s.K, c.dy, s.N, c.x, s.K, first, s.N, s.K, GEMM_ADD);
         bgemm_dw(NULL, parts, s.K, c.dy + first * s.N, s.N, c.x + first * s.K, s.K, s.M - first,
-                 s.N, s.K);
+                 s.N, s.K, GEMM_ADD);
         check_same_bits(parts, whole, s.N * s.K);
         free(whole);
         free(parts);
@@ -301,7 +310,7 @@ static void strides_leave_the_gaps_alone(void **state)
         }
         float *dw = kernel_random(s.N * (s.K + gap), 14);
         float *dw_before = kernel_copy(dw, s.N * (s.K + gap));
-        bgemm_dw(NULL, dw, s.K + gap, c.dy, s.N, c.x, s.K, s.M, s.N, s.K);
+        bgemm_dw(NULL, dw, s.K + gap, c.dy, s.N, c.x, s.K, s.M, s.N, s.K, GEMM_ADD);
         for (size_t n = 0; n < s.N; n++)
             check_same_bits(dw + n * (s.K + gap) + s.K, dw_before + n * (s.K + gap) + s.K, gap);
         float *const all[] = {wide, before, y, dw, dw_before};
@@ -322,8 +331,11 @@ static void nothing_in_gives_nothing_out(void **state)
         case_pack(&c, NULL);
         bgemm_multiply(NULL, y, s.N, c.x, s.K, &c.packed, NULL, 0, GEMM_SET);
         check_same_bits(y, c.y0, s.M * s.N);
-        bgemm_dw(NULL, dw, s.K, c.dy, s.N, c.x, s.K, 0, s.N, s.K);
+        bgemm_dw(NULL, dw, s.K, c.dy, s.N, c.x, s.K, 0, s.N, s.K, GEMM_ADD);
         check_same_bits(dw, c.dw0, s.N * s.K);
+        bgemm_dw(NULL, dw, s.K, c.dy, s.N, c.x, s.K, 0, s.N, s.K, GEMM_SET);
+        for (size_t i = 0; i < s.N * s.K; i++)
+            assert_true(dw[i] == 0.0f && !signbit(dw[i]));
         free(y);
         free(dw);
     }

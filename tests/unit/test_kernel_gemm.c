@@ -11,10 +11,12 @@ struct sizes {
     size_t M, N, K;
 };
 
-/* Odd sizes; below, at and above a panel (16), a tile (14 rows) and a depth block (384). */
+/* Odd sizes; below, at and above a panel (16), a tile (14 rows), a depth block (384) and
+ * the rows of dw that are turned at once (126); a weight that is packed past the caches. */
 static const struct sizes sizes_all[] = {
-    {1, 1, 1},     {1, 16, 16},  {3, 17, 5},     {14, 32, 64}, {15, 33, 65},  {29, 48, 384},
-    {2, 130, 385}, {70, 7, 800}, {300, 200, 30}, {5, 600, 16}, {31, 64, 777}, {1, 300, 129},
+    {1, 1, 1},     {1, 16, 16},   {3, 17, 5},    {14, 32, 64},   {15, 33, 65},
+    {29, 48, 384}, {2, 130, 385}, {70, 7, 800},  {300, 200, 30}, {5, 600, 16},
+    {31, 64, 777}, {1, 300, 129}, {33, 270, 40}, {400, 137, 20}, {2, 600, 501},
 };
 
 struct case_data {
@@ -90,14 +92,15 @@ static void dx_case(const struct case_data *c, struct pool *pool, bool add)
     free(got);
 }
 
-static void dw_case(const struct case_data *c, struct pool *pool)
+static void dw_case(const struct case_data *c, struct pool *pool, bool add)
 {
     const struct sizes s = c->s;
     float *want = kernel_copy(c->dw0, s.N * s.K), *got = kernel_copy(c->dw0, s.N * s.K);
     for (size_t n = 0; n < s.N; n++)
         for (size_t k = 0; k < s.K; k++)
-            want[n * s.K + k] = chain(c->dw0[n * s.K + k], c->dy + n, s.N, c->x + k, s.K, s.M);
-    gemm_dw(pool, got, s.K, c->dy, s.N, c->x, s.K, s.M, s.N, s.K);
+            want[n * s.K + k] =
+                chain(add ? c->dw0[n * s.K + k] : 0.0f, c->dy + n, s.N, c->x + k, s.K, s.M);
+    gemm_dw(pool, got, s.K, c->dy, s.N, c->x, s.K, s.M, s.N, s.K, add ? GEMM_ADD : GEMM_SET);
     check_same_bits(got, want, s.N * s.K);
     free(want);
     free(got);
@@ -118,7 +121,8 @@ static void every_product_is_one_chain_of_fmas(void **state)
                     forward_case(&c, pools[p], form & 1, form & 2);
                 dx_case(&c, pools[p], false);
                 dx_case(&c, pools[p], true);
-                dw_case(&c, pools[p]);
+                dw_case(&c, pools[p], false);
+                dw_case(&c, pools[p], true);
             }
         }
         case_free(&c);
@@ -177,7 +181,7 @@ static void strides_leave_the_gaps_alone(void **state)
 
     float *dx = kernel_copy(x, s.M * (s.K + gap)), *dw = kernel_copy(w, s.N * (s.K + gap));
     gemm_dx(NULL, dx, s.K + gap, c.dy, s.N, w, s.K + gap, s.M, s.N, s.K, GEMM_SET);
-    gemm_dw(NULL, dw, s.K + gap, c.dy, s.N, x, s.K + gap, s.M, s.N, s.K);
+    gemm_dw(NULL, dw, s.K + gap, c.dy, s.N, x, s.K + gap, s.M, s.N, s.K, GEMM_ADD);
     for (size_t m = 0; m < s.M; m++)
         check_same_bits(dx + m * (s.K + gap) + s.K, x + m * (s.K + gap) + s.K, gap);
     for (size_t n = 0; n < s.N; n++)
@@ -214,8 +218,11 @@ static void nothing_in_gives_nothing_out(void **state)
     float *y = kernel_copy(c.y0, s.M * s.N), *dw = kernel_copy(c.dw0, s.N * s.K);
     gemm_forward(NULL, y, s.N, c.x, s.K, &c.packed, NULL, 0, GEMM_SET);
     check_same_bits(y, c.y0, s.M * s.N);
-    gemm_dw(NULL, dw, s.K, c.dy, s.N, c.x, s.K, 0, s.N, s.K);
+    gemm_dw(NULL, dw, s.K, c.dy, s.N, c.x, s.K, 0, s.N, s.K, GEMM_ADD);
     check_same_bits(dw, c.dw0, s.N * s.K);
+    gemm_dw(NULL, dw, s.K, c.dy, s.N, c.x, s.K, 0, s.N, s.K, GEMM_SET);
+    for (size_t i = 0; i < s.N * s.K; i++)
+        assert_true(dw[i] == 0.0f && !signbit(dw[i]));
     free(y);
     free(dw);
     case_free(&c);
@@ -233,7 +240,7 @@ static void openblas_computes_the_same_products(void **state)
         float **out = pass == 0 ? own : blas;
         gemm_backward_use(pass == 0 ? GEMM_OWN : GEMM_OPENBLAS);
         gemm_dx(NULL, out[0], s.K, c.dy, s.N, c.w, s.K, s.M, s.N, s.K, GEMM_ADD);
-        gemm_dw(NULL, out[1], s.K, c.dy, s.N, c.x, s.K, s.M, s.N, s.K);
+        gemm_dw(NULL, out[1], s.K, c.dy, s.N, c.x, s.K, s.M, s.N, s.K, GEMM_ADD);
     }
     gemm_backward_use(GEMM_OWN);
     check_close(blas[0], own[0], s.M * s.K, 1e-5, 1e-5);

@@ -15,12 +15,18 @@ static float *rows_of(size_t rows, size_t depth)
     return kernel_random((rows - 1) * STRIDE + depth, 1);
 }
 
-static void check_columns(size_t rows, size_t depth)
+static void check_columns(size_t rows, size_t depth, bool past)
 {
-    float *x = rows_of(rows, depth), got[(DEPTH + 1) * GEMM_PANEL];
+    _Alignas(64) float got[(DEPTH + 1) * GEMM_PANEL];
+    float *x = rows_of(rows, depth);
     for (size_t i = 0; i < COUNT(got); i++)
         got[i] = 55.0f;
-    panel_columns(got, x, STRIDE, rows, depth);
+    if (past) {
+        panel_columns_past(got, x, STRIDE, rows, depth);
+        panel_past_end();
+    } else {
+        panel_columns(got, x, STRIDE, rows, depth);
+    }
     for (size_t d = 0; d <= depth; d++)
         for (size_t r = 0; r < GEMM_PANEL; r++) {
             const float want = d == depth ? 55.0f : r < rows ? x[r * STRIDE + d] : 0.0f;
@@ -34,8 +40,10 @@ static void columns_lie_side_by_side(void **state)
     (void)state;
     KERNEL_EACH_ISA(isa)
     for (size_t rows = 1; rows <= GEMM_PANEL; rows++)
-        for (size_t d = 0; d < COUNT(depths); d++)
-            check_columns(rows, depths[d]);
+        for (size_t d = 0; d < COUNT(depths); d++) {
+            check_columns(rows, depths[d], false);
+            check_columns(rows, depths[d], true);
+        }
 }
 
 static void check_rows(size_t rows, size_t depth)

@@ -56,9 +56,10 @@ static size_t listed_one(const void *ctx, uint32_t item)
 static enum err_code listed_gradient(void *ctx, const uint32_t *items, size_t n, double weight,
                                      float *grad, double *loss, struct err *err)
 {
-    (void)ctx;
+    const struct listed *listed = ctx;
     (void)items;
     (void)err;
+    memset(grad, 0, model_bytes(listed->model));
     for (size_t i = 0; i < n; i++) {
         grad[0] += (float)(1.0 / weight);
         *loss += 1.0;

@@ -165,7 +165,7 @@ static float *pass_numbers(struct pass *pass, const struct model *model,
     assert_non_null(all);
     memcpy(all, p->logp, n * sizeof *all);
     const struct pass_logprob want = {n, p->at, p->target, 0.9f};
-    pass_backward_begin(pass, all + n);
+    pass_backward_begin(pass, all + n, GEMM_SET);
     pass_logprobs_backward(pass, &want, p->logp, p->entropy);
     pass_backward_end(pass);
     return all;
@@ -216,7 +216,7 @@ static float *batch_gradient(const struct model *model, size_t threads,
     struct pass *pass = make_pass(model, pool, true);
     run_batch(pass, corpus, order, COUNT(order), p);
     const struct pass_logprob want = {p->offset[COUNT(order)], p->at, p->target, 0.9f};
-    pass_backward_begin(pass, grad);
+    pass_backward_begin(pass, grad, GEMM_SET);
     pass_logprobs_backward(pass, &want, p->logp, p->entropy);
     pass_backward_end(pass);
     pass_free(pass);
@@ -254,7 +254,7 @@ static void check_kept_logits(void)
         check_ok(pass_forward(pass, &batch, &why));
         if (i > 0)
             pass_logprobs(pass, &asked[i - 1], logp, NULL, NULL);
-        pass_backward_begin(pass, grad[i]);
+        pass_backward_begin(pass, grad[i], GEMM_SET);
         pass_logprobs_backward(pass, &want, dlogp, NULL);
         pass_backward_end(pass);
         check_same_bits(grad[i], grad[0], model->params);
@@ -292,7 +292,7 @@ static void check_many_requests(void)
         assert_true(pass && grad[k]);
         check_ok(pass_forward(pass, &batch, &why));
         pass_logprobs(pass, &want, logp[k], NULL, NULL);
-        pass_backward_begin(pass, grad[k]);
+        pass_backward_begin(pass, grad[k], GEMM_SET);
         pass_logprobs_backward(pass, &want, dlogp, NULL);
         pass_backward_end(pass);
         pass_free(pass);
@@ -316,6 +316,33 @@ static void kept_logits_change_no_gradient(void **state)
     (void)state;
     EACH_PRECISION
     check_kept_logits();
+}
+
+/* A head that nothing is asked of, tied to the embeddings and not: its gradient is written too. */
+static void a_gradient_of_nothing_is_zeros(void **state)
+{
+    (void)state;
+    const char *const names[] = {"gpt2", "llama", "qwen2", "qwen3"};
+    const int32_t ids[] = {1, 5, 2, 8};
+    const uint32_t offset[] = {0, COUNT(ids)};
+    const struct pass_batch batch = {1, offset, ids};
+    EACH_PRECISION
+    for (size_t i = 0; i < COUNT(names); i++) {
+        struct model *model = load(names[i]);
+        struct pass *pass = make_pass(model, NULL, true);
+        float *grad = malloc(model_bytes(model));
+        assert_non_null(grad);
+        memset(grad, 0xff, model_bytes(model)); /* NaN */
+        check_ok(pass_forward(pass, &batch, &err));
+        pass_backward_begin(pass, grad, GEMM_SET);
+        pass_backward_end(pass);
+        for (size_t k = 0; k < model->params; k++)
+            if (grad[k] != 0.0f)
+                fail_msg("%s: element %zu of the gradient is %g", names[i], k, (double)grad[k]);
+        free(grad);
+        pass_free(pass);
+        model_free(model);
+    }
 }
 
 static void gradients_have_the_same_bits_on_any_threads(void **state)
@@ -422,6 +449,7 @@ int main(void)
         cmocka_unit_test(every_instruction_set_gives_the_same_bits),
         cmocka_unit_test(kept_logits_change_no_gradient),
         cmocka_unit_test(more_requests_than_tokens_give_the_same_gradient),
+        cmocka_unit_test(a_gradient_of_nothing_is_zeros),
         cmocka_unit_test(gradients_have_the_same_bits_on_any_threads),
         cmocka_unit_test(new_weights_are_used_once_the_generation_says_so),
         cmocka_unit_test(a_batch_that_cannot_be_run_is_refused_by_name),

@@ -155,14 +155,16 @@ static void golden_check_tensor(const struct golden *g, const struct model_tenso
     }
 }
 
-/* Backward twice into the same array: gradients add up, so the golden is doubled. */
+/* Backward twice into the same array, the first time over whatever was there: gradients add up,
+ * so the golden is doubled. */
 static void golden_check_backward(struct golden *g)
 {
-    float *grad = calloc(g->model->params, sizeof *grad);
+    float *grad = malloc(g->model->params * sizeof *grad);
     assert_non_null(grad);
+    memset(grad, 0xff, g->model->params * sizeof *grad); /* NaN */
     for (int round = 0; round < 2; round++) {
         check_ok(pass_forward(g->pass, &g->batch, &err));
-        pass_backward_begin(g->pass, grad);
+        pass_backward_begin(g->pass, grad, round == 0 ? GEMM_SET : GEMM_ADD);
         if (g->model->config.head == MODEL_HEAD_SCORE)
             pass_scores_backward(g->pass, g->rows, (const uint32_t *)g->at, g->coefficient);
         else
@@ -175,6 +177,8 @@ static void golden_check_backward(struct golden *g)
         golden_check_tensor(g, &g->model->tensors[i], grad + g->model->tensors[i].at);
     assert_int_equal(g->model->tensors_n,
                      json_object_size(json_object_get(g->root, "gradient")));
+    for (size_t i = 0; i < g->model->params; i++)
+        assert_true(isfinite(grad[i])); /* between tensors too */
     free(grad);
 }
 
