@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
+#include "node/daemon.h"
 
 static const struct bench_case {
     const char *name, *help;
@@ -306,6 +307,7 @@ int main(int argc, char **argv)
         return status;
 
     struct err err = {0};
+    daemon_keep_memory(); /* as they do */
     pool_thread_init();
     bench.pool = pool_new(bench.threads, &err);
     if (!bench.pool)
