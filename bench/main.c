@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "bench/bench.h"
+#include "node/daemon.h"
 
 static const struct bench_case {
     const char *name, *help;
@@ -314,6 +315,7 @@ int main(int argc, char **argv)
         return status;
 
     struct err err = {0};
+    daemon_keep_memory(); /* as they do */
     pool_thread_init();
     bench.pool = pool_new(bench.threads, &err);
     if (!bench.pool)

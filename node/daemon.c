@@ -3,6 +3,7 @@
 #include "node/daemon.h"
 
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,6 +17,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "node/rendezvous.h"
+
+#define DAEMON_KEPT_BYTES  (32 << 20) /* at the end of an arena: four windows of chunks */
+#define DAEMON_BLOCK_BYTES (32 << 20) /* less is taken from an arena: the most there may be */
 
 static void daemon_help(const char *program)
 {
@@ -130,6 +134,12 @@ uint64_t daemon_files_max(void)
     return setrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur : soft;
 }
 
+void daemon_keep_memory(void)
+{
+    mallopt(M_TRIM_THRESHOLD, DAEMON_KEPT_BYTES);
+    mallopt(M_MMAP_THRESHOLD, DAEMON_BLOCK_BYTES);
+}
+
 int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,
                  struct run_config *config)
 {
@@ -145,6 +155,7 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
         return status;
     log_open(options->name, STDERR_FILENO, level);
     signal(SIGPIPE, SIG_IGN);
+    daemon_keep_memory();
 
     struct err err = {0};
     enum err_code rc =
