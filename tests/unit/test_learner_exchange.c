@@ -491,8 +491,45 @@ static void exchange_gives_up_a_sum_that_is_under_way(void **state)
                 ERR_STATE, "its loss is not finite");
     pthread_join(rank[2].thread, NULL);
     check_says(&rank[2], ERR_UNAVAILABLE, "its loss is not finite");
+    const struct exchange_group next = group_of(2, 3, 0);
+    check_ok(exchange_join(rank[0].x, &next, &err)); /* of which nobody is there */
+    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err));
+    wire_test_sleep_ms(200);
+    assert_false(exchange_sum_failed(rank[0].x));
     rank_close(&rank[0]);
     rank_close(&rank[2]);
+}
+
+static void *subnormal_thread(void *ctx)
+{
+    struct rank *r = ctx;
+    const void *node[] = {r->node[0]};
+    r->rc = exchange_sum_begin(r->x, PRECISION_FP32, 2, node, r->P, r->sum, &r->err);
+    r->rc = r->rc ? r->rc : exchange_sum_end(r->x, &r->err);
+    return NULL;
+}
+
+/* Whoever adds does it in the engine's mode: a sum that is subnormal is 0, as a learner's own. */
+static void exchange_sums_in_the_mode_of_the_engine(void **state)
+{
+    (void)state;
+    struct rank rank[2] = {0};
+    for (uint32_t i = 0; i < 2; i++) {
+        rank[i] = (struct rank){.rank = i, .ranks = 2, .P = 2, .attempt = 1, .nodes = 1};
+        rank[i].node[0] = malloc(2 * sizeof(float));
+        rank[i].sum = malloc(2 * sizeof(float));
+        for (size_t j = 0; j < 2; j++)
+            ((float *)rank[i].node[0])[j] = i ? 0x1.8p-126f : -0x1p-126f;
+        rank_open(&rank[i]);
+        assert_int_equal(pthread_create(&rank[i].thread, NULL, subnormal_thread, &rank[i]), 0);
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        pthread_join(rank[i].thread, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_string_equal(rank[i].err.text, "");
+        assert_memory_equal(rank[i].sum, ((float[]){0, 0}), 2 * sizeof(float));
+        rank_close(&rank[i]);
+    }
 }
 
 /* Who computes meanwhile can ask whether there is anything left to compute for. */
@@ -950,6 +987,7 @@ int main(void)
         TEST(exchange_gives_up_a_sum_that_is_under_way),
         TEST(exchange_tells_that_a_sum_under_way_has_failed),
         TEST(exchange_closes_while_a_sum_is_under_way),
+        TEST(exchange_sums_in_the_mode_of_the_engine),
         TEST(exchange_refuses_a_rank_that_sends_other_numbers),
         TEST(exchange_moves_as_many_bytes_as_it_says),
         TEST(exchange_refuses_an_attempt_that_is_over),
