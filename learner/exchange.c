@@ -33,8 +33,11 @@ enum err_code exchange_open(struct exchange **out, const struct exchange_options
     if (!x)
         return err_set(err, ERR_NOMEM, "no memory for an exchange of gradients");
     x->options = *options;
-    const enum err_code rc = exchange_open_memory(x, err);
+    enum err_code rc = exchange_open_memory(x, err);
+    if (rc == ERR_OK)
+        rc = exchange_behind_open(x, err);
     if (rc) {
+        arena_release(&x->arena);
         free(x);
         return rc;
     }
@@ -57,6 +60,7 @@ void exchange_close(struct exchange *x)
 {
     if (!x)
         return;
+    exchange_behind_close(x);
     weights_server_attach(x->options.server, NULL);
     exchange_disconnect(x);
     pthread_mutex_destroy(&x->mutex);
@@ -99,7 +103,7 @@ enum err_code exchange_join(struct exchange *x, const struct exchange_group *gro
                             struct err *err)
 {
     assert(group->ranks > 0 && group->ranks <= EXCHANGE_RANKS_MAX);
-    assert(group->rank < group->ranks);
+    assert(group->rank < group->ranks && !x->behind.is_under_way);
     if (group->attempt <= x->attempt)
         return err_set(err, ERR_STATE, "attempt %llu of step %llu comes after attempt %llu",
                        (unsigned long long)group->attempt, (unsigned long long)group->step,
@@ -134,6 +138,7 @@ static void exchange_end(struct exchange *x, enum exchange_state state, const ch
 /* The last round stands; those to come are refused. */
 void exchange_abandon(struct exchange *x, const char *why)
 {
+    exchange_behind_cancel(x, why);
     if (x->state != EXCHANGE_BETWEEN)
         return;
     pthread_mutex_lock(&x->mutex);

@@ -54,6 +54,9 @@
  * it: the optimizer's 8P bytes are held R times, but the norm needs no further exchange, any
  * rank can write a checkpoint or serve weights, and any can be lost.
  *
+ * exchange_sum_begin .. exchange_sum_end is exchange_sum in a thread of the exchange's own, so that
+ * the caller computes meanwhile: the next model's gradients, say.
+ *
  * One thread calls; it is the one that made the exchange.  Allocates nothing after
  * exchange_open but the sockets of a new group; ZeroMQ allocates each message.
  */
@@ -101,7 +104,7 @@ struct exchange_group {
 
 struct exchange_counts {
     uint64_t rounds;
-    uint64_t waited_us; /* until another rank had something to say */
+    uint64_t waited_us; /* the caller, until another rank had something to say */
     uint64_t bytes_sent, bytes_received; /* payload */
     uint64_t stale;    /* asks refused, and answers ignored, of an earlier round or attempt */
     uint64_t repeated; /* chunks that came twice */
@@ -123,7 +126,8 @@ enum err_code exchange_join(struct exchange *x, const struct exchange_group *gro
                             struct err *err);
 
 /* Give the attempt up: the other ranks' asks are refused with `why`.  For what goes wrong
- * between two rounds; a round that fails has done it already. */
+ * between two rounds, or beside a sum under way, which ends; a round that fails has done it
+ * already. */
 void exchange_abandon(struct exchange *x, const char *why);
 
 /* The aligned nodes of `rank`: their levels, in leaf order, at most EXCHANGE_NODES_MAX; returns
@@ -144,6 +148,16 @@ uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
  */
 enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t leaves,
                            const void *const *node, size_t P, void *sum, struct err *err);
+
+/*
+ * The same in two: what is passed is the exchange's until the end, and nothing but these and
+ * exchange_abandon may be called meanwhile.  begin: ERR_STATE; then end blocks, and returns what
+ * exchange_sum would.  failed: it has ended so already, and the caller need not go on.
+ */
+enum err_code exchange_sum_begin(struct exchange *x, enum precision kind, uint32_t leaves,
+                                 const void *const *node, size_t P, void *sum, struct err *err);
+bool exchange_sum_failed(const struct exchange *x);
+enum err_code exchange_sum_end(struct exchange *x, struct err *err);
 
 /*
  * `all` is the ranks' blocks one after the other, of bytes[rank] each (may be 0); this rank's

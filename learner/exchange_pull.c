@@ -287,6 +287,8 @@ static enum err_code exchange_watch_all(struct exchange *x, uint64_t now_ms, str
     if (x->options.stop && x->options.stop(x->options.ctx))
         return err_set(err, ERR_UNAVAILABLE, "told to stop in round %u of step %llu", x->round,
                        (unsigned long long)x->step);
+    if (atomic_load(&x->behind.cancelled))
+        return err_set(err, ERR_UNAVAILABLE, "%s", x->behind.why);
     exchange_excuse(x, now_ms);
     for (uint32_t i = 0; i < x->streams; i++) {
         const enum err_code rc = exchange_awaits(&x->stream[i])
@@ -327,7 +329,8 @@ static enum err_code exchange_turn(struct exchange *x, struct err *err)
     wire_socket_wait_any(x->socket, x->group.ranks,
                          unsent ? EXCHANGE_UNSENT_MS : EXCHANGE_WAIT_MS);
     const uint64_t now_us = clock_mono_us(), now_ms = now_us / 1000;
-    atomic_fetch_add(&x->waited_us, now_us - before_us);
+    if (!x->behind.is_under_way) /* else it is the caller who waits, or not */
+        atomic_fetch_add(&x->waited_us, now_us - before_us);
     for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
         const enum err_code rc =
             x->socket[rank] ? exchange_receive(x, rank, now_ms, err) : ERR_OK;

@@ -5,6 +5,7 @@
  *     exchange_serve.c  the others' asks, in the weights server's thread
  *     exchange_pull.c   this rank's asks, and waiting
  *     exchange_sum.c    the two kinds of round
+ *     exchange_behind.c a thread for a sum while the caller computes
  */
 #ifndef LEARNER_EXCHANGE_STATE_H
 #define LEARNER_EXCHANGE_STATE_H
@@ -93,8 +94,34 @@ struct exchange_watch {
     char text[160];              /* the last of them */
 };
 
+enum exchange_behind_state {
+    EXCHANGE_BEHIND_IDLE,
+    EXCHANGE_BEHIND_ASKED, /* the rest of the exchange is the thread's meanwhile */
+    EXCHANGE_BEHIND_DONE,  /* rc and err say how */
+    EXCHANGE_BEHIND_QUIT
+};
+
+/* A sum behind the caller's back. */
+struct exchange_behind {
+    pthread_t thread;
+    pthread_mutex_t mutex; /* of state */
+    pthread_cond_t changed;
+    enum exchange_behind_state state;
+    bool is_under_way; /* the caller's: it has begun one and not ended it */
+    atomic_bool failed, cancelled;
+    char why[WIRE_TEXT_MAX]; /* it is cancelled */
+    enum precision kind;     /* from here on as exchange_sum has them */
+    uint32_t leaves;
+    const void *const *node;
+    size_t P;
+    void *sum;
+    enum err_code rc;
+    struct err err;
+};
+
 struct exchange {
     struct exchange_options options;
+    struct exchange_behind behind;
     struct exchange_group group;
     struct wire_socket *socket[EXCHANGE_RANKS_MAX]; /* to each other rank */
     struct arena arena;
@@ -148,6 +175,14 @@ void exchange_stream_add(struct exchange *x, const struct exchange_stream *strea
 
 /* Until all streams are complete; they are none afterwards. */
 enum err_code exchange_pull(struct exchange *x, struct err *err);
+
+/* --- exchange_behind.c ------------------------------------------------------------------ */
+
+enum err_code exchange_behind_open(struct exchange *x, struct err *err);
+void exchange_behind_close(struct exchange *x);
+
+/* The sum under way, if there is one, ends at once: its round is given up for this reason. */
+void exchange_behind_cancel(struct exchange *x, const char *why);
 
 /* --- exchange_sum.c --------------------------------------------------------------------- */
 

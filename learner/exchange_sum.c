@@ -245,6 +245,7 @@ enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t lea
 enum err_code exchange_gather(struct exchange *x, const size_t *bytes, void *all,
                               struct err *err)
 {
+    assert(!x->behind.is_under_way);
     const enum err_code rc = exchange_check_joined(x, err);
     if (rc)
         return rc;

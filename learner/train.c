@@ -89,7 +89,6 @@ static enum err_code train_policy_micro(struct train *t, const struct experience
     return ERR_OK;
 }
 
-/* Behind the policy, which has picked the weights. */
 static enum err_code train_critic_micro(struct train *t, const struct advantages_stream *stream,
                                         const struct experience_micro *micro,
                                         struct train_gather *g, struct ppo_stats *stats,
@@ -100,6 +99,7 @@ static enum err_code train_critic_micro(struct train *t, const struct advantages
     if (rc)
         return rc;
     pass_scores(pass, micro->tokens, micro->at, g->value);
+    train_pick(g->weight, t->weight, micro);
     train_pick(g->value_old, stream->value, micro);
     train_pick(g->ret, stream->ret, micro);
     const struct ppo_value_batch in = {micro->tokens, g->weight, g->value, g->value_old,
@@ -114,8 +114,23 @@ static enum err_code train_critic_micro(struct train *t, const struct advantages
     return ERR_OK;
 }
 
-static enum err_code train_micro(struct train *t, uint32_t first, uint32_t end,
-                                 struct train_stats *stats, struct err *err)
+/* In the order in which they are trained. */
+enum train_model { TRAIN_POLICY, TRAIN_CRITIC, TRAIN_COST_CRITIC, TRAIN_MODELS };
+
+/* NULL where the learner has no such model. */
+static struct trainable *train_model(struct learner *l, enum train_model model)
+{
+    switch (model) {
+    case TRAIN_POLICY: return &l->policy;
+    case TRAIN_CRITIC: return l->has_critic ? &l->critic : NULL;
+    case TRAIN_COST_CRITIC: return l->has_cost_critic ? &l->cost_critic : NULL;
+    case TRAIN_MODELS:
+    default: return NULL;
+    }
+}
+
+static enum err_code train_micro(struct train *t, enum train_model model, uint32_t first,
+                                 uint32_t end, struct train_stats *stats, struct err *err)
 {
     struct learner *l = t->learner;
     const size_t mark = arena_mark(&l->step);
@@ -124,11 +139,11 @@ static enum err_code train_micro(struct train *t, uint32_t first, uint32_t end,
     enum err_code rc = experience_pack(&t->x, t->order, first, end, &l->step, &micro, err);
     if (rc == ERR_OK)
         rc = train_gather_open(t, &gather, micro.tokens, err);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && model == TRAIN_POLICY)
         rc = train_policy_micro(t, &micro, &gather, &stats->ppo, err);
-    if (rc == ERR_OK && l->has_critic)
+    if (rc == ERR_OK && model == TRAIN_CRITIC)
         rc = train_critic_micro(t, &t->a.reward, &micro, &gather, &stats->ppo, err);
-    if (rc == ERR_OK && l->has_cost_critic)
+    if (rc == ERR_OK && model == TRAIN_COST_CRITIC)
         rc = train_critic_micro(t, &t->a.cost, &micro, &gather, &stats->cost, err);
     arena_reset(&l->step, mark);
     worker_progress(t->worker);
@@ -168,20 +183,6 @@ static double train_lr(const struct train *t, double peak)
                                t->lease->step);
 }
 
-static enum err_code train_sum(struct train *t, struct err *err)
-{
-    struct learner *l = t->learner;
-    struct exchange *exchange = group_exchange(l);
-    fault_at(FAULT_train_sum);
-    enum err_code rc = trainable_sum(&l->policy, exchange, err);
-    if (rc == ERR_OK && l->has_critic)
-        rc = trainable_sum(&l->critic, exchange, err);
-    if (rc == ERR_OK && l->has_cost_critic)
-        rc = trainable_sum(&l->cost_critic, exchange, err);
-    fault_at(FAULT_train_summed);
-    return rc;
-}
-
 /* The gradients of an update are there: clip and apply them, the policy's first. */
 static enum err_code train_apply(struct train *t, struct err *err)
 {
@@ -204,32 +205,52 @@ static enum err_code train_apply(struct train *t, struct err *err)
     return rc;
 }
 
-static void train_begin(struct train *t, uint32_t micros)
+/* This rank's micro-batches of an update, of one model; not to their end where the sum of the
+ * model before has failed, which its end will tell. */
+static enum err_code train_micros(struct train *t, enum train_model model, uint32_t first,
+                                  uint32_t end, uint32_t micros, struct train_stats *leaf,
+                                  struct err *err)
 {
     struct learner *l = t->learner;
-    const uint32_t ranks = l->group.ranks, rank = l->group.rank;
-    trainable_begin(&l->policy, micros, ranks, rank);
-    if (l->has_critic)
-        trainable_begin(&l->critic, micros, ranks, rank);
-    if (l->has_cost_critic)
-        trainable_begin(&l->cost_critic, micros, ranks, rank);
-}
-
-/* This rank's micro-batches of an update; then the statistics of all, in their order. */
-static enum err_code train_micros(struct train *t, uint32_t first, uint32_t end,
-                                  uint32_t micros, struct train_stats *leaf, struct err *err)
-{
-    struct learner *l = t->learner;
+    const struct exchange *exchange = group_exchange(l);
     uint32_t own, own_end, i = 0;
     group_span(l, micros, &own, &own_end);
-    for (uint32_t at = first, next; at < end; at = next, i++) {
+    for (uint32_t at = first, next; at < end && i < own_end; at = next, i++) {
         next = experience_cut(&t->x, t->order, end, at, l->config->micro_tokens);
+        if (exchange && exchange_sum_failed(exchange))
+            return ERR_OK;
         const enum err_code rc =
-            i >= own && i < own_end ? train_micro(t, at, next, &leaf[i], err) : ERR_OK;
+            i >= own ? train_micro(t, model, at, next, &leaf[i], err) : ERR_OK;
         if (rc)
             return rc;
     }
-    return group_gather(l, micros, sizeof *leaf, leaf, err);
+    return ERR_OK;
+}
+
+/* Model after model, each summed by the ranks while the next is computed. */
+static enum err_code train_gradients(struct train *t, uint32_t first, uint32_t end,
+                                     uint32_t micros, struct train_stats *leaf, struct err *err)
+{
+    struct learner *l = t->learner;
+    struct trainable *summed = NULL;
+    for (enum train_model model = 0; model < TRAIN_MODELS; model++) {
+        struct trainable *next = train_model(l, model);
+        if (!next)
+            continue;
+        trainable_begin(next, micros, l->group.ranks, l->group.rank);
+        enum err_code rc = train_micros(t, model, first, end, micros, leaf, err);
+        if (rc == ERR_OK && summed)
+            rc = trainable_sum_end(summed, err);
+        fault_at(FAULT_train_sum);
+        if (rc == ERR_OK)
+            rc = trainable_sum_begin(next, group_exchange(l), err);
+        if (rc)
+            return rc;
+        summed = next;
+    }
+    const enum err_code rc = trainable_sum_end(summed, err);
+    fault_at(FAULT_train_summed);
+    return rc;
 }
 
 /* One optimizer update over the rows order[first..end-1]. */
@@ -247,8 +268,8 @@ static enum err_code train_update(struct train *t, uint32_t first, uint32_t end,
     enum err_code rc = train_weights(t, first, end, err);
     if (rc)
         return rc;
-    train_begin(t, micros);
-    if ((rc = train_micros(t, first, end, micros, leaf, err)) || (rc = train_sum(t, err)))
+    if ((rc = train_gradients(t, first, end, micros, leaf, err)) ||
+        (rc = group_gather(l, micros, sizeof *leaf, leaf, err)))
         return rc;
     for (uint32_t i = 0; i < micros; i++) {
         ppo_stats_merge(&epoch->ppo, &leaf[i].ppo);
@@ -416,7 +437,8 @@ enum err_code learner_train(struct learner *l, const struct message *lease,
     double logp_diff = NAN;
     l->dirty = false;
     l->inherited = l->history[0].kl_reference;
-    if (lease->items_n == 0) { /* a step that was set aside: the next version has these weights */
+    if (lease->items_n ==
+        0) { /* a step that was set aside: the next version has these weights */
         const enum err_code rc =
             lease->restore ? learner_restore(l, lease->base_version, err) : ERR_OK;
         l->stats_n = 0;

@@ -145,20 +145,27 @@ void trainable_leaf_done(struct trainable *t)
         trainable_node_done(t);
 }
 
-enum err_code trainable_sum(struct trainable *t, struct exchange *exchange, struct err *err)
+enum err_code trainable_sum_begin(struct trainable *t, struct exchange *exchange,
+                                  struct err *err)
 {
     assert(t->done == t->nodes);
+    t->exchange = exchange;
     if (!exchange) {
         t->whole = t->node[0];
         return ERR_OK;
     }
-    float *whole = trainable_take(t);
-    t->whole = whole;
-    const enum precision kind = t->setup.gradients;
-    const size_t P = t->model->params;
-    const enum err_code rc = exchange_sum(exchange, kind, t->micros, t->node, P, whole, err);
+    t->whole = trainable_take(t);
+    return exchange_sum_begin(exchange, t->setup.gradients, t->micros,
+                              (const void *const *)t->node, t->model->params, t->whole, err);
+}
+
+enum err_code trainable_sum_end(struct trainable *t, struct err *err)
+{
+    if (!t->exchange)
+        return ERR_OK;
+    const enum err_code rc = exchange_sum_end(t->exchange, err);
     if (rc == ERR_OK)
-        gradient_unpack(kind, whole, P);
+        gradient_unpack(t->setup.gradients, t->whole, t->model->params);
     return rc;
 }
 

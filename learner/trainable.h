@@ -10,7 +10,9 @@
  *         float *grad = trainable_leaf(t)        anything: to be written
  *         ... pass_forward, pass_backward_begin(t->pass, grad, GEMM_SET), ..., pass_backward_end
  *         trainable_leaf_done(t)
- *     trainable_sum(t, exchange)                 alone: nothing to do
+ *     trainable_sum_begin(t, exchange)           alone: nothing to do
+ *         ... what else there is to compute
+ *     trainable_sum_end(t)
  *     trainable_update(t, lr, &norm)
  *
  * A group's step may fail after some of its updates: trainable_keep before it,
@@ -37,12 +39,12 @@
 
 /* What the trainables of a learner have in common. */
 struct trainable_setup {
-    struct pool *pool;   /* borrowed */
+    struct pool *pool;        /* borrowed */
     enum precision precision; /* of its products */
     enum precision gradients; /* of its sums: engine/gradient.h */
-    size_t tokens_max;   /* of a pass */
-    uint32_t micros_max; /* the most micro-batches of an update */
-    bool grouped;        /* it may be one of several ranks */
+    size_t tokens_max;        /* of a pass */
+    uint32_t micros_max;      /* the most micro-batches of an update */
+    bool grouped;             /* it may be one of several ranks */
     struct adamw_params params;
     double grad_clip; /* 0: off */
 };
@@ -61,12 +63,13 @@ struct trainable {
 
     /* of the update under way */
     uint32_t micros, ranks, nodes;
-    uint32_t size[EXCHANGE_NODES_MAX];     /* leaves of each node of this rank */
-    const void *node[EXCHANGE_NODES_MAX];  /* those that are summed; of a group, packed */
-    uint32_t done;                         /* of them */
-    struct summation sum;                  /* of the next */
-    float *buffer[SUMMATION_LEVELS];       /* its buffers, as they are needed */
-    const float *whole;                    /* the gradient, after trainable_sum */
+    uint32_t size[EXCHANGE_NODES_MAX]; /* leaves of each node of this rank */
+    void *node[EXCHANGE_NODES_MAX];    /* those that are summed; of a group, packed */
+    uint32_t done;                     /* of them */
+    struct summation sum;              /* of the next */
+    float *buffer[SUMMATION_LEVELS];   /* its buffers, as they are needed */
+    struct exchange *exchange;         /* that sums it now, or NULL */
+    float *whole;                      /* the gradient, after trainable_sum_end */
     bool taken[TRAINABLE_GRADS_MAX];
 };
 
@@ -82,9 +85,11 @@ void trainable_begin(struct trainable *t, uint32_t micros, uint32_t ranks, uint3
 float *trainable_leaf(struct trainable *t);
 void trainable_leaf_done(struct trainable *t);
 
-/* The whole gradient, from this rank's nodes and the others'.  `exchange` NULL: there are no
- * others.  Blocks; errors of exchange_sum. */
-enum err_code trainable_sum(struct trainable *t, struct exchange *exchange, struct err *err);
+/* The whole gradient, from this rank's nodes and the others', while the caller computes; the end
+ * blocks.  `exchange` NULL: there are no others.  Errors of exchange_sum. */
+enum err_code trainable_sum_begin(struct trainable *t, struct exchange *exchange,
+                                  struct err *err);
+enum err_code trainable_sum_end(struct trainable *t, struct err *err);
 
 /* Clip to the global norm, update the weights.  ERR_VALUE where the norm is not finite: nothing
  * has changed then. */

@@ -7,6 +7,7 @@
 #ifndef TESTS_UNIT_LEARNER_BENCH_H
 #define TESTS_UNIT_LEARNER_BENCH_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,13 +57,15 @@ bool worker_stopping(struct worker *worker)
     return false;
 }
 
-/* A lease comes at the n-th question of this thread; 0: never. */
-static _Thread_local int bench_patience;
+/* What a test passes for the worker, or NULL: a lease comes at the n-th question; 0: never. */
+struct bench_worker {
+    atomic_int patience; /* the learner's thread and its exchange's ask */
+};
 
 bool worker_has_lease(struct worker *worker)
 {
-    (void)worker;
-    return bench_patience > 0 && --bench_patience == 0;
+    struct bench_worker *w = (struct bench_worker *)worker;
+    return w && atomic_load(&w->patience) > 0 && atomic_fetch_sub(&w->patience, 1) == 1;
 }
 
 bool worker_wait_lease(struct worker *worker, struct message *lease, int64_t timeout_ms)

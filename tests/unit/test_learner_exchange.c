@@ -185,6 +185,18 @@ static bool rank_is_right(const struct rank *r, uint32_t round, const void *sum)
     return true;
 }
 
+/* In one, or begun and ended, with something else to do between. */
+static enum err_code rank_sum(struct rank *r, bool is_behind)
+{
+    const void *const *node = (const void *const *)r->node;
+    if (!is_behind)
+        return exchange_sum(r->x, r->kind, r->leaves, node, r->P, r->sum, &r->err);
+    const enum err_code rc =
+        exchange_sum_begin(r->x, r->kind, r->leaves, node, r->P, r->sum, &r->err);
+    wire_test_sleep_ms(1);
+    return rc ? rc : exchange_sum_end(r->x, &r->err);
+}
+
 /* As a learner does: fills its nodes, exchanges, and uses all arrays anew at once. */
 static enum err_code rank_rounds(struct rank *r, uint32_t rounds)
 {
@@ -199,8 +211,7 @@ static enum err_code rank_rounds(struct rank *r, uint32_t rounds)
         rank_fill(r, round, level);
         memset(sum, 0xff, bytes);
         wire_test_sleep_ms(r->delay_ms * (round % 2));
-        rc = exchange_sum(r->x, r->kind, r->leaves, (const void *const *)r->node, r->P, sum,
-                          &r->err);
+        rc = rank_sum(r, (round + r->rank) % 2 == 0);
         if (rc == ERR_OK)
             r->wrong += !rank_is_right(r, round, sum);
         if (round == 0 && r->gives_up) {
@@ -457,6 +468,100 @@ static void exchange_needs_an_attempt_later_than_the_last(void **state)
     check_ok(exchange_sum(r.x, PRECISION_FP32, 1, nodes, 1, &sum, &err));
     assert_true(sum == 1.0f);
     rank_close(&r);
+}
+
+/* Rank 1 is not there; rank 2 asks rank 0, and is told why that has given up. */
+static void exchange_gives_up_a_sum_that_is_under_way(void **state)
+{
+    (void)state;
+    struct rank rank[3] = {0};
+    for (uint32_t i = 0; i < 3; i++)
+        rank[i] = (struct rank){.rank = i, .ranks = 3, .leaves = 3, .P = 50, .attempt = 1};
+    float node[50] = {0}, sum[50];
+    const void *nodes[] = {node};
+    rank_open(&rank[0]);
+    assert_int_equal(pthread_create(&rank[2].thread, NULL, rank_thread, &rank[2]), 0);
+    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err));
+    wire_test_sleep_ms(200);
+    assert_false(exchange_sum_failed(rank[0].x));
+    const uint64_t before_ms = clock_mono_ms();
+    exchange_abandon(rank[0].x, "its loss is not finite");
+    assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
+    check_fails(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err),
+                ERR_STATE, "its loss is not finite");
+    pthread_join(rank[2].thread, NULL);
+    check_says(&rank[2], ERR_UNAVAILABLE, "its loss is not finite");
+    const struct exchange_group next = group_of(2, 3, 0);
+    check_ok(exchange_join(rank[0].x, &next, &err)); /* of which nobody is there */
+    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err));
+    wire_test_sleep_ms(200);
+    assert_false(exchange_sum_failed(rank[0].x));
+    rank_close(&rank[0]);
+    rank_close(&rank[2]);
+}
+
+static void *subnormal_thread(void *ctx)
+{
+    struct rank *r = ctx;
+    const void *node[] = {r->node[0]};
+    r->rc = exchange_sum_begin(r->x, PRECISION_FP32, 2, node, r->P, r->sum, &r->err);
+    r->rc = r->rc ? r->rc : exchange_sum_end(r->x, &r->err);
+    return NULL;
+}
+
+/* Whoever adds does it in the engine's mode: a sum that is subnormal is 0, as a learner's own. */
+static void exchange_sums_in_the_mode_of_the_engine(void **state)
+{
+    (void)state;
+    struct rank rank[2] = {0};
+    for (uint32_t i = 0; i < 2; i++) {
+        rank[i] = (struct rank){.rank = i, .ranks = 2, .P = 2, .attempt = 1, .nodes = 1};
+        rank[i].node[0] = malloc(2 * sizeof(float));
+        rank[i].sum = malloc(2 * sizeof(float));
+        for (size_t j = 0; j < 2; j++)
+            ((float *)rank[i].node[0])[j] = i ? 0x1.8p-126f : -0x1p-126f;
+        rank_open(&rank[i]);
+        assert_int_equal(pthread_create(&rank[i].thread, NULL, subnormal_thread, &rank[i]), 0);
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        pthread_join(rank[i].thread, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_string_equal(rank[i].err.text, "");
+        assert_memory_equal(rank[i].sum, ((float[]){0, 0}), 2 * sizeof(float));
+        rank_close(&rank[i]);
+    }
+}
+
+/* Who computes meanwhile can ask whether there is anything left to compute for. */
+static void exchange_tells_that_a_sum_under_way_has_failed(void **state)
+{
+    (void)state;
+    struct rank r = {.ranks = 2, .leaves = 2, .P = 50, .attempt = 1, .silent_ms = 300};
+    float node[50] = {0}, sum[50];
+    const void *nodes[] = {node};
+    rank_open(&r);
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, sum, &err));
+    const uint64_t deadline_ms = clock_mono_ms() + LONG_MS;
+    while (!exchange_sum_failed(r.x) && clock_mono_ms() < deadline_ms)
+        wire_test_sleep_ms(5);
+    assert_true(exchange_sum_failed(r.x));
+    check_fails(exchange_sum_end(r.x, &err), ERR_TIMEOUT, "rank 1 (learner-1 at ipc://");
+    assert_false(exchange_sum_failed(r.x));
+    rank_close(&r);
+}
+
+/* One that nobody ends: closing does. */
+static void exchange_closes_while_a_sum_is_under_way(void **state)
+{
+    (void)state;
+    struct rank r = {.ranks = 2, .leaves = 2, .P = 50, .attempt = 1};
+    float node[50] = {0}, sum[50];
+    const void *nodes[] = {node};
+    rank_open(&r);
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, sum, &err));
+    const uint64_t before_ms = clock_mono_ms();
+    rank_close(&r);
+    assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
 }
 
 static bool stop_now(void *ctx)
@@ -879,6 +984,10 @@ int main(void)
         TEST(exchange_names_a_rank_that_is_not_there),
         TEST(exchange_names_a_rank_that_lives_and_does_nothing),
         TEST(exchange_refuses_a_rank_that_does_something_else),
+        TEST(exchange_gives_up_a_sum_that_is_under_way),
+        TEST(exchange_tells_that_a_sum_under_way_has_failed),
+        TEST(exchange_closes_while_a_sum_is_under_way),
+        TEST(exchange_sums_in_the_mode_of_the_engine),
         TEST(exchange_refuses_a_rank_that_sends_other_numbers),
         TEST(exchange_moves_as_many_bytes_as_it_says),
         TEST(exchange_refuses_an_attempt_that_is_over),

@@ -59,13 +59,14 @@ static void *rank_thread(void *ctx)
 {
     struct rank *r = ctx;
     struct wire_rank ranks[RANKS];
-    bench_patience = r->patience;
+    struct bench_worker worker = {r->patience};
+    struct worker *w = (struct worker *)&worker;
     pool_thread_init();
     for (uint32_t step = 0; step < r->steps; step++) {
         const struct message lease = rank_lease(r, step, ranks);
-        enum err_code rc = group_begin(r->learner, &lease, NULL, &r->err);
+        enum err_code rc = group_begin(r->learner, &lease, w, &r->err);
         if (rc == ERR_OK)
-            rc = learner_train(r->learner, &lease, NULL, &r->err);
+            rc = learner_train(r->learner, &lease, w, &r->err);
         r->was_dirty = r->learner->dirty;
         r->restored = group_end(r->learner, rc ? r->err.text : NULL) && rc;
         if (rc)
@@ -213,7 +214,8 @@ static void fill_leaves(struct trainable *t, uint32_t micros, uint32_t ranks, ui
 static void check_whole(struct trainable *t, bool bf16, uint32_t micros)
 {
     fill_leaves(t, micros, 1, 0);
-    check_ok(trainable_sum(t, NULL, &err));
+    check_ok(trainable_sum_begin(t, NULL, &err));
+    check_ok(trainable_sum_end(t, &err));
     for (size_t j = 0; j < t->model->params; j++) {
         const float want = tree_value(bf16, 0, micros, j);
         if (memcmp(&t->whole[j], &want, sizeof want) != 0)
@@ -272,7 +274,8 @@ static void group_refuses_bf16_gradients_that_are_not_finite(void **state)
             trainable_leaf(&l->policy)[7] = k ? 1.0f : bad[i];
             trainable_leaf_done(&l->policy);
         }
-        check_ok(trainable_sum(&l->policy, NULL, &err));
+        check_ok(trainable_sum_begin(&l->policy, NULL, &err));
+        check_ok(trainable_sum_end(&l->policy, &err));
         check_fails(trainable_update(&l->policy, 1e-3, &norm, &err), ERR_VALUE,
                     "the gradient of the policy is not finite");
     }
