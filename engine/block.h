@@ -120,6 +120,7 @@ void block_linear_pack(const struct block *block, struct block_linear *linear);
  */
 struct block_rows {
     size_t M;
+    bool keep;                /* x_mid and up are read later; else they are scratch too */
     const uint32_t *position; /* (M) of the row in its sequence, from 0 */
     const float *x;           /* (M,C) the residual stream as it enters */
     float *x_mid;             /* (M,C) after attention */
@@ -132,13 +133,14 @@ struct block_rows {
     float *act;               /* (M,F) scratch: the activation of `up` */
     float *mean1, *r1;        /* (M) of the two norms, for the backward pass; all may be */
     float *mean2, *r2;        /* NULL; means are LayerNorm's */
-    float *r_qk;              /* (H+G,M); may be NULL */
+    float *r_qk;              /* (H+G,r_qk_stride); may be NULL */
+    size_t r_qk_stride;       /* M or more */
 };
 
 /* Write rows->qkv (and norm, qk_raw, mean1, r1, r_qk). */
 void block_attention_in(const struct block *block, size_t layer, const struct block_rows *rows);
 
-/* From rows->x and rows->att write x_mid and x_out (and norm, up, act, mean2, r2). */
+/* From rows->x and rows->att write x_out (and x_mid, norm, up, act, mean2, r2). */
 void block_attention_out(const struct block *block, size_t layer,
                          const struct block_rows *rows);
 

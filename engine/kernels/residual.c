@@ -1,6 +1,8 @@
 /* residual.c -- see residual.h. */
 #include "engine/kernels/residual.h"
 
+#include "engine/kernels/isa.h"
+
 enum { RESIDUAL_TASK = 32768 };
 
 struct residual_job {
@@ -9,15 +11,20 @@ struct residual_job {
     size_t n;
 };
 
+static inline ISA_BODY void residual_part_body(float *restrict x, const float *restrict y,
+                                               size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] += y[i];
+}
+ISA_FUNCTION(residual_part, (float *x, const float *y, size_t n), (x, y, n))
+
 static void residual_task(void *arg, size_t i)
 {
     const struct residual_job *job = arg;
     const size_t begin = i * RESIDUAL_TASK;
     const size_t n = job->n - begin < RESIDUAL_TASK ? job->n - begin : RESIDUAL_TASK;
-    float *restrict x = job->x + begin;
-    const float *restrict y = job->y + begin;
-    for (size_t j = 0; j < n; j++)
-        x[j] += y[j];
+    residual_part(job->x + begin, job->y + begin, n);
 }
 
 void residual_add(struct pool *pool, float *x, const float *y, size_t n)

@@ -3,12 +3,16 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "engine/kernels/isa.h"
 
 #define ROPE_PI 3.14159265358979323846
 
-enum { ROPE_ROWS = 16 }; /* rows of a task */
+enum {
+    ROPE_ROWS = 16,   /* rows of a task */
+    ROPE_ANGLES = 16, /* of a head that are turned at a time */
+};
 
 /* Llama 3: long waves are slowed by `factor`, short ones kept, those between blended. */
 static double rope_llama3(double f, const struct model_config *config)
@@ -61,21 +65,41 @@ struct rope_job {
     size_t N, heads, D;
 };
 
+/* At most ROPE_ANGLES angles of all heads of a row.  `low` is the first head's; inlined into
+ * places where `angles` is a constant, the loop over them is a few vectors. */
+static inline ISA_BODY void rope_heads(const struct rope_job *job, float *low, const float *c,
+                                       const float *s, size_t angles)
+{
+    float turn[ROPE_ANGLES];
+    for (size_t d = 0; d < angles; d++)
+        turn[d] = job->direction * s[d];
+    for (size_t h = 0; h < job->heads; h++, low += job->D) {
+        float a[ROPE_ANGLES], b[ROPE_ANGLES];
+        memcpy(a, low, angles * sizeof *a);
+        memcpy(b, low + job->D / 2, angles * sizeof *b);
+        float *restrict first = low, *restrict second = low + job->D / 2;
+        for (size_t d = 0; d < angles; d++) {
+            first[d] = a[d] * c[d] - b[d] * turn[d];
+            second[d] = b[d] * c[d] + a[d] * turn[d];
+        }
+    }
+}
+
 static inline ISA_BODY void rope_row_body(const struct rope_job *job, size_t n)
 {
     const size_t half = job->D / 2;
-    const float *restrict c = job->cos_table + job->position[n] * half;
-    const float *restrict s = job->sin_table + job->position[n] * half;
-    const float direction = job->direction;
-    for (size_t h = 0; h < job->heads; h++) {
-        float *restrict low = job->x + n * job->stride + h * job->D;
-        float *restrict high = low + half;
-        for (size_t d = 0; d < half; d++) {
-            const float a = low[d], b = high[d], turn = direction * s[d];
-            low[d] = a * c[d] - b * turn;
-            high[d] = b * c[d] + a * turn;
-        }
-    }
+    const float *c = job->cos_table + job->position[n] * half;
+    const float *s = job->sin_table + job->position[n] * half;
+    float *x = job->x + n * job->stride;
+    size_t d = 0;
+    for (; d + ROPE_ANGLES <= half; d += ROPE_ANGLES)
+        rope_heads(job, x + d, c + d, s + d, ROPE_ANGLES);
+    if (half - d == 8)
+        rope_heads(job, x + d, c + d, s + d, 8);
+    else if (half - d == 4)
+        rope_heads(job, x + d, c + d, s + d, 4);
+    else if (half - d > 0)
+        rope_heads(job, x + d, c + d, s + d, half - d);
 }
 ISA_FUNCTION(rope_row, (const struct rope_job *job, size_t n), (job, n))
 
