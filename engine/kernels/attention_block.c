@@ -22,17 +22,9 @@ void attention_check(const struct attention *shape)
  * become -infinity. */
 static inline ISA_BODY float attention_greatest(float *restrict p, size_t keys)
 {
-    const size_t rest = keys % LANES, whole = keys / LANES * LANES;
-    float lane[LANES];
-    for (size_t l = 0; l < LANES; l++)
-        lane[l] = -INFINITY;
-    if (rest > 0) {
-        for (size_t l = 0; l < LANES; l++)
-            lane[l] = l < rest ? p[whole + l] : -INFINITY;
-        memcpy(p + whole, lane, sizeof lane); /* all of the line, as it is read again at once */
-    }
-    lanes_max_with(lane, p, whole / LANES);
-    return lanes_max(lane);
+    const size_t last = (keys - 1) / LANES * LANES;
+    lanes_end(p + last, keys - last);
+    return lanes_max(p, last / LANES + 1);
 }
 
 /* Scores to weights, 0 beyond the lines that hold `keys` of them; their sum. */

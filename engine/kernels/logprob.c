@@ -16,13 +16,12 @@ static size_t logprob_min(size_t a, size_t b)
 
 static inline ISA_BODY void logprob_max_body(float *max, const float *z, size_t n)
 {
-    float lane[LANES];
-    for (size_t l = 0; l < LANES; l++)
-        lane[l] = -INFINITY;
-    lanes_max_with(lane, z, n / LANES);
-    for (size_t l = 0, v = n / LANES * LANES; v + l < n; l++)
-        lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
-    *max = lanes_max(lane);
+    const lanes_8 least = (lanes_8){0} - INFINITY;
+    lanes_8 most[2] = {least, least};
+    lanes_greater_of(most, z, n / LANES);
+    *max = lanes_max_tree(most);
+    for (size_t v = n / LANES * LANES; v < n; v++)
+        *max = lanes_greater(*max, z[v]);
 }
 ISA_FUNCTION(logprob_max, (float *max, const float *z, size_t n), (max, z, n))
 
