@@ -6,13 +6,11 @@
 #include <string.h>
 
 #include "engine/kernels/isa.h"
+#include "engine/kernels/lanes.h"
 
 #define ROPE_PI 3.14159265358979323846
 
-enum {
-    ROPE_ROWS = 16,   /* rows of a task */
-    ROPE_ANGLES = 16, /* of a head that are turned at a time */
-};
+enum { ROPE_ROWS = 16 }; /* rows of a task */
 
 /* Llama 3: long waves are slowed by `factor`, short ones kept, those between blended. */
 static double rope_llama3(double f, const struct model_config *config)
@@ -65,41 +63,62 @@ struct rope_job {
     size_t N, heads, D;
 };
 
-/* At most ROPE_ANGLES angles of all heads of a row.  `low` is the first head's; inlined into
- * places where `angles` is a constant, the loop over them is a few vectors. */
-static inline ISA_BODY void rope_heads(const struct rope_job *job, float *low, const float *c,
-                                       const float *s, size_t angles)
+/* What the compiler makes of a loop over so few numbers is no vector code. */
+static inline ISA_BODY void rope_turn_8(float *low, float *high, const lanes_8 *c,
+                                        const lanes_8 *turn)
 {
-    float turn[ROPE_ANGLES];
-    for (size_t d = 0; d < angles; d++)
-        turn[d] = job->direction * s[d];
-    for (size_t h = 0; h < job->heads; h++, low += job->D) {
-        float a[ROPE_ANGLES], b[ROPE_ANGLES];
-        memcpy(a, low, angles * sizeof *a);
-        memcpy(b, low + job->D / 2, angles * sizeof *b);
-        float *restrict first = low, *restrict second = low + job->D / 2;
-        for (size_t d = 0; d < angles; d++) {
-            first[d] = a[d] * c[d] - b[d] * turn[d];
-            second[d] = b[d] * c[d] + a[d] * turn[d];
-        }
-    }
+    lanes_8 a, b;
+    memcpy(&a, low, sizeof a);
+    memcpy(&b, high, sizeof b);
+    const lanes_8 first = a * *c - b * *turn, second = b * *c + a * *turn;
+    memcpy(low, &first, sizeof first);
+    memcpy(high, &second, sizeof second);
 }
 
+static inline ISA_BODY void rope_turn_4(float *low, float *high, const lanes_4 *c,
+                                        const lanes_4 *turn)
+{
+    lanes_4 a, b;
+    memcpy(&a, low, sizeof a);
+    memcpy(&b, high, sizeof b);
+    const lanes_4 first = a * *c - b * *turn, second = b * *c + a * *turn;
+    memcpy(low, &first, sizeof first);
+    memcpy(high, &second, sizeof second);
+}
+
+/* Some angles, of all heads, then the next: what they are turned by stays in registers. */
 static inline ISA_BODY void rope_row_body(const struct rope_job *job, size_t n)
 {
-    const size_t half = job->D / 2;
-    const float *c = job->cos_table + job->position[n] * half;
-    const float *s = job->sin_table + job->position[n] * half;
+    const size_t half = job->D / 2, D = job->D, end = job->heads * D;
+    const float *cosines = job->cos_table + job->position[n] * half;
+    const float *sines = job->sin_table + job->position[n] * half;
+    const float direction = job->direction;
     float *x = job->x + n * job->stride;
     size_t d = 0;
-    for (; d + ROPE_ANGLES <= half; d += ROPE_ANGLES)
-        rope_heads(job, x + d, c + d, s + d, ROPE_ANGLES);
-    if (half - d == 8)
-        rope_heads(job, x + d, c + d, s + d, 8);
-    else if (half - d == 4)
-        rope_heads(job, x + d, c + d, s + d, 4);
-    else if (half - d > 0)
-        rope_heads(job, x + d, c + d, s + d, half - d);
+    for (; d + 8 <= half; d += 8) {
+        lanes_8 c, s;
+        memcpy(&c, cosines + d, sizeof c);
+        memcpy(&s, sines + d, sizeof s);
+        const lanes_8 turn = direction * s;
+        for (size_t at = d; at < end; at += D)
+            rope_turn_8(x + at, x + at + half, &c, &turn);
+    }
+    for (; d + 4 <= half; d += 4) {
+        lanes_4 c, s;
+        memcpy(&c, cosines + d, sizeof c);
+        memcpy(&s, sines + d, sizeof s);
+        const lanes_4 turn = direction * s;
+        for (size_t at = d; at < end; at += D)
+            rope_turn_4(x + at, x + at + half, &c, &turn);
+    }
+    for (; d < half; d++) {
+        const float c = cosines[d], turn = direction * sines[d];
+        for (size_t at = d; at < end; at += D) {
+            const float a = x[at], b = x[at + half];
+            x[at] = a * c - b * turn;
+            x[at + half] = b * c + a * turn;
+        }
+    }
 }
 ISA_FUNCTION(rope_row, (const struct rope_job *job, size_t n), (job, n))
 
