@@ -38,6 +38,21 @@ void block_norm_forward(const struct block *block, const struct block_norm *norm
                         c->C, c->norm_eps);
 }
 
+/* x_mid, the attention's part so far, += x; norm is the norm of it. */
+static void block_norm_mid(const struct block *block, const struct block_norm *norm,
+                           const struct block_rows *rows)
+{
+    const struct model_config *c = &block->model->config;
+    if (c->family == MODEL_GPT2)
+        layernorm_residual_forward(block->pool, rows->norm, rows->mean2, rows->r2, rows->x_mid,
+                                   rows->x, block_weight(block, norm->w_at),
+                                   block_weight(block, norm->bias_at), rows->M, c->C,
+                                   c->norm_eps);
+    else
+        rmsnorm_residual_forward(block->pool, rows->norm, rows->r2, rows->x_mid, rows->x,
+                                 block_weight(block, norm->w_at), rows->M, c->C, c->norm_eps);
+}
+
 /* y, `width` floats a row, is filled by the linears side by side. */
 static void block_products(const struct block *block, const struct block_linear *linear,
                            size_t n, float *y, size_t width, const float *x, size_t M)
@@ -99,10 +114,7 @@ static void block_half_out(const struct block *block, const struct block_layer *
     /* The product first, the residual after: adding many small terms to a large one would
      * round each of them to it. */
     block_products(block, &layer->out, 1, rows->x_mid, C, rows->att, rows->M);
-    residual_add(block->pool, rows->x_mid, rows->x, rows->M * C);
-
-    block_norm_forward(block, &layer->norm2, rows->norm, rows->mean2, rows->r2, rows->x_mid,
-                       rows->M);
+    block_norm_mid(block, &layer->norm2, rows);
     block_products(block, layer->up, layer->ups, rows->up, block->up_width, rows->norm,
                    rows->M);
     block_activate(block, rows->act, rows->up, rows->M);

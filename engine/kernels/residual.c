@@ -1,8 +1,6 @@
 /* residual.c -- see residual.h. */
 #include "engine/kernels/residual.h"
 
-#include "engine/kernels/isa.h"
-
 enum { RESIDUAL_TASK = 32768 };
 
 struct residual_job {
@@ -11,11 +9,9 @@ struct residual_job {
     size_t n;
 };
 
-static inline ISA_BODY void residual_part_body(float *restrict x, const float *restrict y,
-                                               size_t n)
+static inline ISA_BODY void residual_part_body(float *x, const float *y, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        x[i] += y[i];
+    residual_row(x, y, n);
 }
 ISA_FUNCTION(residual_part, (float *x, const float *y, size_t n), (x, y, n))
 
