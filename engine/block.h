@@ -144,6 +144,10 @@ void block_attention_in(const struct block *block, size_t layer, const struct bl
 void block_attention_out(const struct block *block, size_t layer,
                          const struct block_rows *rows);
 
+/* How many of M rows go through a half of a layer together on the way back: all, or where the
+ * weights are small as many as fit into the second-level cache with what is made of them. */
+size_t block_piece_rows(const struct block *block, size_t M);
+
 /* Parts of the above, for the backward pass, which computes them again: y = norm(x) (mean and
  * r may be NULL), and act (M,F) from up (M,U). */
 void block_norm_forward(const struct block *block, const struct block_norm *norm, float *y,

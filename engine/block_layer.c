@@ -18,6 +18,7 @@ enum {
     BLOCK_PIECE = 112,               /* rows: whole tiles of gemm.h and of bgemm.h */
     BLOCK_PIECE_BYTES = 1024 * 1024, /* of a half's weights, at most: half a cache */
     BLOCK_PIECE_SHARES = 2,          /* pieces a thread, at least */
+    BLOCK_PIECE_BACK = 224,          /* rows a thread: a multiple of BGEMM_STEP */
 };
 
 static const float *block_weight(const struct block *block, size_t at)
@@ -184,9 +185,21 @@ static void block_pieces_task(void *arg, size_t thread)
     }
 }
 
-/* `floats`: of the half's weights. */
+/* True where the weights of the larger half, the second, leave room for what goes by. */
+static bool block_in_pieces(const struct block *block)
+{
+    const struct model_config *c = &block->model->config;
+    const size_t weights = (block->attention.out_stride + block->up_width + c->F) * c->C;
+    return weights * sizeof(float) <= BLOCK_PIECE_BYTES;
+}
+
+size_t block_piece_rows(const struct block *block, size_t M)
+{
+    return block_in_pieces(block) ? BLOCK_PIECE_BACK * pool_threads(block->pool) : M;
+}
+
 static void block_run(const struct block *block, size_t layer, const struct block_rows *rows,
-                      block_half *half, size_t floats)
+                      block_half *half)
 {
     struct block_pieces job = {.block = *block,
                                .layer = &block->layers[layer],
@@ -194,8 +207,7 @@ static void block_run(const struct block *block, size_t layer, const struct bloc
                                .half = half,
                                .pieces = (rows->M + BLOCK_PIECE - 1) / BLOCK_PIECE};
     const size_t threads = pool_threads(block->pool);
-    if (floats * sizeof(float) > BLOCK_PIECE_BYTES ||
-        job.pieces < BLOCK_PIECE_SHARES * threads) {
+    if (!block_in_pieces(block) || job.pieces < BLOCK_PIECE_SHARES * threads) {
         half(block, job.layer, rows);
         return;
     }
@@ -205,14 +217,12 @@ static void block_run(const struct block *block, size_t layer, const struct bloc
 
 void block_attention_in(const struct block *block, size_t layer, const struct block_rows *rows)
 {
-    block_run(block, layer, rows, block_half_in, block->qkv_width * block->model->config.C);
+    block_run(block, layer, rows, block_half_in);
 }
 
 void block_attention_out(const struct block *block, size_t layer, const struct block_rows *rows)
 {
-    const struct model_config *c = &block->model->config;
-    block_run(block, layer, rows, block_half_out,
-              (block->attention.out_stride + block->up_width + c->F) * c->C);
+    block_run(block, layer, rows, block_half_out);
 }
 
 /* ---- before and after the layers ---- */
