@@ -148,11 +148,10 @@ void block_attention_out(const struct block *block, size_t layer,
  * weights are small as many as fit into the second-level cache with what is made of them. */
 size_t block_piece_rows(const struct block *block, size_t M);
 
-/* Parts of the above, for the backward pass, which computes them again: y = norm(x) (mean and
- * r may be NULL), and act (M,F) from up (M,U). */
+/* A part of the above, for the backward pass, which computes it again: y = norm(x) (mean and r
+ * may be NULL). */
 void block_norm_forward(const struct block *block, const struct block_norm *norm, float *y,
                         float *mean, float *r, const float *x, size_t M);
-void block_activate(const struct block *block, float *act, const float *up, size_t M);
 
 /* x (M,C) = embeddings of ids (and of positions, where learned).  Ids were checked. */
 void block_embed(const struct block *block, float *x, const int32_t *ids,

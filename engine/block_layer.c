@@ -80,7 +80,7 @@ static void block_head_norms(const struct block *block, const struct block_layer
                         rows->M, a->D, block->model->config.norm_eps);
 }
 
-void block_activate(const struct block *block, float *act, const float *up, size_t M)
+static void block_activate(const struct block *block, float *act, const float *up, size_t M)
 {
     const size_t F = block->model->config.F;
     if (block->model->config.family == MODEL_GPT2)

@@ -35,13 +35,15 @@ struct pass_piece {
     size_t begin, rows;
 };
 
-/* The rows of the piece after `piece` (at first, of no rows from 0 on); false after the last. */
+/* The rows of the piece after `piece` (at first, of no rows from 0 on); false after the last.
+ * With norms of heads all rows are one: their weight's chain goes over all rows of one head,
+ * then over those of the next. */
 static bool pass_next(const struct pass *pass, struct pass_piece *piece)
 {
     piece->begin += piece->rows;
     piece->rows = pass->N - piece->begin;
     const size_t most = block_piece_rows(pass->block, pass->N);
-    if (piece->rows > most)
+    if (!pass->model->config.qk_norm && piece->rows > most)
         piece->rows = most;
     return piece->rows > 0;
 }
@@ -62,6 +64,15 @@ static void pass_norm_backward(const struct pass *pass, const struct block_norm 
                          r + begin, piece->rows, C);
 }
 
+/* The gradient of a linear's weight and bias, from dy, `width` floats a row, and its input. */
+static void pass_linear_dw(const struct pass *pass, const struct block_linear *linear,
+                           size_t rows, const float *dy, size_t width, const float *x)
+{
+    if (linear->bias_at != BLOCK_NONE)
+        gemm_db(pass->pool, pass->grad + linear->bias_at, dy, width, rows, linear->N);
+    block_linear_dw(pass->block, linear, pass->grad, dy, width, x, rows);
+}
+
 /* The linears whose outputs fill dy side by side, `width` floats a row, and whose input is x:
  * their gradients, and dx (written). */
 static void pass_linears_backward(const struct pass *pass, const struct block_linear *linear,
@@ -71,9 +82,7 @@ static void pass_linears_backward(const struct pass *pass, const struct block_li
     size_t column = 0;
     for (size_t i = 0; i < n; column += linear[i].N, i++) {
         const struct block_linear *one = &linear[i];
-        if (one->bias_at != BLOCK_NONE)
-            gemm_db(pass->pool, pass->grad + one->bias_at, dy + column, width, rows, one->N);
-        block_linear_dw(pass->block, one, pass->grad, dy + column, width, x, rows);
+        pass_linear_dw(pass, one, rows, dy + column, width, x);
         block_linear_dx(pass->block, one, dx, dy + column, width, rows,
                         i == 0 ? GEMM_SET : GEMM_ADD);
     }
@@ -88,15 +97,15 @@ static void pass_feed_forward_backward(struct pass *pass, uint32_t l,
     const struct pass_layer *layer = &pass->layers[l];
     const size_t C = pass->model->config.C, F = pass->model->config.F, U = block->up_width;
     const size_t rows = piece->rows;
-    const float *up = layer->up + piece->begin * U;
-    block_activate(block, pass->act, up, rows);
-    pass_linears_backward(pass, &weights->down, 1, rows, pass->dact,
-                          pass->dx + piece->begin * C, C, pass->act);
+    const float *up = layer->up + piece->begin * U, *dx = pass->dx + piece->begin * C;
+    /* Before the gradient of its weight: the activation comes again with its slope. */
+    block_linear_dx(block, &weights->down, pass->dact, dx, C, rows, GEMM_SET);
     if (pass->model->config.family == MODEL_GPT2)
-        gelu_backward(pass->pool, pass->dup, pass->dact, up, rows * F);
+        gelu_backward(pass->pool, pass->dup, pass->act, pass->dact, up, rows * F);
     else
-        swiglu_backward(pass->pool, pass->dup, pass->dup + F, pass->dact, up, up + F, U, rows,
-                        F);
+        swiglu_backward(pass->pool, pass->dup, pass->dup + F, pass->act, pass->dact, up, up + F,
+                        U, rows, F);
+    pass_linear_dw(pass, &weights->down, rows, dx, C, pass->act);
     block_norm_forward(block, &weights->norm2, pass->norm, NULL, NULL,
                        layer->x_mid + piece->begin * C, rows);
     pass_linears_backward(pass, weights->up, weights->ups, rows, pass->dnorm, pass->dup, U,
@@ -107,24 +116,21 @@ static void pass_feed_forward_backward(struct pass *pass, uint32_t l,
 }
 
 /* From the gradient of the normalized q and k in dqkv to that of the raw ones, in place. */
-static void pass_head_norms_backward(struct pass *pass, uint32_t l,
-                                     const struct pass_piece *piece)
+static void pass_head_norms_backward(struct pass *pass, uint32_t l)
 {
     const struct block_layer *weights = &pass->block->layers[l];
     const struct pass_layer *layer = &pass->layers[l];
     const struct attention *a = &pass->block->attention;
     const size_t raw = (a->H + a->G) * a->D, S = pass->block->qkv_width;
-    const float *qk_raw = layer->qk_raw + piece->begin * raw;
-    float *dqkv = pass->dqkv + piece->begin * S;
-    for (size_t n = 0; n < piece->rows; n++) {
-        memcpy(pass->dqk + n * raw, dqkv + n * S, raw * sizeof(float));
-        memset(dqkv + n * S, 0, raw * sizeof(float));
+    for (size_t n = 0; n < pass->N; n++) {
+        memcpy(pass->dqk + n * raw, pass->dqkv + n * S, raw * sizeof(float));
+        memset(pass->dqkv + n * S, 0, raw * sizeof(float));
     }
     for (size_t h = 0; h < a->H + a->G; h++) {
         const size_t at = h < a->H ? weights->q_norm_at : weights->k_norm_at;
-        rmsnorm_backward(pass->pool, dqkv + h * a->D, S, pass->grad + at, pass->dqk + h * a->D,
-                         raw, qk_raw + h * a->D, raw, pass->model->w + at,
-                         layer->r_qk + h * pass->N + piece->begin, piece->rows, a->D);
+        rmsnorm_backward(pass->pool, pass->dqkv + h * a->D, S, pass->grad + at,
+                         pass->dqk + h * a->D, raw, layer->qk_raw + h * a->D, raw,
+                         pass->model->w + at, layer->r_qk + h * pass->N, pass->N, a->D);
     }
 }
 
@@ -142,7 +148,7 @@ static void pass_qkv_backward(struct pass *pass, uint32_t l, const struct pass_p
         rope_backward(pass->pool, dqkv, block->qkv_width, pass->position + piece->begin,
                       block->cos_table, block->sin_table, rows, a->H + a->G, a->D);
     if (weights->q_norm_at != BLOCK_NONE)
-        pass_head_norms_backward(pass, l, piece);
+        pass_head_norms_backward(pass, l);
     block_norm_forward(block, &weights->norm1, pass->norm, NULL, NULL,
                        layer->x + piece->begin * C, rows);
     pass_linears_backward(pass, weights->qkv, weights->qkvs, rows, pass->dnorm, dqkv,

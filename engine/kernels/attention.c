@@ -164,11 +164,9 @@ static inline ISA_BODY void attention_slope_body(float *p, float *ds, size_t key
                                                  const float *out, size_t D)
 {
     const float delta = lanes_dot(dout, out, D);
-    const size_t end = (keys + LANES - 1) / LANES * LANES;
-    for (size_t j = keys; j < end; j++) {
-        p[j] = -INFINITY; /* the weight 0 */
-        ds[j] = 0.0f;
-    }
+    const size_t last = (keys - 1) / LANES * LANES, end = last + LANES;
+    lanes_end(p + last, keys - last, -INFINITY); /* the weight 0 */
+    lanes_end(ds + last, keys - last, 0.0f);
     for (size_t j = 0; j < end; j++) {
         p[j] = vmath_exp(fmaf(scale, p[j], -lse));
         ds[j] = scale * p[j] * (ds[j] - delta);

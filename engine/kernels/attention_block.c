@@ -23,7 +23,7 @@ void attention_check(const struct attention *shape)
 static inline ISA_BODY float attention_greatest(float *restrict p, size_t keys)
 {
     const size_t last = (keys - 1) / LANES * LANES;
-    lanes_end(p + last, keys - last);
+    lanes_end(p + last, keys - last, -INFINITY);
     return lanes_max(p, last / LANES + 1);
 }
 

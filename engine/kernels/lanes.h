@@ -98,11 +98,11 @@ static inline ISA_BODY float lanes_max(const float *x, size_t n)
     return lanes_max_tree(most);
 }
 
-/* Of 16 numbers those from the n-th on become -infinity. */
-static inline ISA_BODY void lanes_end(float *x, size_t n)
+/* Of 16 numbers those from the n-th on become `beyond`. */
+static inline ISA_BODY void lanes_end(float *x, size_t n, float beyond)
 {
     const lanes_mask_8 index[2] = {{0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11, 12, 13, 14, 15}};
-    const lanes_8 end = (lanes_8){0} - INFINITY;
+    const lanes_8 end = (lanes_8){0} + beyond;
     for (size_t i = 0; i < 2; i++) { /* copied by halves: as they are read again */
         lanes_8 half;
         memcpy(&half, x + i * 8, sizeof half);
