@@ -86,7 +86,7 @@ static void rows_gelu(void *arg)
 static void rows_gelu_backward(void *arg)
 {
     struct rows_bench *b = arg;
-    gelu_backward(b->bench->pool, b->y, b->x, b->x, (size_t)N * F);
+    gelu_backward(b->bench->pool, b->y, NULL, b->x, b->x, (size_t)N * F);
 }
 
 static void rows_swiglu(void *arg)
@@ -98,7 +98,8 @@ static void rows_swiglu(void *arg)
 static void rows_swiglu_backward(void *arg)
 {
     struct rows_bench *b = arg;
-    swiglu_backward(b->bench->pool, b->y, b->y + (size_t)N * F, b->x, b->x, b->x, F, N, F);
+    swiglu_backward(b->bench->pool, b->y, b->y + (size_t)N * F, NULL, b->x, b->x, b->x, F, N,
+                    F);
 }
 
 static void rows_rope(void *arg)

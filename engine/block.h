@@ -121,6 +121,7 @@ void block_linear_pack(const struct block *block, struct block_linear *linear);
  */
 struct block_rows {
     size_t M;
+    bool keep;                /* x_mid and up are read later; else they are scratch too */
     const uint32_t *position; /* (M) of the row in its sequence, from 0 */
     const float *x;           /* (M,C) the residual stream as it enters */
     float *x_mid;             /* (M,C) after attention */
@@ -133,21 +134,25 @@ struct block_rows {
     float *act;               /* (M,F) scratch: the activation of `up` */
     float *mean1, *r1;        /* (M) of the two norms, for the backward pass; all may be */
     float *mean2, *r2;        /* NULL; means are LayerNorm's */
-    float *r_qk;              /* (H+G,M); may be NULL */
+    float *r_qk;              /* (H+G,r_qk_stride); may be NULL */
+    size_t r_qk_stride;       /* M or more */
 };
 
 /* Write rows->qkv (and norm, qk_raw, mean1, r1, r_qk). */
 void block_attention_in(const struct block *block, size_t layer, const struct block_rows *rows);
 
-/* From rows->x and rows->att write x_mid and x_out (and norm, up, act, mean2, r2). */
+/* From rows->x and rows->att write x_out (and x_mid, norm, up, act, mean2, r2). */
 void block_attention_out(const struct block *block, size_t layer,
                          const struct block_rows *rows);
 
-/* Parts of the above, for the backward pass, which computes them again: y = norm(x) (mean and
- * r may be NULL), and act (M,F) from up (M,U). */
+/* How many of M rows go through a half of a layer together on the way back: all, or where the
+ * weights are small as many as fit into the second-level cache with what is made of them. */
+size_t block_piece_rows(const struct block *block, size_t M);
+
+/* A part of the above, for the backward pass, which computes it again: y = norm(x) (mean and r
+ * may be NULL). */
 void block_norm_forward(const struct block *block, const struct block_norm *norm, float *y,
                         float *mean, float *r, const float *x, size_t M);
-void block_activate(const struct block *block, float *act, const float *up, size_t M);
 
 /* x (M,C) = embeddings of ids (and of positions, where learned).  Ids were checked. */
 void block_embed(const struct block *block, float *x, const int32_t *ids,

@@ -53,7 +53,7 @@ static size_t pass_chunk_rows(size_t outputs, size_t N, bool keeps)
 
 /* What backward needs of a layer. */
 static void pass_take_layer(struct pass_taker *taker, struct pass_layer *layer,
-                            const struct model_config *c, size_t N)
+                            const struct model_config *c, size_t N, bool training)
 {
     const bool gpt2 = c->family == MODEL_GPT2;
     const size_t q = (size_t)c->H * c->D, kv = (size_t)c->G * c->D;
@@ -63,7 +63,7 @@ static void pass_take_layer(struct pass_taker *taker, struct pass_layer *layer,
     layer->qk_raw = c->qk_norm ? pass_take_floats(taker, N * (q + kv)) : NULL;
     layer->r_qk = c->qk_norm ? pass_take_floats(taker, N * (c->H + c->G)) : NULL;
     layer->att = pass_take_floats(taker, N * q);
-    layer->lse = pass_take_floats(taker, N * c->H);
+    layer->lse = training ? pass_take_floats(taker, N * c->H) : NULL;
     layer->up = pass_take_floats(taker, N * c->F * (gpt2 ? 1 : 2));
     layer->mean1 = gpt2 ? pass_take_floats(taker, N) : NULL;
     layer->mean2 = gpt2 ? pass_take_floats(taker, N) : NULL;
@@ -94,7 +94,7 @@ static void pass_take_all(struct pass_taker *taker, struct pass *pass,
     const size_t rows = pass_chunk_rows(outputs, N, keeps);
     struct pass_layer scrap;
     for (uint32_t l = 0; l < (training ? c->L : 1); l++)
-        pass_take_layer(taker, pass->layers ? &pass->layers[l] : &scrap, c, N);
+        pass_take_layer(taker, pass->layers ? &pass->layers[l] : &scrap, c, N, training);
     pass->x_last = pass_take_floats(taker, N * c->C);
     pass->hidden = pass_take_floats(taker, N * c->C);
     pass->mean = c->family == MODEL_GPT2 ? pass_take_floats(taker, N) : NULL;
@@ -207,6 +207,7 @@ static struct block_rows pass_rows(const struct pass *pass, uint32_t l)
     const struct pass_layer *layer = &pass->layers[l];
     const bool last = l + 1 == pass->model->config.L;
     return (struct block_rows){.M = pass->N,
+                               .keep = pass->training,
                                .position = pass->position,
                                .x = layer->x,
                                .x_mid = layer->x_mid,
@@ -221,7 +222,8 @@ static struct block_rows pass_rows(const struct pass *pass, uint32_t l)
                                .r1 = layer->r1,
                                .mean2 = layer->mean2,
                                .r2 = layer->r2,
-                               .r_qk = layer->r_qk};
+                               .r_qk = layer->r_qk,
+                               .r_qk_stride = pass->N};
 }
 
 enum err_code pass_forward(struct pass *pass, const struct pass_batch *batch, struct err *err)

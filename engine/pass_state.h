@@ -32,7 +32,7 @@ struct pass_layer {
     float *qk_raw;     /* (N,(H+G)D) or NULL */
     float *r_qk;       /* (H+G,N) or NULL */
     float *att;        /* (N,H*D) */
-    float *lse;        /* (N,H) */
+    float *lse;        /* (N,H), or NULL without training */
     float *up;         /* (N,U) */
     float *mean1, *r1; /* (N); means NULL without LayerNorm */
     float *mean2, *r2;

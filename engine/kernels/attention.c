@@ -14,7 +14,10 @@
 #include "engine/kernels/panel.h"
 #include "engine/kernels/vmath.h"
 
-enum { ATTENTION_SPAN = 64 }; /* query rows that meet a block together on the way back */
+enum {
+    ATTENTION_STRIP = 128, /* packed rows of a task of the way forward */
+    ATTENTION_SPAN = 64,   /* query rows that meet a block together on the way back */
+};
 
 /* A block of keys or values laid out on the stack. */
 struct attention_near {
@@ -23,19 +26,19 @@ struct attention_near {
 
 /* `rows` rows of x with channels ascending in a panel: what a product over channels wants.
  * Rows that are not there are zeros, so that nobody reads what was never written. */
-static void attention_lay_columns(struct attention_near *near, const float *x, size_t stride,
-                                  size_t rows, size_t D)
+static void attention_lay_columns(float *panels, const float *x, size_t stride, size_t rows,
+                                  size_t D)
 {
     for (size_t r = 0; r < rows; r += GEMM_PANEL)
-        panel_columns(near->panels + r * D, x + r * stride, stride,
+        panel_columns(panels + r * D, x + r * stride, stride,
                       attention_min(rows - r, GEMM_PANEL), D);
 }
 
 /* With rows ascending: what a product over rows wants. */
-static void attention_lay_rows(struct attention_near *near, const float *x, size_t stride,
-                               size_t rows, size_t D)
+static void attention_lay_rows(float *panels, const float *x, size_t stride, size_t rows,
+                               size_t D)
 {
-    panel_rows(near->panels, ATTENTION_KEYS * GEMM_PANEL, x, stride, rows, D);
+    panel_rows(panels, ATTENTION_KEYS * GEMM_PANEL, x, stride, rows, D);
 }
 
 struct attention_job {
@@ -43,12 +46,46 @@ struct attention_job {
     float *out, *lse, *dq, *dk, *dv;
     const float *dout, *q, *k, *v, *out_in, *lse_in;
     const uint32_t *offset;
-    size_t seqs, blocks; /* blocks: of ATTENTION_ROWS packed rows */
+    size_t seqs, strips; /* strips: of ATTENTION_STRIP packed rows */
 };
 
-/* Rows [n, end), at most ATTENTION_ROWS, of a sequence that begins at row `first`; one head. */
-static void attention_forward_rows(const struct attention_job *job, size_t first, size_t n,
-                                   size_t end, size_t h)
+/* Blocks of keys and values of one head laid out for all queries of a task: as many as have
+ * room, then the first ones are laid over. */
+struct attention_laid {
+    struct attention_near k, v;
+    size_t blocks;                             /* that have room */
+    size_t held[ATTENTION_D_MAX / GEMM_PANEL]; /* at place i: the block's number + 1, or 0 */
+};
+
+static void attention_laid_clear(struct attention_laid *laid, size_t D)
+{
+    laid->blocks = ATTENTION_D_MAX / attention_wide(D);
+    memset(laid->held, 0, laid->blocks * sizeof *laid->held);
+}
+
+/* The panels of a block of `keys` keys; k and v are its first rows. */
+static struct attention_panels attention_laid_block(struct attention_laid *laid, size_t block,
+                                                    size_t keys, const struct attention *s,
+                                                    const float *k, const float *v)
+{
+    const size_t at = block % laid->blocks;
+    float *k_at = laid->k.panels + at * ATTENTION_KEYS * attention_wide(s->D);
+    float *v_at = laid->v.panels + at * ATTENTION_KEYS * attention_wide(s->D);
+    if (laid->held[at] != block + 1) {
+        attention_lay_columns(k_at, k, s->kv_stride, keys, s->D);
+        attention_lay_rows(v_at, v, s->kv_stride, keys, s->D);
+        laid->held[at] = block + 1;
+    }
+    return (struct attention_panels){.k = k_at,
+                                     .k_step = s->D * GEMM_PANEL,
+                                     .v = v_at,
+                                     .v_step = ATTENTION_KEYS * GEMM_PANEL,
+                                     .v_lines = ATTENTION_KEYS};
+}
+
+/* Rows [n, end), at most ATTENTION_ROWS, of the sequence in rows [first, stop); one head. */
+static void attention_forward_rows(const struct attention_job *job, struct attention_laid *laid,
+                                   size_t first, size_t stop, size_t n, size_t end, size_t h)
 {
     const struct attention *s = job->shape;
     const size_t g = h / (s->H / s->G), D = s->D;
@@ -62,41 +99,40 @@ static void attention_forward_rows(const struct attention_job *job, size_t first
                                         .D = D,
                                         .scale = s->scale};
     struct attention_work work;
-    struct attention_near k, v;
-    const struct attention_panels panels = {.k = k.panels,
-                                            .k_step = D * GEMM_PANEL,
-                                            .v = v.panels,
-                                            .v_step = ATTENTION_KEYS * GEMM_PANEL,
-                                            .v_lines = ATTENTION_KEYS};
     attention_start(&work, &a);
     for (size_t j = 0; j < end - first; j += ATTENTION_KEYS) {
-        const size_t keys = attention_min(end - first - j, ATTENTION_KEYS);
+        /* All keys of the block, also those that only later rows see. */
+        const size_t keys = attention_min(stop - first - j, ATTENTION_KEYS);
         const size_t at = (first + j) * s->kv_stride + g * D;
-        attention_lay_columns(&k, job->k + at, s->kv_stride, keys, D);
-        attention_lay_rows(&v, job->v + at, s->kv_stride, keys, D);
+        const struct attention_panels panels =
+            attention_laid_block(laid, j / ATTENTION_KEYS, keys, s, job->k + at, job->v + at);
         attention_block(&work, &a, j, &panels);
     }
     float lse[ATTENTION_ROWS];
-    attention_end(&work, &a, lse);
+    attention_end(&work, &a, job->lse ? lse : NULL);
     for (size_t r = 0; job->lse && r < end - n; r++)
         job->lse[(n + r) * s->H + h] = lse[r];
 }
 
-/* Task: ATTENTION_ROWS packed rows (which may span sequences), one head. */
+/* Task: ATTENTION_STRIP packed rows (which may span sequences), one head. */
 static void attention_forward_task(void *arg, size_t i)
 {
     const struct attention_job *job = arg;
     const size_t H = job->shape->H, total = job->offset[job->seqs];
     /* The last rows have the most keys: they go first, so that the tasks end together. */
-    const size_t begin = (job->blocks - 1 - i / H) * ATTENTION_ROWS;
-    const size_t end = begin + ATTENTION_ROWS < total ? begin + ATTENTION_ROWS : total;
+    const size_t begin = (job->strips - 1 - i / H) * ATTENTION_STRIP;
+    const size_t end = attention_min(begin + ATTENTION_STRIP, total);
+    struct attention_laid laid;
     size_t seq = 0;
     for (size_t n = begin; n < end;) {
         while (job->offset[seq + 1] <= n)
             seq++;
-        const size_t stop = job->offset[seq + 1] < end ? job->offset[seq + 1] : end;
-        attention_forward_rows(job, job->offset[seq], n, stop, i % H);
-        n = stop;
+        const size_t stop = job->offset[seq + 1], last = attention_min(stop, end);
+        attention_laid_clear(&laid, job->shape->D);
+        for (size_t rows; n < last; n += rows) {
+            rows = attention_min(last - n, ATTENTION_ROWS);
+            attention_forward_rows(job, &laid, job->offset[seq], stop, n, n + rows, i % H);
+        }
     }
 }
 
@@ -113,8 +149,8 @@ void attention_forward(struct pool *pool, const struct attention *shape, float *
                                 .v = v,
                                 .offset = offset,
                                 .seqs = seqs};
-    job.blocks = (offset[seqs] + ATTENTION_ROWS - 1) / ATTENTION_ROWS;
-    pool_run(pool, job.blocks * shape->H, attention_forward_task, &job);
+    job.strips = (offset[seqs] + ATTENTION_STRIP - 1) / ATTENTION_STRIP;
+    pool_run(pool, job.strips * shape->H, attention_forward_task, &job);
 }
 
 /*
@@ -128,11 +164,9 @@ static inline ISA_BODY void attention_slope_body(float *p, float *ds, size_t key
                                                  const float *out, size_t D)
 {
     const float delta = lanes_dot(dout, out, D);
-    const size_t end = (keys + LANES - 1) / LANES * LANES;
-    for (size_t j = keys; j < end; j++) {
-        p[j] = -INFINITY; /* the weight 0 */
-        ds[j] = 0.0f;
-    }
+    const size_t last = (keys - 1) / LANES * LANES, end = last + LANES;
+    lanes_end(p + last, keys - last, -INFINITY); /* the weight 0 */
+    lanes_end(ds + last, keys - last, 0.0f);
     for (size_t j = 0; j < end; j++) {
         p[j] = vmath_exp(fmaf(scale, p[j], -lse));
         ds[j] = scale * p[j] * (ds[j] - delta);
@@ -174,7 +208,7 @@ static void attention_gather(float *d, const float *s, const float *x, size_t x_
                              size_t rows, size_t keys, size_t D)
 {
     struct attention_near near;
-    attention_lay_rows(&near, x, x_stride, rows, D);
+    attention_lay_rows(near.panels, x, x_stride, rows, D);
     gemm_part(&(struct gemm_part){.c = d,
                                   .c_stride = attention_wide(D),
                                   .left = s,
@@ -230,9 +264,9 @@ static void attention_backward_block(const struct attention_job *job, size_t seq
     const size_t kv = first * a->kv_stride + g * a->D, wide = attention_wide(a->D);
     struct attention_keys b;
     b.keys = attention_min(end - first, ATTENTION_KEYS);
-    attention_lay_columns(&b.k, job->k + kv, a->kv_stride, b.keys, a->D);
-    attention_lay_rows(&b.k_rows, job->k + kv, a->kv_stride, b.keys, a->D);
-    attention_lay_columns(&b.v, job->v + kv, a->kv_stride, b.keys, a->D);
+    attention_lay_columns(b.k.panels, job->k + kv, a->kv_stride, b.keys, a->D);
+    attention_lay_rows(b.k_rows.panels, job->k + kv, a->kv_stride, b.keys, a->D);
+    attention_lay_columns(b.v.panels, job->v + kv, a->kv_stride, b.keys, a->D);
     memset(b.dk, 0, b.keys * wide * sizeof(float));
     memset(b.dv, 0, b.keys * wide * sizeof(float));
     for (size_t h = g * group; h < (g + 1) * group; h++)

@@ -18,26 +18,28 @@ void attention_check(const struct attention *shape)
     assert(shape->kv_stride >= shape->G * shape->D);
 }
 
-/* The greatest of the first `keys` scores; those beyond become -infinity. */
+/* The greatest of the first `keys` scores; in the lines of LANES that hold them, those beyond
+ * become -infinity. */
 static inline ISA_BODY float attention_greatest(float *restrict p, size_t keys)
 {
-    for (size_t j = keys; j < ATTENTION_KEYS; j++)
-        p[j] = -INFINITY;
-    float lane[LANES];
-    memcpy(lane, p, sizeof lane);
-    lanes_max_with(lane, p + LANES, ATTENTION_KEYS / LANES - 1);
-    return lanes_max(lane);
+    const size_t last = (keys - 1) / LANES * LANES;
+    lanes_end(p + last, keys - last, -INFINITY);
+    return lanes_max(p, last / LANES + 1);
 }
 
-/* Scores to weights; their sum. */
-static inline ISA_BODY float attention_weigh(float *restrict p, float scale, float max)
+/* Scores to weights, 0 beyond the lines that hold `keys` of them; their sum. */
+static inline ISA_BODY float attention_weigh(float *restrict p, size_t keys, float scale,
+                                             float max)
 {
     float sum[LANES] = {0};
-    for (size_t j = 0; j < ATTENTION_KEYS; j += LANES)
+    size_t j = 0;
+    for (; j < keys; j += LANES)
         for (size_t l = 0; l < LANES; l++) {
             p[j + l] = vmath_exp_negative(fmaf(p[j + l], scale, -max));
             sum[l] += p[j + l];
         }
+    for (; j < ATTENTION_KEYS; j += LANES)
+        memset(p + j, 0, LANES * sizeof *p);
     return lanes_tree(sum);
 }
 
@@ -48,10 +50,11 @@ static inline ISA_BODY void attention_soften_rows_body(float *restrict max, floa
                                                        float scale)
 {
     float before[ATTENTION_ROWS];
+    size_t seen[ATTENTION_ROWS];
     for (size_t r = 0; r < rows; r++) {
-        const size_t seen = keys + r * step;
-        const float here = attention_greatest(p + r * ATTENTION_KEYS,
-                                              seen < ATTENTION_KEYS ? seen : ATTENTION_KEYS) *
+        const size_t most = keys + r * step;
+        seen[r] = most < ATTENTION_KEYS ? most : ATTENTION_KEYS;
+        const float here = attention_greatest(p + r * ATTENTION_KEYS, seen[r]) *
                            scale; /* scale > 0: rounding keeps order */
         before[r] = max[r];
         max[r] = here > max[r] ? here : max[r];
@@ -59,7 +62,8 @@ static inline ISA_BODY void attention_soften_rows_body(float *restrict max, floa
     for (size_t r = 0; r < rows; r++)
         keep[r] = vmath_exp_negative(before[r] - max[r]);
     for (size_t r = 0; r < rows; r++)
-        sum[r] = fmaf(sum[r], keep[r], attention_weigh(p + r * ATTENTION_KEYS, scale, max[r]));
+        sum[r] = fmaf(sum[r], keep[r],
+                      attention_weigh(p + r * ATTENTION_KEYS, seen[r], scale, max[r]));
 }
 ISA_FUNCTION(attention_soften_rows,
              (float *max, float *sum, float *keep, float *p, size_t rows, size_t keys,
@@ -156,11 +160,20 @@ ISA_FUNCTION(attention_finish,
               const float *total, size_t rows, size_t D),
              (out, out_stride, sum, sum_stride, total, rows, D))
 
+static inline ISA_BODY void attention_lse_body(float *restrict lse, const float *restrict max,
+                                               const float *restrict sum, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++)
+        lse[r] = max[r] + vmath_log(sum[r]);
+}
+ISA_FUNCTION(attention_lse, (float *lse, const float *max, const float *sum, size_t rows),
+             (lse, max, sum, rows))
+
 void attention_end(const struct attention_work *work, const struct attention_queries *a,
                    float *lse)
 {
     attention_finish(a->out, a->out_stride, work->sum, attention_wide(a->D), work->soft.sum,
                      a->rows, a->D);
-    for (size_t r = 0; lse && r < a->rows; r++)
-        lse[r] = work->soft.max[r] + vmath_log(work->soft.sum[r]);
+    if (lse)
+        attention_lse(lse, work->soft.max, work->soft.sum, a->rows);
 }

@@ -10,7 +10,7 @@
 enum { GELU_TASK = 16384, GELU_BLOCK = 64 };
 
 struct gelu_job {
-    float *out;
+    float *out, *y; /* y: of the backward pass */
     const float *x, *dy;
     size_t n;
 };
@@ -25,32 +25,36 @@ static inline ISA_BODY void gelu_values_body(float *restrict y, const float *res
 }
 ISA_FUNCTION(gelu_values, (float *y, const float *x, size_t n), (y, x, n))
 
-static inline ISA_BODY void gelu_slope_block(float *restrict d, const float *dy, const float *x,
-                                             size_t n)
+static inline ISA_BODY void gelu_slope_block(float *restrict d, float *restrict y,
+                                             const float *dy, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const float v = x[i], square = v * v;
         const float t = vmath_tanh(GELU_ROOT * fmaf(GELU_CUBIC * v, square, v));
         const float inner = GELU_ROOT * fmaf(3.0f * GELU_CUBIC, square, 1.0f);
         d[i] = dy[i] * (0.5f * (1.0f + t) + 0.5f * v * ((1.0f - t * t) * inner));
+        y[i] = 0.5f * v * (1.0f + t);
     }
 }
 
-/* In blocks, read before written: dx may be dy or x. */
-static inline ISA_BODY void gelu_slopes_body(float *dx, const float *dy, const float *x,
-                                             size_t n)
+/* In blocks, read before written: dx may be dy or x.  y is written beside where it is not
+ * wanted: the loop is the same. */
+static inline ISA_BODY void gelu_slopes_body(float *dx, float *y, const float *dy,
+                                             const float *x, size_t n)
 {
-    float d[GELU_BLOCK];
+    float d[GELU_BLOCK], beside[GELU_BLOCK];
+    float *to = y ? y : beside;
+    const size_t step = y ? GELU_BLOCK : 0;
     size_t at = 0;
-    for (; at + GELU_BLOCK <= n; at += GELU_BLOCK) {
-        gelu_slope_block(d, dy + at, x + at, GELU_BLOCK);
+    for (; at + GELU_BLOCK <= n; at += GELU_BLOCK, to += step) {
+        gelu_slope_block(d, to, dy + at, x + at, GELU_BLOCK);
         memcpy(dx + at, d, sizeof d);
     }
-    gelu_slope_block(d, dy + at, x + at, n - at);
+    gelu_slope_block(d, to, dy + at, x + at, n - at);
     memcpy(dx + at, d, (n - at) * sizeof(float));
 }
-ISA_FUNCTION(gelu_slopes, (float *dx, const float *dy, const float *x, size_t n),
-             (dx, dy, x, n))
+ISA_FUNCTION(gelu_slopes, (float *dx, float *y, const float *dy, const float *x, size_t n),
+             (dx, y, dy, x, n))
 
 static void gelu_task(void *arg, size_t i)
 {
@@ -58,19 +62,20 @@ static void gelu_task(void *arg, size_t i)
     const size_t at = i * GELU_TASK;
     const size_t n = job->n - at < GELU_TASK ? job->n - at : GELU_TASK;
     if (job->dy)
-        gelu_slopes(job->out + at, job->dy + at, job->x + at, n);
+        gelu_slopes(job->out + at, job->y ? job->y + at : NULL, job->dy + at, job->x + at, n);
     else
         gelu_values(job->out + at, job->x + at, n);
 }
 
 void gelu_forward(struct pool *pool, float *y, const float *x, size_t n)
 {
-    struct gelu_job job = {y, x, NULL, n};
+    struct gelu_job job = {.out = y, .x = x, .n = n};
     pool_run(pool, (n + GELU_TASK - 1) / GELU_TASK, gelu_task, &job);
 }
 
-void gelu_backward(struct pool *pool, float *dx, const float *dy, const float *x, size_t n)
+void gelu_backward(struct pool *pool, float *dx, float *y, const float *dy, const float *x,
+                   size_t n)
 {
-    struct gelu_job job = {dx, x, dy, n};
+    struct gelu_job job = {.out = dx, .y = y, .x = x, .dy = dy, .n = n};
     pool_run(pool, (n + GELU_TASK - 1) / GELU_TASK, gelu_task, &job);
 }

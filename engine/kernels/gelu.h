@@ -14,7 +14,9 @@
 
 void gelu_forward(struct pool *pool, float *y, const float *x, size_t n);
 
-/* Write (not add) dx; it may be dy or x itself (in place). */
-void gelu_backward(struct pool *pool, float *dx, const float *dy, const float *x, size_t n);
+/* Write (not add) dx; it may be dy or x itself (in place).  y gets what the forward pass wrote,
+ * the same bits, or is NULL. */
+void gelu_backward(struct pool *pool, float *dx, float *y, const float *dy, const float *x,
+                   size_t n);
 
 #endif

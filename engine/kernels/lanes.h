@@ -67,11 +67,20 @@ static inline ISA_BODY float lanes_greater(float a, float b)
     return b > a ? b : a;
 }
 
-/* The greatest of 16, as > has it: NaN is never greater. */
-static inline ISA_BODY float lanes_max(const float *lane)
+/* Lane by lane the greatest of what is there and of 16 n more numbers. */
+static inline ISA_BODY void lanes_greater_of(lanes_8 most[2], const float *x, size_t n)
 {
-    lanes_8 half[2];
-    memcpy(half, lane, sizeof half);
+    lanes_8 next[2];
+    for (size_t i = 0; i < n; i++) {
+        memcpy(next, x + i * LANES, sizeof next);
+        lanes_greater_8(&most[0], &next[0]);
+        lanes_greater_8(&most[1], &next[1]);
+    }
+}
+
+/* The greatest of 16, as > has it: NaN is never greater. */
+static inline ISA_BODY float lanes_max_tree(lanes_8 half[2])
+{
     lanes_greater_8(&half[0], &half[1]);
     lanes_4 quarter[2];
     memcpy(quarter, half, sizeof quarter);
@@ -80,17 +89,27 @@ static inline ISA_BODY float lanes_max(const float *lane)
     return lanes_greater(even, lanes_greater(quarter[0][1], quarter[0][3]));
 }
 
-/* Lane by lane the greatest of what is there and of 16 n more numbers. */
-static inline ISA_BODY void lanes_max_with(float *lane, const float *x, size_t n)
+/* The greatest of 16 n numbers; n is not 0. */
+static inline ISA_BODY float lanes_max(const float *x, size_t n)
 {
-    lanes_8 most[2], next[2];
-    memcpy(most, lane, sizeof most);
-    for (size_t i = 0; i < n; i++) {
-        memcpy(next, x + i * LANES, sizeof next);
-        lanes_greater_8(&most[0], &next[0]);
-        lanes_greater_8(&most[1], &next[1]);
+    lanes_8 most[2];
+    memcpy(most, x, sizeof most);
+    lanes_greater_of(most, x + LANES, n - 1);
+    return lanes_max_tree(most);
+}
+
+/* Of 16 numbers those from the n-th on become `beyond`. */
+static inline ISA_BODY void lanes_end(float *x, size_t n, float beyond)
+{
+    const lanes_mask_8 index[2] = {{0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11, 12, 13, 14, 15}};
+    const lanes_8 end = (lanes_8){0} + beyond;
+    for (size_t i = 0; i < 2; i++) { /* copied by halves: as they are read again */
+        lanes_8 half;
+        memcpy(&half, x + i * 8, sizeof half);
+        const lanes_mask_8 in = index[i] < (int32_t)n;
+        half = (lanes_8)((in & (lanes_mask_8)half) | (~in & (lanes_mask_8)end));
+        memcpy(x + i * 8, &half, sizeof half);
     }
-    memcpy(lane, most, sizeof most);
 }
 
 /* sum_i a[i] b[i], one fma a lane and step. */

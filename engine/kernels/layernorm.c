@@ -6,12 +6,13 @@
 
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
+#include "engine/kernels/residual.h"
 
 enum { LAYERNORM_ROWS = 16, LAYERNORM_COLS = 128 }; /* rows, or channels of dw, of a task */
 
 struct layernorm_job {
-    float *y, *mean, *r, *dx, *dw, *db;
-    const float *x, *w, *b, *dy, *mean_in, *r_in;
+    float *y, *mean, *r, *dx, *dw, *db, *sum; /* sum: x, where something is added to it first */
+    const float *x, *add, *w, *b, *dy, *mean_in, *r_in;
     size_t N, C, row_tasks;
     float eps;
 };
@@ -21,6 +22,8 @@ static inline ISA_BODY void layernorm_row_body(const struct layernorm_job *job, 
     const size_t C = job->C;
     const float *x = job->x + n * C, *w = job->w, *b = job->b;
     float *restrict y = job->y + n * C;
+    if (job->add)
+        residual_row(job->sum + n * C, job->add + n * C, C);
     const double mean = lanes_sum_double(x, C) / (double)C;
     const double variance = lanes_squares_double(x, mean, C) / (double)C;
     const float r = (float)(1.0 / sqrt(variance + (double)job->eps)), m = (float)mean;
@@ -48,6 +51,25 @@ void layernorm_forward(struct pool *pool, float *y, float *mean, float *r, const
     assert(!mean == !r);
     struct layernorm_job job = {
         .y = y, .mean = mean, .r = r, .x = x, .w = w, .b = b, .N = N, .C = C, .eps = eps};
+    pool_run(pool, (N + LAYERNORM_ROWS - 1) / LAYERNORM_ROWS, layernorm_forward_task, &job);
+}
+
+void layernorm_residual_forward(struct pool *pool, float *y, float *mean, float *r, float *x,
+                                const float *add, const float *w, const float *b, size_t N,
+                                size_t C, float eps)
+{
+    assert(C > 0 && eps > 0.0f && !mean == !r);
+    struct layernorm_job job = {.y = y,
+                                .mean = mean,
+                                .r = r,
+                                .sum = x,
+                                .x = x,
+                                .add = add,
+                                .w = w,
+                                .b = b,
+                                .N = N,
+                                .C = C,
+                                .eps = eps};
     pool_run(pool, (N + LAYERNORM_ROWS - 1) / LAYERNORM_ROWS, layernorm_forward_task, &job);
 }
 

@@ -20,6 +20,11 @@
 void layernorm_forward(struct pool *pool, float *y, float *mean, float *r, const float *x,
                        const float *w, const float *b, size_t N, size_t C, float eps);
 
+/* The same of the sum x + add: x (N,C) += add (N,C), then y, mean and r of it. */
+void layernorm_residual_forward(struct pool *pool, float *y, float *mean, float *r, float *x,
+                                const float *add, const float *w, const float *b, size_t N,
+                                size_t C, float eps);
+
 /* Add the gradients to dx, dw and db (+=).  x, w, mean, r are those of the forward pass. */
 void layernorm_backward(struct pool *pool, float *dx, float *dw, float *db, const float *dy,
                         const float *x, const float *w, const float *mean, const float *r,

@@ -16,13 +16,12 @@ static size_t logprob_min(size_t a, size_t b)
 
 static inline ISA_BODY void logprob_max_body(float *max, const float *z, size_t n)
 {
-    float lane[LANES];
-    for (size_t l = 0; l < LANES; l++)
-        lane[l] = -INFINITY;
-    lanes_max_with(lane, z, n / LANES);
-    for (size_t l = 0, v = n / LANES * LANES; v + l < n; l++)
-        lane[l] = z[v + l] > lane[l] ? z[v + l] : lane[l];
-    *max = lanes_max(lane);
+    const lanes_8 least = (lanes_8){0} - INFINITY;
+    lanes_8 most[2] = {least, least};
+    lanes_greater_of(most, z, n / LANES);
+    *max = lanes_max_tree(most);
+    for (size_t v = n / LANES * LANES; v < n; v++)
+        *max = lanes_greater(*max, z[v]);
 }
 ISA_FUNCTION(logprob_max, (float *max, const float *z, size_t n), (max, z, n))
 
@@ -44,6 +43,7 @@ static size_t logprob_first(const float *z, float max, size_t V)
 
 struct logprob_sums {
     double e, es; /* sum of e^(s - max), and of that times (s - max) */
+    float log_e;
 };
 
 /* Weights are written beside where they are not wanted: the loop is the same. */
@@ -79,6 +79,7 @@ static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, float *w
     }
     sums->e = lanes_tree_double(total);
     sums->es = lanes_tree_double(total_s);
+    sums->log_e = vmath_log((float)sums->e);
 }
 ISA_FUNCTION(logprob_sum,
              (struct logprob_sums * sums, float *weight, const float *z, float scale, float max,
@@ -96,7 +97,7 @@ struct logprob logprob_weigh(float *weight, const float *logits, float inv_tempe
     out.max = max * inv_temperature; /* rounding keeps order: the greatest s */
     struct logprob_sums sums;
     logprob_sum(&sums, weight, logits, inv_temperature, out.max, V);
-    out.log_sum = vmath_log((float)sums.e);
+    out.log_sum = sums.log_e;
     out.entropy = out.log_sum - (float)(sums.es / sums.e);
     return out;
 }

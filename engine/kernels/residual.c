@@ -9,15 +9,18 @@ struct residual_job {
     size_t n;
 };
 
+static inline ISA_BODY void residual_part_body(float *x, const float *y, size_t n)
+{
+    residual_row(x, y, n);
+}
+ISA_FUNCTION(residual_part, (float *x, const float *y, size_t n), (x, y, n))
+
 static void residual_task(void *arg, size_t i)
 {
     const struct residual_job *job = arg;
     const size_t begin = i * RESIDUAL_TASK;
     const size_t n = job->n - begin < RESIDUAL_TASK ? job->n - begin : RESIDUAL_TASK;
-    float *restrict x = job->x + begin;
-    const float *restrict y = job->y + begin;
-    for (size_t j = 0; j < n; j++)
-        x[j] += y[j];
+    residual_part(job->x + begin, job->y + begin, n);
 }
 
 void residual_add(struct pool *pool, float *x, const float *y, size_t n)

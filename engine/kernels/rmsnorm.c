@@ -6,12 +6,13 @@
 
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
+#include "engine/kernels/residual.h"
 
 enum { RMSNORM_ROWS = 16, RMSNORM_COLS = 128 }; /* rows, or channels of dw, of a task */
 
 struct rmsnorm_job {
-    float *y, *r, *dx, *dw;
-    const float *x, *w, *dy, *r_in;
+    float *y, *r, *dx, *dw, *sum; /* sum: x, where something is added to it first */
+    const float *x, *add, *w, *dy, *r_in;
     size_t y_stride, x_stride, dx_stride, dy_stride;
     size_t N, C, row_tasks;
     float eps;
@@ -21,6 +22,8 @@ static inline ISA_BODY void rmsnorm_row_body(const struct rmsnorm_job *job, size
 {
     const float *x = job->x + n * job->x_stride, *w = job->w;
     float *restrict y = job->y + n * job->y_stride;
+    if (job->add)
+        residual_row(job->sum + n * job->C, job->add + n * job->C, job->C);
     const double squares = lanes_squares_double(x, 0.0, job->C);
     const float r = (float)(1.0 / sqrt(squares / (double)job->C + (double)job->eps));
     for (size_t c = 0; c < job->C; c++)
@@ -48,6 +51,24 @@ void rmsnorm_forward(struct pool *pool, float *y, size_t y_stride, float *r, con
                               .w = w,
                               .y_stride = y_stride,
                               .x_stride = x_stride,
+                              .N = N,
+                              .C = C,
+                              .eps = eps};
+    pool_run(pool, (N + RMSNORM_ROWS - 1) / RMSNORM_ROWS, rmsnorm_forward_task, &job);
+}
+
+void rmsnorm_residual_forward(struct pool *pool, float *y, float *r, float *x, const float *add,
+                              const float *w, size_t N, size_t C, float eps)
+{
+    assert(C > 0 && eps > 0.0f);
+    struct rmsnorm_job job = {.y = y,
+                              .r = r,
+                              .sum = x,
+                              .x = x,
+                              .add = add,
+                              .w = w,
+                              .y_stride = C,
+                              .x_stride = C,
                               .N = N,
                               .C = C,
                               .eps = eps};

@@ -20,6 +20,10 @@
 void rmsnorm_forward(struct pool *pool, float *y, size_t y_stride, float *r, const float *x,
                      size_t x_stride, const float *w, size_t N, size_t C, float eps);
 
+/* The same of the sum x + add, all rows dense: x (N,C) += add (N,C), then y and r of it. */
+void rmsnorm_residual_forward(struct pool *pool, float *y, float *r, float *x, const float *add,
+                              const float *w, size_t N, size_t C, float eps);
+
 /* Add the gradients to dx and dw (+=).  x, w and r are those of the forward pass. */
 void rmsnorm_backward(struct pool *pool, float *dx, size_t dx_stride, float *dw,
                       const float *dy, size_t dy_stride, const float *x, size_t x_stride,

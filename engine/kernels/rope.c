@@ -3,8 +3,10 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "engine/kernels/isa.h"
+#include "engine/kernels/lanes.h"
 
 #define ROPE_PI 3.14159265358979323846
 
@@ -61,19 +63,60 @@ struct rope_job {
     size_t N, heads, D;
 };
 
+/* What the compiler makes of a loop over so few numbers is no vector code. */
+static inline ISA_BODY void rope_turn_8(float *low, float *high, const lanes_8 *c,
+                                        const lanes_8 *turn)
+{
+    lanes_8 a, b;
+    memcpy(&a, low, sizeof a);
+    memcpy(&b, high, sizeof b);
+    const lanes_8 first = a * *c - b * *turn, second = b * *c + a * *turn;
+    memcpy(low, &first, sizeof first);
+    memcpy(high, &second, sizeof second);
+}
+
+static inline ISA_BODY void rope_turn_4(float *low, float *high, const lanes_4 *c,
+                                        const lanes_4 *turn)
+{
+    lanes_4 a, b;
+    memcpy(&a, low, sizeof a);
+    memcpy(&b, high, sizeof b);
+    const lanes_4 first = a * *c - b * *turn, second = b * *c + a * *turn;
+    memcpy(low, &first, sizeof first);
+    memcpy(high, &second, sizeof second);
+}
+
+/* Some angles, of all heads, then the next: what they are turned by stays in registers. */
 static inline ISA_BODY void rope_row_body(const struct rope_job *job, size_t n)
 {
-    const size_t half = job->D / 2;
-    const float *restrict c = job->cos_table + job->position[n] * half;
-    const float *restrict s = job->sin_table + job->position[n] * half;
+    const size_t half = job->D / 2, D = job->D, end = job->heads * D;
+    const float *cosines = job->cos_table + job->position[n] * half;
+    const float *sines = job->sin_table + job->position[n] * half;
     const float direction = job->direction;
-    for (size_t h = 0; h < job->heads; h++) {
-        float *restrict low = job->x + n * job->stride + h * job->D;
-        float *restrict high = low + half;
-        for (size_t d = 0; d < half; d++) {
-            const float a = low[d], b = high[d], turn = direction * s[d];
-            low[d] = a * c[d] - b * turn;
-            high[d] = b * c[d] + a * turn;
+    float *x = job->x + n * job->stride;
+    size_t d = 0;
+    for (; d + 8 <= half; d += 8) {
+        lanes_8 c, s;
+        memcpy(&c, cosines + d, sizeof c);
+        memcpy(&s, sines + d, sizeof s);
+        const lanes_8 turn = direction * s;
+        for (size_t at = d; at < end; at += D)
+            rope_turn_8(x + at, x + at + half, &c, &turn);
+    }
+    for (; d + 4 <= half; d += 4) {
+        lanes_4 c, s;
+        memcpy(&c, cosines + d, sizeof c);
+        memcpy(&s, sines + d, sizeof s);
+        const lanes_4 turn = direction * s;
+        for (size_t at = d; at < end; at += D)
+            rope_turn_4(x + at, x + at + half, &c, &turn);
+    }
+    for (; d < half; d++) {
+        const float c = cosines[d], turn = direction * sines[d];
+        for (size_t at = d; at < end; at += D) {
+            const float a = x[at], b = x[at + half];
+            x[at] = a * c - b * turn;
+            x[at + half] = b * c + a * turn;
         }
     }
 }

@@ -41,30 +41,34 @@ void swiglu_forward(struct pool *pool, float *out, const float *gate, const floa
 
 /* silu'(z) = s + z s (1 - s) with s = 1 / (1 + e^-z). */
 static inline ISA_BODY void swiglu_slope_block(float *restrict g, float *restrict u,
-                                               const float *dout, const float *gate,
-                                               const float *up, size_t n)
+                                               float *restrict out, const float *dout,
+                                               const float *gate, const float *up, size_t n)
 {
     for (size_t f = 0; f < n; f++) {
         const float s = vmath_sigmoid(gate[f]), silu = gate[f] * s;
         g[f] = dout[f] * up[f] * fmaf(silu, 1.0f - s, s);
         u[f] = dout[f] * silu;
+        out[f] = silu * up[f];
     }
 }
 
-/* In blocks, read before written: dgate and dup may be gate and up. */
+/* In blocks, read before written: dgate and dup may be gate and up.  out is written beside where
+ * it is not wanted: the loop is the same. */
 static inline ISA_BODY void swiglu_slope_body(const struct swiglu_job *job, size_t n)
 {
-    float g[SWIGLU_BLOCK], u[SWIGLU_BLOCK];
+    float g[SWIGLU_BLOCK], u[SWIGLU_BLOCK], beside[SWIGLU_BLOCK];
+    float *out = job->out ? job->out + n * job->F : beside;
+    const size_t step = job->out ? SWIGLU_BLOCK : 0;
     const float *gate = job->gate + n * job->stride, *up = job->up + n * job->stride;
     const float *dout = job->dout + n * job->F;
     float *dgate = job->dgate + n * job->stride, *dup = job->dup + n * job->stride;
     size_t f = 0;
-    for (; f + SWIGLU_BLOCK <= job->F; f += SWIGLU_BLOCK) {
-        swiglu_slope_block(g, u, dout + f, gate + f, up + f, SWIGLU_BLOCK);
+    for (; f + SWIGLU_BLOCK <= job->F; f += SWIGLU_BLOCK, out += step) {
+        swiglu_slope_block(g, u, out, dout + f, gate + f, up + f, SWIGLU_BLOCK);
         memcpy(dgate + f, g, sizeof g);
         memcpy(dup + f, u, sizeof u);
     }
-    swiglu_slope_block(g, u, dout + f, gate + f, up + f, job->F - f);
+    swiglu_slope_block(g, u, out, dout + f, gate + f, up + f, job->F - f);
     memcpy(dgate + f, g, (job->F - f) * sizeof(float));
     memcpy(dup + f, u, (job->F - f) * sizeof(float));
 }
@@ -77,11 +81,12 @@ static void swiglu_backward_task(void *arg, size_t i)
         swiglu_slope(job, n);
 }
 
-void swiglu_backward(struct pool *pool, float *dgate, float *dup, const float *dout,
+void swiglu_backward(struct pool *pool, float *dgate, float *dup, float *out, const float *dout,
                      const float *gate, const float *up, size_t stride, size_t N, size_t F)
 {
     assert(stride >= F);
-    struct swiglu_job job = {.dgate = dgate,
+    struct swiglu_job job = {.out = out,
+                             .dgate = dgate,
                              .dup = dup,
                              .dout = dout,
                              .gate = gate,

@@ -17,8 +17,8 @@ void swiglu_forward(struct pool *pool, float *out, const float *gate, const floa
                     size_t stride, size_t N, size_t F);
 
 /* Write (not add) dgate and dup.  They may be gate and up themselves (same pointer, in place).
- */
-void swiglu_backward(struct pool *pool, float *dgate, float *dup, const float *dout,
+ * out gets what the forward pass wrote, the same bits, or is NULL. */
+void swiglu_backward(struct pool *pool, float *dgate, float *dup, float *out, const float *dout,
                      const float *gate, const float *up, size_t stride, size_t N, size_t F);
 
 #endif

@@ -115,7 +115,7 @@ static void forward_check(const struct layout *l)
                 for (size_t d = 0; d < a->D; d++)
                     want[d] = (float)row[d];
                 /* A score of up to 30 is off by some roundings of its size: so are weights. */
-                check_close(out + n * a->out_stride + h * a->D, want, a->D, 2e-6, 6e-6);
+                check_close(out + n * a->out_stride + h * a->D, want, a->D, 2e-6, 1e-5);
                 check_close(&lse[n * a->H + h], &want_lse, 1, 1e-6, 3e-6);
             }
     free(qkv);
@@ -128,11 +128,12 @@ static void forward_is_the_definition(void **state)
 {
     (void)state;
     const uint32_t lengths[] = {1, 65, 2, 130};
+    /* Of the three blocks of keys of the last sequence all have room at once where heads are
+     * small; of 200 channels two, of 300 one. */
     const struct layout layouts[] = {
-        layout_of(4, 2, 8, lengths, 4),
-        layout_of(2, 2, 64, lengths, 4),
-        layout_of(3, 1, 20, lengths, 4),
-        layout_of(2, 1, 128, lengths, 4),
+        layout_of(4, 2, 8, lengths, 4),   layout_of(2, 2, 64, lengths, 4),
+        layout_of(3, 1, 20, lengths, 4),  layout_of(2, 1, 128, lengths, 4),
+        layout_of(1, 1, 200, lengths, 4), layout_of(1, 1, 300, lengths, 4),
     };
     KERNEL_EACH_ISA(isa)
     for (size_t i = 0; i < COUNT(layouts); i++)

@@ -29,14 +29,15 @@ static void swiglu_is_its_formula_and_its_slope(void **state)
 {
     (void)state;
     float *in = kernel_random(N * WIDE, 1), *dout = kernel_random(N * F, 2);
-    float *d = kernel_random(N * WIDE, 3), out[N * F];
+    float *d = kernel_random(N * WIDE, 3), out[N * F], again[N * F];
     for (size_t i = 0; i < N * WIDE; i++)
         in[i] *= 6.0f;
     struct pool *pool = kernel_pool(2);
     KERNEL_EACH_ISA(isa)
     {
         swiglu_forward(pool, out, in, in + F, WIDE, N, F);
-        swiglu_backward(pool, d, d + F, dout, in, in + F, WIDE, N, F);
+        swiglu_backward(pool, d, d + F, again, dout, in, in + F, WIDE, N, F);
+        check_same_bits(again, out, N * F);
         for (size_t i = 0; i < N * F; i++) {
             const size_t at = i / F * WIDE + i % F;
             const double g = (double)in[at], u = (double)in[at + F], h = 1e-5;
@@ -50,7 +51,8 @@ static void swiglu_is_its_formula_and_its_slope(void **state)
         }
     }
     float *in_place = kernel_copy(in, N * WIDE);
-    swiglu_backward(NULL, in_place, in_place + F, dout, in_place, in_place + F, WIDE, N, F);
+    swiglu_backward(NULL, in_place, in_place + F, NULL, dout, in_place, in_place + F, WIDE, N,
+                    F);
     for (size_t n = 0; n < N; n++)
         check_same_bits(in_place + n * WIDE, d + n * WIDE, 2 * F);
     pool_free(pool);
@@ -65,14 +67,15 @@ static void gelu_is_its_formula_and_its_slope(void **state)
     (void)state;
     enum { MANY = 40000 }; /* three tasks */
     float *x = kernel_random(MANY, 1), *dy = kernel_random(MANY, 2);
-    float *y = kernel_copy(x, MANY), *dx = kernel_copy(x, MANY);
+    float *y = kernel_copy(x, MANY), *dx = kernel_copy(x, MANY), *again = kernel_copy(x, MANY);
     for (size_t i = 0; i < MANY; i++)
         x[i] *= 6.0f;
     struct pool *pool = kernel_pool(2);
     KERNEL_EACH_ISA(isa)
     {
         gelu_forward(pool, y, x, MANY);
-        gelu_backward(pool, dx, dy, x, MANY);
+        gelu_backward(pool, dx, again, dy, x, MANY);
+        check_same_bits(again, y, MANY);
         for (size_t i = 0; i < MANY; i += isa == ISA_PLAIN ? 17 : 3) {
             const double v = (double)x[i];
             const float want = (float)gelu(v);
@@ -81,13 +84,12 @@ static void gelu_is_its_formula_and_its_slope(void **state)
             check_close(&dx[i], &slope, 1, 2e-6, 2e-6);
         }
     }
-    gelu_backward(NULL, x, dy, x, MANY); /* in place */
+    gelu_backward(NULL, x, NULL, dy, x, MANY); /* in place */
     check_same_bits(x, dx, MANY);
     pool_free(pool);
-    free(x);
-    free(dy);
-    free(y);
-    free(dx);
+    float *const all[] = {x, dy, y, dx, again};
+    for (size_t i = 0; i < COUNT(all); i++)
+        free(all[i]);
 }
 
 static void elementwise_bits_do_not_depend_on_the_instruction_set(void **state)
@@ -100,9 +102,9 @@ static void elementwise_bits_do_not_depend_on_the_instruction_set(void **state)
             continue;
         isa_force((enum isa)isa);
         swiglu_forward(NULL, got[0], x, x + F, WIDE, N, F);
-        swiglu_backward(NULL, got[1], got[1] + F, dy, x, x + F, WIDE, N, F);
+        swiglu_backward(NULL, got[1], got[1] + F, NULL, dy, x, x + F, WIDE, N, F);
         gelu_forward(NULL, got[2], x, N * WIDE);
-        gelu_backward(NULL, got[3], dy, x, N * WIDE);
+        gelu_backward(NULL, got[3], NULL, dy, x, N * WIDE);
         if (isa == ISA_PLAIN)
             memcpy(want, got, sizeof want);
         check_same_bits(got[0], want[0], COUNT(got) * N * WIDE);

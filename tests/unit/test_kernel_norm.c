@@ -179,6 +179,40 @@ static void bits_depend_on_neither_threads_nor_instruction_set(void **state)
     free(w);
 }
 
+static void a_residual_is_added_before_the_norm(void **state)
+{
+    (void)state;
+    enum { ROWS = 50, COLS = 70, ALL = ROWS * COLS };
+    float *x = kernel_random(ALL, 1), *add = kernel_random(ALL, 2);
+    float *w = kernel_random(COLS, 3), *b = kernel_random(COLS, 4);
+    static float sum[ALL], got[ALL], want_y[2][ALL], want_mean[ROWS], want_r[2][ROWS];
+    static float y[ALL], mean[ROWS], r[ROWS];
+    for (size_t i = 0; i < ALL; i++)
+        sum[i] = x[i] + add[i];
+    rmsnorm_forward(NULL, want_y[0], COLS, want_r[0], sum, COLS, w, ROWS, COLS, EPS);
+    layernorm_forward(NULL, want_y[1], want_mean, want_r[1], sum, w, b, ROWS, COLS, EPS);
+    struct pool *pool = kernel_pool(2);
+    KERNEL_EACH_ISA(isa)
+    {
+        memcpy(got, x, sizeof got);
+        rmsnorm_residual_forward(pool, y, r, got, add, w, ROWS, COLS, EPS);
+        check_same_bits(got, sum, ALL);
+        check_same_bits(y, want_y[0], ALL);
+        check_same_bits(r, want_r[0], ROWS);
+        memcpy(got, x, sizeof got);
+        layernorm_residual_forward(pool, y, mean, r, got, add, w, b, ROWS, COLS, EPS);
+        check_same_bits(got, sum, ALL);
+        check_same_bits(y, want_y[1], ALL);
+        check_same_bits(mean, want_mean, ROWS);
+        check_same_bits(r, want_r[1], ROWS);
+    }
+    pool_free(pool);
+    free(x);
+    free(add);
+    free(w);
+    free(b);
+}
+
 static void a_row_of_zeros_is_not_divided_by_zero(void **state)
 {
     (void)state;
@@ -198,6 +232,7 @@ int main(void)
         cmocka_unit_test(layernorm_forward_is_the_formula),
         cmocka_unit_test(layernorm_backward_is_the_slope_of_forward),
         cmocka_unit_test(bits_depend_on_neither_threads_nor_instruction_set),
+        cmocka_unit_test(a_residual_is_added_before_the_norm),
         cmocka_unit_test(a_row_of_zeros_is_not_divided_by_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
