@@ -17,12 +17,14 @@
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
  *     core_recall.c   a step that is no longer kept, from records
- *     core_stats.c    numbers for people; core_check
+ *     core_stats.c    numbers for people
+ *     core_check.c    what holds at every moment
  *     core_set.h      some of the peers, as bits
  *
- * Memory: one arena.  A step's items live in steps[step % ring]; `ring` is enough for the open
- * steps and those kept for a learner that lost its memory.  References live with the first open
- * step that needs their prompt, in a ring of the lag + 1 open steps.
+ * Memory: two arenas, one of the struct, one of what the config sizes.  A step's items live in
+ * steps[step % ring]; `ring` is enough for the open steps and those kept for a learner that lost
+ * its memory.  References live with the first open step that needs their prompt, in a ring of the
+ * lag + 1 open steps.
  */
 #ifndef COORDINATOR_CORE_STATE_H
 #define COORDINATOR_CORE_STATE_H
@@ -241,7 +243,8 @@ struct core {
     uint32_t peers_max;
     core_sink *sink;
     void *user;
-    struct arena arena;
+    struct arena own;   /* this struct is in it, */
+    struct arena arena; /* and what the config sizes in this one */
 
     /* sizes */
     uint32_t B, K, M, groups; /* slots, samples a prompt, references a prompt, prompts a step */
@@ -326,6 +329,7 @@ struct core {
     /* for one message or computation */
     struct message out;
     struct core_item **picked;              /* [B] */
+    uint32_t *planned;                      /* [groups] prompts of the step that is opened */
     struct wire_item *out_items;            /* [WIRE_ITEMS_MAX] */
     struct wire_rank out_ranks[WIRE_RANKS_MAX];
     int32_t *out_ids;                       /* [WIRE_ITEMS_MAX items' prompt + response] */
