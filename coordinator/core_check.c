@@ -98,21 +98,26 @@ static enum err_code core_check_items(const struct core *core, const struct core
     return ERR_OK;
 }
 
-/* A slot where it stands: in its step, in a state that fits it, and as old as the lag. */
-static enum err_code core_check_slot(const struct core *core, uint64_t step, uint32_t i,
-                                     const struct core_item *item, struct err *err)
+/* Slots where they stand: in their step, in a state that fits it, and as old as the lag. */
+static enum err_code core_check_slots(const struct core *core, const struct core_batch *batch,
+                                      struct err *err)
 {
+    const uint64_t step = batch->step;
+    const uint64_t version = plan_policy_version(step, core->config->lag);
     const bool past = step < core->trained;
-    const bool ended = item->state == CORE_ITEM_TRAINED || item->state == CORE_ITEM_DROPPED;
-    if (item->a != step || item->b != i || (past && !ended) ||
-        (!past && item->state == CORE_ITEM_TRAINED))
-        return err_set(err, ERR_STATE,
-                       "step %llu, slot %u is in state %d while %llu are trained",
-                       (unsigned long long)step, (unsigned)i, (int)item->state,
-                       (unsigned long long)core->trained);
-    if (item->version != plan_policy_version(step, core->config->lag))
-        return err_set(err, ERR_STATE, "step %llu, slot %u: staleness is not the lag",
-                       (unsigned long long)step, (unsigned)i);
+    for (uint32_t i = 0; i < core->B; i++) {
+        const struct core_item *item = &batch->items[i];
+        const bool ended = item->state == CORE_ITEM_TRAINED || item->state == CORE_ITEM_DROPPED;
+        if (item->a != step || item->b != i || (past && !ended) ||
+            (!past && item->state == CORE_ITEM_TRAINED))
+            return err_set(err, ERR_STATE,
+                           "step %llu, slot %u is in state %d while %llu are trained",
+                           (unsigned long long)step, (unsigned)i, (int)item->state,
+                           (unsigned long long)core->trained);
+        if (item->version != version)
+            return err_set(err, ERR_STATE, "step %llu, slot %u: staleness is not the lag",
+                           (unsigned long long)step, (unsigned)i);
+    }
     return ERR_OK;
 }
 
@@ -126,8 +131,8 @@ static enum err_code core_check_batch(const struct core *core, uint64_t step,
     struct core_count own = {.on_lease = count->on_lease};
     const struct core_kept kept = {"slots", step, batch->in, batch->count, core->words};
     enum err_code rc = core_check_items(core, batch->items, core->B, &kept, &own, err);
-    for (uint32_t i = 0; i < core->B && rc == ERR_OK; i++)
-        rc = core_check_slot(core, step, i, &batch->items[i], err);
+    if (rc == ERR_OK)
+        rc = core_check_slots(core, batch, err);
     for (int s = 0; s < CORE_ITEM_STATES && step >= core->trained; s++)
         count->state[s] += own.state[s];
     return rc;

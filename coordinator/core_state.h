@@ -169,27 +169,29 @@ struct core_ack {
 };
 
 struct core_peer {
-    char name[WIRE_NAME_MAX]; /* "": free entry */
-    enum wire_role role;
+    /* what events look at of many peers */
     enum core_peer_state state;
-    uint64_t address, session;
-    unsigned char nonce[WIRE_NONCE_BYTES];
-    char endpoint[WIRE_TEXT_MAX];
-    uint64_t pid;
+    enum wire_role role;
     uint32_t capacity, in_flight;
-    uint64_t seen_ms, sent_ms, progress_ms, backoff_ms;
+    uint64_t backoff_ms, version; /* learner: the version that it holds */
+    uint64_t address, session;
+    uint64_t seen_ms, sent_ms, progress_ms;
     uint64_t progress;
     uint32_t failures; /* in a row */
     bool greeted;      /* nothing but HELLO came in this session yet */
+    bool has_hash;
     uint64_t out_seq;
     uint64_t in_seq, in_window; /* messages that came: all up to in_seq, and these after it */
     uint64_t gap_ms;    /* since when one before in_window is missing */
     uint64_t acked_seq; /* the last ACK said so */
-    uint64_t version;           /* learner: what it holds */
-    bool has_hash;
-    struct hash hash; /* learner: of that version, as HELLO said */
-    struct core_ack acks[CORE_ACKS_MAX];
     uint32_t acks_n;
+    struct core_ack acks[CORE_ACKS_MAX];
+
+    char name[WIRE_NAME_MAX]; /* "": free entry */
+    unsigned char nonce[WIRE_NONCE_BYTES];
+    char endpoint[WIRE_TEXT_MAX];
+    uint64_t pid;
+    struct hash hash; /* learner: of that version, as HELLO said */
     uint64_t items_done, leases_expired, leases_failed, outrun, mismatches;
     char failure[CORE_FAILURE_MAX]; /* the last it told of */
     uint64_t failure_ms;
