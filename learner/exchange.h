@@ -99,6 +99,7 @@ struct exchange_group {
 
 struct exchange_counts {
     uint64_t rounds;
+    uint64_t waited_us; /* until another rank had something to say */
     uint64_t bytes_sent, bytes_received; /* payload */
     uint64_t stale;    /* asks refused, and answers ignored, of an earlier round or attempt */
     uint64_t repeated; /* chunks that came twice */

@@ -112,7 +112,7 @@ struct exchange {
     struct exchange_parked parked[EXCHANGE_PARKED_MAX];
     uint32_t parked_n;
 
-    atomic_ullong rounds, bytes_sent, bytes_received, stale, repeated, bad;
+    atomic_ullong rounds, waited_us, bytes_sent, bytes_received, stale, repeated, bad;
 };
 
 /* --- exchange.c ------------------------------------------------------------------------- */

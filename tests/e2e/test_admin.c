@@ -78,30 +78,6 @@ static void expect(const char *word, const char *name, const char *rest, int cod
     check_line(cli_main, line, code, words);
 }
 
-/* The process of this run that has this name. */
-static pid_t process_of(const char *program)
-{
-    char command[FILE_PATH_MAX];
-    snprintf(command, sizeof command, "/proc/%d/task/%d/children", (int)run, (int)run);
-    FILE *children = fopen(command, "r");
-    assert_non_null(children);
-    for (int pid; fscanf(children, "%d", &pid) == 1;) {
-        char text[4096] = "";
-        snprintf(command, sizeof command, "/proc/%d/cmdline", pid);
-        FILE *words = fopen(command, "r");
-        if (words) {
-            (void)!fread(text, 1, sizeof text - 1, words);
-            fclose(words);
-        }
-        if (strstr(text, program)) {
-            fclose(children);
-            return pid;
-        }
-    }
-    fail_msg("%s is none of the run's processes", program);
-    return 0;
-}
-
 /* --- the cases ---------------------------------------------------------------------------- */
 
 static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void **state)
@@ -115,7 +91,7 @@ static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void
         scene_nap(20);
     const int64_t trained = count("a", "trained");
     assert_in_range(trained, 2, STEPS - 1);
-    assert_int_equal(kill(process_of("rlhf-coordinator"), SIGKILL), 0);
+    assert_int_equal(kill(scene_child(run, "rlhf-coordinator"), SIGKILL), 0);
     wait_for_count("a", "epoch", 2);
     scene_nap(1500); /* long enough for several steps */
     assert_true(is_true("a", "paused"));
@@ -173,7 +149,7 @@ static void a_run_that_ends_otherwise_was_not_drained(void **state)
     begin("c", " --quiet");
     const pid_t its_run = run;
     wait_for_count("c", "trained", 1);
-    const pid_t learner = process_of("rlhf-learner");
+    const pid_t learner = scene_child(run, "rlhf-learner");
     assert_int_equal(kill(learner, SIGSTOP), 0);
     const pid_t drain = scene_start("rlhf drain @/c");
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;

@@ -10,37 +10,12 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include "tests/wire_messages.h"
+#include "tests/unit/wire_scene.h"
 #include "wire/socket.h"
 
 #define WAIT_MS 10000
 
-static struct wire_context *context;
-static char dir[32], ipc[64];
 static struct wire_test made; /* too large for the stack */
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/wire-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
-    return wire_context_new(&context, NULL);
-}
-
-/* The end of every test.  One that fails does not come here: its sockets are still open. */
-static void finish(void)
-{
-    wire_context_free(context);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    unlink(ipc + strlen("ipc://"));
-    return rmdir(dir);
-}
 
 /* Send as soon as the connection stands. */
 static void send_when_connected(struct wire_socket *socket, const struct message *message)
