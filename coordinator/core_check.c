@@ -290,6 +290,9 @@ static enum err_code core_check_peers(const struct core *core, size_t w, struct 
             core_set_has(&core->roomy[peer->role], i) != room ||
             core_set_has(&core->owing, i) != (peer->acks_n > 0))
             return err_set(err, ERR_STATE, "%s is in a set that it is not of", peer->name);
+        if (here &&
+            peer->seen_ms + core->config->dead_ms + core->config->heartbeat_ms < core->now_ms)
+            return err_set(err, ERR_STATE, "%s is silent for long and not gone", peer->name);
     }
     return ERR_OK;
 }

@@ -1,7 +1,8 @@
 /*
  * main.c -- run the simulator over many seeds, or show that it catches deliberate faults.
  *
- *     sim [--seeds N] [--from SEED] [--verbose]   N runs; ends with 1 at the first that breaks
+ *     sim [--seeds N] [--from SEED] [--verbose]   N runs; ends with 1 at the first that breaks, and
+ *                                                 where N >= 1000 lack what they are to be tried by
  *     sim --bug NUMBER [--seeds N]                ends with 0 if a run breaks
  *     sim --bugs [--seeds N]                      each fault, by turns
  *
@@ -15,6 +16,7 @@
 
 #include "tests/sim/sim.h"
 
+#define SIM_MANY 1000 /* seeds in which everything comes about */
 #define SIM_BUGS 43
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
@@ -67,14 +69,17 @@ static bool sim_main_seeds(const struct sim_plan *plan)
 {
     static struct sim_outcome out;
     sim_jobs(plan, &out);
-    if (out.broke)
+    if (out.broke) {
         printf("%s\n", out.why);
-    else
-        sim_totals_print(&out.totals);
+        return false;
+    }
+    sim_totals_print(&out.totals);
     fflush(stdout);
-    if (!out.broke)
-        sim_totals_print_speed(&out.totals);
-    return !out.broke;
+    sim_totals_print_speed(&out.totals);
+    const char *lack = plan->seeds >= SIM_MANY ? sim_totals_lack(&out.totals) : NULL;
+    if (lack)
+        printf("in %llu runs there were no %s\n", (unsigned long long)plan->seeds, lack);
+    return !lack;
 }
 
 static bool sim_main_catches(struct sim_plan plan, int bug)

@@ -250,6 +250,8 @@ bool sim_seed(uint64_t seed, int bug, bool verbose, struct sim_totals *totals,
 void sim_totals_add(struct sim_totals *totals, const struct sim *sim);
 void sim_totals_merge(struct sim_totals *to, const struct sim_totals *from);
 void sim_totals_print(const struct sim_totals *totals);
+/* What never came about in all these runs, though what holds then is looked at; NULL: nothing. */
+const char *sim_totals_lack(const struct sim_totals *totals);
 void sim_totals_print_speed(const struct sim_totals *totals); /* on stderr */
 
 /* --- sim_jobs.c: many seeds, shared out among processes */

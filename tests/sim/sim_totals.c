@@ -1,5 +1,6 @@
 /* sim_totals.c -- what came about in many runs. */
 #include <stdio.h>
+#include <string.h>
 
 #include "tests/sim/sim.h"
 
@@ -41,12 +42,15 @@ void sim_totals_merge(struct sim_totals *to, const struct sim_totals *from)
         sum[i] += more[i];
 }
 
-void sim_totals_print(const struct sim_totals *t)
+#define SIM_ROWS 20
+struct sim_row {
+    const char *words;
+    uint64_t n;
+};
+
+static void sim_totals_rows(const struct sim_totals *t, struct sim_row rows[SIM_ROWS])
 {
-    const struct {
-        const char *words;
-        uint64_t n;
-    } rows[] = {
+    const struct sim_row all[SIM_ROWS] = {
         {"runs", t->runs},
         {"events", t->events},
         {"simulated seconds", t->virtual_ms / 1000},
@@ -68,9 +72,26 @@ void sim_totals_print(const struct sim_totals *t)
         {"steps trained again", t->retrained},
         {"resets", t->resets},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+    memcpy(rows, all, sizeof all);
+}
+
+const char *sim_totals_lack(const struct sim_totals *t)
+{
+    struct sim_row rows[SIM_ROWS];
+    sim_totals_rows(t, rows);
+    for (size_t i = 0; i < SIM_ROWS; i++)
+        if (rows[i].n == 0)
+            return rows[i].words;
+    return NULL;
+}
+
+void sim_totals_print(const struct sim_totals *t)
+{
+    struct sim_row rows[SIM_ROWS];
+    sim_totals_rows(t, rows);
+    for (size_t i = 0; i < SIM_ROWS; i++)
         printf("%llu %s%s", (unsigned long long)rows[i].n, rows[i].words,
-               i + 1 < sizeof rows / sizeof rows[0] ? ", " : "\n");
+               i + 1 < SIM_ROWS ? ", " : "\n");
     for (uint32_t lag = 0; lag <= SIM_LAG_MAX; lag++)
         for (uint32_t stale = 0; stale <= SIM_LAG_MAX; stale++)
             if (t->staleness[lag][stale] > 0)

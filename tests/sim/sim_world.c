@@ -450,6 +450,8 @@ static void sim_check_together(struct sim *sim, const struct message *lease)
 
 static void sim_check_sent(struct sim *sim, const struct message *message)
 {
+    if (message->session == 0 && message->type != MESSAGE_RESET)
+        sim_fail(sim, "%s is sent in no session", message_type_name(message->type));
     if (message->type == MESSAGE_TRAIN_LEASE) {
         sim_check_train_lease(sim, message);
         sim_check_together(sim, message);
