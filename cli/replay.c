@@ -35,9 +35,11 @@ void replay_open_steps(struct replay *replay)
            plan_ready(replay->opened, replay->trained, replay->config->lag)) {
         const uint64_t step = replay->opened++;
         struct replay_batch *batch = &replay->batch[step % replay->open];
+        struct plan_slot plan = {0};
         batch->step = step;
         for (uint32_t b = 0; b < replay->B; b++) {
-            const struct plan_slot plan = plan_slot(&replay->params.plan, step, b);
+            if (b % replay->K == 0) /* the group's: its slots answer one prompt */
+                plan = plan_slot(&replay->params.plan, step, b);
             struct replay_slot *slot = &batch->slot[b];
             *slot = (struct replay_slot){
                 .prompt = plan.prompt,

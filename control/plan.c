@@ -31,26 +31,37 @@ enum err_code plan_check(const struct plan_params *params, struct err *err)
     return ERR_OK;
 }
 
-uint32_t plan_permute(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t i)
+/* Entries x[0..count-1] of the epoch's permutation, in place.  A round asks for one sum whatever
+ * the count, and the bits of a round do not wait for each other. */
+static void plan_permute_all(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *x,
+                             uint32_t count)
 {
-    assert(i < n);
-    uint32_t x = i;
     for (uint32_t round = 0; round < PLAN_ROUNDS; round++) {
         const uint32_t sum =
             (uint32_t)rng_below(seed, RNG_STREAM_PLAN, epoch, PLAN_ROUNDS + round, 0, n);
-        const uint32_t partner = sum >= x ? sum - x : n - (x - sum);
-        uint32_t word[4];
-        rng_block(seed, RNG_STREAM_PLAN, epoch, round, x > partner ? x : partner, word);
-        if (word[0] & 1)
-            x = partner;
+        for (uint32_t i = 0; i < count; i++) {
+            const uint32_t partner = sum >= x[i] ? sum - x[i] : n - (x[i] - sum);
+            uint32_t word[4];
+            rng_block(seed, RNG_STREAM_PLAN, epoch, round, x[i] > partner ? x[i] : partner,
+                      word);
+            /* Without a branch, which would be guessed wrong half the time. */
+            x[i] ^= (x[i] ^ partner) & (0u - (word[0] & 1));
+        }
     }
-    return x;
+}
+
+uint32_t plan_permute(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t i)
+{
+    assert(i < n);
+    plan_permute_all(seed, epoch, n, &i, 1);
+    return i;
 }
 
 void plan_epoch_permutation(uint32_t *order, uint32_t n, uint64_t seed, uint64_t epoch)
 {
     for (uint32_t i = 0; i < n; i++)
-        order[i] = plan_permute(seed, epoch, n, i);
+        order[i] = i;
+    plan_permute_all(seed, epoch, n, order, n);
 }
 
 struct plan_slot plan_slot(const struct plan_params *params, uint64_t step, uint32_t slot)
@@ -69,6 +80,23 @@ struct plan_slot plan_slot(const struct plan_params *params, uint64_t step, uint
         .group = group,
         .epoch = epoch,
     };
+}
+
+void plan_step(const struct plan_params *params, uint64_t step, uint32_t *prompt)
+{
+    const uint32_t groups = params->slots / params->samples_per_prompt;
+    uint64_t asked = step * groups;
+    for (uint32_t done = 0; done < groups;) { /* an epoch each turn */
+        const uint32_t first = (uint32_t)(asked % params->prompts);
+        const uint32_t left = params->prompts - first;
+        const uint32_t n = left < groups - done ? left : groups - done;
+        for (uint32_t i = 0; i < n; i++)
+            prompt[done + i] = first + i;
+        plan_permute_all(params->seed, asked / params->prompts, params->prompts, prompt + done,
+                         n);
+        done += n;
+        asked += n;
+    }
 }
 
 uint64_t plan_policy_version(uint64_t step, uint32_t lag)

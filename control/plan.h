@@ -54,6 +54,10 @@ enum err_code plan_check(const struct plan_params *params, struct err *err);
  * too: a resumed run may be given more. */
 struct plan_slot plan_slot(const struct plan_params *params, uint64_t step, uint32_t slot);
 
+/* prompt[g] = the prompt of group g of the step, for all slots / samples_per_prompt groups;
+ * prompt is the caller's.  What plan_slot says of each, in a fraction of the time. */
+void plan_step(const struct plan_params *params, uint64_t step, uint32_t *prompt);
+
 /* Entry i of epoch `epoch`'s permutation of 0..n-1; i < n. */
 uint32_t plan_permute(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t i);
 

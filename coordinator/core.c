@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/core_state.h"
@@ -68,6 +67,7 @@ static void core_carve(struct core *core, struct core_carver *carver, struct cor
                           sizeof *b->ref_in);
     const uint64_t response = (uint64_t)core->B * core->max_new;
     core->picked = core_take(carver, core->B, sizeof(struct core_item *));
+    core->planned = core_take(carver, core->groups, sizeof *core->planned);
     core->out_items = core_take(carver, WIRE_ITEMS_MAX, sizeof *core->out_items);
     core->out_ids = core_take(carver, core->out_ids_max, sizeof *core->out_ids);
     core->out_logp = core_take(carver, response, sizeof(float));
@@ -230,9 +230,14 @@ enum err_code core_new(struct core **out, const struct core_setup *setup, core_s
     enum err_code rc = core_check_setup(setup, err);
     if (rc != ERR_OK)
         return rc;
-    struct core *core = calloc(1, sizeof *core);
-    if (!core)
-        return err_set(err, ERR_NOMEM, "no memory for the coordinator");
+    /* Pages that are zero until they are used: few runs have all the workers there can be. */
+    struct arena own;
+    rc = arena_init(&own, sizeof(struct core), "the coordinator", err);
+    if (rc != ERR_OK)
+        return rc;
+    struct core *core = arena_alloc(&own, sizeof *core);
+    assert(core);
+    core->own = own;
     core->config = setup->config;
     core->config_hash = setup->config_hash;
     core->prompts = setup->prompts;
@@ -270,8 +275,9 @@ void core_free(struct core *core)
 {
     if (!core)
         return;
+    struct arena own = core->own;
     arena_release(&core->arena);
-    free(core);
+    arena_release(&own);
 }
 
 void core_log(struct core *core, enum log_level level, const char *id, const char *format, ...)

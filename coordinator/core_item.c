@@ -185,13 +185,13 @@ void core_item_plan_slots(const struct core *core, struct core_batch *batch, uin
     batch->opened_ms = core->now_ms;
     memset(batch->count, 0, sizeof batch->count);
     memset(batch->in, 0, (size_t)CORE_ITEM_STATES * core->words * sizeof *batch->in);
+    plan_step(&core->plan, step, core->planned);
     for (uint32_t slot = 0; slot < core->B; slot++) {
-        const struct plan_slot plan = plan_slot(&core->plan, step, slot);
         struct core_item *item = &batch->items[slot];
         core_item_init(item, WIRE_WORK_ROLLOUT, step, slot);
         core_item_mark(batch->in + CORE_ITEM_WAITING * (size_t)core->words, slot, true);
-        item->prompt = plan.prompt;
-        item->group = plan.group;
+        item->group = slot / core->K;
+        item->prompt = core->planned[item->group];
         item->version = plan_policy_version(step, core->config->lag);
     }
     batch->count[CORE_ITEM_WAITING] = core->B;
@@ -214,6 +214,9 @@ static void core_item_open_step(struct core *core, uint64_t step)
 
 void core_item_open_steps(struct core *core)
 {
+    if (core->opened == core->config->steps ||
+        !plan_ready(core->opened, core->trained, core->config->lag))
+        return;
     /* Steps below the newest checkpoint are sent to nobody but a learner that is here and
      * behind: else their place is free. */
     const uint64_t oldest = core_group_oldest(core);

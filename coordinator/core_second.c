@@ -44,12 +44,24 @@ struct core_second {
     uint32_t n, quota;            /* items picked of it */
 };
 
+/* Are items of this kind out for so long that they may be late? */
+static bool core_second_may_be_late(const struct core *core, enum core_lease_kind kind)
+{
+    for (size_t i = 0; i < core->leases_n; i++) {
+        const struct core_lease *lease = &core->leases[i];
+        if (lease->id != 0 && lease->kind == kind && lease->items > 0 &&
+            core->now_ms - lease->issued_ms >= core->config->heartbeat_ms)
+            return true;
+    }
+    return false;
+}
+
 /* False: too few answers to tell, or nobody is late. */
 static bool core_second_begin(struct core *core, enum core_lease_kind kind,
                               struct core_second *second)
 {
     const struct core_pace *pace = &core->pace[kind];
-    if (pace->n < CORE_PACE_MIN)
+    if (pace->n < CORE_PACE_MIN || !core_second_may_be_late(core, kind))
         return false;
     *second = (struct core_second){.kind = kind, .median_ms = core_second_median(pace)};
     double patience_ms = core->config->second_after * (double)second->median_ms;

@@ -7,6 +7,7 @@
 #ifndef COORDINATOR_CORE_SET_H
 #define COORDINATOR_CORE_SET_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,15 +15,20 @@
 #include "coordinator/core.h"
 
 #define CORE_SET_WORDS (CORE_PEERS_MAX / 64)
+static_assert(CORE_SET_WORDS <= 32, "core_set.some has a bit for each word");
 
 struct core_set {
     uint64_t word[CORE_SET_WORDS];
+    uint32_t some; /* bit w: word[w] is not 0, so that few members are found at once */
 };
 
 static inline void core_set_put(struct core_set *set, size_t i, bool in)
 {
+    const size_t w = i / 64;
     const uint64_t bit = (uint64_t)1 << (i % 64);
-    set->word[i / 64] = in ? set->word[i / 64] | bit : set->word[i / 64] & ~bit;
+    const uint32_t some = (uint32_t)1 << w;
+    set->word[w] = in ? set->word[w] | bit : set->word[w] & ~bit;
+    set->some = set->word[w] != 0 ? set->some | some : set->some & ~some;
 }
 
 static inline bool core_set_has(const struct core_set *set, size_t i)
@@ -33,13 +39,18 @@ static inline bool core_set_has(const struct core_set *set, size_t i)
 /* The first member from `from` on; CORE_PEERS_MAX: there is none. */
 static inline size_t core_set_next(const struct core_set *set, size_t from)
 {
-    for (size_t w = from / 64; w < CORE_SET_WORDS; w++) {
-        const uint64_t rest =
-            w == from / 64 ? set->word[w] >> (from % 64) << (from % 64) : set->word[w];
-        if (rest != 0)
-            return w * 64 + (size_t)__builtin_ctzll(rest);
+    if (from >= CORE_PEERS_MAX)
+        return CORE_PEERS_MAX;
+    size_t w = from / 64;
+    uint64_t rest = set->word[w] >> (from % 64) << (from % 64);
+    if (rest == 0) {
+        const uint64_t after = (uint64_t)set->some >> w >> 1;
+        if (after == 0)
+            return CORE_PEERS_MAX;
+        w += 1 + (size_t)__builtin_ctzll(after);
+        rest = set->word[w];
     }
-    return CORE_PEERS_MAX;
+    return w * 64 + (size_t)__builtin_ctzll(rest);
 }
 
 #endif

@@ -17,12 +17,14 @@
  *     core_train.c    a learner's lease and result; the commit of a step
  *     core_replay.c   the same transitions, from records
  *     core_recall.c   a step that is no longer kept, from records
- *     core_stats.c    numbers for people; core_check
+ *     core_stats.c    numbers for people
+ *     core_check.c    what holds at every moment
  *     core_set.h      some of the peers, as bits
  *
- * Memory: one arena.  A step's items live in steps[step % ring]; `ring` is enough for the open
- * steps and those kept for a learner that lost its memory.  References live with the first open
- * step that needs their prompt, in a ring of the lag + 1 open steps.
+ * Memory: two arenas, one of the struct, one of what the config sizes.  A step's items live in
+ * steps[step % ring]; `ring` is enough for the open steps and those kept for a learner that lost
+ * its memory.  References live with the first open step that needs their prompt, in a ring of the
+ * lag + 1 open steps.
  */
 #ifndef COORDINATOR_CORE_STATE_H
 #define COORDINATOR_CORE_STATE_H
@@ -167,27 +169,29 @@ struct core_ack {
 };
 
 struct core_peer {
-    char name[WIRE_NAME_MAX]; /* "": free entry */
-    enum wire_role role;
+    /* what events look at of many peers */
     enum core_peer_state state;
-    uint64_t address, session;
-    unsigned char nonce[WIRE_NONCE_BYTES];
-    char endpoint[WIRE_TEXT_MAX];
-    uint64_t pid;
+    enum wire_role role;
     uint32_t capacity, in_flight;
-    uint64_t seen_ms, sent_ms, progress_ms, backoff_ms;
+    uint64_t backoff_ms, version; /* learner: the version that it holds */
+    uint64_t address, session;
+    uint64_t seen_ms, sent_ms, progress_ms;
     uint64_t progress;
     uint32_t failures; /* in a row */
     bool greeted;      /* nothing but HELLO came in this session yet */
+    bool has_hash;
     uint64_t out_seq;
     uint64_t in_seq, in_window; /* messages that came: all up to in_seq, and these after it */
     uint64_t gap_ms;    /* since when one before in_window is missing */
     uint64_t acked_seq; /* the last ACK said so */
-    uint64_t version;           /* learner: what it holds */
-    bool has_hash;
-    struct hash hash; /* learner: of that version, as HELLO said */
-    struct core_ack acks[CORE_ACKS_MAX];
     uint32_t acks_n;
+    struct core_ack acks[CORE_ACKS_MAX];
+
+    char name[WIRE_NAME_MAX]; /* "": free entry */
+    unsigned char nonce[WIRE_NONCE_BYTES];
+    char endpoint[WIRE_TEXT_MAX];
+    uint64_t pid;
+    struct hash hash; /* learner: of that version, as HELLO said */
     uint64_t items_done, leases_expired, leases_failed, outrun, mismatches;
     char failure[CORE_FAILURE_MAX]; /* the last it told of */
     uint64_t failure_ms;
@@ -241,7 +245,8 @@ struct core {
     uint32_t peers_max;
     core_sink *sink;
     void *user;
-    struct arena arena;
+    struct arena own;   /* this struct is in it, */
+    struct arena arena; /* and what the config sizes in this one */
 
     /* sizes */
     uint32_t B, K, M, groups; /* slots, samples a prompt, references a prompt, prompts a step */
@@ -326,6 +331,7 @@ struct core {
     /* for one message or computation */
     struct message out;
     struct core_item **picked;              /* [B] */
+    uint32_t *planned;                      /* [groups] prompts of the step that is opened */
     struct wire_item *out_items;            /* [WIRE_ITEMS_MAX] */
     struct wire_rank out_ranks[WIRE_RANKS_MAX];
     int32_t *out_ids;                       /* [WIRE_ITEMS_MAX items' prompt + response] */

@@ -199,10 +199,23 @@ struct sim {
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
     uint32_t lease_faults;
     uint64_t worker_crashes, coordinator_crashes, paused_until_ms;
-    struct core_stats stats; /* at the end */
+    struct core_stats *stats; /* at the end; the caller's */
+    bool timed;               /* how long it takes: all of it, and in the core */
+    uint64_t ticks, core_ticks, core_since;
 
     bool failed;
     char why[640];
+};
+
+/* Of many runs; whole numbers all of them. */
+struct sim_totals {
+    uint64_t runs, cpu_us;
+    uint64_t timed_ticks, core_ticks; /* of the runs that were timed */
+    uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
+    uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
+    uint64_t rollbacks, rewinds, renewals;
+    uint64_t seconds, odd;
+    uint64_t staleness[SIM_LAG_MAX + 1][SIM_LAG_MAX + 1]; /* [lag][staleness]: slots trained */
 };
 
 /* --- sim_world.c: chance, network, disk, coordinator */
@@ -220,6 +233,45 @@ bool sim_step_durable(const struct sim *sim, uint64_t step);
 /* One whole run.  False: sim->why says what broke. */
 bool sim_run(struct sim *sim);
 void sim_release(struct sim *sim);
+
+/* Ticks of a clock that costs nearly nothing to read; 0 in a run that is not timed. */
+uint64_t sim_watch(const struct sim *sim);
+
+/* --- sim_seed.c: one seed */
+#define SIM_WHY_MAX 800
+/* The run of this seed's configuration without a fault, where it was not made yet.  False: why
+ * says what broke. */
+bool sim_seed_prepare(uint64_t seed, char why[SIM_WHY_MAX]);
+/* One run; added to totals.  False: why names the seed, and what broke. */
+bool sim_seed(uint64_t seed, int bug, bool verbose, struct sim_totals *totals,
+              char why[SIM_WHY_MAX]);
+
+/* --- sim_totals.c */
+void sim_totals_add(struct sim_totals *totals, const struct sim *sim);
+void sim_totals_merge(struct sim_totals *to, const struct sim_totals *from);
+void sim_totals_print(const struct sim_totals *totals);
+/* What never came about in all these runs, though what holds then is looked at; NULL: nothing. */
+const char *sim_totals_lack(const struct sim_totals *totals);
+void sim_totals_print_speed(const struct sim_totals *totals); /* on stderr */
+
+/* --- sim_jobs.c: many seeds, shared out among processes */
+#define SIM_JOBS_MAX 64
+struct sim_plan {
+    uint64_t from, seeds;
+    int bug;
+    bool verbose;
+    bool quiet;    /* what assertions say is not shown */
+    uint32_t jobs; /* processes; 0: this one, for a debugger */
+};
+struct sim_outcome {
+    bool broke;    /* with this seed, the lowest that does, */
+    uint64_t seed;
+    bool died;     /* by an assertion or a signal, */
+    char why[SIM_WHY_MAX]; /* and so */
+    struct sim_totals totals; /* of all seeds, where none broke */
+};
+/* The same outcome, times apart, whatever `jobs` is. */
+void sim_jobs(const struct sim_plan *plan, struct sim_outcome *out);
 
 /* --- sim_replay.c: does the replay come to the same numbers from what is on the disk? */
 bool sim_replay(struct sim *sim);

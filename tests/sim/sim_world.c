@@ -450,6 +450,8 @@ static void sim_check_together(struct sim *sim, const struct message *lease)
 
 static void sim_check_sent(struct sim *sim, const struct message *message)
 {
+    if (message->session == 0 && message->type != MESSAGE_RESET)
+        sim_fail(sim, "%s is sent in no session", message_type_name(message->type));
     if (message->type == MESSAGE_TRAIN_LEASE) {
         sim_check_train_lease(sim, message);
         sim_check_together(sim, message);
@@ -470,9 +472,8 @@ static void sim_check_sent(struct sim *sim, const struct message *message)
     }
 }
 
-static void sim_sink(void *user, const struct core_effect *effect)
+static void sim_take_effect(struct sim *sim, const struct core_effect *effect)
 {
-    struct sim *sim = user;
     switch (effect->kind) {
     case CORE_FX_SEND:
         sim_second_sent(sim, effect->message);
@@ -504,6 +505,34 @@ static void sim_sink(void *user, const struct core_effect *effect)
         snprintf(sim->finish_text, sizeof sim->finish_text, "%s", effect->text);
         break;
     }
+}
+
+/* --- the core, and how long it takes ------------------------------------------------------ */
+
+uint64_t sim_watch(const struct sim *sim)
+{
+    return sim->timed ? __builtin_ia32_rdtsc() : 0;
+}
+
+static void sim_sink(void *user, const struct core_effect *effect)
+{
+    struct sim *sim = user;
+    const bool stepping = sim->core_since != 0; /* not replaying, nor starting */
+    if (stepping)
+        sim->core_ticks += sim_watch(sim) - sim->core_since;
+    sim_take_effect(sim, effect);
+    if (stepping)
+        sim->core_since = sim_watch(sim);
+}
+
+static void sim_step(struct sim *sim, const struct core_event *event)
+{
+    sim->events++;
+    sim->core_since = sim_watch(sim);
+    core_step(sim->core, event);
+    if (sim->timed)
+        sim->core_ticks += sim_watch(sim) - sim->core_since;
+    sim->core_since = 0;
 }
 
 /* --- the coordinator's life --------------------------------------------------------------- */
@@ -600,7 +629,7 @@ static void sim_recall(struct sim *sim)
             continue;
         struct core_event event = sim_core_event(sim, CORE_EV_RECORD);
         event.record = &record;
-        core_step(sim->core, &event);
+        sim_step(sim, &event);
     }
 }
 
@@ -625,7 +654,6 @@ static void sim_core_step(struct sim *sim, const struct core_event *event)
     struct err err;
     if (!sim->core || sim->finished)
         return;
-    sim->events++;
     const bool stranger = sim_is_stranger(sim, event);
     const struct core_stats *counters = &sim->core->counters;
     const uint64_t resets = counters->resets;
@@ -634,7 +662,7 @@ static void sim_core_step(struct sim *sim, const struct core_event *event)
                           event->message->type == MESSAGE_GENERATE_RESULT;
     if (compares)
         sim_second_expect(sim, event->message);
-    core_step(sim->core, event);
+    sim_step(sim, event);
     if (compares && counters->resets == resets && !sim->finished)
         sim_second_compared(sim, duplicates, mismatches);
     while (sim->recall && !sim->finished)
@@ -784,10 +812,10 @@ static void sim_begin(struct sim *sim)
 /* The ledger of a finished run must tell the whole of it. */
 static void sim_check_end(struct sim *sim)
 {
-    core_stats(sim->core, &sim->stats);
-    if (sim->exit_code != 0 || sim->stats.trained != sim->config->steps) {
+    core_stats(sim->core, sim->stats);
+    if (sim->exit_code != 0 || sim->stats->trained != sim->config->steps) {
         sim_fail(sim, "ended with %d after %llu steps: %s", sim->exit_code,
-                 (unsigned long long)sim->stats.trained, sim->finish_text);
+                 (unsigned long long)sim->stats->trained, sim->finish_text);
         return;
     }
     if (sim->checkpoint_version != sim->config->steps)
@@ -797,13 +825,13 @@ static void sim_check_end(struct sim *sim)
     sim->core = NULL;
     sim->durable_n = sim->records_n; /* a clean end closes the ledger */
     struct err err;
-    struct core_stats *again = &(struct core_stats){0};
+    static struct core_stats again;
     if (!sim_core_start(sim))
         return;
-    core_stats(sim->core, again);
-    if (again->trained != sim->config->steps || core_check(sim->core, &err) != ERR_OK)
+    core_stats(sim->core, &again);
+    if (again.trained != sim->config->steps || core_check(sim->core, &err) != ERR_OK)
         sim_fail(sim, "the ledger of the finished run tells of %llu steps",
-                 (unsigned long long)again->trained);
+                 (unsigned long long)again.trained);
 }
 
 bool sim_run(struct sim *sim)
@@ -821,12 +849,12 @@ bool sim_run(struct sim *sim)
         sim_tick(sim);
         tick_ms += SIM_TICK_MS;
         if (sim->now_ms > sim->faults_until_ms + SIM_CALM_MS) {
-            core_stats(sim->core, &sim->stats);
+            core_stats(sim->core, sim->stats);
             sim_fail(sim,
                      "the faults are over, and the run does not finish: %llu of %llu steps; it "
                      "waits for %s",
-                     (unsigned long long)sim->stats.trained,
-                     (unsigned long long)sim->stats.steps, sim->stats.waits_for);
+                     (unsigned long long)sim->stats->trained,
+                     (unsigned long long)sim->stats->steps, sim->stats->waits_for);
         }
     }
     if (!sim->failed)

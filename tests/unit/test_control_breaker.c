@@ -627,6 +627,8 @@ static void breaker_refuses_a_state_it_cannot_have_left(void **state)
         {offsetof(struct breaker_state, seen), 8},
         {offsetof(struct breaker_state, seen), 2},
         {offsetof(struct breaker_state, window), NAN},
+        {offsetof(struct breaker_state, window) + sizeof(double) * (BREAKER_WINDOW_MAX - 1), 1},
+        {offsetof(struct breaker_state, window) + sizeof cooling.window - sizeof(double), 1},
     };
     check_ok(breaker_check(&params, &cooling, &err));
     for (size_t i = 0; i < COUNT(faults); i++) {

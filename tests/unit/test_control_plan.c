@@ -137,6 +137,26 @@ static void plan_asks_every_prompt_once_an_epoch(void **state)
     }
 }
 
+/* A step that ends an epoch, one that is many epochs, and data sets of one prompt among them. */
+static void plan_gives_a_step_at_once_what_it_gives_slot_by_slot(void **state)
+{
+    (void)state;
+    for (uint32_t prompts = 1; prompts <= 40; prompts++)
+        for (uint32_t K = 1; K <= 3; K++) {
+            const struct plan_params run = {.seed = 9 + prompts,
+                                            .prompts = prompts,
+                                            .slots = 12 * K,
+                                            .samples_per_prompt = K,
+                                            .steps = 30};
+            for (uint64_t step = 0; step < 30; step++) {
+                uint32_t prompt[12];
+                plan_step(&run, step, prompt);
+                for (uint32_t slot = 0; slot < run.slots; slot++)
+                    assert_int_equal(prompt[slot / K], plan_slot(&run, step, slot).prompt);
+            }
+        }
+}
+
 /* Found with the definition in plan.h written in Python, its Philox held against the known
  * answers of Random123.  A change of these breaks every run that is resumed. */
 static void plan_stays_what_it_was(void **state)
@@ -196,6 +216,7 @@ int main(void)
         cmocka_unit_test(plan_orders_each_epoch_and_each_seed_anew),
         cmocka_unit_test(plan_gives_the_slots_of_a_group_one_prompt),
         cmocka_unit_test(plan_asks_every_prompt_once_an_epoch),
+        cmocka_unit_test(plan_gives_a_step_at_once_what_it_gives_slot_by_slot),
         cmocka_unit_test(plan_stays_what_it_was),
         cmocka_unit_test(plan_counts_policy_versions_by_the_lag),
         cmocka_unit_test(plan_refuses_counts_that_do_not_fit),
