@@ -38,7 +38,7 @@ static void attention_run_decode(void *arg)
 {
     struct attention_bench *b = arg;
     attention_decode(b->bench->pool, &b->shape, b->out, b->qkv, b->cache,
-                     attention_piece_floats(&b->shape), b->keys, SEQS);
+                     attention_piece_floats(&b->shape), b->keys, NULL, SEQS);
 }
 
 static void attention_case(const struct bench *bench, size_t H, size_t G, size_t D, size_t T)

@@ -22,12 +22,17 @@ struct cache {
     size_t piece_floats; /* of one layer, see attention.h */
     float *kv;           /* (rows_max, pieces, L, piece_floats): a row fills from the front */
 
-    struct block_rows rows; /* arrays for batch_max rows */
-    float *x, *hidden;      /* (batch_max, C); x is the residual stream */
-    const float **kv_of;    /* (batch_max) where the cache of a token's row begins */
-    uint32_t *seen;         /* (batch_max) keys that a token attends to */
-    float *picked;          /* (CACHE_LOGIT_ROWS, C) */
-    float *logits;          /* (CACHE_LOGIT_ROWS, V) */
+    /* (rows_max) The first positions of a row, whole pieces, that lie in that of its owner, which
+     * shares none itself; 0: none. */
+    uint32_t *shared, *owner;
+
+    struct block_rows rows;          /* arrays for batch_max rows */
+    float *x, *hidden;               /* (batch_max, C); x is the residual stream */
+    const float **kv_of;             /* (batch_max) where the cache of a token's row begins */
+    uint32_t *seen;                  /* (batch_max) keys that a token attends to */
+    struct attention_prefix *prefix; /* (batch_max) what a token's row shares */
+    float *picked;                   /* (CACHE_LOGIT_ROWS, C) */
+    float *logits;                   /* (CACHE_LOGIT_ROWS, V) */
     struct arena arena;
     bool short_of_memory; /* while being built */
 };
@@ -63,8 +68,9 @@ static size_t cache_bytes(const struct cache *cache)
                           (double)cache->piece_floats;
     const double width = 5.0 * c->C + 3.0 * (c->H + 2.0 * c->G) * c->D + 3.0 * c->F + 8.0;
     const double heads = CACHE_LOGIT_ROWS * ((double)c->V + c->C);
-    const double bytes =
-        4.0 * (caches + (double)cache->batch_max * width + heads) + 32.0 * ARENA_ALIGN;
+    const double bytes = 4.0 * (caches + (double)cache->batch_max * width + heads +
+                                2.0 * (double)cache->rows_max) +
+                         32.0 * ARENA_ALIGN;
     return bytes < 1e15 ? (size_t)bytes : SIZE_MAX;
 }
 
@@ -90,7 +96,11 @@ static void cache_lay_out(struct cache *cache)
     cache->logits = cache_floats(cache, (size_t)CACHE_LOGIT_ROWS * c->V);
     cache->kv_of = arena_array(&cache->arena, M, sizeof *cache->kv_of);
     cache->seen = arena_array(&cache->arena, M, sizeof *cache->seen);
-    assert(!cache->short_of_memory && cache->kv_of && cache->seen); /* cache_bytes */
+    cache->prefix = arena_array(&cache->arena, M, sizeof *cache->prefix);
+    cache->shared = arena_array(&cache->arena, cache->rows_max, sizeof *cache->shared);
+    cache->owner = arena_array(&cache->arena, cache->rows_max, sizeof *cache->owner);
+    assert(!cache->short_of_memory && cache->kv_of && cache->seen && cache->prefix &&
+           cache->shared && cache->owner); /* cache_bytes */
 }
 
 struct cache *cache_new(const struct model *model, struct pool *pool, size_t rows_max,
@@ -133,6 +143,7 @@ void cache_free(struct cache *cache)
 
 void cache_refresh(struct cache *cache)
 {
+    memset(cache->shared, 0, cache->rows_max * sizeof *cache->shared);
     block_refresh(cache->block);
 }
 
@@ -149,10 +160,16 @@ static void cache_store_task(void *arg, size_t i)
     const struct attention *a = &cache->block->attention;
     for (size_t t = i * CACHE_STORE_TOKENS; t < job->n && t < (i + 1) * CACHE_STORE_TOKENS;
          t++) {
-        float *to = cache_row(cache, job->row[t]) + job->layer * cache->piece_floats;
+        const uint32_t row = job->row[t], shared = cache->shared[row];
+        const size_t at = job->layer * cache->piece_floats;
+        float *to = cache_row(cache, row) + at;
+        cache->kv_of[t] = to;
+        cache->prefix[t] = (struct attention_prefix){
+            shared > 0 ? cache_row(cache, cache->owner[row]) + at : NULL, shared};
+        if (job->position[t] < shared) /* it is there, and others read it */
+            continue;
         const float *k = cache->rows.qkv + t * a->kv_stride + a->H * a->D;
         attention_cache_put(a, to, cache_step(cache), job->position[t], k, k + a->G * a->D);
-        cache->kv_of[t] = to;
     }
 }
 
@@ -166,6 +183,34 @@ static void cache_store(struct cache *cache, size_t layer, const uint32_t *row,
              cache_store_task, &job);
 }
 
+static void cache_copy_pieces(struct cache *cache, size_t from, size_t to, size_t begin,
+                              size_t end)
+{
+    const size_t step = cache_step(cache);
+    memcpy(cache_row(cache, to) + begin * step, cache_row(cache, from) + begin * step,
+           (end - begin) * step * sizeof(float));
+}
+
+/* Row r begins anew.  Of those that share its positions the one that shares most gets them for
+ * its own, and the others read them there. */
+static void cache_leave(struct cache *cache, uint32_t r)
+{
+    cache->shared[r] = 0;
+    uint32_t heir = r, most = 0;
+    for (uint32_t o = 0; o < cache->rows_max; o++)
+        if (cache->owner[o] == r && cache->shared[o] > most) {
+            heir = o;
+            most = cache->shared[o];
+        }
+    if (most == 0)
+        return;
+    cache_copy_pieces(cache, r, heir, 0, most / ATTENTION_PIECE);
+    for (uint32_t o = 0; o < cache->rows_max; o++)
+        if (cache->owner[o] == r)
+            cache->owner[o] = heir;
+    cache->shared[heir] = 0;
+}
+
 void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
                    const uint32_t *position, size_t n)
 {
@@ -175,6 +220,8 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
     for (size_t i = 0; i < n; i++) {
         assert(row[i] < cache->rows_max && position[i] < cache->tokens_max);
         cache->seen[i] = position[i] + 1;
+        if (position[i] == 0)
+            cache_leave(cache, row[i]);
     }
 
     block_embed(cache->block, cache->x, ids, position, n);
@@ -182,7 +229,8 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
         block_attention_in(cache->block, layer, &cache->rows);
         cache_store(cache, layer, row, position, n);
         attention_decode(cache->pool, &cache->block->attention, cache->rows.att,
-                         cache->rows.qkv, cache->kv_of, cache_step(cache), cache->seen, n);
+                         cache->rows.qkv, cache->kv_of, cache_step(cache), cache->seen,
+                         cache->prefix, n);
         block_attention_out(cache->block, layer, &cache->rows);
     }
     block_final(cache->block, cache->hidden, NULL, NULL, cache->x, n);
@@ -190,9 +238,19 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
 
 void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens)
 {
-    assert(from < cache->rows_max && to < cache->rows_max && tokens <= cache->tokens_max);
-    memcpy(cache_row(cache, to), cache_row(cache, from),
-           cache_pieces(tokens) * cache_step(cache) * sizeof(float));
+    assert(from < cache->rows_max && to < cache->rows_max && from != to);
+    assert(tokens <= cache->tokens_max);
+    cache_leave(cache, to);
+    const bool borrows = cache->shared[from] > 0;
+    const uint32_t owner = borrows ? cache->owner[from] : from;
+    uint32_t shared = (uint32_t)(tokens / ATTENTION_PIECE * ATTENTION_PIECE);
+    if (borrows && shared > cache->shared[from])
+        shared = cache->shared[from];
+    if (!attention_shares(&cache->block->attention))
+        shared = 0;
+    cache->owner[to] = owner;
+    cache->shared[to] = shared;
+    cache_copy_pieces(cache, from, to, shared / ATTENTION_PIECE, cache_pieces(tokens));
 }
 
 const float *cache_logits(struct cache *cache, const uint32_t *at, size_t n)

@@ -33,7 +33,10 @@ void cache_refresh(struct cache *cache);
 void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
                    const uint32_t *position, size_t n);
 
-/* Row `to` gets what row `from` holds of its first `tokens` positions. */
+/* Row `to` gets what row `from` holds of its first `tokens` positions.  Whole pieces of them
+ * (ATTENTION_PIECE) the two then share: they are read once for all rows that have them, for as long
+ * as any goes on from there, and what cache_forward computes for such a position is not stored. A
+ * row begins anew with its position 0 or as the target of a copy. */
 void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens);
 
 /* Vocabulary logits (n, V) after token at[i] of the last cache_forward, n at most

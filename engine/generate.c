@@ -261,7 +261,10 @@ static bool generate_share(struct generator *g, size_t r)
         return true;
     if (twin->ready < share)
         return false;
-    cache_copy(g->cache, from, (uint32_t)r, share);
+    /* What it has of the last token too, so that a whole piece may be shared: the row computes
+     * that token for its logits, and the keys and values it gets are those. */
+    cache_copy(g->cache, from, (uint32_t)r,
+               twin->ready < job->request.prompt_tokens ? share : share + 1);
     job->cached = share;
     return true;
 }

@@ -6,7 +6,8 @@
  * a turn.  Token t of a request is drawn with Philox(seed; stream, a, b, t): what comes out is
  * a pure function of weights and request, whatever else is in the batch.
  * Rows with the same prompt share its prefill: the first computes it, the others wait for that
- * turn and copy its keys and values, which have the bits they would have computed.
+ * turn and go on from its keys and values, which have the bits they would have computed, and of
+ * which all but the last few are in memory once (cache_copy).
  * The log-prob recorded equals, bit for bit, what pass_logprobs computes for the same weights.
  */
 #ifndef ENGINE_GENERATE_H

@@ -20,6 +20,7 @@
 #ifndef ENGINE_KERNELS_ATTENTION_H
 #define ENGINE_KERNELS_ATTENTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,12 +51,23 @@ size_t attention_piece_floats(const struct attention *shape);
 void attention_cache_put(const struct attention *shape, float *cache, size_t step,
                          size_t position, const float *k, const float *v);
 
+/* Sequences that begin alike may share the cache of what is alike: the first `keys` positions,
+ * whole pieces, are read from `cache`, and those of the sequence's own cache there are not.
+ * keys may be 0; 0 it is for shapes that attention_shares refuses. */
+struct attention_prefix {
+    const float *cache;
+    uint32_t keys;
+};
+bool attention_shares(const struct attention *shape);
+
 /* New tokens of sequences, over their caches: token i sees the first keys[i] positions, its own
- * included, of cache[i].  q (tokens, H*D), out (tokens, H*D).  Neighbouring tokens of one cache,
+ * included, of cache[i], or of prefix[i] and then of cache[i]; prefix may be NULL.
+ * q (tokens, H*D), out (tokens, H*D).  Neighbouring tokens of one cache without a prefix,
  * each seeing one position more, are computed together. */
 void attention_decode(struct pool *pool, const struct attention *shape, float *out,
                       const float *q, const float *const *cache, size_t step,
-                      const uint32_t *keys, size_t tokens);
+                      const uint32_t *keys, const struct attention_prefix *prefix,
+                      size_t tokens);
 
 /* All rows of packed sequences; out and lse are written (lse may be NULL). */
 void attention_forward(struct pool *pool, const struct attention *shape, float *out, float *lse,

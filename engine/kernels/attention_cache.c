@@ -71,15 +71,23 @@ struct attention_decode_job {
     const float *q, *const *cache;
     size_t step;
     const uint32_t *keys;
+    const struct attention_prefix *prefix; /* or NULL */
     size_t tokens, shares; /* shares: tasks of a token, each some groups of heads */
 };
+
+/* Positions of token i that lie in another's cache. */
+static uint32_t attention_shared(const struct attention_decode_job *job, size_t i)
+{
+    return job->prefix ? job->prefix[i].keys : 0;
+}
 
 /* True if token i does not go on where the one before it stands.  A run also ends at each
  * multiple of ATTENTION_ROWS positions: so everyone can see where one begins. */
 static bool attention_run_begins(const struct attention_decode_job *job, size_t i)
 {
     return i == 0 || job->cache[i - 1] != job->cache[i] ||
-           job->keys[i - 1] + 1 != job->keys[i] || (job->keys[i] - 1) % ATTENTION_ROWS == 0;
+           job->keys[i - 1] + 1 != job->keys[i] || (job->keys[i] - 1) % ATTENTION_ROWS == 0 ||
+           attention_shared(job, i) > 0;
 }
 
 static size_t attention_run_length(const struct attention_decode_job *job, size_t i)
@@ -121,7 +129,9 @@ struct attention_token {
     size_t step, groups, keys; /* keys: seen in the block */
     size_t rows;               /* heads */
     size_t ahead;              /* bytes to the next token's cache, wrapping: it is read next */
-    bool join;                 /* not the first block */
+    size_t shared;             /* of keys, those that are `leap` floats before, wrapping */
+    size_t leap;
+    bool join; /* not the first block */
 };
 
 /* Chains, run whenever there are enough of them. */
@@ -137,12 +147,19 @@ static inline void attention_list_run(struct attention_list *list)
     list->n = 0;
 }
 
-static inline void attention_list_add(struct attention_list *list, const float *a,
-                                      const float *panel, float *c, float keep)
+static inline void attention_list_add(struct attention_list *list,
+                                      const struct attention_chain *chain)
 {
-    list->chain[list->n++] = (struct attention_chain){a, panel, c, keep};
+    list->chain[list->n++] = *chain;
     if (list->n == ATTENTION_CHAINS)
         attention_list_run(list);
+}
+
+/* Floats `at` behind a place, which wraps, in the part of the block that is shared or not. */
+static inline const float *attention_token_at(const struct attention_token *t,
+                                              const float *from, size_t at, bool shared)
+{
+    return (const float *)((uintptr_t)from + (at - (shared ? t->leap : 0)) * sizeof(float));
 }
 
 static void attention_token_scores(struct attention_work *work, struct attention_list *list,
@@ -150,14 +167,20 @@ static void attention_token_scores(struct attention_work *work, struct attention
 {
     const struct attention *s = t->shape;
     const size_t D = s->D, group = t->rows / t->groups, k_floats = attention_k_floats(s);
-    list->span = (struct attention_span){D, D, 0, false, t->ahead};
+    list->span = (struct attention_span){.depth = D, .lines = D};
     const float *q = t->q;
     float *p = work->p;
     for (size_t g = 0; g < t->groups; g++)
         for (size_t h = 0; h < group; h++, q += D, p += ATTENTION_KEYS)
-            for (size_t j = 0; j < t->keys; j += ATTENTION_PIECE)
-                attention_list_add(list, q, t->k + g * k_floats + j / ATTENTION_PIECE * t->step,
-                                   p + j, 0.0f);
+            for (size_t j = 0; j < t->keys; j += ATTENTION_PIECE) {
+                const size_t at = g * k_floats + j / ATTENTION_PIECE * t->step;
+                const bool shared = j < t->shared;
+                attention_list_add(list, &(struct attention_chain){
+                                             .a = q,
+                                             .panel = attention_token_at(t, t->k, at, shared),
+                                             .c = p + j,
+                                             .ahead = shared ? 0 : t->ahead});
+            }
     attention_list_run(list);
 }
 
@@ -165,12 +188,23 @@ static void attention_token_values(struct attention_work *work, struct attention
                                    const struct attention_token *t)
 {
     const size_t wide = attention_wide(t->shape->D), group = t->rows / t->groups;
-    list->span = (struct attention_span){t->keys, ATTENTION_PIECE, t->step, t->join, t->ahead};
+    list->span = (struct attention_span){.depth = t->keys,
+                                         .lines = ATTENTION_PIECE,
+                                         .step = t->step,
+                                         .bend = t->shared,
+                                         .leap = t->shared > 0 ? t->leap : 0,
+                                         .join = t->join};
     for (size_t r = 0; r < t->rows; r++)
-        for (size_t d = 0; d < wide; d += GEMM_PANEL)
-            attention_list_add(list, work->p + r * ATTENTION_KEYS,
-                               t->v + (r / group * wide + d) * ATTENTION_PIECE,
-                               work->sum + r * wide + d, work->soft.keep[r]);
+        for (size_t d = 0; d < wide; d += GEMM_PANEL) {
+            const size_t at = (r / group * wide + d) * ATTENTION_PIECE;
+            attention_list_add(list,
+                               &(struct attention_chain){
+                                   .a = work->p + r * ATTENTION_KEYS,
+                                   .panel = attention_token_at(t, t->v, at, t->shared > 0),
+                                   .c = work->sum + r * wide + d,
+                                   .keep = work->soft.keep[r],
+                                   .ahead = t->ahead});
+        }
     attention_list_run(list);
 }
 
@@ -181,6 +215,7 @@ static void attention_token(const struct attention_decode_job *job, size_t i, si
     const struct attention *s = job->shape;
     const size_t group = s->H / s->G, k_floats = attention_k_floats(s);
     const size_t block = ATTENTION_PIECES * job->step, keys = job->keys[i];
+    const size_t shared = attention_min(attention_shared(job, i), keys);
     struct attention_work work;
     struct attention_list list = {.n = 0};
     const struct attention_queries a = {.out =
@@ -196,10 +231,13 @@ static void attention_token(const struct attention_decode_job *job, size_t i, si
                                 .rows = a.rows};
     if (i + 1 < job->tokens)
         t.ahead = (size_t)((uintptr_t)job->cache[i + 1] - (uintptr_t)job->cache[i]);
+    if (shared > 0)
+        t.leap = ((uintptr_t)job->cache[i] - (uintptr_t)job->prefix[i].cache) / sizeof(float);
     t.v = job->cache[i] + s->G * k_floats + begin * attention_v_floats(s);
     attention_start(&work, &a);
     for (size_t j = 0; j < keys; j += ATTENTION_KEYS, t.k += block, t.v += block) {
         t.keys = attention_min(keys - j, ATTENTION_KEYS);
+        t.shared = shared > j ? attention_min(shared - j, t.keys) : 0;
         attention_token_scores(&work, &list, &t);
         attention_soften(&work.soft, work.p, 0, t.rows, t.keys, 0, s->scale);
         attention_token_values(&work, &list, &t);
@@ -243,13 +281,20 @@ static void attention_decode_task(void *arg, size_t task)
     }
 }
 
+bool attention_shares(const struct attention *shape)
+{
+    return shape->H / shape->G <= ATTENTION_ROWS;
+}
+
 void attention_decode(struct pool *pool, const struct attention *shape, float *out,
                       const float *q, const float *const *cache, size_t step,
-                      const uint32_t *keys, size_t tokens)
+                      const uint32_t *keys, const struct attention_prefix *prefix,
+                      size_t tokens)
 {
     attention_check(shape);
     const size_t want = ATTENTION_SHARES * pool_threads(pool);
-    struct attention_decode_job job = {shape, out, q, cache, step, keys, tokens, .shares = 1};
+    struct attention_decode_job job = {shape, out,    q,      cache,      step,
+                                       keys,  prefix, tokens, .shares = 1};
     if (tokens < want && pool_threads(pool) > 1)
         job.shares = attention_min(shape->G, (want + tokens - 1) / tokens);
     pool_run(pool, tokens * job.shares, attention_decode_task, &job);

@@ -17,13 +17,27 @@ static inline ISA_BODY size_t attention_chain_stop(const struct attention_span *
     return span->depth - d < span->lines ? span->depth : d + span->lines;
 }
 
+/* What is added to the way at line d. */
+static inline ISA_BODY size_t attention_chain_leap(const struct attention_span *span, size_t d)
+{
+    return d == span->bend ? span->leap : 0;
+}
+
+/* Through an integer, as the way may wrap. */
+static inline ISA_BODY const float *attention_chain_line(const struct attention_chain *chain,
+                                                         size_t at)
+{
+    return (const float *)((uintptr_t)chain->panel + at * sizeof(float));
+}
+
 static inline ISA_BODY void attention_chain_one_body(const struct attention_chain *chain,
                                                      const struct attention_span *span)
 {
     float sum[GEMM_PANEL] = {0};
-    const float *panel = chain->panel;
-    for (size_t d = 0; d < span->depth; panel += span->step) {
-        const float *line = panel;
+    size_t at = 0;
+    for (size_t d = 0; d < span->depth; at += span->step) {
+        at += attention_chain_leap(span, d);
+        const float *line = attention_chain_line(chain, at);
         for (const size_t stop = attention_chain_stop(span, d); d < stop; d++) {
             for (size_t i = 0; i < GEMM_PANEL; i++)
                 sum[i] = fmaf(chain->a[d], line[i], sum[i]);
@@ -48,13 +62,16 @@ ISA_TARGET_AVX512 static void attention_chain_four(const struct attention_chain 
         sum[i] = _mm512_setzero_ps();
     size_t at = 0;
     for (size_t d = 0; d < span->depth; at += span->step) {
+        at += attention_chain_leap(span, d);
+        const size_t far = d < span->bend ? 0 : SIZE_MAX;
         size_t line = at;
         for (const size_t stop = attention_chain_stop(span, d); d < stop; d++) {
             for (size_t i = 0; i < ATTENTION_CHAINS; i++) {
-                const float *panel = chain[i].panel + line;
+                const float *panel = attention_chain_line(&chain[i], line);
                 const __m512 right = _mm512_loadu_ps(panel);
                 /* Streams of a few KiB are over before the processor foresees them. */
-                __builtin_prefetch((const void *)((uintptr_t)panel + span->ahead), 0, 2);
+                __builtin_prefetch((const void *)((uintptr_t)panel + (chain[i].ahead & far)), 0,
+                                   2);
                 sum[i] = _mm512_fmadd_ps(_mm512_set1_ps(chain[i].a[d]), right, sum[i]);
             }
             line += GEMM_PANEL;

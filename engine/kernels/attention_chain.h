@@ -20,6 +20,7 @@ struct attention_chain {
     const float *panel; /* lines of GEMM_PANEL floats */
     float *c;           /* (GEMM_PANEL) */
     float keep;
+    size_t ahead; /* bytes from a line to one worth fetching, wrapping; 0: none */
 };
 
 /* What all chains of a call share. */
@@ -27,8 +28,9 @@ struct attention_span {
     size_t depth; /* 1 or more */
     size_t lines; /* of a panel that follow each other */
     size_t step;  /* floats from the first of them to the first of the next so many */
+    size_t bend;  /* a multiple of lines: where panels go on `leap` floats further, wrapping, */
+    size_t leap;  /* and before which nothing is fetched; 0: nowhere */
     bool join;
-    size_t ahead; /* bytes from a line to one worth fetching, wrapping; 0: none */
 };
 
 void attention_chains(const struct attention_chain *chains, size_t n,

@@ -19,6 +19,7 @@ enum {
     GEMM_COLS_RAW = 384,    /* the same of a right block that is packed on the stack */
     GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
     GEMM_SHARES = 4,        /* tasks a thread */
+    GEMM_STRIPS = 3,        /* tiles' rows that go over the columns together, if they are all */
     GEMM_FETCH_DEPTH = 96,  /* steps that hide the fetching of the next tile's c */
     GEMM_TILES_TURNED = 9,  /* tiles of a left block that are laid out at once: 126 rows */
 };
@@ -154,35 +155,58 @@ static void gemm_prefetch(const float *c, size_t stride, size_t rows)
     }
 }
 
-/* All columns of the block for `rows` rows that lie in `left`. */
-static void gemm_rows(const struct gemm_job *job, const struct gemm_block *block,
-                      const float *left, size_t row, size_t rows)
+/* Some rows of a block, copied to where a tile wants them. */
+struct gemm_strip {
+    const float *left;
+    size_t row, rows;
+};
+
+/* The columns from `col` on that a tile takes, for one strip. */
+static void gemm_strip_tile(const struct gemm_job *job, const struct gemm_block *block,
+                            const struct gemm_strip *strip, size_t col, size_t log)
 {
-    struct gemm_tile tile = {.depth = block->depth,
-                             .left = left,
-                             .panel_step = block->panel_step,
-                             .c_stride = job->c_stride};
+    const size_t row = strip->row, width = (size_t)GEMM_PANEL << log;
     const bool first = block->at == 0;
     const float *from = first ? (job->add ? job->c : job->bias) : job->c;
     const size_t from_stride = first && !job->add ? 0 : job->c_stride;
-    gemm_tile_fn *const *const fn = job->tiles->fn[job->layout][rows - 1];
+    const struct gemm_tile tile = {
+        .depth = block->depth,
+        .left = strip->left,
+        .panel = block->panels + col / GEMM_PANEL * block->panel_step,
+        .panel_step = block->panel_step,
+        .from = from ? from + row * from_stride + block->col + col : NULL,
+        .from_stride = from_stride,
+        .c = job->c + row * job->c_stride + block->col + col,
+        .c_stride = job->c_stride};
+    gemm_tile_fn *fn = job->tiles->fn[job->layout][strip->rows - 1][log];
+    if (col + width < block->cols && block->depth >= GEMM_FETCH_DEPTH)
+        gemm_prefetch(tile.c + width, job->c_stride, strip->rows);
+    if (col + width <= block->cols)
+        fn(&tile);
+    else
+        gemm_edge(&tile, fn, strip->rows, block->cols - col);
+}
 
+/* The widest tile for so many rows that there are columns for. */
+static size_t gemm_widest(const struct gemm_job *job, size_t rows, size_t cols)
+{
+    gemm_tile_fn *const *const fn = job->tiles->fn[job->layout][rows - 1];
+    size_t log = GEMM_WIDTHS - 1;
+    while (log > 0 && (!fn[log] || ((size_t)GEMM_PANEL << log) > cols))
+        log--;
+    return log;
+}
+
+/* All columns of the block for n strips, the last of which has the most rows: each panel is read
+ * from far away once. */
+static void gemm_strips(const struct gemm_job *job, const struct gemm_block *block,
+                        const struct gemm_strip *strips, size_t n)
+{
     for (size_t col = 0; col < block->cols;) {
-        size_t log = GEMM_WIDTHS - 1; /* the widest tile that there are columns for */
-        while (log > 0 && (!fn[log] || col + ((size_t)GEMM_PANEL << log) > block->cols))
-            log--;
-        const size_t width = (size_t)GEMM_PANEL << log;
-        tile.panel = block->panels + col / GEMM_PANEL * block->panel_step;
-        tile.from = from ? from + row * from_stride + block->col + col : NULL;
-        tile.from_stride = from_stride;
-        tile.c = job->c + row * job->c_stride + block->col + col;
-        if (col + width < block->cols && block->depth >= GEMM_FETCH_DEPTH)
-            gemm_prefetch(tile.c + width, job->c_stride, rows);
-        if (col + width <= block->cols)
-            fn[log](&tile);
-        else
-            gemm_edge(&tile, fn[log], rows, block->cols - col);
-        col += width;
+        const size_t log = gemm_widest(job, strips[n - 1].rows, block->cols - col);
+        for (size_t i = 0; i < n; i++)
+            gemm_strip_tile(job, block, &strips[i], col, log);
+        col += (size_t)GEMM_PANEL << log;
     }
 }
 
@@ -195,16 +219,21 @@ static size_t gemm_tile_row(const struct gemm_block *block, size_t tile, size_t 
 static void gemm_block_rows(const struct gemm_job *job, const struct gemm_block *block,
                             size_t tiles)
 {
-    _Alignas(64) float left[GEMM_LEFT_FLOATS];
-    for (size_t t = 0; t < tiles; t++) {
+    _Alignas(64) float left[GEMM_STRIPS][GEMM_LEFT_FLOATS];
+    struct gemm_strip strips[GEMM_STRIPS];
+    const size_t together = tiles <= GEMM_STRIPS ? tiles : 1;
+    for (size_t t = 0, n = 0; t < tiles; t++) {
         const size_t begin = gemm_tile_row(block, t, tiles);
         const size_t end = gemm_tile_row(block, t + 1, tiles);
-        if (end - begin == 1) { /* as good where it lies */
-            gemm_rows(job, block, job->left + begin * job->left_stride + block->at, begin, 1);
-            continue;
+        strips[n] = (struct gemm_strip){left[n], begin, end - begin};
+        if (end - begin == 1) /* as good where it lies */
+            strips[n].left = job->left + begin * job->left_stride + block->at;
+        else
+            gemm_left_copy(job, left[n], begin, end - begin, block->at, block->depth);
+        if (++n == together) {
+            gemm_strips(job, block, strips, n);
+            n = 0;
         }
-        gemm_left_copy(job, left, begin, end - begin, block->at, block->depth);
-        gemm_rows(job, block, left, begin, end - begin);
     }
 }
 
@@ -218,8 +247,11 @@ static void gemm_block_columns(const struct gemm_job *job, const struct gemm_blo
         for (size_t i = 0; i <= n; i++)
             row[i] = gemm_tile_row(block, t + i, tiles);
         gemm_left_turn(job, left, row, n, block->at, block->depth);
-        for (size_t i = 0; i < n; i++)
-            gemm_rows(job, block, left + i * GEMM_TURNED_STEP, row[i], row[i + 1] - row[i]);
+        for (size_t i = 0; i < n; i++) {
+            const struct gemm_strip strip = {left + i * GEMM_TURNED_STEP, row[i],
+                                             row[i + 1] - row[i]};
+            gemm_strips(job, block, &strip, 1);
+        }
     }
 }
 

@@ -245,7 +245,7 @@ static void logprobs_are_those_of_the_training_pass_in_any_batch(void **state)
 }
 
 /* Samples of two prompts, grouped as rewards are compared: `rows` at a time. */
-enum { SAMPLES = 10, SHARED = 530 };
+enum { SAMPLES = 10, SHARED = 530, WHOLE = 32 }; /* WHOLE: two pieces of a cache */
 
 static uint64_t say_samples(const struct model *model, size_t rows, struct said *said)
 {
@@ -258,7 +258,7 @@ static uint64_t say_samples(const struct model *model, size_t rows, struct said 
     for (uint32_t n = 0; n < SAMPLES; n++) {
         const struct generate_request request = {.tag = n,
                                                  .prompt = prompt,
-                                                 .prompt_tokens = n % 5 == 4 ? 33 : SHARED,
+                                                 .prompt_tokens = n % 5 == 4 ? WHOLE : SHARED,
                                                  .max_new_tokens = 4 + n,
                                                  .sampling = {1.0f, 0, 1.0f, 0.0f},
                                                  .seed = 3,
@@ -288,15 +288,60 @@ static void samples_of_a_prompt_share_its_prefill_and_keep_their_bits(void **sta
         memset(alone, 0, sizeof alone);
         memset(together, 0, sizeof together);
         const uint64_t each = say_samples(model, 1, alone);
-        assert_int_equal(each, 8 * SHARED + 2 * 33);
+        assert_int_equal(each, 8 * SHARED + 2 * WHOLE);
         /* One prefill of each prompt; of the others only its last token is computed. */
-        assert_int_equal(say_samples(model, SAMPLES, together), SHARED + 7 + 33 + 1);
+        assert_int_equal(say_samples(model, SAMPLES, together), SHARED + 7 + WHOLE + 1);
         assert_memory_equal(together, alone, sizeof alone);
         memset(together, 0, sizeof together);
         assert_true(say_samples(model, 3, together) < each); /* rows taken over one by one */
         assert_memory_equal(together, alone, sizeof alone);
         model_free(model);
     }
+}
+
+/* Four rows share the positions of a prompt.  The first ends, and another prompt takes its row while
+ * three go on; then one of these ends, whose row a third prompt takes. */
+static void say_while_rows_change(const struct model *model, size_t rows, struct said *said)
+{
+    static const struct {
+        uint32_t prompt, max_new_tokens;
+    } ask[] = {{0, 2}, {0, 24}, {0, 8}, {0, 24}, {1, 24}, {2, 20}};
+    struct err why = {0};
+    struct generator *generator = generator_new(model, NULL, NULL, rows, T, &why);
+    assert_non_null(generator);
+    for (uint32_t n = 0; n < COUNT(ask); n++) {
+        int32_t prompt[3 * WHOLE];
+        for (uint32_t i = 0; i < COUNT(prompt); i++)
+            prompt[i] = (int32_t)rng_below(5, RNG_STREAM_WORLD, ask[n].prompt, 0, i, V);
+        const struct generate_request request = {.tag = n,
+                                                 .prompt = prompt,
+                                                 .prompt_tokens = COUNT(prompt),
+                                                 .max_new_tokens = ask[n].max_new_tokens,
+                                                 .sampling = {1.0f, 0, 1.0f, 0.0f},
+                                                 .seed = 3,
+                                                 .stream = RNG_STREAM_ROLLOUT,
+                                                 .a = n};
+        check_ok(generator_add(generator, &request, &why));
+    }
+    while (generator_step(generator, keep, said) > 0)
+        ;
+    generator_free(generator);
+}
+
+static void shared_positions_outlive_the_row_that_computed_them(void **state)
+{
+    (void)state;
+    struct err why = {0};
+    struct model_config config = llama;
+    config.eos = -1;
+    struct model *model = model_new(&config, &why);
+    assert_non_null(model);
+    model_init_random(model, 11, 0.3f);
+    static struct said alone[6], together[6];
+    say_while_rows_change(model, 1, alone);
+    say_while_rows_change(model, 4, together);
+    assert_memory_equal(together, alone, sizeof alone);
+    model_free(model);
 }
 
 static void a_response_ends_at_eos_a_stop_id_or_its_greatest_length(void **state)
@@ -541,6 +586,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logprobs_are_those_of_the_training_pass_in_any_batch),
         cmocka_unit_test(samples_of_a_prompt_share_its_prefill_and_keep_their_bits),
+        cmocka_unit_test(shared_positions_outlive_the_row_that_computed_them),
         cmocka_unit_test(a_response_ends_at_eos_a_stop_id_or_its_greatest_length),
         cmocka_unit_test(requests_that_cannot_be_met_are_refused),
         cmocka_unit_test(new_weights_give_what_a_new_generator_would),

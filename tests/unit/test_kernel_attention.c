@@ -246,7 +246,7 @@ static void decode_check(const struct layout *l, struct pool *pool, const float 
             attention_cache_put(&shape, cache_of(&caches, &shape, s), caches.step, keys[s] - 1,
                                 row + H * D, row + (H + G) * D);
         }
-        attention_decode(pool, &shape, out, q, cache, caches.step, keys, 2);
+        attention_decode(pool, &shape, out, q, cache, caches.step, keys, NULL, 2);
         for (size_t s = 0; s < 2; s++)
             check_same_bits(out + s * H * D, want + (l->offset[s] + keys[s] - 1) * H * D,
                             H * D);
@@ -287,6 +287,62 @@ static void decoding_gives_the_bits_of_the_packed_pass(void **state)
     pool_free(pool);
 }
 
+/* The last token of a sequence of `keys` twice.  One cache has the first `shared` positions and the
+ * other what follows them: nothing is there twice. */
+static void share_check(const struct layout *l, const float *qkv, const float *want,
+                        uint32_t keys, uint32_t shared)
+{
+    const size_t H = l->shape.H, G = l->shape.G, D = l->shape.D, width = l->shape.q_stride;
+    const struct caches caches = caches_of(&l->shape, 2, keys);
+    for (uint32_t t = 0; t < keys; t++) {
+        const float *row = qkv + t * width, *k = row + H * D, *v = k + G * D;
+        attention_cache_put(&l->shape, cache_of(&caches, &l->shape, t >= shared), caches.step,
+                            t, k, v);
+    }
+    float *q = kernel_random(2 * width, 12), *out = kernel_random(2 * H * D, 13);
+    for (size_t i = 0; i < 2; i++)
+        memcpy(q + i * width, qkv + (keys - 1) * width, width * sizeof *q);
+    const float *first = cache_of(&caches, &l->shape, 0);
+    const float *rest = cache_of(&caches, &l->shape, 1);
+    const struct attention_prefix prefix[] = {{first, shared}, {first, shared}};
+    attention_decode(NULL, &l->shape, out, q, (const float *const[]){rest, rest}, caches.step,
+                     (const uint32_t[]){keys, keys}, prefix, 2);
+    for (size_t i = 0; i < 2; i++)
+        check_same_bits(out + i * H * D, want + (keys - 1) * H * D, H * D);
+    free(caches.floats);
+    free(q);
+    free(out);
+}
+
+/* Wherever the shared part ends: at a block of keys, inside one, or with all keys. */
+static void what_sequences_share_is_read_from_one_cache(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {150};
+    const struct layout layouts[] = {layout_of(8, 8, 16, lengths, 1),
+                                     layout_of(6, 2, 20, lengths, 1),
+                                     layout_of(3, 1, 40, lengths, 1)};
+    static const uint32_t shared[] = {16, 48, 64, 80, 128};
+    for (size_t i = 0; i < COUNT(layouts); i++) {
+        const struct layout *l = &layouts[i];
+        float *qkv = kernel_random(lengths[0] * l->shape.q_stride, 9);
+        float *want = kernel_random(lengths[0] * l->shape.out_stride, 10);
+        assert_true(attention_shares(&l->shape));
+        attention_forward(NULL, &l->shape, want, NULL, qkv, k_of(l, qkv), v_of(l, qkv),
+                          l->offset, 1);
+        KERNEL_EACH_ISA(isa)
+        {
+            for (size_t k = 0; k < COUNT(shared); k++) {
+                share_check(l, qkv, want, shared[k], shared[k]);
+                share_check(l, qkv, want, shared[k] + 1, shared[k]);
+                share_check(l, qkv, want, 150, shared[k]);
+            }
+        }
+        free(qkv);
+        free(want);
+    }
+}
+
 /* A prompt put into a cache in two parts: each token has the bits of the packed pass. */
 static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **state)
 {
@@ -311,9 +367,9 @@ static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **
     struct pool *pool = kernel_pool(2);
     KERNEL_EACH_ISA(isa)
     {
-        attention_decode(pool, &l.shape, out, qkv, cache, caches.step, keys, PART);
+        attention_decode(pool, &l.shape, out, qkv, cache, caches.step, keys, NULL, PART);
         attention_decode(pool, &l.shape, out + PART * H * D, qkv + PART * width, cache + PART,
-                         caches.step, keys + PART, T - PART);
+                         caches.step, keys + PART, NULL, T - PART);
         check_same_bits(out, want, T * H * D);
     }
     /* Tokens of one cache that do not follow each other are no run. */
@@ -323,7 +379,7 @@ static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **
         memcpy(q + i * width, qkv + apart[i] * width, width * sizeof *q);
         keys[i] = (uint32_t)apart[i] + 1;
     }
-    attention_decode(pool, &l.shape, some, q, cache, caches.step, keys, COUNT(apart));
+    attention_decode(pool, &l.shape, some, q, cache, caches.step, keys, NULL, COUNT(apart));
     for (size_t i = 0; i < COUNT(apart); i++)
         check_same_bits(some + i * H * D, want + apart[i] * H * D, H * D);
     pool_free(pool);
@@ -361,6 +417,7 @@ int main(void)
         cmocka_unit_test(backward_is_the_slope_of_the_definition),
         cmocka_unit_test(bits_depend_on_neither_threads_nor_instruction_set),
         cmocka_unit_test(decoding_gives_the_bits_of_the_packed_pass),
+        cmocka_unit_test(what_sequences_share_is_read_from_one_cache),
         cmocka_unit_test(runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass),
         cmocka_unit_test(great_scores_do_not_overflow),
     };
