@@ -65,6 +65,33 @@ static void rotation_is_that_of_transformers(void **state)
     pool_free(pool);
 }
 
+/* Heads of all kinds of sizes, against the formula of rope.h in double: angles are turned by
+ * eights, fours and ones. */
+static void heads_of_any_size_are_turned_by_the_formula(void **state)
+{
+    (void)state;
+    enum { HEADS = 3, ROWS = 5 };
+    static const size_t sizes[] = {2, 6, 8, 10, 16, 24, 26, 44, 64};
+    const uint32_t position[ROWS] = {0, 3, 1, 7, 3};
+    KERNEL_EACH_ISA(isa)
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        const size_t size = sizes[i], half = size / 2, row = HEADS * size;
+        float *c = kernel_random(8 * half, 1), *s = kernel_random(8 * half, 2);
+        float *x = kernel_random(ROWS * row, 3), *y = kernel_copy(x, ROWS * row);
+        rope_forward(NULL, y, row, position, c, s, ROWS, HEADS, size);
+        for (size_t j = 0; j < ROWS * row; j++) {
+            const size_t n = j / row, d = j % size, angle = position[n] * half + d % half;
+            const double other = (double)x[d < half ? j + half : j - half];
+            const double turned = (d < half ? -other : other) * (double)s[angle];
+            const float want = (float)((double)x[j] * (double)c[angle] + turned);
+            check_close(&y[j], &want, 1, 3e-7, 3e-7);
+        }
+        float *const all[] = {c, s, x, y};
+        for (size_t k = 0; k < COUNT(all); k++)
+            free(all[k]);
+    }
+}
+
 /* A rotation R has R^T = R^-1, and the gradient of y = R x is dx = R^T dy. */
 static void backward_undoes_forward(void **state)
 {
@@ -88,6 +115,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_those_of_transformers),
         cmocka_unit_test(rotation_is_that_of_transformers),
+        cmocka_unit_test(heads_of_any_size_are_turned_by_the_formula),
         cmocka_unit_test(backward_undoes_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
