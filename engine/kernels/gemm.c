@@ -20,7 +20,7 @@ enum {
     GEMM_ROWS_TASK = 252,   /* rows of a task: enough to repay the packing of its columns */
     GEMM_SHARES = 4,        /* tasks a thread */
     GEMM_FETCH_DEPTH = 96,  /* steps that hide the fetching of the next tile's c */
-    GEMM_TILES_TURNED = 9,  /* tiles of a left block that are laid out at once: 126 rows */
+    GEMM_TILES_TURNED = 18, /* tiles of a left block that are laid out at once: 252 rows */
 };
 
 /* From a panel packed on the stack to the next, and so of tiles of a turned left block: a line
