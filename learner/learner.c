@@ -30,6 +30,7 @@ static struct trainable_setup learner_setup(const struct learner *l, size_t toke
     return (struct trainable_setup){
         .pool = l->pool,
         .precision = (enum precision)c->precision,
+        .gradients = (enum precision)c->gradients,
         .tokens_max = tokens_max,
         .micros_max = c->batch,
         .grouped = c->learners > 1,
