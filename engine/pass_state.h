@@ -64,11 +64,11 @@ struct pass {
     uint32_t *kept_at; /* (logit_rows) their rows; NULL without training */
 
     float *grad;    /* the caller's; NULL outside a backward pass */
-    enum gemm_into layers_into, head_into; /* what products do to it; the head's from the
-                                              second chunk on add */
     float *dhidden; /* (N,C) */
     float *dx;      /* (N,C) of the residual stream */
     float *dnorm, *dqkv, *datt, *dqk, *dup, *dact; /* as their namesakes */
+    /* What products do to grad: the layers', and the head's, which after its first chunk add. */
+    enum gemm_into layers_into, head_into;
     struct arena arena;
 };
 

@@ -21,7 +21,7 @@ enum {
     GEMM_SHARES = 4,        /* tasks a thread */
     GEMM_STRIPS = 3,        /* tiles' rows that go over the columns together, if they are all */
     GEMM_FETCH_DEPTH = 96,  /* steps that hide the fetching of the next tile's c */
-    GEMM_TILES_TURNED = 9,  /* tiles of a left block that are laid out at once: 126 rows */
+    GEMM_TILES_TURNED = 18, /* tiles of a left block that are laid out at once: 252 rows */
 };
 
 /* From a panel packed on the stack to the next, and so of tiles of a turned left block: a line

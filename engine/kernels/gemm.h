@@ -14,7 +14,7 @@
  * every M, every neighbour in the batch, every number of threads and every instruction set.
  * It holds for GEMM_OWN; see gemm_backward_use.
  *
- * No result may overlap an input.  Nothing allocates; each thread uses up to 832 KiB of stack.
+ * No result may overlap an input.  Nothing allocates; each thread uses up to 1 MiB of stack.
  * Callers have called pool_thread_init, or denormals cost up to ten times the time.
  */
 #ifndef ENGINE_KERNELS_GEMM_H

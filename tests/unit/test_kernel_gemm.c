@@ -12,7 +12,7 @@ struct sizes {
 };
 
 /* Odd sizes; below, at and above a panel (16), a tile (14 rows), a depth block (384) and
- * the rows of dw that are turned at once (126); a weight that is packed past the caches. */
+ * the rows of dw that are turned at once (252); a weight that is packed past the caches. */
 static const struct sizes sizes_all[] = {
     {1, 1, 1},     {1, 16, 16},   {3, 17, 5},    {14, 32, 64},   {15, 33, 65},
     {29, 48, 384}, {2, 130, 385}, {70, 7, 800},  {300, 200, 30}, {5, 600, 16},
