@@ -20,6 +20,11 @@ uint64_t clock_thread_us(void)
     return clock_us(CLOCK_THREAD_CPUTIME_ID);
 }
 
+uint64_t clock_process_us(void)
+{
+    return clock_us(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 uint64_t clock_mono_ms(void)
 {
     return clock_mono_us() / 1000u;

@@ -8,6 +8,7 @@
 
 #define HASH_LANES_BLOCK  128u /* bytes */
 #define HASH_LANES_ROUNDS 12
+#define HASH_LANES_AHEAD  1024u /* bytes of each lane */
 
 typedef uint64_t hash_lanes_word __attribute__((vector_size(8 * HASH_LANES)));
 
@@ -77,8 +78,25 @@ hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LAN
         h[i] ^= v[i] ^ v[i + 8];
 }
 
+/* Eight streams are more than a processor fetches ahead by itself. */
+static inline __attribute__((always_inline)) void hash_lanes_fetch(const unsigned char *at)
+{
+    for (size_t i = 0; i < HASH_LANES_BLOCK; i += 64)
+        __builtin_prefetch((const void *)((uintptr_t)at + HASH_LANES_AHEAD + i));
+}
+
+/* A block, which may stay where it is. */
+static inline __attribute__((always_inline)) void hash_lanes_move(unsigned char *to,
+                                                                  const unsigned char *from)
+{
+    hash_lanes_word half[HASH_LANES_BLOCK / sizeof(hash_lanes_word)];
+    memcpy(half, from, sizeof half);
+    memcpy(to, half, sizeof half);
+}
+
 static inline __attribute__((always_inline)) void
-hash_lanes_body(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES], size_t size)
+hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
+                const unsigned char *const *from, size_t size)
 {
     hash_lanes_word h[8];
     const unsigned char *at[HASH_LANES];
@@ -88,15 +106,22 @@ hash_lanes_body(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES]
         h[i] = (hash_lanes_word){0} + hash_lanes_iv[i];
     h[0] ^= 0x01010000u ^ HASH_BYTES;
     for (size_t lane = 0; lane < HASH_LANES; lane++)
-        at[lane] = bytes[lane];
+        at[lane] = from[lane];
     while (size - done > HASH_LANES_BLOCK) {
-        done += HASH_LANES_BLOCK;
-        hash_lanes_compress(h, at, done, false);
         for (size_t lane = 0; lane < HASH_LANES; lane++)
+            hash_lanes_fetch(at[lane]);
+        hash_lanes_compress(h, at, done + HASH_LANES_BLOCK, false);
+        for (size_t lane = 0; lane < HASH_LANES; lane++) {
+            if (to)
+                hash_lanes_move(to[lane] + done, at[lane]);
             at[lane] += HASH_LANES_BLOCK;
+        }
+        done += HASH_LANES_BLOCK;
     }
     for (size_t lane = 0; lane < HASH_LANES; lane++) {
         memcpy(tail[lane], at[lane], size - done);
+        if (to)
+            memcpy(to[lane] + done, tail[lane], size - done);
         at[lane] = tail[lane];
     }
     hash_lanes_compress(h, at, size, true);
@@ -110,50 +135,87 @@ hash_lanes_body(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES]
 
 #if defined(__x86_64__)
 __attribute__((target("avx512f"))) static void
-hash_lanes_avx512(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES], size_t size)
+hash_lanes_avx512(struct hash out[HASH_LANES], unsigned char *const *to,
+                  const unsigned char *const *from, size_t size)
 {
-    hash_lanes_body(out, bytes, size);
+    hash_lanes_body(out, to, from, size);
 }
 
-__attribute__((target("avx2"))) static void
-hash_lanes_avx2(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES], size_t size)
+__attribute__((target("avx2"))) static void hash_lanes_avx2(struct hash out[HASH_LANES],
+                                                            unsigned char *const *to,
+                                                            const unsigned char *const *from,
+                                                            size_t size)
 {
-    hash_lanes_body(out, bytes, size);
+    hash_lanes_body(out, to, from, size);
 }
 #endif
 
-void hash_lanes_blake2b(struct hash out[HASH_LANES], const void *const bytes[HASH_LANES],
-                        size_t size)
+/* Fewer than these are faster one after the other; narrow lanes always are. */
+static size_t hash_lanes_least(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) {
-        hash_lanes_avx512(out, bytes, size);
-        return;
-    }
-    if (__builtin_cpu_supports("avx2")) {
-        hash_lanes_avx2(out, bytes, size);
-        return;
-    }
+    if (__builtin_cpu_supports("avx512f"))
+        return 2;
+    if (__builtin_cpu_supports("avx2"))
+        return 4;
 #endif
-    for (size_t lane = 0; lane < HASH_LANES; lane++) /* narrow lanes are slower than none */
-        hash_blake2b(&out[lane], bytes[lane], size);
+    return HASH_LANES + 1;
+}
+
+/* Lanes that nobody asked for do again what the first does. */
+static void hash_lanes_fill(struct hash *out, unsigned char *const *to,
+                            const unsigned char *const *from, size_t n, size_t size)
+{
+    struct hash got[HASH_LANES];
+    unsigned char *all_to[HASH_LANES];
+    const unsigned char *all_from[HASH_LANES];
+    for (size_t lane = 0; lane < HASH_LANES; lane++) {
+        all_from[lane] = from[lane < n ? lane : 0];
+        all_to[lane] = to ? to[lane < n ? lane : 0] : NULL;
+    }
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        hash_lanes_avx512(got, to ? all_to : NULL, all_from, size);
+    else
+        hash_lanes_avx2(got, to ? all_to : NULL, all_from, size);
+#endif
+    memcpy(out, got, n * sizeof *out);
+}
+
+void hash_lanes_copy(struct hash *out, unsigned char *const *to,
+                     const unsigned char *const *from, size_t n, size_t size)
+{
+    assert(n <= HASH_LANES);
+    if (n >= hash_lanes_least()) {
+        hash_lanes_fill(out, to, from, n, size);
+        return;
+    }
+    for (size_t lane = 0; lane < n; lane++) {
+        hash_blake2b(&out[lane], from[lane], size);
+        if (to)
+            memmove(to[lane], from[lane], size);
+    }
 }
 
 void hash_lanes_cut(struct hash *out, const void *bytes, size_t size, size_t piece_bytes)
 {
     assert(piece_bytes > 0);
     const unsigned char *at = bytes;
-    for (; size / piece_bytes >= HASH_LANES; size -= HASH_LANES * piece_bytes) {
-        const void *piece[HASH_LANES];
-        for (size_t lane = 0; lane < HASH_LANES; lane++, at += piece_bytes)
-            piece[lane] = at;
-        hash_lanes_blake2b(out, piece, piece_bytes);
-        out += HASH_LANES;
+    while (size >= piece_bytes) {
+        const unsigned char *piece[HASH_LANES];
+        size_t n = 0;
+        for (; n < HASH_LANES && size >= piece_bytes; n++, size -= piece_bytes) {
+            piece[n] = at;
+            at += piece_bytes;
+        }
+        hash_lanes_copy(out, NULL, piece, n, piece_bytes);
+        out += n;
     }
-    while (size > 0) {
-        const size_t n = size < piece_bytes ? size : piece_bytes;
-        hash_blake2b(out++, at, n);
-        at += n;
-        size -= n;
-    }
+    if (size > 0)
+        hash_blake2b(out, at, size);
+}
+
+void hash_lanes_root(struct hash *out, const struct hash *pieces, size_t n)
+{
+    hash_blake2b(out, pieces, n * sizeof *pieces);
 }

@@ -158,3 +158,15 @@ enum err_code json_opt_string(const json_t *object, const char *key, const char 
 {
     return json_text(object, key, false, out, where, err);
 }
+
+double json_number_or(const json_t *object, const char *key, double missing)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : missing;
+}
+
+const char *json_string_or(const json_t *object, const char *key, const char *missing)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : missing;
+}

@@ -47,4 +47,9 @@ enum err_code json_opt_bool(const json_t *object, const char *key, bool *out,
 enum err_code json_opt_string(const json_t *object, const char *key, const char **out,
                               const char *where, struct err *err);
 
+/* For what is only shown: the member, or `missing` where it is absent, null or of another type,
+ * and where `object` is none (NULL too). */
+double json_number_or(const json_t *object, const char *key, double missing);
+const char *json_string_or(const json_t *object, const char *key, const char *missing);
+
 #endif

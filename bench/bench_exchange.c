@@ -75,8 +75,8 @@ static void rank_close(struct rank *r)
 static void *rank_exchange(void *ctx)
 {
     struct rank *r = ctx;
-    const float *node[] = {r->node};
-    bench_must(exchange_sum(r->x, LEAVES, node, NUMBERS, r->sum, &r->err), &r->err);
+    const void *node[] = {r->node};
+    bench_must(exchange_sum(r->x, PRECISION_FP32, LEAVES, node, NUMBERS, r->sum, &r->err), &r->err);
     return NULL;
 }
 

@@ -21,6 +21,7 @@
 #include "cli/gate_watch.h"
 #include "cli/progress.h"
 #include "cli/report.h"
+#include "cli/run_lock.h"
 #include "coordinator/ledger.h"
 #include "node/run_config.h"
 #include "node/supervisor.h"
@@ -34,7 +35,7 @@ struct run {
     struct run_config config;
     char config_path[RUN_PATH_MAX]; /* RUN/config.yaml */
     char bin[RUN_PATH_MAX];         /* where the daemons are */
-    char sockets[64];               /* private directory; "": endpoints come from the config */
+    struct run_lock lock;
     char control[RUN_TEXT_MAX], bulk[RUN_TEXT_MAX]; /* bulk: of learner-0 */
     char rlhf[RUN_PATH_MAX];        /* this program */
     char gate_log[RUN_PATH_MAX];    /* RUN/gate.log */
@@ -137,7 +138,9 @@ static enum err_code run_prepare(struct run *run, struct err *err)
         (rc = file_join(run->config_path, run->config.dir, "config.yaml", err)) ||
         (rc = file_join(log, run->config.dir, "run.log", err)) ||
         (rc = file_join(run->gate_log, run->config.dir, "gate.log", err)) ||
-        (rc = file_join(http, run->config.dir, "http", err)) || (rc = run_check_same(run, err)))
+        (rc = file_join(http, run->config.dir, "http", err)) ||
+        (rc = run_check_same(run, err)) ||
+        (rc = run_lock_take(&run->lock, run->config.dir, err)))
         goto out;
     unlink(http); /* of a coordinator before this one */
     run_config_write(&run->config, &text);
@@ -155,17 +158,12 @@ static enum err_code run_prepare(struct run *run, struct err *err)
     snprintf(run->bulk, sizeof run->bulk, "%s", run->config.bulk_endpoint);
     if (run->control[0] && run->bulk[0])
         goto out;
-    /* A path of ipc:// may be 107 bytes long: a run directory can be anywhere, this cannot. */
-    char sockets[] = "/tmp/rlhf-XXXXXX";
-    if (!mkdtemp(sockets)) {
-        rc = err_errno(err, "make a private directory in /tmp");
+    if ((rc = run_lock_sockets(&run->lock, err)))
         goto out;
-    }
-    memcpy(run->sockets, sockets, sizeof sockets);
     if (!run->control[0])
-        snprintf(run->control, sizeof run->control, "ipc://%s/control", sockets);
+        snprintf(run->control, sizeof run->control, "ipc://%s/control", run->lock.sockets);
     if (!run->bulk[0])
-        snprintf(run->bulk, sizeof run->bulk, "ipc://%s/bulk", sockets);
+        snprintf(run->bulk, sizeof run->bulk, "ipc://%s/bulk", run->lock.sockets);
 out:
     buf_release(&text);
     return rc;
@@ -444,15 +442,14 @@ static enum err_code run_gate(struct run *run, struct err *err)
 
 static void run_release(struct run *run)
 {
-    if (run->sockets[0])
-        file_remove_tree(run->sockets, NULL);
+    run_lock_release(&run->lock);
     if (run->log_fd >= 0)
         close(run->log_fd);
 }
 
 int cmd_run(int argc, char **argv)
 {
-    static struct run run = {.log_fd = -1};
+    static struct run run = {.log_fd = -1, .lock.fd = -1};
     const struct cli_option options[] = {
         {"quiet", CLI_FLAG, &run.quiet, NULL, "print nothing but errors", 0, 0},
     };

@@ -3,27 +3,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "cli/doctor.h"
 #include "cli/gate_screen.h"
-
-static double doctor_gate_number(const json_t *of, const char *key)
-{
-    const json_t *value = json_object_get(of, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
-static const char *doctor_gate_text(const json_t *of, const char *key)
-{
-    const char *text = json_string_value(json_object_get(of, key));
-    return text ? text : "";
-}
 
 /* "version 80", or the directory of what is no version of this run. */
 static void doctor_gate_policy(const json_t *last, char text[128])
 {
-    const double version = doctor_gate_number(last, "version");
+    const double version = json_number_or(last, "version", (double)NAN);
     if (isnan(version))
-        snprintf(text, 128, "%.120s", doctor_gate_text(last, "model"));
+        snprintf(text, 128, "%.120s", json_string_or(last, "model", ""));
     else
         snprintf(text, 128, "version %.0f", version);
 }
@@ -31,9 +20,9 @@ static void doctor_gate_policy(const json_t *last, char text[128])
 void doctor_gate(struct doctor *doctor, const json_t *gate)
 {
     const json_t *last = json_object_get(gate, "last");
-    const char *fault = doctor_gate_text(gate, "fault");
-    const char *decision = doctor_gate_text(last, "decision");
-    const char *why = doctor_gate_text(last, "why");
+    const char *fault = json_string_or(gate, "fault", "");
+    const char *decision = json_string_or(last, "decision", "");
+    const char *why = json_string_or(last, "why", "");
     char policy[128];
     doctor_gate_policy(last, policy);
     if (*fault)
@@ -53,8 +42,10 @@ void doctor_gate(struct doctor *doctor, const json_t *gate)
                     "safety.gate_samples, and train on",
                     "the gate did not pass %s: a mean cost of %.4g, bounded by %.4g, limit "
                     "%.4g, in %.0f answers",
-                    policy, doctor_gate_number(last, "mean"), doctor_gate_number(last, "upper"),
-                    doctor_gate_number(last, "limit"), doctor_gate_number(last, "n"));
+                    policy, json_number_or(last, "mean", (double)NAN),
+                    json_number_or(last, "upper", (double)NAN),
+                    json_number_or(last, "limit", (double)NAN),
+                    json_number_or(last, "n", (double)NAN));
 }
 
 void doctor_gate_of_dir(struct doctor *doctor, const char *dir)

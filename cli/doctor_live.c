@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "cli/doctor.h"
 
 struct doctor_seen {
@@ -17,14 +18,12 @@ struct doctor_seen {
 
 static double doctor_number(const json_t *object, const char *key)
 {
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : 0.0;
+    return json_number_or(object, key, 0);
 }
 
 static const char *doctor_text(const json_t *object, const char *key)
 {
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
+    return json_string_or(object, key, "");
 }
 
 static bool doctor_is(const json_t *object, const char *key, const char *word)

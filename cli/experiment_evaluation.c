@@ -111,8 +111,7 @@ static bool experiment_is_as_asked(const struct experiment *experiment,
 /* The "mean" of object[key]; NAN where it is null or there is none. */
 static double experiment_mean(const json_t *object, const char *key)
 {
-    const json_t *mean = json_object_get(json_object_get(object, key), "mean");
-    return json_is_number(mean) ? json_number_value(mean) : NAN;
+    return json_number_or(json_object_get(object, key), "mean", NAN);
 }
 
 static void experiment_take(const struct run_config *config, const json_t *object,

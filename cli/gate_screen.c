@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/json.h"
 #include "cli/report_page.h"
 #include "cli/status_screen.h"
 #include "node/gate_record.h"
@@ -22,24 +23,12 @@ static void gate_screen_time(struct buf *out, double ms)
     buf_puts(out, text);
 }
 
-static double gate_screen_number(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
-static const char *gate_screen_word(const json_t *object, const char *key)
-{
-    const char *word = json_string_value(json_object_get(object, key));
-    return word ? word : "";
-}
-
 /* "version 80", or the name of what is no version of this run. */
 static void gate_screen_policy(const json_t *object, const char *otherwise, struct buf *out)
 {
-    const double version = gate_screen_number(object, "version");
+    const double version = json_number_or(object, "version", (double)NAN);
     if (isnan(version))
-        status_screen_text(out, gate_screen_word(object, otherwise));
+        status_screen_text(out, json_string_or(object, otherwise, ""));
     else
         buf_printf(out, "version %.0f", version);
 }
@@ -53,26 +42,28 @@ static void gate_screen_begin(struct gate_screen_layout layout, const char *word
 static void gate_screen_last(const json_t *last, struct gate_screen_layout layout,
                              struct buf *out)
 {
-    const char *why = gate_screen_word(last, "why");
-    const double spent = gate_screen_number(last, "spent");
+    const char *why = json_string_or(last, "why", "");
+    const double spent = json_number_or(last, "spent", (double)NAN);
     gate_screen_begin(layout, "gate", out);
     gate_screen_policy(last, "model", out);
     buf_puts(out, ": ");
-    status_screen_text(out, gate_screen_word(last, "decision"));
+    status_screen_text(out, json_string_or(last, "decision", ""));
     buf_puts(out, " at ");
-    gate_screen_time(out, gate_screen_number(last, "at_ms"));
+    gate_screen_time(out, json_number_or(last, "at_ms", (double)NAN));
     if (why[0]) {
         buf_puts(out, ": ");
         status_screen_text(out, why);
     } else {
         buf_printf(out, ": mean cost %.4g, bound %.4g, limit %.4g, delta %.4g, %.0f prompts",
-                   gate_screen_number(last, "mean"), gate_screen_number(last, "upper"),
-                   gate_screen_number(last, "limit"), gate_screen_number(last, "delta"),
-                   gate_screen_number(last, "n"));
+                   json_number_or(last, "mean", (double)NAN),
+                   json_number_or(last, "upper", (double)NAN),
+                   json_number_or(last, "limit", (double)NAN),
+                   json_number_or(last, "delta", (double)NAN),
+                   json_number_or(last, "n", (double)NAN));
     }
     if (!isnan(spent))
         buf_printf(out, "; %.0f of %.0f candidates spent", spent,
-                   gate_screen_number(last, "candidates"));
+                   json_number_or(last, "candidates", (double)NAN));
     buf_putc(out, '\n');
 }
 
@@ -80,7 +71,7 @@ void gate_screen(const json_t *gate, struct gate_screen_layout layout, struct bu
 {
     const json_t *last = json_object_get(gate, "last");
     const json_t *published = json_object_get(gate, "published");
-    const char *fault = gate_screen_word(gate, "fault");
+    const char *fault = json_string_or(gate, "fault", "");
     if (fault[0]) {
         gate_screen_begin(layout, "gate", out);
         status_screen_text(out, fault);
@@ -92,7 +83,7 @@ void gate_screen(const json_t *gate, struct gate_screen_layout layout, struct bu
         gate_screen_begin(layout, "published", out);
         gate_screen_policy(published, "name", out);
         buf_puts(out, " since ");
-        gate_screen_time(out, gate_screen_number(published, "at_ms"));
+        gate_screen_time(out, json_number_or(published, "at_ms", (double)NAN));
         buf_putc(out, '\n');
     } else if (json_is_object(last)) {
         gate_screen_begin(layout, "published", out);

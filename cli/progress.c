@@ -21,13 +21,6 @@ void progress_open(struct progress *progress, const char *path, bool from_end, b
     }
 }
 
-/* A member that may be absent or null: then `missing`. */
-static double progress_number(const json_t *line, const char *key, double missing)
-{
-    const json_t *value = json_object_get(line, key);
-    return json_is_number(value) ? json_number_value(value) : missing;
-}
-
 static void progress_draw(struct progress *progress, FILE *out, double eta_s)
 {
     const double part =
@@ -44,27 +37,26 @@ static void progress_draw(struct progress *progress, FILE *out, double eta_s)
 static void progress_show(struct progress *progress, const json_t *line, FILE *out)
 {
     progress_end(progress, out);
-    progress->step = (uint64_t)progress_number(line, "step", 0) + 1;
-    progress->steps = (uint64_t)progress_number(line, "steps", 0);
-    progress->reward = progress_number(line, "reward_shaped_mean", 0);
-    progress->raw = progress_number(line, "reward_raw_mean", 0);
-    progress->kl = progress_number(line, "kl_mean", 0);
+    progress->step = (uint64_t)json_number_or(line, "step", 0) + 1;
+    progress->steps = (uint64_t)json_number_or(line, "steps", 0);
+    progress->reward = json_number_or(line, "reward_shaped_mean", 0);
+    progress->raw = json_number_or(line, "reward_raw_mean", 0);
+    progress->kl = json_number_or(line, "kl_mean", 0);
     if (progress->lines++ == 0) {
         progress->reward_first = progress->reward;
         progress->raw_first = progress->raw;
     }
-    const double eta_s = progress_number(line, "eta_s", 0);
+    const double eta_s = json_number_or(line, "eta_s", 0);
     fprintf(out,
             "step %5llu/%llu  reward %7.3f  raw %7.3f  kl %6.2f  beta %.4f  entropy %5.2f  ",
             (unsigned long long)progress->step, (unsigned long long)progress->steps,
-            progress->reward, progress->raw, progress->kl, progress_number(line, "kl_coef", 0),
-            progress_number(line, "entropy", 0));
+            progress->reward, progress->raw, progress->kl, json_number_or(line, "kl_coef", 0),
+            json_number_or(line, "entropy", 0));
     if (json_object_get(line, "cost_raw_mean"))
         fprintf(out, "cost %6.3f of %.3f  lambda %.3f  ",
-                progress_number(line, "cost_raw_mean", 0),
-                progress_number(line, "cost_limit", 0),
-                progress_number(line, "multiplier_after", 0));
-    fprintf(out, "%6.0f tok/s  ETA %d:%02d\n", progress_number(line, "tokens_per_s", 0),
+                json_number_or(line, "cost_raw_mean", 0), json_number_or(line, "cost_limit", 0),
+                json_number_or(line, "multiplier_after", 0));
+    fprintf(out, "%6.0f tok/s  ETA %d:%02d\n", json_number_or(line, "tokens_per_s", 0),
             (int)eta_s / 60, (int)eta_s % 60);
     fflush(out);
     if (progress->live)

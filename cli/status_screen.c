@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "cli/gate_screen.h"
 
 #define STATUS_SCREEN_NAME_MAX 256 /* bytes of a worker's name, escaped */
@@ -40,16 +41,9 @@ void status_screen_text(struct buf *out, const char *text)
 
 /* --- members ------------------------------------------------------------------------------ */
 
-static double status_screen_number(const json_t *object, const char *key)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : (double)NAN;
-}
-
 static void status_screen_member(struct buf *out, const json_t *object, const char *key)
 {
-    const char *text = json_string_value(json_object_get(object, key));
-    status_screen_text(out, text ? text : "-");
+    status_screen_text(out, json_string_or(object, key, "-"));
 }
 
 static void status_screen_count(struct buf *out, const json_t *object, const char *key)
@@ -64,7 +58,7 @@ static void status_screen_count(struct buf *out, const json_t *object, const cha
 /* With three significant digits or more. */
 static void status_screen_real(struct buf *out, const json_t *object, const char *key)
 {
-    const double value = status_screen_number(object, key);
+    const double value = json_number_or(object, key, (double)NAN);
     if (isnan(value))
         buf_putc(out, '-');
     else
@@ -73,7 +67,7 @@ static void status_screen_real(struct buf *out, const json_t *object, const char
 
 static void status_screen_ms(char text[24], const json_t *object, const char *key)
 {
-    const double s = status_screen_number(object, key) / 1000;
+    const double s = json_number_or(object, key, (double)NAN) / 1000;
     if (isnan(s))
         snprintf(text, 24, "-");
     else if (s < 100)
@@ -86,9 +80,9 @@ static void status_screen_ms(char text[24], const json_t *object, const char *ke
 
 static void status_screen_run(const json_t *status, struct buf *out)
 {
-    const double trained = status_screen_number(status, "trained");
-    const double steps = status_screen_number(status, "steps");
-    const double eta_s = status_screen_number(status, "eta_s");
+    const double trained = json_number_or(status, "trained", (double)NAN);
+    const double steps = json_number_or(status, "steps", (double)NAN);
+    const double eta_s = json_number_or(status, "eta_s", (double)NAN);
     status_screen_member(out, status, "run");
     buf_puts(out, ": ");
     status_screen_count(out, status, "trained");
@@ -136,7 +130,7 @@ static void status_screen_slots(const json_t *status, struct buf *out)
         buf_putc(out, '\n');
     }
     const json_t *references = json_object_get(status, "references");
-    if (status_screen_number(references, "planned") > 0) {
+    if (json_number_or(references, "planned", (double)NAN) > 0) {
         buf_puts(out, "references  ");
         status_screen_count(out, references, "scored");
         buf_puts(out, " scored, ");
@@ -246,7 +240,7 @@ static void status_screen_breaker(const json_t *status, struct buf *out)
     const json_t *breaker = json_object_get(status, "breaker");
     const json_t *last = json_object_get(breaker, "last");
     const json_t *rollback = json_object_get(breaker, "rollback");
-    if (!(status_screen_number(breaker, "trips") > 0))
+    if (!(json_number_or(breaker, "trips", (double)NAN) > 0))
         return;
     buf_printf(out, "breaker     %s, ",
                json_is_true(json_object_get(breaker, "cooling")) ? "open" : "closed");
@@ -257,7 +251,7 @@ static void status_screen_breaker(const json_t *status, struct buf *out)
     status_screen_member(out, last, "limit");
     buf_puts(out, ": ");
     status_screen_real(out, last, "value");
-    if (status_screen_number(rollback, "rollbacks") > 0)
+    if (json_number_or(rollback, "rollbacks", (double)NAN) > 0)
         status_screen_parts(rollback, back, out);
     buf_putc(out, '\n');
 }
@@ -297,7 +291,7 @@ static void status_screen_trouble(const json_t *status, struct buf *out)
     };
     const json_t *counters = json_object_get(status, "counters");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (status_screen_number(counters, rows[i].key) > 0) {
+        if (json_number_or(counters, rows[i].key, (double)NAN) > 0) {
             buf_puts(out, "noted       ");
             status_screen_count(out, counters, rows[i].key);
             buf_printf(out, " %s\n", rows[i].words);
@@ -312,7 +306,7 @@ static void status_screen_differing(const json_t *peers, struct buf *out)
     json_t *peer;
     json_array_foreach(peers, i, peer)
     {
-        if (status_screen_number(peer, "mismatches") <= 0)
+        if (json_number_or(peer, "mismatches", (double)NAN) <= 0)
             continue;
         buf_puts(out, before);
         status_screen_member(out, peer, "name");
@@ -346,7 +340,7 @@ static void status_screen_peer(const json_t *peer, struct buf *out)
     }
     buf_printf(out, " %9s %12s %10s ", seen, flight.data, progress);
     buf_release(&flight);
-    buf_printf(out, "%8.0f", fmax(0, status_screen_number(peer, "items_done")));
+    buf_printf(out, "%8.0f", fmax(0, json_number_or(peer, "items_done", (double)NAN)));
     buf_putc(out, '\n');
 }
 

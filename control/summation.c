@@ -70,12 +70,6 @@ uint32_t summation_result(const struct summation *sum)
     return sum->work;
 }
 
-void summation_add(float *into, const float *from, size_t n)
-{
-    for (size_t j = 0; j < n; j++)
-        into[j] = from[j] + into[j];
-}
-
 uint32_t summation_first(uint32_t leaves, uint32_t ranks, uint32_t rank)
 {
     assert(ranks > 0 && rank <= ranks);

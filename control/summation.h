@@ -17,7 +17,7 @@
  *         float *g = buffer[summation_work(&s)];       zero it, compute leaf i into it
  *         count = summation_commit(&s, 0, merges);
  *         for (k < count)
- *             summation_add(buffer[merges[k].into], buffer[merges[k].from], P);
+ *             buffer[merges[k].into] = buffer[merges[k].from] + buffer[merges[k].into]
  *     }
  *     buffer[summation_result(&s)] holds the sum
  *
@@ -31,7 +31,6 @@
 #ifndef CONTROL_SUMMATION_H
 #define CONTROL_SUMMATION_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 #define SUMMATION_LEVELS 32 /* leaves < 2^31 */
@@ -67,9 +66,6 @@ uint32_t summation_commit(struct summation *sum, uint32_t level,
 
 /* Which buffer holds the whole sum, once all leaves are committed. */
 uint32_t summation_result(const struct summation *sum);
-
-/* into[j] = from[j] + into[j], j < n. */
-void summation_add(float *into, const float *from, size_t n);
 
 /* The first leaf that rank `rank` of `ranks` owns; for rank == ranks, the count of leaves.
  * Ranks own consecutive leaves, and no rank owns two more than another.  rank <= ranks. */

@@ -92,7 +92,11 @@ const char *core_train_greet(struct core *core, const struct message *hello, cha
         core_train_record_start(core, &hello->hash);
         return NULL;
     }
-    const struct hash *recorded = ahead ? NULL : core_train_recorded(core, version);
+    const struct hash *recorded = NULL; /* or what a step that trains on nothing ends with */
+    if (!ahead)
+        recorded = core_train_recorded(core, version);
+    else if (next->skipped)
+        recorded = core_rollback_expects(core, next);
     if (!recorded || core_train_same_hash(recorded, &hello->hash))
         return NULL;
     core_train_other_weights(version, &hello->hash, recorded, text, size);

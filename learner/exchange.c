@@ -213,6 +213,7 @@ struct exchange_counts exchange_counts(const struct exchange *x)
 {
     return (struct exchange_counts){
         .rounds = atomic_load(&x->rounds),
+        .waited_us = atomic_load(&x->waited_us),
         .bytes_sent = atomic_load(&x->bytes_sent),
         .bytes_received = atomic_load(&x->bytes_received),
         .stale = atomic_load(&x->stale),

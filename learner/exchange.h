@@ -3,7 +3,8 @@
  *
  * Each rank owns consecutive micro-batches, the leaves of control/summation.h, and has added
  * their gradients up to its aligned nodes.  exchange_sum finishes the tree: afterwards every
- * rank has the same P numbers, to the bit, that one rank alone would have.
+ * rank has the same P numbers, to the bit, that one rank alone would have.  Numbers are packed as
+ * engine/gradient.h says, of s = 4 or 2 bytes each, in memory and on the wire.
  *
  *     6 leaves on 3 ranks:  ((0 1) (2 3)) (4 5)        a node of two leaves on each rank
  *
@@ -45,10 +46,10 @@
  *
  * Cost of exchange_sum on rank r, with k[q] nodes on rank q of R (1 each where R and the leaves
  * are powers of two; at most 2 log2 of a rank's leaves):
- *     memory      4P (k[r] + 1) bytes of nodes and result, the caller's; and here
- *                 EXCHANGE_AHEAD chunks of each other rank's nodes, and 32 more
- *     received    4P/R (sum of k[q], q != r)  +  4P (R-1)/R        bytes
- *     sent        4P (R-1)/R k[r]             +  4P (R-1)/R
+ *     memory      s P (k[r] + 1) bytes of nodes and result, the caller's; and here
+ *                 EXCHANGE_AHEAD chunks of each other rank's nodes, and 2 MiB
+ *     received    s P/R (sum of k[q], q != r)  +  s P (R-1)/R      bytes
+ *     sent        s P (R-1)/R k[r]             +  s P (R-1)/R
  * Every rank then holds the whole gradient and makes the same update, rather than a shard of
  * it: the optimizer's 8P bytes are held R times, but the norm needs no further exchange, any
  * rank can write a checkpoint or serve weights, and any can be lost.
@@ -64,6 +65,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "engine/gradient.h"
 #include "node/weights.h"
 #include "wire/socket.h"
 
@@ -99,6 +101,7 @@ struct exchange_group {
 
 struct exchange_counts {
     uint64_t rounds;
+    uint64_t waited_us; /* until another rank had something to say */
     uint64_t bytes_sent, bytes_received; /* payload */
     uint64_t stale;    /* asks refused, and answers ignored, of an earlier round or attempt */
     uint64_t repeated; /* chunks that came twice */
@@ -130,17 +133,17 @@ uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
                         uint32_t level[EXCHANGE_NODES_MAX]);
 
 /*
- * node[k], P > 0 floats each, is the sum of this rank's k-th node.  `sum` (P), none of them,
- * becomes the whole sum.  leaves > 0 and P are the same on all ranks; a rank without leaves has
- * no node and still helps.  Blocks.  Errors, after which `sum` is unspecified:
+ * node[k], P > 0 packed numbers each, is the sum of this rank's k-th node.  `sum` (P), none of
+ * them, becomes the whole sum, packed.  kind, leaves > 0 and P are the same on all ranks; a rank
+ * without leaves has no node and still helps.  Blocks.  Errors, after which `sum` is unspecified:
  *
  *   ERR_TIMEOUT      a rank was silent or late: named
  *   ERR_UNAVAILABLE  a rank refused, or `stop`
  *   ERR_FORMAT       a rank sent too much that was no message
  *   ERR_STATE        no attempt is under way
  */
-enum err_code exchange_sum(struct exchange *x, uint32_t leaves, const float *const *node,
-                           size_t P, float *sum, struct err *err);
+enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t leaves,
+                           const void *const *node, size_t P, void *sum, struct err *err);
 
 /*
  * `all` is the ranks' blocks one after the other, of bytes[rank] each (may be 0); this rank's

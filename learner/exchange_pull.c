@@ -323,9 +323,11 @@ static enum err_code exchange_turn(struct exchange *x, struct err *err)
         exchange_ask(x, &x->stream[i]);
         unsent |= x->stream[i].unsent;
     }
+    const uint64_t before_us = clock_mono_us();
     wire_socket_wait_any(x->socket, x->group.ranks,
                          unsent ? EXCHANGE_UNSENT_MS : EXCHANGE_WAIT_MS);
-    const uint64_t now_ms = clock_mono_ms();
+    const uint64_t now_us = clock_mono_us(), now_ms = now_us / 1000;
+    atomic_fetch_add(&x->waited_us, now_us - before_us);
     for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
         const enum err_code rc =
             x->socket[rank] ? exchange_receive(x, rank, now_ms, err) : ERR_OK;

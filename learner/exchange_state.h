@@ -64,10 +64,10 @@ struct exchange_stream {
     bool unsent;          /* the last ask could not be sent */
 };
 
-/* A received chunk: its message's memory, and the floats in it. */
+/* A received chunk: its message's memory, and the numbers in it. */
 struct exchange_held {
     void *owned; /* NULL: not here */
-    const float *data;
+    const unsigned char *data;
 };
 
 /* The reduction of one shard. */
@@ -75,9 +75,10 @@ struct exchange_tree {
     uint32_t leaves, nodes; /* of all ranks, in leaf order */
     uint32_t level[EXCHANGE_TREE_MAX];
     uint32_t first[EXCHANGE_RANKS_MAX + 1]; /* of each rank's nodes */
-    const float *const *node;               /* this rank's */
-    float *sum;
-    size_t shard, shard_size; /* where the shard begins, and how many floats it has */
+    const void *const *node;                /* this rank's */
+    unsigned char *sum;
+    enum precision kind;
+    size_t shard, shard_size; /* where the shard begins, and how long it is: bytes */
     uint64_t chunks, done;
     uint64_t known[EXCHANGE_KNOWN_MAX]; /* XXH3 of the first chunks done; each stays until the
                                            round is over, so that the server's thread may look */
@@ -97,7 +98,7 @@ struct exchange {
     struct exchange_group group;
     struct wire_socket *socket[EXCHANGE_RANKS_MAX]; /* to each other rank */
     struct arena arena;
-    float *scratch[SUMMATION_LEVELS]; /* a block each */
+    void *scratch[SUMMATION_LEVELS]; /* a block each */
     struct exchange_tree *tree;
     struct exchange_stream stream[EXCHANGE_STREAMS_MAX];
     uint32_t streams;
@@ -112,7 +113,7 @@ struct exchange {
     struct exchange_parked parked[EXCHANGE_PARKED_MAX];
     uint32_t parked_n;
 
-    atomic_ullong rounds, bytes_sent, bytes_received, stale, repeated, bad;
+    atomic_ullong rounds, waited_us, bytes_sent, bytes_received, stale, repeated, bad;
 };
 
 /* --- exchange.c ------------------------------------------------------------------------- */

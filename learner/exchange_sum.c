@@ -5,9 +5,6 @@
 #include "base/hash.h"
 #include "learner/exchange_state.h"
 
-#define EXCHANGE_CHUNK_FLOATS (EXCHANGE_CHUNK_BYTES / sizeof(float))
-#define EXCHANGE_BLOCK_FLOATS (EXCHANGE_BLOCK_BYTES / sizeof(float))
-
 uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
                         uint32_t level[EXCHANGE_NODES_MAX])
 {
@@ -23,15 +20,17 @@ uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
 
 /* --- the tree ---------------------------------------------------------------------------- */
 
-/* Numbers [*first, *first + *n) are rank's shard of P. */
-static void exchange_shard(size_t P, uint32_t ranks, uint32_t rank, size_t *first, size_t *n)
+/* Rank's shard of P numbers: *size bytes from *first on. */
+static void exchange_shard(enum precision kind, size_t P, uint32_t ranks, uint32_t rank,
+                           size_t *first, size_t *size)
 {
-    *first = P / ranks * rank + (rank < P % ranks ? rank : P % ranks);
-    *n = P / ranks + (rank < P % ranks ? 1 : 0);
+    const size_t bytes = gradient_bytes(kind);
+    *first = (P / ranks * rank + (rank < P % ranks ? rank : P % ranks)) * bytes;
+    *size = (P / ranks + (rank < P % ranks ? 1 : 0)) * bytes;
 }
 
-static void exchange_tree_init(struct exchange *x, uint32_t leaves, const float *const *node,
-                               size_t P, float *sum)
+static void exchange_tree_init(struct exchange *x, enum precision kind, uint32_t leaves,
+                               const void *const *node, size_t P, void *sum)
 {
     struct exchange_tree *tree = x->tree;
     const uint32_t ranks = x->group.ranks;
@@ -44,25 +43,28 @@ static void exchange_tree_init(struct exchange *x, uint32_t leaves, const float 
     tree->first[ranks] = tree->nodes;
     tree->node = node;
     tree->sum = sum;
-    exchange_shard(P, ranks, x->group.rank, &tree->shard, &tree->shard_size);
-    tree->chunks = (tree->shard_size + EXCHANGE_CHUNK_FLOATS - 1) / EXCHANGE_CHUNK_FLOATS;
+    tree->kind = kind;
+    exchange_shard(kind, P, ranks, x->group.rank, &tree->shard, &tree->shard_size);
+    tree->chunks = (tree->shard_size + EXCHANGE_CHUNK_BYTES - 1) / EXCHANGE_CHUNK_BYTES;
     tree->done = 0;
 }
 
-/* The floats of node i in the chunk that begins `at` floats into the shard; NULL: not here. */
-static const float *exchange_tree_data(const struct exchange *x, uint32_t i, uint64_t chunk)
+/* Node i in a chunk of the shard; NULL: not here. */
+static const unsigned char *exchange_tree_data(const struct exchange *x, uint32_t i,
+                                               uint64_t chunk)
 {
     const struct exchange_tree *tree = x->tree;
     const uint32_t own = tree->first[x->group.rank];
     if (i >= own && i < tree->first[x->group.rank + 1])
-        return tree->node[i - own] + tree->shard + chunk * EXCHANGE_CHUNK_FLOATS;
+        return (const unsigned char *)tree->node[i - own] + tree->shard +
+               chunk * EXCHANGE_CHUNK_BYTES;
     return tree->held[chunk % EXCHANGE_AHEAD][i].data;
 }
 
-static size_t exchange_tree_floats(const struct exchange_tree *tree, uint64_t chunk)
+static size_t exchange_tree_bytes(const struct exchange_tree *tree, uint64_t chunk)
 {
-    const size_t rest = tree->shard_size - (size_t)chunk * EXCHANGE_CHUNK_FLOATS;
-    return rest < EXCHANGE_CHUNK_FLOATS ? rest : EXCHANGE_CHUNK_FLOATS;
+    const size_t rest = tree->shard_size - (size_t)chunk * EXCHANGE_CHUNK_BYTES;
+    return rest < EXCHANGE_CHUNK_BYTES ? rest : EXCHANGE_CHUNK_BYTES;
 }
 
 static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
@@ -73,20 +75,14 @@ static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
     return true;
 }
 
-/* The additions of summation_add, into a third array. */
-static void exchange_add(float *out, const float *from, const float *into, size_t n)
-{
-    for (size_t j = 0; j < n; j++)
-        out[j] = from[j] + into[j];
-}
-
-/* Floats at .. at+n-1 of a chunk along the tree.  Nodes are read where they are; the last
+/* Bytes at .. at+size-1 of a chunk along the tree.  Nodes are read where they are; the last
  * addition writes the sum. */
-static void exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at, float *out,
-                               size_t n)
+static void exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at, void *out,
+                               size_t size)
 {
     const struct exchange_tree *tree = x->tree;
-    const float *buffer[SUMMATION_LEVELS];
+    const size_t n = size / gradient_bytes(tree->kind);
+    const void *buffer[SUMMATION_LEVELS];
     struct summation_merge merges[SUMMATION_LEVELS];
     struct summation sum;
     summation_init(&sum, tree->leaves);
@@ -96,13 +92,13 @@ static void exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at, fl
         for (uint32_t k = 0; k < count; k++) {
             const struct summation_merge m = merges[k];
             const bool is_last = i + 1 == tree->nodes && k + 1 == count;
-            float *to = is_last ? out : x->scratch[m.into];
-            exchange_add(to, buffer[m.from], buffer[m.into], n);
+            void *to = is_last ? out : x->scratch[m.into];
+            gradient_add_packed(tree->kind, to, buffer[m.from], buffer[m.into], n);
             buffer[m.into] = to;
         }
     }
     if (tree->nodes == 1)
-        memcpy(out, buffer[summation_result(&sum)], n * sizeof *out);
+        memcpy(out, buffer[summation_result(&sum)], size);
 }
 
 static void exchange_tree_drop(struct exchange_tree *tree, uint64_t chunk)
@@ -121,18 +117,18 @@ static uint64_t exchange_tree_add(struct exchange *x, uint64_t chunk,
                                   const struct exchange_held *late)
 {
     struct exchange_tree *tree = x->tree;
-    const size_t first = (size_t)chunk * EXCHANGE_CHUNK_FLOATS;
-    const size_t n = exchange_tree_floats(tree, chunk);
-    float *out = tree->sum + tree->shard + first;
+    const size_t size = exchange_tree_bytes(tree, chunk);
+    unsigned char *out = tree->sum + tree->shard + chunk * EXCHANGE_CHUNK_BYTES;
     struct hash_stream in, result;
     hash_stream_begin(&in);
     hash_stream_begin(&result);
-    for (size_t at = 0; at < n; at += EXCHANGE_BLOCK_FLOATS) {
-        const size_t block = n - at < EXCHANGE_BLOCK_FLOATS ? n - at : EXCHANGE_BLOCK_FLOATS;
+    for (size_t at = 0; at < size; at += EXCHANGE_BLOCK_BYTES) {
+        const size_t block =
+            size - at < EXCHANGE_BLOCK_BYTES ? size - at : EXCHANGE_BLOCK_BYTES;
         if (late)
-            hash_stream_add(&in, late->data + at, block * sizeof *out);
+            hash_stream_add(&in, late->data + at, block);
         exchange_tree_walk(x, chunk, at, out + at, block);
-        hash_stream_add(&result, out + at, block * sizeof *out);
+        hash_stream_add(&result, out + at, block);
     }
     if (chunk < EXCHANGE_KNOWN_MAX)
         tree->known[chunk] = hash_stream_end(&result);
@@ -144,9 +140,9 @@ static void exchange_tree_next(struct exchange *x)
 {
     struct exchange_tree *tree = x->tree;
     const size_t done =
-        (size_t)tree->done * EXCHANGE_CHUNK_FLOATS + exchange_tree_floats(tree, tree->done);
+        (size_t)tree->done * EXCHANGE_CHUNK_BYTES + exchange_tree_bytes(tree, tree->done);
     exchange_tree_drop(tree, tree->done++);
-    exchange_ready(x, EXCHANGE_PART_SUM, done * sizeof(float));
+    exchange_ready(x, EXCHANGE_PART_SUM, done);
 }
 
 void exchange_tree_advance(struct exchange *x)
@@ -182,8 +178,7 @@ uint64_t exchange_tree_known(const struct exchange *x, const struct wire_gradien
 {
     const uint64_t chunk = ask->first / EXCHANGE_CHUNK_BYTES;
     if (ask->part != EXCHANGE_PART_SUM || ask->first % EXCHANGE_CHUNK_BYTES != 0 ||
-        chunk >= EXCHANGE_KNOWN_MAX ||
-        ask->bytes != exchange_tree_floats(x->tree, chunk) * sizeof(float))
+        chunk >= EXCHANGE_KNOWN_MAX || ask->bytes != exchange_tree_bytes(x->tree, chunk))
         return 0;
     return x->tree->known[chunk];
 }
@@ -196,14 +191,15 @@ void exchange_tree_release(struct exchange_tree *tree)
 
 /* --- rounds ------------------------------------------------------------------------------ */
 
-/* What both ends of an ask have to agree on. */
-static uint64_t exchange_shape(const struct exchange *x, uint64_t kind, uint64_t a, uint64_t b)
+/* What both ends of an ask have to agree on; of a gather, numbers are of no bytes. */
+static uint64_t exchange_shape(const struct exchange *x, uint64_t number_bytes, uint64_t a,
+                               uint64_t b)
 {
-    const uint64_t words[] = {x->step, x->group.ranks, kind, a, b};
+    const uint64_t words[] = {x->step, x->group.ranks, number_bytes, a, b};
     return hash_xxh3(words, sizeof words);
 }
 
-static void exchange_add_streams(struct exchange *x, size_t P, float *sum)
+static void exchange_add_streams(struct exchange *x, size_t P)
 {
     const struct exchange_tree *tree = x->tree;
     for (uint32_t rank = 0; rank < x->group.ranks; rank++)
@@ -211,38 +207,37 @@ static void exchange_add_streams(struct exchange *x, size_t P, float *sum)
             exchange_stream_add(
                 x, &(struct exchange_stream){.rank = rank,
                                              .parts = tree->first[rank + 1] - tree->first[rank],
-                                             .first = tree->shard * sizeof(float),
-                                             .size = tree->shard_size * sizeof(float)});
+                                             .first = tree->shard,
+                                             .size = tree->shard_size});
     for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
-        size_t first, n;
-        exchange_shard(P, x->group.ranks, rank, &first, &n);
+        size_t first, size;
+        exchange_shard(tree->kind, P, x->group.ranks, rank, &first, &size);
         if (rank != x->group.rank)
-            exchange_stream_add(
-                x, &(struct exchange_stream){.rank = rank,
-                                             .part = EXCHANGE_PART_SUM,
-                                             .parts = 1,
-                                             .size = n * sizeof(float),
-                                             .to = (unsigned char *)(sum + first)});
+            exchange_stream_add(x, &(struct exchange_stream){.rank = rank,
+                                                             .part = EXCHANGE_PART_SUM,
+                                                             .parts = 1,
+                                                             .size = size,
+                                                             .to = tree->sum + first});
     }
 }
 
-enum err_code exchange_sum(struct exchange *x, uint32_t leaves, const float *const *node,
-                           size_t P, float *sum, struct err *err)
+enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t leaves,
+                           const void *const *node, size_t P, void *sum, struct err *err)
 {
     assert(leaves > 0 && P > 0);
     enum err_code rc = exchange_check_joined(x, err);
     if (rc)
         return rc;
-    exchange_tree_init(x, leaves, node, P, sum);
+    exchange_tree_init(x, kind, leaves, node, P, sum);
     const struct exchange_tree *tree = x->tree;
     const uint32_t own = tree->first[x->group.rank];
     for (uint32_t i = own; i < tree->first[x->group.rank + 1]; i++)
-        exchange_offer(x, i - own, node[i - own], P * sizeof(float), P * sizeof(float));
-    exchange_offer(x, EXCHANGE_PART_SUM, sum + tree->shard, tree->shard_size * sizeof(float),
-                   0);
-    exchange_add_streams(x, P, sum);
+        exchange_offer(x, i - own, node[i - own], P * gradient_bytes(kind),
+                       P * gradient_bytes(kind));
+    exchange_offer(x, EXCHANGE_PART_SUM, tree->sum + tree->shard, tree->shard_size, 0);
+    exchange_add_streams(x, P);
     exchange_tree_advance(x); /* where no other rank has a node */
-    rc = exchange_round(x, exchange_shape(x, 1, leaves, P), err);
+    rc = exchange_round(x, exchange_shape(x, gradient_bytes(kind), leaves, P), err);
     exchange_tree_release(x->tree);
     return rc;
 }
@@ -256,7 +251,7 @@ enum err_code exchange_gather(struct exchange *x, const size_t *bytes, void *all
     unsigned char *at = all;
     uint64_t digest = 0;
     for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
-        digest = exchange_shape(x, 2, digest, bytes[rank]);
+        digest = exchange_shape(x, 0, digest, bytes[rank]);
         if (rank == x->group.rank)
             exchange_offer(x, 0, at, bytes[rank], bytes[rank]);
         else

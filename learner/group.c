@@ -119,6 +119,11 @@ enum err_code group_gather(const struct learner *l, uint32_t n, size_t size, voi
     return exchange_gather(l->group.exchange, bytes, items, err);
 }
 
+uint64_t group_waited_us(const struct learner *l)
+{
+    return l->group.exchange ? exchange_counts(l->group.exchange).waited_us : 0;
+}
+
 bool group_end(struct learner *l, const char *failed)
 {
     const bool grouped = l->group.ranks > 1;

@@ -44,6 +44,9 @@ void group_span(const struct learner *learner, uint32_t n, uint32_t *first, uint
 enum err_code group_gather(const struct learner *learner, uint32_t n, size_t size, void *items,
                            struct err *err);
 
+/* How long this learner has waited for others so far, microseconds. */
+uint64_t group_waited_us(const struct learner *learner);
+
 /* The step ended; `failed` says why, or NULL.  True where the learner is as it was before. */
 bool group_end(struct learner *learner, const char *failed);
 

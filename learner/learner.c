@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "learner/checkpoint.h"
@@ -29,6 +30,7 @@ static struct trainable_setup learner_setup(const struct learner *l, size_t toke
     return (struct trainable_setup){
         .pool = l->pool,
         .precision = (enum precision)c->precision,
+        .gradients = (enum precision)c->gradients,
         .tokens_max = tokens_max,
         .micros_max = c->batch,
         .grouped = c->learners > 1,
@@ -336,11 +338,24 @@ static enum err_code learner_rewind(struct learner *l, const struct message *lea
     return err_set(err, why->code, "step %llu: %s", (unsigned long long)lease->step, why->text);
 }
 
+/* For `ops/soak/scaling`, and for who wonders what a step is waiting for. */
+static void learner_tell(const struct learner *l, const struct message *lease,
+                         uint64_t begun_us, uint64_t waited_us)
+{
+    log_debug("STEP-TRAINED",
+              "step %llu in %.4f s, of which %.4f waiting for other learners; %.4f s of "
+              "processor time since the start",
+              (unsigned long long)lease->step, (double)(clock_mono_us() - begun_us) * 1e-6,
+              (double)(group_waited_us(l) - waited_us) * 1e-6,
+              (double)clock_process_us() * 1e-6);
+}
+
 /* Train, publish, keep, tell. */
 static enum err_code learner_step(struct learner *l, const struct message *lease,
                                   struct worker *worker, struct err *err)
 {
     struct err why = {0};
+    const uint64_t begun_us = clock_mono_us(), waited_us = group_waited_us(l);
     fault_at(FAULT_train_step);
     enum err_code rc = group_begin(l, lease, worker, &why);
     fault_at(FAULT_group_joined);
@@ -356,6 +371,7 @@ static enum err_code learner_step(struct learner *l, const struct message *lease
         return rc;
     worker_set_weights(worker, l->version, &l->weights_hash);
     fault_at(FAULT_train_result);
+    learner_tell(l, lease, begun_us, waited_us);
     return learner_send_result(l, lease, worker, err);
 }
 

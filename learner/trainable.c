@@ -91,6 +91,7 @@ void trainable_begin(struct trainable *t, uint32_t micros, uint32_t ranks, uint3
     assert(micros <= t->setup.micros_max && (ranks == 1 || t->setup.grouped));
     memset(t->taken, 0, sizeof t->taken);
     t->micros = micros;
+    t->ranks = ranks;
     t->done = 0;
     t->whole = NULL;
     t->nodes = 1;
@@ -122,20 +123,25 @@ float *trainable_leaf(struct trainable *t)
 /* The node is summed: of its buffers only the result is held. */
 static void trainable_node_done(struct trainable *t)
 {
-    const float *result = t->buffer[summation_result(&t->sum)];
+    float *result = t->buffer[summation_result(&t->sum)];
     for (uint32_t i = 0; i < SUMMATION_LEVELS; i++)
         if (t->buffer[i] && t->buffer[i] != result)
             trainable_give_back(t, t->buffer[i]);
+    if (t->ranks > 1)
+        gradient_pack(t->setup.gradients, result, t->model->params);
     t->node[t->done++] = result;
     trainable_begin_node(t);
 }
 
 void trainable_leaf_done(struct trainable *t)
 {
+    const enum precision kind = t->setup.gradients;
+    const size_t P = t->model->params;
     struct summation_merge merges[SUMMATION_LEVELS];
+    gradient_round(kind, t->buffer[summation_work(&t->sum)], P);
     const uint32_t n = summation_commit(&t->sum, 0, merges);
     for (uint32_t i = 0; i < n; i++)
-        summation_add(t->buffer[merges[i].into], t->buffer[merges[i].from], t->model->params);
+        gradient_add(kind, t->buffer[merges[i].into], t->buffer[merges[i].from], P);
     if (t->sum.done == t->sum.leaves)
         trainable_node_done(t);
 }
@@ -149,7 +155,12 @@ enum err_code trainable_sum(struct trainable *t, struct exchange *exchange, stru
     }
     float *whole = trainable_take(t);
     t->whole = whole;
-    return exchange_sum(exchange, t->micros, t->node, t->model->params, whole, err);
+    const enum precision kind = t->setup.gradients;
+    const size_t P = t->model->params;
+    const enum err_code rc = exchange_sum(exchange, kind, t->micros, t->node, P, whole, err);
+    if (rc == ERR_OK)
+        gradient_unpack(kind, whole, P);
+    return rc;
 }
 
 enum err_code trainable_update(struct trainable *t, double lr, double *norm, struct err *err)

@@ -3,7 +3,7 @@
  *
  * The learner has the policy, with GAE a critic, and where costs train a cost critic.  The
  * gradient of an optimizer update is the sum over micro-batches along the tree of
- * control/summation.h, by one learner or by the ranks of a group:
+ * control/summation.h, in the precision of its sums, by one learner or by the ranks of a group:
  *
  *     trainable_begin(t, micros, ranks, rank)
  *     for each micro-batch of this rank, in order:
@@ -27,6 +27,7 @@
 #include "base/err.h"
 #include "control/summation.h"
 #include "engine/adamw.h"
+#include "engine/gradient.h"
 #include "engine/model.h"
 #include "engine/pass.h"
 #include "engine/pool.h"
@@ -37,7 +38,8 @@
 /* What the trainables of a learner have in common. */
 struct trainable_setup {
     struct pool *pool;   /* borrowed */
-    enum precision precision;
+    enum precision precision; /* of its products */
+    enum precision gradients; /* of its sums: engine/gradient.h */
     size_t tokens_max;   /* of a pass */
     uint32_t micros_max; /* the most micro-batches of an update */
     bool grouped;        /* it may be one of several ranks */
@@ -58,9 +60,9 @@ struct trainable {
     uint64_t kept_steps;
 
     /* of the update under way */
-    uint32_t micros, nodes;
+    uint32_t micros, ranks, nodes;
     uint32_t size[EXCHANGE_NODES_MAX];     /* leaves of each node of this rank */
-    const float *node[EXCHANGE_NODES_MAX]; /* those that are summed */
+    const void *node[EXCHANGE_NODES_MAX];  /* those that are summed; of a group, packed */
     uint32_t done;                         /* of them */
     struct summation sum;                  /* of the next */
     float *buffer[SUMMATION_LEVELS];       /* its buffers, as they are needed */

@@ -429,6 +429,10 @@ static const struct config_key run_keys[] = {
          "Greatest global gradient norm; 0: off."),
     U64_("optimizer.warmup_steps", warmup_steps, 0, 1e9, "0", "steps", "Linear warm-up."),
     WORD_("optimizer.schedule", schedule, run_schedules, "constant", "After the warm-up."),
+    WORD_("optimizer.gradients", gradients, run_precisions, "fp32",
+         "In what the gradients of micro-batches are summed: float32, or each of them and each "
+         "sum rounded to bfloat16, which several learners exchange in half of the bytes. The "
+         "bits differ between the two, not with the number of learners."),
 
     U64_("checkpoint.every", checkpoint_every, 1, 1e9, "10", "steps",
          "How often; the last step always."),

@@ -276,6 +276,7 @@ struct run_config {
     double beta1, beta2, adam_eps, weight_decay, grad_clip;
     uint64_t warmup_steps;
     enum run_schedule schedule;
+    enum run_precision gradients; /* in what micro-batches' are summed: engine/gradient.h */
 
     /* checkpoint: */
     uint64_t checkpoint_every;    /* steps; the last step always */

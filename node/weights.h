@@ -7,14 +7,16 @@
  *                            <------------------------  WEIGHTS_MANIFEST size, BLAKE2b, pid, fd
  *      maps the memory of that process (node/weights_memory.h) and is done, or
  *      CHUNK_ASK 0 .. 7      ------------------------>
- *                            <------------------------  CHUNK 0    (each has its XXH3)
+ *                            <------------------------  CHUNK 0
  *      CHUNK_ASK 8           ------------------------>  ...
  *
- * The client asks for WEIGHTS_WINDOW chunks and for one more with each that comes, so nothing
- * piles up and nothing is dropped; what does not come is asked for again, also from a server
- * that was restarted in between.  The manifest has a BLAKE2b for each chunk, and a chunk counts
- * when it has that.  A version is a byte string to both: the model's flat float32 parameters,
- * little-endian, as engine/model lays them out.
+ * The client asks for WEIGHTS_WINDOW chunks and for one more with each that comes, so nothing piles
+ * up and nothing is dropped; what does not come is asked for again, also from a server that was
+ * restarted in between.  The manifest has a BLAKE2b for each chunk, and the BLAKE2b of those, which
+ * is the hash of the version.  A chunk has no other checksum on its way: it counts when it has its
+ * hash, and one of the server's that does not is asked for again, twice.  What came is hashed and
+ * copied into its place at once, eight chunks side by side.  A version is a byte string to both:
+ * the model's flat float32 parameters, little-endian, as engine/model lays them out.
  *
  * So that a learner sends each chunk once, however many actors there are, an actor may be a
  * relay, which serves what it has:
@@ -72,11 +74,11 @@ const char *weights_server_endpoint(const struct weights_server *server);
 void weights_server_share(struct weights_server *server, bool shares);
 
 /*
- * Serve these bytes as `version` from now on; they are copied.  The same version again
- * replaces it; the oldest version goes where there are too many.  *hash (may be NULL) becomes
- * their BLAKE2b-256.  From one thread at a time.  Where there is no shared memory to be had, or no
- * room in it, that is logged once and the version is served in chunks alone.  ERR_VALUE for size
- * 0, ERR_NOMEM (then everything is as before).
+ * Serve these bytes as `version` from now on; they are copied.  The same version again replaces it;
+ * the oldest version goes where there are too many.  *hash (may be NULL) becomes the hash of the
+ * version.  From one thread at a time.  Where there is no shared memory to be had, or no room in
+ * it, that is logged once and the version is served in chunks alone.  ERR_VALUE for size 0,
+ * ERR_NOMEM (then everything is as before).
  */
 enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
                                      const void *bytes, size_t size, struct hash *hash,
@@ -132,7 +134,7 @@ uint32_t weights_timeout_ms(size_t size);
 /* Weights that are here. */
 struct weights_view {
     const void *bytes; /* mapped, or the buffer of weights_fetch */
-    struct hash hash;  /* of the whole, as the server names it; verified is each chunk's */
+    struct hash hash;  /* of the version; what is here was held against it */
     struct weights_memory memory; /* the mapping; none where they are in the buffer */
     uint64_t ms;                  /* it took */
     uint64_t came_bytes;          /* in chunks: fewer than `size` where differences came */
@@ -160,12 +162,14 @@ struct weights_request {
  *
  *   ERR_UNAVAILABLE  the server does not hold the version, or `stop`
  *   ERR_TIMEOUT      no answer for silent_ms, or not all of them within timeout_ms
- *   ERR_FORMAT       its size is not `size`, or a chunk of the server's does not have its hash
+ *   ERR_FORMAT       its size is not `size`, the manifest contradicts itself, or a chunk of the
+ *                    server's does not have its hash three times
  *   ERR_USAGE        the endpoint is none
  *
- * A relay that is silent, lacks what it was sent, or sends what the manifest does not say, is named
- * in the log (WEIGHTS-RELAY) and asked no more; what it was asked for, the server is.  One whose
- * endpoint is a name, or of another transport, is not asked at all.
+ * A chunk of the server's that does not have its hash is named in the log (WEIGHTS-CHUNK) and asked
+ * for again.  A relay that is silent, lacks what it was sent, or sends what the manifest does not
+ * say, is named there (WEIGHTS-RELAY) and asked no more; what it was asked for, the server is.  One
+ * whose endpoint is a name, or of another transport, is not asked at all.
  */
 enum err_code weights_fetch(const struct weights_request *request, struct weights_view *view,
                             struct err *err);

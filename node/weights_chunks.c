@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "base/log.h"
 #include "node/weights_pull.h"
 
 #define WEIGHTS_CHUNKS_LATER_MS  50u /* until a relay that lacks a chunk is asked again */
 #define WEIGHTS_CHUNKS_TRIES_MAX (WEIGHTS_RELAY_MS / WEIGHTS_CHUNKS_LATER_MS)
+#define WEIGHTS_CHUNKS_WRONG_MAX 3u /* of one chunk: no accident of the network any more */
 
 static size_t weights_chunks_bytes(const struct weights_pull *p, uint32_t index)
 {
@@ -52,7 +54,8 @@ enum err_code weights_chunks_begin(struct weights_pull *p, const struct message 
     p->chunks = (uint32_t)chunks;
     p->hash = manifest->hash;
     p->first = weights_chunks_first(p, p->chunks);
-    p->asked = p->later = p->here = p->next = p->came_n = 0;
+    weights_chunks_forget(p);
+    p->asked = p->later = p->here = p->next = 0;
     for (uint32_t i = 0; i < p->sources; i++)
         p->source[i].asked = 0;
     return ERR_OK;
@@ -173,18 +176,16 @@ void weights_chunks_ask_later(struct weights_pull *p, uint64_t now_ms)
             weights_chunks_wait(p, i, p->chunk[i].source, now_ms);
 }
 
-/* The chunk itself; *taken: it is in the buffer. */
+/* The chunk itself; *taken: it may be looked at. */
 static enum err_code weights_chunks_take(struct weights_pull *p, uint32_t source,
                                          const struct message *m, bool *taken)
 {
     const size_t want = weights_chunks_bytes(p, m->chunk_index);
     *taken = m->frame[0].size == want;
-    if (*taken)
-        memcpy(weights_chunks_at(p, m->chunk_index), m->frame[0].data, want);
-    else if (source == 0)
+    if (!*taken && source == 0)
         return weights_pull_fail(p, ERR_FORMAT, "chunk %u has %zu bytes, not %zu",
                                  m->chunk_index, m->frame[0].size, want);
-    else
+    if (!*taken)
         weights_sources_avoid(p, source, "sent a chunk of another size");
     return ERR_OK;
 }
@@ -208,7 +209,7 @@ static bool weights_chunks_take_delta(struct weights_pull *p, uint32_t source,
 }
 
 enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
-                                      const struct message *m, uint64_t now_ms)
+                                      struct message *m, uint64_t now_ms)
 {
     const uint32_t index = m->chunk_index;
     if (index >= p->chunks || p->chunk[index].state >= WEIGHTS_CHUNK_CAME ||
@@ -223,40 +224,67 @@ enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
     p->chunk[index].plain = true;
     p->chunk[index].is_delta = m->base != 0;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_CAME, source);
-    p->came[p->came_n++] = index;
+    struct weights_came *came = &p->came[p->came_n++];
+    *came = (struct weights_came){.index = index};
+    if (!m->base) {
+        came->message = *m;
+        *m = (struct message){0};
+    }
     fault_at(FAULT_weights_pull_chunk);
-    return p->came_n == HASH_LANES ? weights_chunks_verify(p) : ERR_OK;
+    const bool is_last = p->here + p->came_n == p->chunks;
+    return p->came_n == HASH_LANES || is_last ? weights_chunks_verify(p) : ERR_OK;
 }
 
-/* The hashes of what came: all lanes at once where there is one for each. */
+void weights_chunks_forget(struct weights_pull *p)
+{
+    while (p->came_n > 0)
+        message_release(&p->came[--p->came_n].message);
+}
+
+/* The hashes of what came, which is in the buffer then: whole chunks side by side. */
 static void weights_chunks_hash(const struct weights_pull *p, struct hash got[HASH_LANES])
 {
-    const void *at[HASH_LANES];
-    bool whole = p->came_n == HASH_LANES;
+    struct hash hash[HASH_LANES];
+    const unsigned char *from[HASH_LANES] = {NULL};
+    unsigned char *to[HASH_LANES] = {NULL};
+    uint32_t of[HASH_LANES], n = 0;
     for (uint32_t i = 0; i < p->came_n; i++) {
-        at[i] = weights_chunks_at(p, p->came[i]);
-        whole = whole && weights_chunks_bytes(p, p->came[i]) == WIRE_CHUNK_BYTES;
+        const struct message *m = &p->came[i].message;
+        const size_t size = weights_chunks_bytes(p, p->came[i].index);
+        of[n] = i;
+        to[n] = weights_chunks_at(p, p->came[i].index);
+        from[n] = m->frames_n > 0 ? m->frame[0].data : to[n];
+        if (size == WIRE_CHUNK_BYTES)
+            n++;
+        else
+            hash_lanes_copy(&got[i], &to[n], &from[n], 1, size);
     }
-    if (whole) {
-        hash_lanes_blake2b(got, at, WIRE_CHUNK_BYTES);
-        return;
-    }
-    for (uint32_t i = 0; i < p->came_n; i++)
-        hash_blake2b(&got[i], at[i], weights_chunks_bytes(p, p->came[i]));
+    hash_lanes_copy(hash, to, from, n, WIRE_CHUNK_BYTES);
+    for (uint32_t i = 0; i < n; i++)
+        got[of[i]] = hash[i];
 }
 
-/* What it sent is not what the manifest says. */
+/* What it sent is not what the manifest says: bent on the way, which nothing else would tell, or
+ * wrong where it was sent. */
 static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t index)
 {
-    const uint32_t source = p->chunk[index].source;
+    struct weights_chunk *chunk = &p->chunk[index];
+    const uint32_t source = chunk->source;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
-    if (p->chunk[index].is_delta) /* the buffer held something else */
+    if (chunk->is_delta) /* the buffer held something else */
         return ERR_OK;
-    if (source == 0)
-        return weights_pull_fail(p, ERR_FORMAT, "chunk %u is not what the manifest says",
-                                 index);
-    if (!p->source[source].avoided)
+    if (source > 0 && !p->source[source].avoided)
         weights_sources_avoid(p, source, "sent a chunk that is not what the manifest says");
+    if (source > 0)
+        return ERR_OK;
+    if (++chunk->wrong == WEIGHTS_CHUNKS_WRONG_MAX)
+        return weights_pull_fail(p, ERR_FORMAT,
+                                 "chunk %u is not what the manifest says, %u times", index,
+                                 WEIGHTS_CHUNKS_WRONG_MAX);
+    log_warn("WEIGHTS-CHUNK",
+             "version %llu: chunk %u from %s is not what the manifest says; it is asked for "
+             "again",
+             (unsigned long long)p->request->version, index, p->request->endpoint);
     return ERR_OK;
 }
 
@@ -266,7 +294,7 @@ enum err_code weights_chunks_verify(struct weights_pull *p)
     enum err_code rc = ERR_OK;
     weights_chunks_hash(p, got);
     for (uint32_t i = 0; i < p->came_n && !rc; i++) {
-        const uint32_t index = p->came[i];
+        const uint32_t index = p->came[i].index;
         if (memcmp(&got[i], &p->chunk_hash[index], sizeof got[i]) != 0) {
             rc = weights_chunks_refuse(p, index);
             continue;
@@ -276,6 +304,6 @@ enum err_code weights_chunks_verify(struct weights_pull *p)
         if (p->request->relay)
             weights_server_relay_chunk(p->request->relay, p->request->version, index);
     }
-    p->came_n = 0;
+    weights_chunks_forget(p);
     return rc;
 }

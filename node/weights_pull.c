@@ -68,6 +68,10 @@ static enum err_code weights_pull_begin(struct weights_pull *p, const struct mes
     if (m->chunk_bytes != WIRE_CHUNK_BYTES)
         return weights_pull_fail(p, ERR_FORMAT, "chunks of %u bytes, not %u", m->chunk_bytes,
                                  WIRE_CHUNK_BYTES);
+    struct hash root;
+    hash_lanes_root(&root, m->frame[0].data, m->frame[0].size / sizeof root);
+    if (memcmp(&root, &m->hash, sizeof root) != 0)
+        return weights_pull_fail(p, ERR_FORMAT, "its hash is not that of the chunks' hashes");
     const enum err_code rc = weights_chunks_begin(p, m);
     if (rc)
         return rc;
@@ -98,7 +102,7 @@ static enum err_code weights_pull_on_manifest(struct weights_pull *p, const stru
 }
 
 static enum err_code weights_pull_on_message(struct weights_pull *p, uint32_t source,
-                                             const struct message *m)
+                                             struct message *m)
 {
     const uint64_t now_ms = clock_mono_ms();
     if (source == 0)
@@ -221,6 +225,7 @@ static enum err_code weights_pull_run(struct weights_pull *p)
         p->view->ms = clock_mono_ms() - begun_ms;
         p->view->came_bytes = p->came_bytes;
     }
+    weights_chunks_forget(p);
     free(p->chunk);
     free(p->chunk_hash);
     weights_delta_free(p->delta);

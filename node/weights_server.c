@@ -385,20 +385,6 @@ static void weights_server_put(struct weights_server *server, struct weights_ver
     weights_version_release(old);
 }
 
-static enum err_code weights_server_copy(struct weights_server *server, const void *bytes,
-                                         size_t size, struct weights_memory *out,
-                                         struct err *err)
-{
-    struct err why = {0};
-    if (server->shares && weights_memory_new(out, bytes, size, &why) == ERR_OK)
-        return ERR_OK;
-    if (server->shares && !server->told)
-        log_warn("WEIGHTS-UNSHARED", "%s: %s; served in chunks alone", server->endpoint,
-                 why.text);
-    server->told = server->told || server->shares;
-    return weights_memory_new_private(out, bytes, size, err);
-}
-
 enum err_code weights_server_publish(struct weights_server *server, uint64_t version,
                                      const void *bytes, size_t size, struct hash *hash,
                                      struct err *err)
@@ -406,15 +392,17 @@ enum err_code weights_server_publish(struct weights_server *server, uint64_t ver
     if (size == 0)
         return err_set(err, ERR_VALUE, "weights: version %llu has no bytes",
                        (unsigned long long)version);
-    struct weights_memory memory;
     struct weights_version *fresh = NULL;
-    struct err why = {0};
-    enum err_code rc = weights_server_copy(server, bytes, size, &memory, &why);
-    if (rc == ERR_OK)
-        rc = weights_version_new(&fresh, version, &memory, &why);
+    struct err why = {0}, unshared = {0};
+    const enum err_code rc =
+        weights_version_new(&fresh, version, bytes, size, server->shares, &unshared, &why);
     if (rc)
         return err_set(err, rc, "weights: version %llu: %s", (unsigned long long)version,
                        why.text);
+    if (unshared.code && !server->told)
+        log_warn("WEIGHTS-UNSHARED", "%s: %s; served in chunks alone", server->endpoint,
+                 unshared.text);
+    server->told = server->told || unshared.code;
     if (hash)
         *hash = fresh->hash;
     fault_at(FAULT_weights_publish);

@@ -105,6 +105,8 @@ bool weights_sources_wait(const struct weights_pull *p, int timeout_ms)
     struct wire_socket *sockets[WEIGHTS_SOURCES_MAX];
     for (uint32_t i = 0; i < p->sources; i++)
         sockets[i] = p->source[i].socket;
+    if (!p->has_manifest && p->asked_ms == 0)
+        return wire_socket_wait_ready(sockets, p->sources, timeout_ms);
     return wire_socket_wait_any(sockets, p->sources, timeout_ms);
 }
 

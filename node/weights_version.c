@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash_lanes.h"
+#include "node/weights_hashes.h"
 #include "wire/message.h"
 
 _Static_assert(WEIGHTS_CHUNKS_MAX *HASH_BYTES <= WIRE_CHUNK_BYTES, "hashes fit a frame");
@@ -35,21 +35,34 @@ static enum err_code weights_version_allocate(struct weights_version **out, uint
     return ERR_OK;
 }
 
+static enum err_code weights_version_copy(struct weights_version *held, const void *bytes,
+                                          bool shares, struct err *unshared, struct err *err)
+{
+    if (shares && weights_memory_new(&held->memory, bytes, held->size, unshared) == ERR_OK)
+        return ERR_OK;
+    return weights_memory_new_private(&held->memory, bytes, held->size, err);
+}
+
 enum err_code weights_version_new(struct weights_version **out, uint64_t version,
-                                  struct weights_memory *memory, struct err *err)
+                                  const void *bytes, size_t size, bool shares,
+                                  struct err *unshared, struct err *err)
 {
     struct weights_version *held = NULL;
-    const enum err_code rc = weights_version_allocate(&held, version, memory->size, err);
-    if (rc) {
-        weights_memory_release(memory);
+    enum err_code rc = weights_version_allocate(&held, version, size, err);
+    if (rc)
         return rc;
-    }
-    held->memory = *memory;
-    held->bytes = memory->bytes;
     free(held->here);
     held->here = NULL;
-    hash_blake2b(&held->hash, held->bytes, held->size);
-    hash_lanes_cut(held->chunk_hash, held->bytes, held->size, WIRE_CHUNK_BYTES);
+    struct weights_hashes hashes;
+    weights_hashes_begin(&hashes, held->chunk_hash, bytes, size, WIRE_CHUNK_BYTES);
+    rc = weights_version_copy(held, bytes, shares, unshared, err);
+    weights_hashes_end(&hashes);
+    if (rc) {
+        weights_version_release(held);
+        return rc;
+    }
+    held->bytes = held->memory.bytes;
+    hash_lanes_root(&held->hash, held->chunk_hash, held->chunks);
     *out = held;
     return ERR_OK;
 }

@@ -1,6 +1,6 @@
 /*
- * weights_version.h -- one version of the weights as a server holds it: bytes, the hash of the
- * whole, and a hash for each chunk.
+ * weights_version.h -- one version of the weights as a server holds it: bytes, a hash for each
+ * chunk, and the hash of those (base/hash_lanes.h).
  *
  * It is counted: the server holds it, and so does each message on its way, whose bytes libzmq's
  * thread still reads; the last of them frees it.  What a relay serves lies in its owner's buffer
@@ -40,10 +40,14 @@ struct weights_version {
     } * delta;       /* (chunks) as they were asked for; NULL: none */
 };
 
-/* Takes ownership of the memory, also on failure: ERR_NOMEM, ERR_VALUE over WEIGHTS_CHUNKS_MAX.
- * One user: the caller. */
+/*
+ * A copy of `bytes`, which others may map where it is to be shared and can be; *unshared says why it
+ * cannot.  Hashed while it is copied.  One user: the caller.  ERR_NOMEM, ERR_VALUE over
+ * WEIGHTS_CHUNKS_MAX.
+ */
 enum err_code weights_version_new(struct weights_version **out, uint64_t version,
-                                  struct weights_memory *memory, struct err *err);
+                                  const void *bytes, size_t size, bool shares,
+                                  struct err *unshared, struct err *err);
 
 /* A relay's: `bytes` are borrowed, and none of the chunks is here.  The hashes are copied. */
 enum err_code weights_version_new_relay(struct weights_version **out, uint64_t version,

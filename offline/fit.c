@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "control/summation.h"
+#include "engine/gradient.h"
 #include "offline/fit_state.h"
 
 struct fit {
@@ -90,7 +91,8 @@ static enum err_code fit_gradient(struct fit *f, size_t k, size_t end, double *l
         struct summation_merge merges[SUMMATION_LEVELS];
         const uint32_t n = summation_commit(&sum, 0, merges);
         for (uint32_t i = 0; i < n; i++)
-            summation_add(f->buffer[merges[i].into], f->buffer[merges[i].from], params);
+            gradient_add(PRECISION_FP32, f->buffer[merges[i].into], f->buffer[merges[i].from],
+                         params);
     }
     *loss = losses / (double)weight;
     *grad = f->buffer[summation_result(&sum)];

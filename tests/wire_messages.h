@@ -298,7 +298,7 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
     case MESSAGE_CHUNK_ELSEWHERE:
         m->chunk_index = (uint32_t)wire_test_next(&seed);
         m->insist = type == MESSAGE_CHUNK_ASK && wire_test_below(&seed, 2);
-        if (type != MESSAGE_CHUNK_ELSEWHERE)
+        if (type != MESSAGE_CHUNK_ELSEWHERE && wire_test_below(&seed, 2))
             m->base = wire_test_next(&seed);
         if (type != MESSAGE_CHUNK)
             wire_test_text(&seed, m->text, sizeof m->text);

@@ -48,7 +48,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 
-#define WIRE_VERSION         1u
+#define WIRE_VERSION         2u
 #define WIRE_HEADER_MAX      (256u * 1024u) /* bytes: a lease of WIRE_ITEMS_MAX items fits */
 #define WIRE_FRAMES_MAX      8u
 #define WIRE_PAYLOAD_MAX     (256u * 1024u * 1024u) /* bytes, all payload frames together */
@@ -190,7 +190,8 @@ struct message {
  * frames, borrowed by *message until message_release.  ERR_FORMAT with a sentence naming the
  * message type and field; nothing is held then.
  * What is checked: sizes and counts against the bounds above; the checksum, but of a
- * GRADIENT_CHUNK, whose bytes are to be read once, by who adds them; that each payload
+ * GRADIENT_CHUNK, whose bytes are to be read once, by who adds them, and of a CHUNK that is no
+ * difference: it has none, but a hash in the WEIGHTS_MANIFEST; that each payload
  * frame's size is what the items say (so that an array may be read without a further look);
  * enum ranges; UTF-8 and no NUL in strings; floats of log-probs finite and <= 0, scores with
  * state ok finite, rewards and costs finite; a multiplier only where there are costs; a lease

@@ -115,7 +115,9 @@ static enum err_code message_decode_check_header(const Rlhf__Header *h,
     if (h->frames != frames_n)
         return err_set(err, ERR_FORMAT, "a message that says %u payload frames and has %zu",
                        h->frames, frames_n);
-    if (h->body_case == RLHF__HEADER__BODY_GRADIENT_CHUNK)
+    if (h->body_case == RLHF__HEADER__BODY_GRADIENT_CHUNK ||
+        (h->body_case == RLHF__HEADER__BODY_CHUNK &&
+         message_has_hash_elsewhere(MESSAGE_CHUNK, h->chunk->base_version)))
         return ERR_OK;
     const uint64_t sum = message_payload_xxh3(frames, frames_n);
     if (h->payload_xxh3 != sum)

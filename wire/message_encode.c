@@ -386,7 +386,7 @@ enum err_code message_encode(const struct message *message, unsigned char **head
     e.header.seq = message->seq;
     e.header.frames = message->frames_n;
     e.header.payload_xxh3 = message->payload_xxh3;
-    if (message->payload_xxh3 == 0)
+    if (message->payload_xxh3 == 0 && !message_has_hash_elsewhere(message->type, message->base))
         e.header.payload_xxh3 = message_payload_xxh3(message->frame, message->frames_n);
     message_encode_body(message, &e);
     rc = message_encode_pack(&e.header, head, head_size, err);

@@ -306,16 +306,27 @@ bool wire_socket_wait(struct wire_socket *socket, int timeout_ms)
     return zmq_poll(&item, 1, timeout_ms) > 0 && (item.revents & ZMQ_POLLIN);
 }
 
-bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms)
+static bool socket_wait(struct wire_socket *const *sockets, size_t n, short of_first,
+                        int timeout_ms)
 {
     assert(n <= WIRE_RANKS_MAX);
     zmq_pollitem_t items[WIRE_RANKS_MAX];
     int count = 0;
     for (size_t i = 0; i < n; i++)
         if (sockets[i])
-            items[count++] =
-                (zmq_pollitem_t){.socket = sockets[i]->zmq, .events = ZMQ_POLLIN};
+            items[count++] = (zmq_pollitem_t){.socket = sockets[i]->zmq,
+                                              .events = i == 0 ? of_first : ZMQ_POLLIN};
     return zmq_poll(items, count, timeout_ms) > 0;
+}
+
+bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms)
+{
+    return socket_wait(sockets, n, ZMQ_POLLIN, timeout_ms);
+}
+
+bool wire_socket_wait_ready(struct wire_socket *const *sockets, size_t n, int timeout_ms)
+{
+    return socket_wait(sockets, n, ZMQ_POLLIN | ZMQ_POLLOUT, timeout_ms);
 }
 
 static void socket_frames_free(void *ctx)

@@ -115,6 +115,9 @@ bool wire_socket_wait(struct wire_socket *socket, int timeout_ms);
 /* The same for any of n sockets, at most WIRE_RANKS_MAX; NULL among them is passed over. */
 bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms);
 
+/* The same, also until a message can be sent by the first of them, which has just connected. */
+bool wire_socket_wait_ready(struct wire_socket *const *sockets, size_t n, int timeout_ms);
+
 enum wire_recv {
     WIRE_RECV_NOTHING, /* no message waits */
     WIRE_RECV_MESSAGE, /* *message is filled; the caller ends it with message_release */

@@ -285,4 +285,28 @@ static inline pid_t scene_find(const char *run, const char *words)
     return found;
 }
 
+/* The child of `parent` with this word in its command line. */
+static inline pid_t scene_child(pid_t parent, const char *word)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *children = fopen(path, "r");
+    assert_non_null(children);
+    for (int pid; fscanf(children, "%d", &pid) == 1;) {
+        char line[4096] = "";
+        snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+        FILE *words = fopen(path, "r");
+        if (words) {
+            (void)!fread(line, 1, sizeof line - 1, words);
+            fclose(words);
+        }
+        if (strstr(line, word)) {
+            fclose(children);
+            return pid;
+        }
+    }
+    fail_msg("%s is none of the run's processes", word);
+    return 0;
+}
+
 #endif

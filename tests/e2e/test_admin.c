@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <sys/stat.h>
 
+#include "cli/run_lock.h"
 #include "cli/status_fetch.h"
 #include "cli/status_source.h"
 #include "tests/e2e/scene.h"
@@ -78,30 +79,6 @@ static void expect(const char *word, const char *name, const char *rest, int cod
     check_line(cli_main, line, code, words);
 }
 
-/* The process of this run that has this name. */
-static pid_t process_of(const char *program)
-{
-    char command[FILE_PATH_MAX];
-    snprintf(command, sizeof command, "/proc/%d/task/%d/children", (int)run, (int)run);
-    FILE *children = fopen(command, "r");
-    assert_non_null(children);
-    for (int pid; fscanf(children, "%d", &pid) == 1;) {
-        char text[4096] = "";
-        snprintf(command, sizeof command, "/proc/%d/cmdline", pid);
-        FILE *words = fopen(command, "r");
-        if (words) {
-            (void)!fread(text, 1, sizeof text - 1, words);
-            fclose(words);
-        }
-        if (strstr(text, program)) {
-            fclose(children);
-            return pid;
-        }
-    }
-    fail_msg("%s is none of the run's processes", program);
-    return 0;
-}
-
 /* --- the cases ---------------------------------------------------------------------------- */
 
 static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void **state)
@@ -115,7 +92,7 @@ static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void
         scene_nap(20);
     const int64_t trained = count("a", "trained");
     assert_in_range(trained, 2, STEPS - 1);
-    assert_int_equal(kill(process_of("rlhf-coordinator"), SIGKILL), 0);
+    assert_int_equal(kill(scene_child(run, "rlhf-coordinator"), SIGKILL), 0);
     wait_for_count("a", "epoch", 2);
     scene_nap(1500); /* long enough for several steps */
     assert_true(is_true("a", "paused"));
@@ -173,7 +150,7 @@ static void a_run_that_ends_otherwise_was_not_drained(void **state)
     begin("c", " --quiet");
     const pid_t its_run = run;
     wait_for_count("c", "trained", 1);
-    const pid_t learner = process_of("rlhf-learner");
+    const pid_t learner = scene_child(run, "rlhf-learner");
     assert_int_equal(kill(learner, SIGSTOP), 0);
     const pid_t drain = scene_start("rlhf drain @/c");
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
@@ -240,6 +217,68 @@ static void who_has_not_the_token_may_not(void **state)
     buf_release(&http);
 }
 
+/* Where the run in dir/NAME has its sockets, as its lock says. */
+static void sockets_of(const char *name, char path[64])
+{
+    char file[FILE_PATH_MAX];
+    struct buf text;
+    buf_init(&text, 63);
+    snprintf(file, sizeof file, "%s/%s/run.lock", dir, name);
+    check_ok(file_read(file, &text, &err));
+    snprintf(path, 64, "%.*s", (int)text.len, text.data ? text.data : "");
+    buf_release(&text);
+}
+
+static void one_at_a_time_has_a_run_and_tidies_up_after_one_that_was_killed(void **state)
+{
+    (void)state;
+    char line[512], killed[64], now[64], sha[HASH_HEX_BYTES];
+    begin("k", " --quiet");
+    wait_for_count("k", "trained", 2);
+    snprintf(line, sizeof line,
+             "rlhf run %s/run.yaml run.dir=%s/k run.steps=%d checkpoint.every=%d", dir, dir,
+             STEPS, STEPS);
+    check_line(cli_main, line, 70, "/k is in use: another `rlhf run` runs there\n");
+    wait_for_count("k", "trained", 3); /* the one there is can still be asked */
+    sockets_of("k", killed);
+    assert_true(file_exists(killed));
+    assert_int_equal(kill(run, SIGKILL), 0);
+    end_of_run();
+    assert_true(file_exists(killed)); /* nobody could remove it */
+
+    begin("k", " --quiet");
+    wait_for_count("k", "epoch", 2);
+    sockets_of("k", now);
+    assert_true(strcmp(killed, now) != 0 && file_exists(now));
+    assert_false(file_exists(killed));
+    assert_int_equal(end_of_run(), 0);
+    assert_false(file_exists(now));
+    sockets_of("k", now);
+    assert_string_equal(now, "");
+    scene_sha("k/final/model.safetensors", sha);
+    assert_string_equal(sha, undisturbed);
+}
+
+/* Whoever writes into the file cannot make a run remove anything else. */
+static void a_lock_that_names_something_else_removes_nothing(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"%s/k", "%s/k/run.lock", "/tmp/rlhf-../..", ""};
+    char text[FILE_PATH_MAX];
+    scene_path(text, "precious");
+    check_ok(file_make_dir(text, &err));
+    for (size_t i = 0; i < COUNT(others); i++) {
+        struct run_lock lock;
+        snprintf(text, sizeof text, others[i], dir);
+        scene_write("precious/run.lock", text);
+        scene_path(text, "precious");
+        check_ok(run_lock_take(&lock, text, &err));
+        run_lock_release(&lock);
+        scene_path(text, "k/run.lock");
+        assert_true(file_exists(text));
+    }
+}
+
 static int make_scene(void **state)
 {
     (void)state;
@@ -271,6 +310,8 @@ int main(void)
         cmocka_unit_test(a_run_that_ends_otherwise_was_not_drained),
         cmocka_unit_test(nobody_is_asked_where_nobody_is),
         cmocka_unit_test(who_has_not_the_token_may_not),
+        cmocka_unit_test(one_at_a_time_has_a_run_and_tidies_up_after_one_that_was_killed),
+        cmocka_unit_test(a_lock_that_names_something_else_removes_nothing),
     };
     return cmocka_run_group_tests_name("e2e/admin", tests, make_scene, remove_scene);
 }

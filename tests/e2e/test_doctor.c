@@ -44,30 +44,6 @@ static void expect(const char *name, int code, const char *words)
     }
 }
 
-/* The run's process of that program. */
-static pid_t process_of(const char *program)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)run, (int)run);
-    FILE *children = fopen(path, "r");
-    assert_non_null(children);
-    for (int pid; fscanf(children, "%d", &pid) == 1;) {
-        char text[4096] = "";
-        snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
-        FILE *words = fopen(path, "r");
-        if (words) {
-            (void)!fread(text, 1, sizeof text - 1, words);
-            fclose(words);
-        }
-        if (strstr(text, program)) {
-            fclose(children);
-            return pid;
-        }
-    }
-    fail_msg("%s is none of the run's processes", program);
-    return 0;
-}
-
 static void who_is_stopped_is_named(void **state)
 {
     (void)state;
@@ -80,7 +56,7 @@ static void who_is_stopped_is_named(void **state)
     begin("a", "");
     expect("a", 0, "healthy\n");
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const pid_t pid = process_of(cases[i].program);
+        const pid_t pid = scene_child(run, cases[i].program);
         assert_int_equal(kill(pid, SIGSTOP), 0);
         expect("a", 1, cases[i].words);
         assert_int_equal(kill(pid, SIGCONT), 0);
@@ -115,7 +91,7 @@ static void a_coordinator_that_was_killed_is_said_to_be(void **state)
     begin("a", "");
     expect("a", 0, "healthy\n");
     assert_int_equal(kill(run, SIGSTOP), 0); /* or it would start another */
-    assert_int_equal(kill(process_of("rlhf-coordinator"), SIGKILL), 0);
+    assert_int_equal(kill(scene_child(run, "rlhf-coordinator"), SIGKILL), 0);
     expect("a", 1, "it ended without a word (killed?)");
     assert_int_equal(kill(run, SIGCONT), 0);
     expect("a", 0, "healthy\n");

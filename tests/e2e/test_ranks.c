@@ -1,9 +1,10 @@
 /*
  * test_ranks.c -- learners of a group that share no disk: each has a run directory of its own, as
- * on machines of their own.
+ * on machines of their own; and groups that exchange their gradients in bf16.
  *
  * The oracle: the final weights are those of the same run with one learner, undisturbed.
  */
+#include "base/fault.h"
 #include "tests/e2e/crew.h"
 
 #define RANKS_STEPS "run.steps=14" /* more than the coordinator keeps in memory */
@@ -70,10 +71,51 @@ static void a_learner_whose_disk_is_lost_catches_up_from_the_ledger(void **state
     buf_release(&log);
 }
 
+#define RANKS_BF16 "optimizer.gradients=bf16"
+
+/* Any number of learners; and one of them killed, once, in the middle of an exchange, and once
+ * when it has the sum and the others may not. */
+static void learners_in_bf16_end_with_the_weights_of_one(void **state)
+{
+    (void)state;
+    static const char *const faults[] = {NULL, NULL, NULL, "exchange_chunk:2:kill:learner-1",
+                                         "train_summed:2:kill:learner-0"};
+    static const uint32_t learners[] = {2, 3, 4, 3, 2};
+    char fp32[HASH_HEX_BYTES], want[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
+    faults_run("fp32", "");
+    scene_sha("fp32/final/model.safetensors", fp32);
+    faults_run("bf16", RANKS_BF16);
+    scene_sha("bf16/final/model.safetensors", want);
+    assert_string_not_equal(want, fp32);
+    for (size_t i = 0; i < COUNT(faults); i++) {
+        char name[32], overrides[128], final[64];
+        snprintf(name, sizeof name, "bf16-%zu", i);
+        snprintf(overrides, sizeof overrides, RANKS_BF16 " workers.learners=%u", learners[i]);
+        snprintf(final, sizeof final, "%s/final/model.safetensors", name);
+        if (faults[i])
+            setenv("RLHF_FAULT", faults[i], 1);
+        setenv("RLHF_FAULT_DIR", dir, 1);
+        faults_run(name, overrides);
+        unsetenv("RLHF_FAULT");
+        unsetenv("RLHF_FAULT_DIR");
+        scene_sha(final, sha);
+        if (strcmp(sha, want) != 0)
+            fail_msg("%s with %s: %s, not %s", overrides, faults[i] ? faults[i] : "none killed",
+                     sha, want);
+        faults_remove(name);
+    }
+    char mark[FILE_PATH_MAX];
+    scene_path(mark, "exchange_chunk");
+    assert_true(file_exists(mark));
+    scene_path(mark, "train_summed");
+    assert_true(file_exists(mark));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_learner_whose_disk_is_lost_catches_up_from_the_ledger),
+        cmocka_unit_test(learners_in_bf16_end_with_the_weights_of_one),
     };
     return cmocka_run_group_tests_name("e2e/ranks", tests, faults_setup, faults_teardown);
 }

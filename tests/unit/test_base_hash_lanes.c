@@ -34,14 +34,55 @@ static void check_is_hash(const struct hash *got, const void *of, size_t size)
 static void lanes_hash_as_one_does_at_any_size(void **state)
 {
     (void)state;
-    const void *at[HASH_LANES];
+    const unsigned char *at[HASH_LANES];
     for (size_t i = 0; i < HASH_LANES; i++)
         at[i] = bytes[HASH_LANES - 1 - i]; /* in any order */
     for (size_t size = 0; size <= SIZE_MAX_TESTED; size++) {
         struct hash out[HASH_LANES];
-        hash_lanes_blake2b(out, at, size);
+        hash_lanes_copy(out, NULL, at, HASH_LANES, size);
         for (size_t i = 0; i < HASH_LANES; i++)
             check_is_hash(&out[i], at[i], size);
+    }
+}
+
+/* Any number of lanes, those in place too; nothing beside them is written. */
+static void lanes_copy_what_they_hash(void **state)
+{
+    (void)state;
+    static unsigned char copies[HASH_LANES][SIZE_MAX_TESTED + 1];
+    for (size_t n = 0; n <= HASH_LANES; n++) {
+        for (size_t size = 0; size <= SIZE_MAX_TESTED; size += size < 130 ? 1 : 97) {
+            struct hash out[HASH_LANES];
+            const unsigned char *from[HASH_LANES] = {NULL};
+            unsigned char *to[HASH_LANES] = {NULL};
+            memset(copies, 0x5a, sizeof copies);
+            memset(out, 0x5a, sizeof out);
+            for (size_t i = 0; i < n; i++) {
+                to[i] = copies[i];
+                from[i] = bytes[i];
+                if (i == n / 2) /* in place */
+                    from[i] = memcpy(copies[i], bytes[i], size);
+            }
+            hash_lanes_copy(out, to, from, n, size);
+            for (size_t i = 0; i < n; i++) {
+                check_is_hash(&out[i], bytes[i], size);
+                assert_memory_equal(copies[i], bytes[i], size);
+                assert_int_equal(copies[i][size], 0x5a);
+            }
+            for (size_t i = n; i < HASH_LANES; i++)
+                assert_int_equal(out[i].bytes[0], 0x5a);
+        }
+    }
+}
+
+static void the_hash_of_all_is_that_of_their_hashes(void **state)
+{
+    (void)state;
+    struct hash pieces[3], root;
+    for (size_t n = 1; n <= COUNT(pieces); n++) {
+        hash_lanes_cut(pieces, bytes[1], n * 100 - 1, 100);
+        hash_lanes_root(&root, pieces, n);
+        check_is_hash(&root, pieces, n * HASH_BYTES);
     }
 }
 
@@ -69,6 +110,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lanes_hash_as_one_does_at_any_size),
+        cmocka_unit_test(lanes_copy_what_they_hash),
+        cmocka_unit_test(the_hash_of_all_is_that_of_their_hashes),
         cmocka_unit_test(pieces_are_hashed_each_by_itself),
     };
     return cmocka_run_group_tests_name("base/hash_lanes", tests, group_setup, NULL);

@@ -222,6 +222,24 @@ static void json_members_of_what_is_no_object_are_refused(void **state)
     json_decref(list);
 }
 
+static void json_number_or_and_string_or_take_what_is_of_their_type_alone(void **state)
+{
+    (void)state;
+    json_t *root =
+        parse("{\"n\": 7, \"x\": 0.5, \"text\": \"t\", \"null\": null, \"list\": []}");
+    const char *const others[] = {"text", "null", "list", "absent"};
+    assert_true(json_number_or(root, "n", -1) == 7 && json_number_or(root, "x", -1) == 0.5);
+    assert_string_equal(json_string_or(root, "text", "-"), "t");
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_true(json_number_or(root, others[i], -1) == -1);
+    for (size_t i = 1; i < sizeof others / sizeof others[0]; i++)
+        assert_string_equal(json_string_or(root, others[i], "-"), "-");
+    assert_string_equal(json_string_or(root, "n", "-"), "-");
+    assert_true(json_number_or(NULL, "n", -1) == -1);
+    assert_string_equal(json_string_or(json_object_get(root, "list"), "n", "-"), "-");
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +251,7 @@ int main(void)
         cmocka_unit_test(json_texts_and_flags_of_the_wrong_kind_are_refused_by_name),
         cmocka_unit_test(json_get_wants_the_member_and_opt_keeps_the_default),
         cmocka_unit_test(json_members_of_what_is_no_object_are_refused),
+        cmocka_unit_test(json_number_or_and_string_or_take_what_is_of_their_type_alone),
     };
     return cmocka_run_group_tests_name("base/json", tests, NULL, NULL);
 }

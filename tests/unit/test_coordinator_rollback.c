@@ -141,6 +141,33 @@ static void a_learner_that_goes_elsewhere_is_not_believed(void **state)
     }
 }
 
+/* A learner that was killed between its last step and saying so says it in its HELLO. */
+static void a_learner_that_went_elsewhere_before_it_was_killed_is_not_let_in(void **state)
+{
+    (void)state;
+    for (unsigned char weights = 103; weights <= 104; weights++) {
+        void *fresh;
+        setup(&fresh);
+        struct scene scene = begun(&fresh);
+        struct message hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
+        gone_back(&scene);
+        hello.version = 5;
+        hello.hash.bytes[0] = weights;
+        if (weights == 103) { /* those of version 3 */
+            bench_join(scene.bench, &scene.crew.learner, 50, hello);
+        } else {
+            struct bench_worker worker = {.peer = 50};
+            bench_send(scene.bench, &worker, hello);
+            const struct message *reset = bench_expect(scene.bench, 50, MESSAGE_RESET, 0);
+            assert_true(reset->refused);
+            assert_string_equal(reset->text,
+                                "its weights of version 5 are 6800000000000000..., the record "
+                                "says 6700000000000000...");
+        }
+        bench_free(scene.bench);
+    }
+}
+
 static void version_0_can_be_gone_back_to(void **state)
 {
     struct scene scene = begun(state);
@@ -451,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_step_goes_back_to_the_newest_good_restore_point),
         CASE(a_learner_that_goes_elsewhere_is_not_believed),
+        CASE(a_learner_that_went_elsewhere_before_it_was_killed_is_not_let_in),
         CASE(version_0_can_be_gone_back_to),
         CASE(scales_are_in_force_until_the_breaker_closes),
         CASE(the_scale_of_beta_is_everywhere),

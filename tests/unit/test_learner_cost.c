@@ -9,44 +9,8 @@
 #include "control/gae.h"
 #include "control/ppo.h"
 #include "learner/checkpoint.h"
-#include "tests/unit/learner_bench.h"
+#include "tests/unit/learner_golden.h"
 #include "tests/unit/near.h"
-
-#define GOLDEN_STEP 3
-
-static struct bench bench;
-
-static int setup(void **state)
-{
-    (void)state;
-    bench_open(&bench);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    bench_close(&bench);
-    return 0;
-}
-
-static struct message golden_lease(void)
-{
-    struct message lease = bench_step(&bench, GOLDEN_STEP);
-    lease.behaviour_version = 0; /* the weights at hand */
-    return lease;
-}
-
-static void train(struct learner *learner)
-{
-    const struct message lease = golden_lease();
-    check_ok(learner_train(learner, &lease, NULL, &err));
-}
-
-static double told(const struct learner *learner, const char *name)
-{
-    return bench_stat(learner->stats, learner->stats_n, name);
-}
 
 /* --- against the papers and PyTorch ------------------------------------------------------- */
 

@@ -63,14 +63,37 @@ static float leaf_value(uint32_t round, uint32_t leaf, size_t j)
     return ldexpf((float)(int32_t)(r >> 20), (int)(r >> 60) - 39);
 }
 
-static float tree_value(uint32_t round, uint32_t a, uint32_t n, size_t j)
+/* To a bfloat16, of 8 digits: by rint, in double. */
+static float rounded(float x)
 {
-    if (n == 1)
-        return leaf_value(round, a, j);
-    uint32_t p = 1;
-    while (p * 2 < n)
-        p *= 2;
-    return tree_value(round, a, p, j) + tree_value(round, a + p, n - p, j);
+    int exponent;
+    frexp((double)x, &exponent);
+    return (float)ldexp(rint(ldexp((double)x, 8 - exponent)), exponent - 8);
+}
+
+static float tree_value(enum precision kind, uint32_t round, uint32_t a, uint32_t n, size_t j)
+{
+    float sum;
+    if (n == 1) {
+        sum = leaf_value(round, a, j);
+    } else {
+        uint32_t p = 1;
+        while (p * 2 < n)
+            p *= 2;
+        sum = tree_value(kind, round, a, p, j) + tree_value(kind, round, a + p, n - p, j);
+    }
+    return kind == PRECISION_BF16 ? rounded(sum) : sum;
+}
+
+/* A value of the tree where it is number j of a packed array. */
+static void put(enum precision kind, void *array, size_t j, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (kind == PRECISION_BF16)
+        ((uint16_t *)array)[j] = (uint16_t)(bits >> 16);
+    else
+        ((uint32_t *)array)[j] = bits;
 }
 
 static void exchange_data_tells_one_order_from_another(void **state)
@@ -81,7 +104,7 @@ static void exchange_data_tells_one_order_from_another(void **state)
         float line = leaf_value(0, 0, j);
         for (uint32_t i = 1; i < 6; i++)
             line += leaf_value(0, i, j);
-        const float tree = tree_value(0, 0, 6, j);
+        const float tree = tree_value(PRECISION_FP32, 0, 0, 6, j);
         differ += memcmp(&tree, &line, sizeof tree) != 0;
     }
     assert_true(differ > 30);
@@ -93,6 +116,7 @@ struct rank {
     uint32_t rank, ranks, leaves, delay_ms;
     uint64_t attempt;
     size_t P;
+    enum precision kind;
     const char *gives_up; /* after the first round, saying so */
     uint32_t silent_ms, late_ms;
     const size_t *bytes; /* gathers these blocks instead */
@@ -102,7 +126,7 @@ struct rank {
     struct weights_server *server;
     struct exchange *x;
     uint32_t nodes;
-    float *node[EXCHANGE_NODES_MAX], *sum; /* kept until the server is closed */
+    void *node[EXCHANGE_NODES_MAX], *sum; /* kept until the server is closed */
     enum err_code rc;
     struct err err;
     uint32_t wrong; /* rounds with other bits than the oracle's */
@@ -144,16 +168,18 @@ static void rank_fill(const struct rank *r, uint32_t round, const uint32_t *leve
     for (uint32_t k = 0; k < r->nodes; k++) {
         const uint32_t n = 1u << level[k];
         for (size_t j = 0; j < r->P; j++)
-            r->node[k][j] = tree_value(round, at, n, j);
+            put(r->kind, r->node[k], j, tree_value(r->kind, round, at, n, j));
         at += n;
     }
 }
 
-static bool rank_is_right(const struct rank *r, uint32_t round, const float *sum)
+static bool rank_is_right(const struct rank *r, uint32_t round, const void *sum)
 {
+    const size_t bytes = gradient_bytes(r->kind);
     for (size_t j = 0; j < r->P; j++) {
-        const float want = tree_value(round, 0, r->leaves, j);
-        if (memcmp(&sum[j], &want, sizeof want) != 0)
+        uint32_t want;
+        put(r->kind, &want, 0, tree_value(r->kind, round, 0, r->leaves, j));
+        if (memcmp((const char *)sum + j * bytes, &want, bytes) != 0)
             return false;
     }
     return true;
@@ -164,15 +190,17 @@ static enum err_code rank_rounds(struct rank *r, uint32_t rounds)
 {
     uint32_t level[EXCHANGE_NODES_MAX];
     const uint32_t nodes = exchange_nodes(r->leaves, r->ranks, r->rank, level);
-    float *sum = r->sum = r->sum ? r->sum : malloc(r->P * sizeof *sum);
+    const size_t bytes = r->P * gradient_bytes(r->kind); /* what is beyond them, ASan watches */
+    void *sum = r->sum = r->sum ? r->sum : malloc(bytes);
     for (; r->nodes < nodes; r->nodes++) /* a group of fewer has more, never fewer */
-        r->node[r->nodes] = malloc(r->P * sizeof *sum);
+        r->node[r->nodes] = malloc(bytes);
     enum err_code rc = ERR_OK;
     for (uint32_t round = 0; round < rounds && rc == ERR_OK; round++) {
         rank_fill(r, round, level);
-        memset(sum, 0xff, r->P * sizeof *sum);
+        memset(sum, 0xff, bytes);
         wire_test_sleep_ms(r->delay_ms * (round % 2));
-        rc = exchange_sum(r->x, r->leaves, (const float *const *)r->node, r->P, sum, &r->err);
+        rc = exchange_sum(r->x, r->kind, r->leaves, (const void *const *)r->node, r->P, sum,
+                          &r->err);
         if (rc == ERR_OK)
             r->wrong += !rank_is_right(r, round, sum);
         if (round == 0 && r->gives_up) {
@@ -204,7 +232,8 @@ static void run_ranks(struct rank *rank, uint32_t ranks)
         rank_close(&rank[i]);
 }
 
-static void check_ranks(uint32_t ranks, uint32_t leaves, size_t P, uint32_t delay_ms)
+static void check_ranks(enum precision kind, uint32_t ranks, uint32_t leaves, size_t P,
+                        uint32_t delay_ms)
 {
     struct rank rank[RANKS] = {0};
     for (uint32_t i = 0; i < ranks; i++)
@@ -212,13 +241,14 @@ static void check_ranks(uint32_t ranks, uint32_t leaves, size_t P, uint32_t dela
                                 .ranks = ranks,
                                 .leaves = leaves,
                                 .P = P,
+                                .kind = kind,
                                 .attempt = 1,
                                 .delay_ms = i == leaves % ranks ? delay_ms : 0};
     run_ranks(rank, ranks);
     for (uint32_t i = 0; i < ranks; i++) {
         if (rank[i].rc || rank[i].wrong)
-            fail_msg("rank %u of %u, %u leaves of %zu: %u rounds wrong: %s", i, ranks, leaves,
-                     P, rank[i].wrong, rank[i].err.text);
+            fail_msg("rank %u of %u, %u leaves of %zu in %s: %u rounds wrong: %s", i, ranks,
+                     leaves, P, precision_name(kind), rank[i].wrong, rank[i].err.text);
         assert_int_equal(rank[i].counts.rounds, ROUNDS);
     }
 }
@@ -228,8 +258,10 @@ static void exchange_gives_any_number_of_ranks_the_bits_of_one(void **state)
     (void)state;
     static const uint32_t leaves[] = {1, 2, 3, 5, 6, 7, 8, 13};
     for (uint32_t ranks = 1; ranks <= RANKS; ranks++)
-        for (size_t i = 0; i < COUNT(leaves); i++)
-            check_ranks(ranks, leaves[i], 1021, 0);
+        for (size_t i = 0; i < COUNT(leaves); i++) {
+            check_ranks(PRECISION_FP32, ranks, leaves[i], 1021, 0);
+            check_ranks(PRECISION_BF16, ranks, leaves[i], 1021, 0);
+        }
 }
 
 static void exchange_gives_the_same_bits_for_any_number_of_parameters(void **state)
@@ -237,8 +269,10 @@ static void exchange_gives_the_same_bits_for_any_number_of_parameters(void **sta
     (void)state;
     static const size_t P[] = {1, 2, 3, 5, 65535, 65537, EXCHANGE_CHUNK_BYTES / 2 + 1};
     for (size_t i = 0; i < COUNT(P); i++)
-        for (uint32_t ranks = 2; ranks <= RANKS; ranks++)
-            check_ranks(ranks, 6, P[i], 0);
+        for (uint32_t ranks = 2; ranks <= RANKS; ranks++) {
+            check_ranks(PRECISION_FP32, ranks, 6, P[i], 0);
+            check_ranks(PRECISION_BF16, ranks, 6, P[i], 0);
+        }
 }
 
 /* More chunks than windows and rings hold. */
@@ -246,14 +280,15 @@ static void exchange_gives_the_same_bits_for_many_chunks(void **state)
 {
     (void)state;
     const size_t floats = EXCHANGE_CHUNK_BYTES / sizeof(float);
-    check_ranks(2, 3, 2 * 6 * floats + 77, 0);
-    check_ranks(3, 7, 3 * 5 * floats + 77, 0);
+    check_ranks(PRECISION_FP32, 2, 3, 2 * 6 * floats + 77, 0);
+    check_ranks(PRECISION_FP32, 3, 7, 3 * 5 * floats + 77, 0);
+    check_ranks(PRECISION_BF16, 2, 2, 2 * 5 * 2 * floats + 77, 0);
 }
 
 static void exchange_waits_for_a_slow_rank(void **state)
 {
     (void)state;
-    check_ranks(3, 7, 3001, 900); /* longer than asks take to be repeated */
+    check_ranks(PRECISION_FP32, 3, 7, 3001, 900); /* longer than asks take to be repeated */
 }
 
 static void exchange_gathers_blocks_in_the_order_of_ranks(void **state)
@@ -358,6 +393,38 @@ static void exchange_refuses_a_rank_that_does_something_else(void **state)
     check_says(&rank[1], ERR_UNAVAILABLE, "round 1");
 }
 
+static void exchange_refuses_a_rank_that_sends_other_numbers(void **state)
+{
+    (void)state;
+    struct rank rank[2];
+    for (uint32_t i = 0; i < 2; i++) /* of as many bytes */
+        rank[i] = (struct rank){
+            .rank = i, .ranks = 2, .leaves = 4, .P = 50 << i, .kind = i, .attempt = 1};
+    run_ranks(rank, 2);
+    check_says(&rank[0], ERR_UNAVAILABLE, "round 1 is about something else here");
+    check_says(&rank[1], ERR_UNAVAILABLE, "round 1");
+}
+
+/* The formula of the header, for two ranks of a node each: and half of it. */
+static void exchange_moves_as_many_bytes_as_it_says(void **state)
+{
+    (void)state;
+    for (enum precision kind = PRECISION_FP32; kind <= PRECISION_BF16; kind++) {
+        struct rank rank[2];
+        for (uint32_t i = 0; i < 2; i++)
+            rank[i] = (struct rank){
+                .rank = i, .ranks = 2, .leaves = 4, .P = 100000, .kind = kind, .attempt = 1};
+        run_ranks(rank, 2);
+        const uint64_t bytes =
+            gradient_bytes(kind) * 100000 / 2 * 2 + 1; /* and that it is done */
+        for (uint32_t i = 0; i < 2; i++) {
+            assert_int_equal(rank[i].wrong, 0);
+            assert_int_equal(rank[i].counts.bytes_received, ROUNDS * bytes);
+            assert_int_equal(rank[i].counts.bytes_sent, ROUNDS * bytes);
+        }
+    }
+}
+
 static void exchange_refuses_an_attempt_that_is_over(void **state)
 {
     (void)state;
@@ -377,17 +444,17 @@ static void exchange_needs_an_attempt_later_than_the_last(void **state)
     (void)state;
     struct rank r = {.ranks = 1, .leaves = 1, .P = 1, .attempt = 5};
     float node = 1.0f, sum;
-    const float *nodes[] = {&node};
+    const void *nodes[] = {&node};
     rank_open(&r);
     struct exchange_group group = group_of(5, 1, 0);
     check_fails(exchange_join(r.x, &group, &err), ERR_STATE,
                 "attempt 5 of step 7 comes after attempt 5");
     exchange_abandon(r.x, "a test");
-    check_fails(exchange_sum(r.x, 1, nodes, 1, &sum, &err), ERR_STATE,
+    check_fails(exchange_sum(r.x, PRECISION_FP32, 1, nodes, 1, &sum, &err), ERR_STATE,
                 "no attempt at a step is under way: a test");
     group.attempt = 6;
     check_ok(exchange_join(r.x, &group, &err));
-    check_ok(exchange_sum(r.x, 1, nodes, 1, &sum, &err));
+    check_ok(exchange_sum(r.x, PRECISION_FP32, 1, nodes, 1, &sum, &err));
     assert_true(sum == 1.0f);
     rank_close(&r);
 }
@@ -403,10 +470,11 @@ static void exchange_stops_when_told(void **state)
     (void)state;
     struct rank r = {.ranks = 2, .leaves = 2, .P = 1, .attempt = 1};
     float node = 1.0f, sum;
-    const float *nodes[] = {&node};
+    const void *nodes[] = {&node};
     rank_open(&r);
     r.x->options.stop = stop_now;
-    check_fails(exchange_sum(r.x, 2, nodes, 1, &sum, &err), ERR_UNAVAILABLE, "told to stop");
+    check_fails(exchange_sum(r.x, PRECISION_FP32, 2, nodes, 1, &sum, &err), ERR_UNAVAILABLE,
+                "told to stop");
     rank_close(&r);
 }
 
@@ -499,7 +567,8 @@ static size_t fake_bytes(const struct wire_gradient *ask, unsigned char *out)
     const bool is_sum = ask->part == EXCHANGE_PART_SUM;
     const size_t first = ask->first / sizeof(float) + (is_sum ? FAKE_SHARD : 0);
     for (size_t i = 0; i < ask->bytes / sizeof(float); i++) {
-        const float x = is_sum ? tree_value(0, 0, 2, first + i) : leaf_value(0, 1, first + i);
+        const float x = is_sum ? tree_value(PRECISION_FP32, 0, 0, 2, first + i)
+                               : leaf_value(0, 1, first + i);
         memcpy(out + i * sizeof x, &x, sizeof x);
     }
     return ask->bytes;
@@ -758,9 +827,9 @@ static void exchange_answers_only_what_belongs_to_its_round(void **state)
     (void)state;
     struct rank r = {.ranks = 1, .leaves = 1, .P = 1, .attempt = 4};
     float node = 1.0f, sum;
-    const float *nodes[] = {&node};
+    const void *nodes[] = {&node};
     rank_open(&r);
-    check_ok(exchange_sum(r.x, 1, nodes, 1, &sum, &err));
+    check_ok(exchange_sum(r.x, PRECISION_FP32, 1, nodes, 1, &sum, &err));
     void *context = zmq_ctx_new(), *dealer = zmq_socket(context, ZMQ_DEALER);
     const int linger = 0, wait = (int)LONG_MS;
     zmq_setsockopt(dealer, ZMQ_LINGER, &linger, sizeof linger);
@@ -810,6 +879,8 @@ int main(void)
         TEST(exchange_names_a_rank_that_is_not_there),
         TEST(exchange_names_a_rank_that_lives_and_does_nothing),
         TEST(exchange_refuses_a_rank_that_does_something_else),
+        TEST(exchange_refuses_a_rank_that_sends_other_numbers),
+        TEST(exchange_moves_as_many_bytes_as_it_says),
         TEST(exchange_refuses_an_attempt_that_is_over),
         TEST(exchange_needs_an_attempt_later_than_the_last),
         TEST(exchange_stops_when_told),

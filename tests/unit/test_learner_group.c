@@ -149,6 +149,7 @@ static void check_group(uint32_t ranks, const char *const overrides[4])
 }
 
 #define FOUR "workers.learners=4"
+#define BF16 "optimizer.gradients=bf16"
 
 static void group_of_any_size_trains_the_same_bits(void **state)
 {
@@ -157,6 +158,125 @@ static void group_of_any_size_trains_the_same_bits(void **state)
         check_group(ranks, (const char *const[4]){FOUR, "ppo.minibatches=1"});
         check_group(ranks, (const char *const[4]){FOUR, "ppo.minibatches=2"});
     }
+}
+
+static void group_of_any_size_trains_the_same_bits_in_bf16(void **state)
+{
+    (void)state;
+    for (uint32_t ranks = 2; ranks <= RANKS; ranks++) {
+        check_group(ranks, (const char *const[4]){FOUR, BF16, "ppo.minibatches=1"});
+        check_group(ranks, (const char *const[4]){FOUR, BF16, "ppo.micro_tokens=40"});
+    }
+}
+
+/* --- the tree, by its definition in engine/gradient.h ------------------------------------ */
+
+static float leaf_value(uint32_t leaf, size_t j)
+{
+    const uint32_t mixed = (leaf * 2654435761u + (uint32_t)j * 40503u) ^ 0x5bd1e995u;
+    return ldexpf((float)(int32_t)(mixed * 2246822519u), (int)(mixed >> 28) - 40);
+}
+
+/* To a bfloat16, of 8 digits: by rint, in double. */
+static float rounded(float x)
+{
+    int exponent;
+    frexp((double)x, &exponent);
+    return (float)ldexp(rint(ldexp((double)x, 8 - exponent)), exponent - 8);
+}
+
+static float tree_value(bool bf16, uint32_t a, uint32_t n, size_t j)
+{
+    float sum = leaf_value(a, j);
+    uint32_t p = 1;
+    while (p * 2 < n)
+        p *= 2;
+    if (n > 1)
+        sum = tree_value(bf16, a, p, j) + tree_value(bf16, a + p, n - p, j);
+    return bf16 ? rounded(sum) : sum;
+}
+
+/* The leaves of a rank, as if computed. */
+static void fill_leaves(struct trainable *t, uint32_t micros, uint32_t ranks, uint32_t rank)
+{
+    const size_t P = t->model->params;
+    trainable_begin(t, micros, ranks, rank);
+    for (uint32_t i = summation_first(micros, ranks, rank);
+         i < summation_first(micros, ranks, rank + 1); i++) {
+        float *grad = trainable_leaf(t);
+        for (size_t j = 0; j < P; j++)
+            grad[j] = leaf_value(i, j);
+        trainable_leaf_done(t);
+    }
+}
+
+static void check_whole(struct trainable *t, bool bf16, uint32_t micros)
+{
+    fill_leaves(t, micros, 1, 0);
+    check_ok(trainable_sum(t, NULL, &err));
+    for (size_t j = 0; j < t->model->params; j++) {
+        const float want = tree_value(bf16, 0, micros, j);
+        if (memcmp(&t->whole[j], &want, sizeof want) != 0)
+            fail_msg("number %zu of %u leaves is %a, not %a", j, micros, (double)t->whole[j],
+                     (double)want);
+    }
+}
+
+/* What a rank offers to the others: numbers of two bytes. */
+static void check_nodes(struct trainable *t, uint32_t micros, uint32_t ranks)
+{
+    for (uint32_t rank = 0; rank < ranks; rank++) {
+        fill_leaves(t, micros, ranks, rank);
+        uint32_t level[EXCHANGE_NODES_MAX], at = summation_first(micros, ranks, rank);
+        const uint32_t nodes = exchange_nodes(micros, ranks, rank, level);
+        for (uint32_t i = 0; i < nodes; i++) {
+            for (size_t j = 0; j < t->model->params; j++) {
+                const float want = tree_value(true, at, 1u << level[i], j);
+                uint32_t bits;
+                memcpy(&bits, &want, sizeof bits);
+                assert_int_equal(((const uint16_t *)t->node[i])[j], bits >> 16);
+            }
+            at += 1u << level[i];
+        }
+    }
+}
+
+static void group_sums_gradients_by_the_definition(void **state)
+{
+    (void)state;
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        struct learner *l;
+        const char *const overrides[4] = {FOUR, bf16 ? BF16 : NULL};
+        check_ok(bench_try_number(&bench, 0, overrides, &l, &err));
+        for (uint32_t micros = 1; micros <= BENCH_ROWS; micros++) {
+            check_whole(&l->policy, bf16 == 1, micros);
+            for (uint32_t ranks = 2; bf16 && ranks <= RANKS; ranks++)
+                check_nodes(&l->policy, micros, ranks);
+        }
+        learner_free(l);
+    }
+}
+
+/* One number of one leaf that is none: the update is refused, also where it is rounded. */
+static void group_refuses_bf16_gradients_that_are_not_finite(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 3.4e38f};
+    struct learner *l;
+    const char *const overrides[4] = {FOUR, BF16};
+    check_ok(bench_try_number(&bench, 0, overrides, &l, &err));
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        double norm;
+        trainable_begin(&l->policy, 2, 1, 0);
+        for (uint32_t k = 0; k < 2; k++) {
+            trainable_leaf(&l->policy)[7] = k ? 1.0f : bad[i];
+            trainable_leaf_done(&l->policy);
+        }
+        check_ok(trainable_sum(&l->policy, NULL, &err));
+        check_fails(trainable_update(&l->policy, 1e-3, &norm, &err), ERR_VALUE,
+                    "the gradient of the policy is not finite");
+    }
+    learner_free(l);
 }
 
 /* Micro-batches of one row, of several, and one of all. */
@@ -186,9 +306,10 @@ static void group_trains_the_same_bits_with_costs(void **state)
 
 /* One of three is given a newer lease at some moment of the step: each ends either before the
  * step or after it, never between; and those before it can go on without that one. */
-static void check_interrupted(int patience, uint32_t *before, uint32_t *dirty)
+static void check_interrupted(const char *gradients, int patience, uint32_t *before,
+                              uint32_t *dirty)
 {
-    static const char *const overrides[4] = {FOUR, "ppo.minibatches=1"};
+    const char *const overrides[4] = {FOUR, "ppo.minibatches=1", gradients};
     struct rank rank[RANKS], alone[2];
     for (size_t i = 0; i < 2; i++) { /* after no step, and after one */
         ranks_open(&alone[i], 1, overrides);
@@ -229,7 +350,7 @@ static void group_that_is_interrupted_is_before_the_step_again(void **state)
     (void)state;
     uint32_t before = 0, dirty = 0;
     for (int patience = 1; patience < 80; patience += 6)
-        check_interrupted(patience, &before, &dirty);
+        check_interrupted(patience % 4 == 3 ? BF16 : NULL, patience, &before, &dirty);
     assert_true(before > 0 && dirty > 0); /* some had applied an update */
 }
 
@@ -248,6 +369,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(group_of_any_size_trains_the_same_bits, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(group_of_any_size_trains_the_same_bits_in_bf16, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(group_sums_gradients_by_the_definition, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(group_refuses_bf16_gradients_that_are_not_finite, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(group_trains_the_same_bits_however_rows_are_packed,
                                         setup, teardown),

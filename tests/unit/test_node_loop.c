@@ -14,38 +14,12 @@
 
 #include "base/clock.h"
 #include "node/loop.h"
-#include "tests/wire_messages.h"
+#include "tests/unit/wire_scene.h"
 
 #define PEERS    4u
 #define BURST    64u
 #define BURSTS   100u
 #define LIMIT_MS 30000u
-
-static struct wire_context *context;
-static char dir[32], ipc[64];
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/loop-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
-    return wire_context_new(&context, NULL);
-}
-
-/* The end of every test.  One that fails does not come here: its sockets are still open. */
-static void finish(void)
-{
-    wire_context_free(context);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    unlink(ipc + strlen("ipc://"));
-    return rmdir(dir);
-}
 
 /* The server: answers each heartbeat with an ACK of the same number. */
 struct server {

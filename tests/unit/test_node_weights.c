@@ -69,13 +69,25 @@ static int teardown(void **state)
     return rmdir(dir);
 }
 
+/* The hash of a version: that of its chunks' hashes; each of them by libsodium. */
+static void hash_version(const unsigned char *bytes, unsigned char hash[HASH_BYTES],
+                         struct hash *of_chunks)
+{
+    const size_t n = SIZE / WIRE_CHUNK_BYTES + 1;
+    for (size_t i = 0; i < n; i++)
+        crypto_generichash(of_chunks[i].bytes, HASH_BYTES, bytes + i * WIRE_CHUNK_BYTES,
+                           i + 1 < n ? WIRE_CHUNK_BYTES : SIZE % WIRE_CHUNK_BYTES, NULL, 0);
+    crypto_generichash(hash, HASH_BYTES, (const unsigned char *)of_chunks, n * HASH_BYTES, NULL,
+                       0);
+}
+
 static void check_pull(const char *endpoint)
 {
     struct weights_server *server;
     check_ok(weights_server_open(&server, context, endpoint, 2, &err));
-    struct hash published, pulled;
-    unsigned char want[32];
-    crypto_generichash(want, sizeof want, weights, SIZE, NULL, 0);
+    struct hash published, pulled, chunks[SIZE / WIRE_CHUNK_BYTES + 1];
+    unsigned char want[HASH_BYTES];
+    hash_version(weights, want, chunks);
     check_ok(weights_server_publish(server, 7, weights, SIZE, &published, &err));
     assert_memory_equal(published.bytes, want, sizeof want);
     check_ok(weights_pull(context, weights_server_endpoint(server), 7, got, SIZE, &pulled,
@@ -410,8 +422,9 @@ enum trick {
     TRICK_NO_DELTA,       /* says that chunk 3 is a difference, the first time */
     TRICK_DEAF_AFTER_10,  /* answers 10 chunks and then nothing, until restarted */
     TRICK_SLOW,           /* a chunk each SLOW_MS */
-    TRICK_CORRUPT_ONCE,   /* chunk 3 with a flipped bit, the first time */
-    TRICK_LIE,            /* chunk 3 with a flipped bit and a checksum that fits it */
+    TRICK_CORRUPT_TWICE,  /* chunk 3 with a flipped bit, the first two times */
+    TRICK_LIE,            /* chunk 3 with a flipped bit, each time */
+    TRICK_OTHER_HASH,     /* a hash that is not that of the chunks' hashes */
     TRICK_SHORT,          /* chunk 3 one byte short */
     TRICK_OTHER_AFTER_10, /* answers 10 chunks; then it has other bytes under the same version
                            */
@@ -461,11 +474,8 @@ static void player_manifest(struct player *p, void *router, const unsigned char 
                         .has_hash = true};
     if (p->trick == TRICK_OTHER_AFTER_10 && p->manifests == 1)
         weights[SIZE - 1] ^= 1;
-    crypto_generichash(m.hash.bytes, sizeof m.hash.bytes, weights, SIZE, NULL, 0);
-    for (size_t i = 0; i < COUNT(p->hashes); i++)
-        crypto_generichash(
-            p->hashes[i].bytes, HASH_BYTES, weights + i * WIRE_CHUNK_BYTES,
-            i + 1 < COUNT(p->hashes) ? WIRE_CHUNK_BYTES : SIZE % WIRE_CHUNK_BYTES, NULL, 0);
+    hash_version(weights, m.hash.bytes, p->hashes);
+    m.hash.bytes[31] ^= p->trick == TRICK_OTHER_HASH;
     m.frames_n = 1;
     m.frame[0] = (struct wire_bytes){p->hashes, sizeof p->hashes};
     if (p->trick == TRICK_OTHER_MEMORY) {
@@ -479,22 +489,21 @@ static void player_manifest(struct player *p, void *router, const unsigned char 
 static void player_chunk(struct player *p, void *router, const unsigned char id[5],
                          uint32_t index)
 {
-    unsigned char *chunk = weights + (size_t)index * WIRE_CHUNK_BYTES;
+    const unsigned char *chunk = weights + (size_t)index * WIRE_CHUNK_BYTES;
     const size_t rest = SIZE - (size_t)index * WIRE_CHUNK_BYTES;
     struct message m = {
         .type = MESSAGE_CHUNK, .version = 7, .chunk_index = index, .frames_n = 1};
     m.frame[0] = (struct wire_bytes){chunk, rest < WIRE_CHUNK_BYTES ? rest : WIRE_CHUNK_BYTES};
     if (p->trick == TRICK_SHORT && index == 3)
         m.frame[0].size--;
-    if (p->trick == TRICK_NO_DELTA && index == 3 && p->threes++ == 0)
+    if (p->trick == TRICK_NO_DELTA && index == 3 && p->threes == 0)
         m.base = 6;
-    const bool lie = p->trick == TRICK_LIE && index == 3;
-    chunk[5] ^= lie;
+    const bool corrupt = index == 3 && (p->trick == TRICK_LIE ||
+                                        (p->trick == TRICK_CORRUPT_TWICE && p->threes < 2));
+    p->threes += index == 3;
     if (p->trick == TRICK_SLOW)
         wire_test_sleep_ms(SLOW_MS);
-    player_send(router, id, &m,
-                p->trick == TRICK_CORRUPT_ONCE && index == 3 && p->threes++ == 0);
-    chunk[5] ^= lie;
+    player_send(router, id, &m, corrupt);
     p->chunks++;
 }
 
@@ -556,7 +565,13 @@ static void weights_with_a_lie_inside_are_refused(void **state)
     player_start(&player, TRICK_LIE);
     check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
                              &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
-                ERR_FORMAT, "chunk 3 is not what the manifest says");
+                ERR_FORMAT, "chunk 3 is not what the manifest says, 3 times");
+    player_stop(&player);
+    assert_in_range(player.threes, 3, 22); /* more where the machine stood still */
+    player_start(&player, TRICK_OTHER_HASH);
+    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
+                ERR_FORMAT, "its hash is not that of the chunks' hashes");
     player_stop(&player);
     player_start(&player, TRICK_SHORT);
     check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
@@ -634,17 +649,31 @@ static void weights_pull_does_not_wait_for_the_rest_either(void **state)
     finish();
 }
 
+/* And it is told from whom they came. */
 static void weights_corrupted_on_the_way_are_fetched_again(void **state)
 {
     (void)state;
     struct player player;
-    player_start(&player, TRICK_CORRUPT_ONCE);
+    FILE *log = tmpfile();
+    assert_non_null(log);
+    log_open("test", fileno(log), LOG_LEVEL_INFO);
+    player_start(&player, TRICK_CORRUPT_TWICE);
     check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
                           &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
     assert_memory_equal(got, weights, SIZE);
     player_stop(&player);
-    assert_in_range(player.threes, 2, 22); /* more where the machine stood still for a moment */
-    assert_in_range(player.chunks, 22, 200);
+    assert_in_range(player.threes, 3, 22); /* more where the machine stood still for a moment */
+    assert_in_range(player.chunks, 23, 200);
+    char text[1024], words[160];
+    rewind(log);
+    text[fread(text, 1, sizeof text - 1, log)] = '\0';
+    fclose(log);
+    log_open("test", STDERR_FILENO, LOG_LEVEL_INFO);
+    snprintf(words, sizeof words, "version 7: chunk 3 from %s is not what the manifest says",
+             ipc);
+    const char *told = strstr(text, words);
+    assert_non_null(told);
+    assert_non_null(strstr(told + 1, words));
     finish();
 }
 

@@ -17,37 +17,11 @@
 #include "node/loop.h"
 #include "node/rendezvous.h"
 #include "node/worker.h"
-#include "tests/wire_messages.h"
+#include "tests/unit/wire_scene.h"
 
 #define WAIT_MS  20000
 #define EPOCH    7u
 #define NEVER_MS 600000u /* dead_ms of sessions that are not to end by silence */
-
-static struct wire_context *context;
-static char dir[32], ipc[64];
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/worker-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
-    return wire_context_new(&context, NULL);
-}
-
-/* The end of every test.  One that fails does not come here: its sockets are still open. */
-static void finish(void)
-{
-    wire_context_free(context);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    unlink(ipc + strlen("ipc://"));
-    return rmdir(dir);
-}
 
 /* A worker on a loop and a thread of its own. */
 struct rig {

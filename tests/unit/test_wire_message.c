@@ -48,11 +48,11 @@ static void raw_bytes(struct raw *raw, unsigned field, const void *bytes, size_t
     raw->n += n;
 }
 
-/* A header of version 1 without payload around one body. */
+/* A header without payload around one body. */
 static void raw_header(struct raw *out, unsigned body_field, const struct raw *body)
 {
     out->n = 0;
-    raw_uint(out, 1, 1);
+    raw_uint(out, 1, WIRE_VERSION);
     raw_bytes(out, body_field, body->bytes, body->n);
 }
 
@@ -72,7 +72,7 @@ static void message_has_the_bytes_that_protobuf_prescribes(void **state)
     body.n = head.n = 0;
     raw_uint(&body, 1, 300);
     raw_uint(&body, 2, 6);
-    raw_uint(&head, 1, 1);
+    raw_uint(&head, 1, WIRE_VERSION);
     raw_fixed64(&head, 2, 7);
     raw_fixed64(&head, 3, 0x0123456789abcdef);
     raw_uint(&head, 4, 1u << 20);
@@ -104,7 +104,8 @@ static void message_checksums_the_payload_with_xxh3(void **state)
     static const unsigned char chunk[] = "weights";
     body.n = head.n = 0;
     raw_uint(&body, 1, 9);
-    raw_uint(&head, 1, 1);
+    raw_uint(&body, 3, 8);
+    raw_uint(&head, 1, WIRE_VERSION);
     raw_uint(&head, 5, 1);
     raw_fixed64(&head, 6, XXH3_64bits(chunk, sizeof chunk));
     raw_bytes(&head, 43, body.bytes, body.n);
@@ -114,6 +115,39 @@ static void message_checksums_the_payload_with_xxh3(void **state)
     assert_int_equal(m.version, 9);
     assert_memory_equal(m.frame[0].data, chunk, sizeof chunk);
     message_release(&m);
+}
+
+/* A chunk that is no difference, without one and with a wrong one: the manifest has its hash. */
+static void message_leaves_a_chunk_of_weights_to_its_hash(void **state)
+{
+    (void)state;
+    static const unsigned char chunk[] = "weights";
+    const struct wire_bytes frame = {chunk, sizeof chunk};
+    for (uint64_t sum = 0; sum < 2; sum++) {
+        body.n = head.n = 0;
+        raw_uint(&body, 1, 9);
+        raw_uint(&head, 1, WIRE_VERSION);
+        raw_uint(&head, 5, 1);
+        raw_fixed64(&head, 6, sum);
+        raw_bytes(&head, 43, body.bytes, body.n);
+        struct message m;
+        check_ok(message_decode(&m, head.bytes, head.n, &frame, 1, &err));
+        assert_memory_equal(m.frame[0].data, chunk, sizeof chunk);
+        message_release(&m);
+    }
+    const struct message m = {
+        .type = MESSAGE_CHUNK, .version = 9, .frames_n = 1, .frame = {frame}};
+    body.n = head.n = 0; /* and it is sent without one */
+    raw_uint(&body, 1, 9);
+    raw_uint(&head, 1, WIRE_VERSION);
+    raw_uint(&head, 5, 1);
+    raw_bytes(&head, 43, body.bytes, body.n);
+    unsigned char *bytes = NULL;
+    size_t size = 0;
+    check_ok(message_encode(&m, &bytes, &size, &err));
+    assert_int_equal(size, head.n);
+    assert_memory_equal(bytes, head.bytes, size);
+    free(bytes);
 }
 
 static struct wire_test made; /* too large for the stack */
@@ -162,9 +196,12 @@ static void message_aligns_frames_that_came_unaligned(void **state)
     free(bytes);
 }
 
-/* The bytes of a gradient are held against their checksum by who reads them. */
+/* The bytes of a gradient are held against their checksum by who reads them, those of a chunk of
+ * weights against their hash. */
 static bool is_left_to_the_reader(const struct message *m)
 {
+    if (m->type == MESSAGE_CHUNK)
+        return m->base == 0;
     return m->type == MESSAGE_GRADIENT_CHUNK &&
            hash_xxh3(m->frame[0].data, m->frame[0].size) != m->payload_xxh3;
 }
@@ -679,11 +716,11 @@ static void message_says_what_is_wrong_with_what_came(void **state)
     const struct wire_bytes frame = {rubbish, 4};
     check_fails(message_decode(&m, head.bytes, head.n, &frame, 1, &err), ERR_FORMAT,
                 "a message that says 0 payload frames and has 1");
-    head.bytes[1] = 2;
-    check_fails(decode_raw(&err), ERR_FORMAT, "a message of wire version 2, this is 1");
+    head.bytes[1] = 1;
+    check_fails(decode_raw(&err), ERR_FORMAT, "a message of wire version 1, this is 2");
 
     head.n = 0;
-    raw_uint(&head, 1, 1);
+    raw_uint(&head, 1, WIRE_VERSION);
     check_fails(decode_raw(&err), ERR_FORMAT,
                 "a message without a body that this version knows");
     raw_bytes(&head, 99, "new", 3);
@@ -691,9 +728,10 @@ static void message_says_what_is_wrong_with_what_came(void **state)
                 "a message without a body that this version knows");
 
     head.n = 0;
-    raw_uint(&head, 1, 1);
+    raw_uint(&head, 1, WIRE_VERSION);
     raw_uint(&head, 5, 1);
     raw_fixed64(&head, 6, 0xdead);
+    raw_uint(&body, 3, 8);
     raw_bytes(&head, 43, body.bytes, body.n);
     check_fails(message_decode(&m, head.bytes, head.n, &frame, 1, &err), ERR_FORMAT,
                 "a payload whose checksum is");
@@ -842,6 +880,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(message_has_the_bytes_that_protobuf_prescribes),
         cmocka_unit_test(message_checksums_the_payload_with_xxh3),
+        cmocka_unit_test(message_leaves_a_chunk_of_weights_to_its_hash),
         cmocka_unit_test(message_comes_back_as_it_was),
         cmocka_unit_test(message_aligns_frames_that_came_unaligned),
         cmocka_unit_test(message_refuses_every_truncation),

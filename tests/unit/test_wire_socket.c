@@ -10,37 +10,12 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include "tests/wire_messages.h"
+#include "tests/unit/wire_scene.h"
 #include "wire/socket.h"
 
 #define WAIT_MS 10000
 
-static struct wire_context *context;
-static char dir[32], ipc[64];
 static struct wire_test made; /* too large for the stack */
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/wire-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(ipc, sizeof ipc, "ipc://%s/s", dir);
-    return wire_context_new(&context, NULL);
-}
-
-/* The end of every test.  One that fails does not come here: its sockets are still open. */
-static void finish(void)
-{
-    wire_context_free(context);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    unlink(ipc + strlen("ipc://"));
-    return rmdir(dir);
-}
 
 /* Send as soon as the connection stands. */
 static void send_when_connected(struct wire_socket *socket, const struct message *message)
@@ -187,6 +162,26 @@ static void socket_does_not_queue_for_nobody(void **state)
     finish();
 }
 
+/* Who has connected need not wait for a message to know it. */
+static void socket_waits_until_it_can_send(void **state)
+{
+    (void)state;
+    struct wire_socket *router, *sockets[2] = {NULL, NULL};
+    check_ok(wire_socket_connect(&sockets[0], context, ipc, WIRE_LIMITS_CONTROL, &err));
+    check_ok(wire_socket_connect(&sockets[1], context, ipc, WIRE_LIMITS_CONTROL, &err));
+    assert_false(wire_socket_wait_ready(sockets, 2, 20)); /* nobody is there */
+    check_ok(wire_socket_bind(&router, context, ipc, WIRE_LIMITS_CONTROL, &err));
+    assert_true(wire_socket_wait_ready(sockets, 2, WAIT_MS));
+    const struct message m = {.type = MESSAGE_HEARTBEAT};
+    assert_int_equal(wire_socket_send(sockets[0], (struct wire_peer){0}, &m, NULL),
+                     WIRE_SEND_OK);
+    assert_false(wire_socket_wait_any(sockets, 2, 20)); /* a message was to come */
+    wire_socket_close(sockets[0], 0);
+    wire_socket_close(sockets[1], 0);
+    wire_socket_close(router, 0);
+    finish();
+}
+
 static void socket_sends_a_packet_again_under_another_session(void **state)
 {
     (void)state;
@@ -261,7 +256,7 @@ static void socket_refuses_what_is_no_message_and_goes_on(void **state)
     send_raw(named, 1, 7);
     assert_int_equal(receive_bad(router, "brings a routing id of its own").id, 0);
 
-    unsigned char heartbeat[4 + MESSAGE_SEAL_BYTES] = {0x08, 1, 0x6a, 0};
+    unsigned char heartbeat[4 + MESSAGE_SEAL_BYTES] = {0x08, WIRE_VERSION, 0x6a, 0};
     assert_int_equal(zmq_send(raw, heartbeat, 4, 0), 4);
     receive_bad(router, "a header of 4 bytes, which has no checksum");
     message_seal(heartbeat, 4);
@@ -403,6 +398,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(socket_says_that_a_peer_is_gone_or_full, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(socket_does_not_queue_for_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(socket_waits_until_it_can_send, setup, teardown),
         cmocka_unit_test_setup_teardown(socket_sends_a_packet_again_under_another_session,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(socket_refuses_what_is_no_message_and_goes_on, setup,
