@@ -23,7 +23,7 @@ struct bench {
     double seconds; /* to spend on a measurement */
     bool cpu_time;  /* count processor time, of all threads: for one thread on a busy machine */
     enum precision precision; /* of train, score, prefill, decode; bf16 stands beside fp32 */
-    const char *only; /* variants whose name contains it; NULL: all */
+    const char *only;         /* variants whose name contains it; NULL: all */
     enum bench_output { BENCH_TEXT, BENCH_JSON, BENCH_TABLE } output;
 };
 
@@ -40,8 +40,11 @@ struct bench {
     X(score, "log-probs of whole sequences against their products, tokens/s")               \
     X(prefill, "prompts into a key/value cache against their products, tokens/s")           \
     X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
-    X(startup, "a small model: from its files to the end of the first step, seconds")      \
+    X(startup, "a small model: from its files to the end of the first step, seconds")       \
     X(control, "shaping and controllers of a step, without a model, steps/s")               \
+    X(tokenizer, "text to tokens and back, beside copying it, MB/s")                        \
+    X(safetensors, "tensors to a file and back, beside plain write and read, MiB/s")        \
+    X(ledger, "rollouts until durable, 1, 8 and 64 at once, records/s")                     \
     X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s") \
     X(weights, "a version published, mapped, and pulled over tcp beside plain libzmq, MiB/s")
 

@@ -89,12 +89,13 @@ static uint16_t dtype_to_half(float x)
     return (uint16_t)(sign | dtype_round(fraction, 126u - (size >> 23)));
 }
 
+/* To nearest, ties to even; without a branch, for the vector unit. */
 static uint16_t dtype_to_brain(float x)
 {
     const uint32_t bits = dtype_bits(x);
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)(bits >> 16 | 0x40u); /* stays a NaN */
-    return (uint16_t)dtype_round(bits, 16);
+    const uint32_t nan = bits >> 16 | 0x40u; /* stays a NaN */
+    const uint32_t even = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? nan : even);
 }
 
 void dtype_to_f32(float *to, const void *from, enum dtype dtype, size_t n)
@@ -104,11 +105,17 @@ void dtype_to_f32(float *to, const void *from, enum dtype dtype, size_t n)
         memcpy(to, from, n * sizeof(float));
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        uint16_t half;
-        memcpy(&half, bytes + 2 * i, sizeof half);
-        to[i] = dtype == DTYPE_F16 ? dtype_from_half(half) : dtype_float((uint32_t)half << 16);
-    }
+    uint16_t half;
+    if (dtype == DTYPE_F16)
+        for (size_t i = 0; i < n; i++) {
+            memcpy(&half, bytes + 2 * i, sizeof half);
+            to[i] = dtype_from_half(half);
+        }
+    else
+        for (size_t i = 0; i < n; i++) {
+            memcpy(&half, bytes + 2 * i, sizeof half);
+            to[i] = dtype_float((uint32_t)half << 16);
+        }
 }
 
 void dtype_from_f32(void *to, enum dtype dtype, const float *from, size_t n)
@@ -118,9 +125,15 @@ void dtype_from_f32(void *to, enum dtype dtype, const float *from, size_t n)
         memcpy(to, from, n * sizeof(float));
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        const uint16_t half =
-            dtype == DTYPE_F16 ? dtype_to_half(from[i]) : dtype_to_brain(from[i]);
-        memcpy(bytes + 2 * i, &half, sizeof half);
-    }
+    uint16_t half;
+    if (dtype == DTYPE_F16)
+        for (size_t i = 0; i < n; i++) {
+            half = dtype_to_half(from[i]);
+            memcpy(bytes + 2 * i, &half, sizeof half);
+        }
+    else
+        for (size_t i = 0; i < n; i++) {
+            half = dtype_to_brain(from[i]);
+            memcpy(bytes + 2 * i, &half, sizeof half);
+        }
 }

@@ -61,15 +61,21 @@ static enum err_code safetensors_flush(struct safetensors_out *out, struct err *
 static enum err_code safetensors_put(struct safetensors_out *out, const float *data, size_t n,
                                      size_t step, struct err *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        out->waiting[out->n++] = data[i * step];
-        if (out->n < SAFETENSORS_PIECE)
-            continue;
-        enum err_code rc = safetensors_flush(out, err);
-        if (rc)
-            return rc;
+    enum err_code rc = ERR_OK;
+    for (size_t done = 0, some; done < n && rc == ERR_OK; done += some) {
+        const size_t room = SAFETENSORS_PIECE - out->n;
+        float *to = out->waiting + out->n;
+        some = n - done < room ? n - done : room;
+        if (step == 1)
+            memcpy(to, data + done, some * sizeof *to);
+        else
+            for (size_t i = 0; i < some; i++)
+                to[i] = data[(done + i) * step];
+        out->n += some;
+        if (out->n == SAFETENSORS_PIECE)
+            rc = safetensors_flush(out, err);
     }
-    return ERR_OK;
+    return rc;
 }
 
 static enum err_code safetensors_put_all(struct safetensors_out *out,

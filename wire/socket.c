@@ -14,7 +14,7 @@
 
 #define SOCKET_HANDSHAKE_MS     3000 /* a connection that says nothing is closed */
 #define SOCKET_CONNECT_MS       3000
-#define SOCKET_RECONNECT_MS     100
+#define SOCKET_RECONNECT_MS     20 /* a coordinator that starts is there soon */
 #define SOCKET_RECONNECT_MAX_MS 2000
 #define SOCKET_HALF_OPEN_MS     15000 /* unacknowledged by the other end's kernel */
 #define SOCKET_KEEPALIVE_S      10

@@ -21,7 +21,8 @@ static void *crowd_allocate(size_t n, size_t size)
 void crowd_init(struct crowd *crowd, size_t n, crowd_send *send, void *ctx)
 {
     const size_t rewards = n < 20 ? 1 : n / 10;
-    *crowd = (struct crowd){.n = n, .send = send, .ctx = ctx, .heartbeat_us = 1000000};
+    *crowd = (struct crowd){
+        .n = n, .send = send, .ctx = ctx, .heartbeat_us = 1000000, .tokens = CROWD_TOKENS};
     crowd->workers = crowd_allocate(n, sizeof *crowd->workers);
     crowd->acks.us = crowd_allocate(CROWD_SAMPLES, sizeof(float));
     crowd->leases.us = crowd_allocate(CROWD_SAMPLES, sizeof(float));
@@ -152,13 +153,13 @@ static void crowd_generate(struct crowd *crowd, size_t w, uint64_t now_us)
 {
     struct crowd_worker *worker = &crowd->workers[w];
     struct crowd_item first = worker->items[0];
-    int32_t ids[CROWD_TOKENS];
-    float logp[CROWD_TOKENS];
-    for (uint32_t t = 0; t < CROWD_TOKENS; t++) {
+    int32_t ids[CROWD_TOKENS_MAX];
+    float logp[CROWD_TOKENS_MAX];
+    for (uint32_t t = 0; t < crowd->tokens; t++) {
         ids[t] = 10 + (int32_t)((first.item.b + t) % 50);
         logp[t] = -0.5f;
     }
-    first.item.response_tokens = CROWD_TOKENS;
+    first.item.response_tokens = crowd->tokens;
     first.item.finish = WIRE_FINISH_LENGTH;
     struct message result = {
         .type = MESSAGE_GENERATE_RESULT,
@@ -167,7 +168,7 @@ static void crowd_generate(struct crowd *crowd, size_t w, uint64_t now_us)
         .items = &first.item,
         .items_n = 1,
         .frames_n = 2,
-        .frame = {{ids, sizeof ids}, {logp, sizeof logp}},
+        .frame = {{ids, crowd->tokens * sizeof *ids}, {logp, crowd->tokens * sizeof *logp}},
     };
     memmove(worker->items, worker->items + 1, --worker->items_n * sizeof worker->items[0]);
     worker->due_us += crowd_item_us(crowd);
@@ -183,7 +184,7 @@ static void crowd_score(struct crowd *crowd, size_t w, uint64_t now_us)
     struct wire_item items[CROWD_ITEMS_MAX];
     double scores[CROWD_ITEMS_MAX];
     unsigned char states[CROWD_ITEMS_MAX];
-    static float ref[CROWD_ITEMS_MAX * CROWD_TOKENS]; /* zeros: log-probs as good as any */
+    static float ref[CROWD_ITEMS_MAX * CROWD_TOKENS_MAX]; /* zeros: log-probs as good as any */
     const uint64_t lease = worker->items[0].lease;
     uint32_t n = 0;
     size_t tokens = 0;

@@ -22,7 +22,8 @@
 #define CROWD_CAPACITY  4u  /* items of an actor */
 #define CROWD_SCORING   32u /* of a reward worker */
 #define CROWD_ITEMS_MAX 64u /* that one worker is asked for and has not answered */
-#define CROWD_TOKENS    64u /* of a response */
+#define CROWD_TOKENS     64u /* of a response, if not told otherwise */
+#define CROWD_TOKENS_MAX 512u
 #define CROWD_PENDING   64u /* results of a worker that are not acknowledged */
 #define CROWD_SAMPLES   (1u << 20)
 
@@ -58,6 +59,7 @@ struct crowd {
     struct crowd_worker *workers; /* [0] is the learner */
     struct hash config_hash;
     uint64_t item_us, heartbeat_us, random;
+    uint32_t tokens; /* of a response, CROWD_TOKENS_MAX at most */
     bool learns; /* false: the learner does not come, and nobody has anything to do */
     crowd_send *send;
     void *ctx;

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@
 #include "node/run_config.h"
 #include "world/world.h"
 
-#define HOST_START_MS 20000
+#define HOST_START_MS    20000
+#define HOST_STEP_TOKENS 262144u
 
 extern char **environ;
 
@@ -89,7 +91,7 @@ static void host_write_model(const struct host *host)
         .G = 1,
         .D = 8,
         .F = 8,
-        .T = 256,
+        .T = 1024,
         .norm_eps = 1e-5f,
         .tied = true,
         .rope_theta = 10000,
@@ -106,20 +108,23 @@ static void host_write_model(const struct host *host)
     tokenizer_free(tokenizer);
 }
 
-static void host_write_config(struct host *host)
+/* A step has as many tokens whatever a response has: they are one message to the learner. */
+static void host_write_config(struct host *host, uint32_t tokens)
 {
     static struct run_config config;
-    char path[FILE_PATH_MAX];
+    char path[FILE_PATH_MAX], text[1024];
     struct err err;
-    host_write(host, "run.yaml",
-               "run:\n  dir: run\n  steps: 1000000\n"
-               "model:\n  policy: model\n"
-               "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
-               "pipeline:\n  lag: 4\n  batch: 4096\n"
-               "sampling:\n  max_new_tokens: 64\n"
-               "reward:\n  shaper: none\n  scorers:\n"
-               "    - name: score\n      kind: words\n      words: words.txt\n"
-               "checkpoint:\n  every: 1\n");
+    snprintf(text, sizeof text,
+             "run:\n  dir: run\n  steps: 1000000\n"
+             "model:\n  policy: model\n"
+             "data:\n  prompts: prompts.jsonl\n  prompt_tokens_max: 64\n"
+             "pipeline:\n  lag: 4\n  batch: %u\n"
+             "sampling:\n  max_new_tokens: %u\n"
+             "reward:\n  shaper: none\n  scorers:\n"
+             "    - name: score\n      kind: words\n      words: words.txt\n"
+             "checkpoint:\n  every: 1\n",
+             (unsigned)(HOST_STEP_TOKENS / tokens), (unsigned)tokens);
+    host_write(host, "run.yaml", text);
     host_write(host, "words.txt", "a\n");
     host_path(host, "run", path);
     mkdir(path, 0755);
@@ -178,14 +183,14 @@ static int host_connect(const struct host *host)
     return fd;
 }
 
-void host_open(struct host *host)
+void host_open(struct host *host, uint32_t tokens)
 {
     *host = (struct host){.pid = -1};
     snprintf(host->dir, sizeof host->dir, "/tmp/rlhf-workers-XXXXXX");
     if (!mkdtemp(host->dir))
         exit(73);
     host_write_model(host);
-    host_write_config(host);
+    host_write_config(host, tokens);
     snprintf(host->control, sizeof host->control, "tcp://127.0.0.1:%d", host_port());
     snprintf(host->http, sizeof host->http, "127.0.0.1:%d", host_port());
     host_spawn(host);
@@ -237,6 +242,54 @@ struct host_use host_use(const struct host *host)
     if (files)
         closedir(files);
     return use;
+}
+
+/* Seconds on a processor of one thread. */
+static double host_thread_s(const char *task)
+{
+    char path[128];
+    unsigned long long ns = 0;
+    snprintf(path, sizeof path, "%s/schedstat", task);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%llu", &ns) != 1)
+        ns = 0;
+    if (file)
+        fclose(file);
+    return 1e-9 * (double)ns;
+}
+
+static bool host_thread_is_zmq(const char *task)
+{
+    char path[128], name[32] = "";
+    snprintf(path, sizeof path, "%s/comm", task);
+    FILE *file = fopen(path, "r");
+    const bool read = file && fgets(name, sizeof name, file);
+    if (file)
+        fclose(file);
+    return read && strncmp(name, "ZMQ", 3) == 0;
+}
+
+struct host_threads host_threads(const struct host *host)
+{
+    struct host_threads threads = {0};
+    char tasks[64], task[96];
+    snprintf(tasks, sizeof tasks, "/proc/%ld/task", (long)host->pid);
+    DIR *dir = opendir(tasks);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        const long id = strtol(entry->d_name, NULL, 10);
+        if (id <= 0)
+            continue;
+        snprintf(task, sizeof task, "%s/%ld", tasks, id);
+        if (id == (long)host->pid)
+            threads.loop_s += host_thread_s(task);
+        else if (host_thread_is_zmq(task))
+            threads.zmq_s += host_thread_s(task);
+        else
+            threads.ledger_s += host_thread_s(task);
+    }
+    if (dir)
+        closedir(dir);
+    return threads;
 }
 
 double host_scrape(const struct host *host, size_t *bytes)

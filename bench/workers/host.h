@@ -7,6 +7,11 @@
 
 #include "base/hash.h"
 
+/* Processor time of its threads: the loop's, libzmq's, and the ledger's. */
+struct host_threads {
+    double loop_s, zmq_s, ledger_s;
+};
+
 struct host {
     char dir[64], control[64], http[64];
     pid_t pid;
@@ -20,13 +25,14 @@ struct host_use {
     unsigned files;
 };
 
-/* Make the directory and start rlhf-coordinator from beside this program.  Ends the program where
- * that fails. */
-void host_open(struct host *host);
+/* Make the directory and start rlhf-coordinator from beside this program, of a run whose responses
+ * have at most `tokens` tokens.  Ends the program where that fails. */
+void host_open(struct host *host, uint32_t tokens);
 /* SIGTERM, and the directory is removed. */
 void host_close(struct host *host);
 
 struct host_use host_use(const struct host *host);
+struct host_threads host_threads(const struct host *host);
 
 /* GET /metrics: seconds it took and bytes that came. */
 double host_scrape(const struct host *host, size_t *bytes);

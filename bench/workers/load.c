@@ -162,9 +162,14 @@ static void load_work(struct load *load, const struct host *host, double seconds
     load_for(load, LOAD_WARM_S);
     crowd->acks.n = crowd->leases.n = 0;
     const struct host_use before = host_use(host);
+    const struct host_threads threads = host_threads(host);
     const uint64_t rollouts = crowd->results, begin_us = load_now_us();
     load_for(load, seconds);
     result->use = host_use(host);
+    result->threads = host_threads(host);
+    result->threads.loop_s -= threads.loop_s;
+    result->threads.zmq_s -= threads.zmq_s;
+    result->threads.ledger_s -= threads.ledger_s;
     result->span_s = 1e-6 * (double)(load_now_us() - begin_us);
     result->cpu_s = result->use.cpu_s - before.cpu_s;
     result->rollouts = crowd->results - rollouts;
@@ -174,15 +179,17 @@ static void load_work(struct load *load, const struct host *host, double seconds
     }
 }
 
-struct load_result load_run(size_t n, double rate, double seconds)
+struct load_result load_run(size_t n, double rate, uint32_t tokens, double seconds)
 {
     struct load_result result = {.workers = n};
     struct load load = {.epoll = -1};
     struct host host;
-    host_open(&host);
+    host_open(&host, tokens);
     crowd_init(&load.crowd, n, load_send, &load);
     load.crowd.config_hash = host.config_hash;
-    load.crowd.item_us = (uint64_t)(1e6 * (double)crowd_actors(&load.crowd) / rate);
+    load.crowd.tokens = tokens;
+    if (rate > 0.0)
+        load.crowd.item_us = (uint64_t)(1e6 * (double)crowd_actors(&load.crowd) / rate);
     load_open(&load, &host, n);
     result.join_s = load_join(&load);
     load_idle(&load, &host, seconds, &result);

@@ -16,11 +16,13 @@ struct load_result {
     double ack_ms[2], lease_ms[2]; /* p50, p99: result to ACK, result to next lease */
     double scrape_s;
     size_t scrape_bytes;
-    struct host_use use; /* at the end */
+    struct host_use use;         /* at the end */
+    struct host_threads threads; /* of cpu_s */
 };
 
-/* n workers at a coordinator, that make `rate` rollouts a second together; idle and at work for
- * `seconds` each.  Ends the program where something fails. */
-struct load_result load_run(size_t n, double rate, double seconds);
+/* n workers at a coordinator, that make `rate` rollouts of `tokens` tokens a second together, or as
+ * many as it takes (0); idle and at work for `seconds` each.  Ends the program where something
+ * fails. */
+struct load_result load_run(size_t n, double rate, uint32_t tokens, double seconds);
 
 #endif

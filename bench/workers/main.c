@@ -1,11 +1,12 @@
 /*
  * main.c -- rlhf-bench-workers: what a coordinator costs with many workers.
  *
- *     rlhf-bench-workers [--rate N] [--seconds S] [--alone] [WORKERS ...]
+ *     rlhf-bench-workers [--rate N] [--seconds S] [--alone | --full] [WORKERS ...]
  *
  * A coordinator's process with as many simulated workers as told (10, 100, 300 and 1,000), each with
  * a TCP connection of its own, idle and then making N rollouts a second together; or the core alone,
- * in this process.  Writes Markdown tables.
+ * in this process; or rollouts of CROWD_TOKENS_MAX tokens, as fast as they are taken, beside what the
+ * disk and libzmq let through.  Writes Markdown tables.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,18 +14,20 @@
 #include <string.h>
 
 #include "bench/workers/alone.h"
+#include "bench/workers/ceiling.h"
+#include "bench/workers/crowd.h"
 #include "bench/workers/load.h"
 
 struct options {
     double rate, seconds;
-    bool alone;
+    bool alone, full;
     size_t workers[16];
     size_t workers_n;
 };
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: rlhf-bench-workers [--rate N] [--seconds S] [--alone] "
+    fprintf(stderr, "usage: rlhf-bench-workers [--rate N] [--seconds S] [--alone | --full] "
                     "[WORKERS ...], 3 to 10000 each, 16 at most\n");
     return 64;
 }
@@ -37,6 +40,8 @@ static bool read_options(struct options *options, int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--alone") == 0)
             options->alone = true;
+        else if (strcmp(argv[i], "--full") == 0)
+            options->full = true;
         else if (strcmp(argv[i], "--rate") == 0)
             options->rate = strtod(value, NULL), i++;
         else if (strcmp(argv[i], "--seconds") == 0)
@@ -75,13 +80,33 @@ static void print_load(const struct options *options)
            "|---|---|---|---|---|---|---|---|---|---|\n");
     for (size_t i = 0; i < options->workers_n; i++) {
         const struct load_result r =
-            load_run(options->workers[i], options->rate, options->seconds);
+            load_run(options->workers[i], options->rate, CROWD_TOKENS, options->seconds);
         printf("| %zu | %.3f | %.3f | %.0f | %.2f, %.1f | %.1f, %.0f | %.0f | %u | %.1f "
                "| %.0f ms, %.0f KiB |\n",
                r.workers, 1e3 * r.idle_cpu / (double)r.workers,
                1e3 * r.cpu_s / (double)r.rollouts, (double)r.rollouts / r.span_s, r.lease_ms[0],
                r.lease_ms[1], r.ack_ms[0], r.ack_ms[1], r.use.rss_mib, r.use.files, r.join_s,
                1e3 * r.scrape_s, (double)r.scrape_bytes / 1024.0);
+        fflush(stdout);
+    }
+}
+
+static void print_full(const struct options *options)
+{
+    printf(
+        "| workers | rollouts/s | CPU us of a rollout: loop, libzmq, ledger | ACK p50, p99 ms "
+        "| disk alone, rollouts/s | libzmq alone, rollouts/s, CPU us |\n"
+        "|---|---|---|---|---|---|\n");
+    for (size_t i = 0; i < options->workers_n; i++) {
+        const struct load_result r =
+            load_run(options->workers[i], 0.0, CROWD_TOKENS_MAX, options->seconds);
+        const struct ceiling disk = ceiling_disk(CROWD_TOKENS_MAX, options->seconds / 4.0);
+        const struct ceiling zmq = ceiling_zmq(CROWD_TOKENS_MAX, options->seconds / 4.0);
+        const double us = 1e6 / (double)r.rollouts;
+        printf("| %zu | %.0f | %.0f, %.0f, %.0f | %.1f, %.0f | %.0f | %.0f, %.0f |\n",
+               r.workers, (double)r.rollouts / r.span_s, us * r.threads.loop_s,
+               us * r.threads.zmq_s, us * r.threads.ledger_s, r.ack_ms[0], r.ack_ms[1],
+               disk.per_s, zmq.per_s, zmq.cpu_us);
         fflush(stdout);
     }
 }
@@ -93,6 +118,8 @@ int main(int argc, char **argv)
         return usage();
     if (options.alone)
         print_alone(&options);
+    else if (options.full)
+        print_full(&options);
     else
         print_load(&options);
     return 0;
