@@ -410,7 +410,7 @@ static void exchange_refuses_a_rank_that_sends_other_numbers(void **state)
     struct rank rank[2];
     for (uint32_t i = 0; i < 2; i++) /* of as many bytes */
         rank[i] = (struct rank){
-            .rank = i, .ranks = 2, .leaves = 4, .P = 50 << i, .kind = i, .attempt = 1};
+            .rank = i, .ranks = 2, .leaves = 4, .P = (size_t)50 << i, .kind = i, .attempt = 1};
     run_ranks(rank, 2);
     check_says(&rank[0], ERR_UNAVAILABLE, "round 1 is about something else here");
     check_says(&rank[1], ERR_UNAVAILABLE, "round 1");
