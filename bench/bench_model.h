@@ -17,7 +17,7 @@ struct bench_shape {
     size_t seqs, tokens; /* of a training step: sequences, and tokens of each */
 };
 
-#define BENCH_SHAPES 4
+#define BENCH_SHAPES 5
 extern const struct bench_shape bench_shapes[BENCH_SHAPES];
 
 struct bench_model {

@@ -223,7 +223,7 @@ static void startup_run(void *arg)
 void bench_startup(const struct bench *bench)
 {
     struct err err = {0};
-    struct startup_bench s = {.bench = bench, .shape = &bench_shapes[2]};
+    struct startup_bench s = {.bench = bench, .shape = &bench_shapes[3]};
     snprintf(s.dir, sizeof s.dir, "/tmp/rlhf-bench-XXXXXX");
     struct model *model = model_new(&s.shape->config, &err);
     if (!model || !mkdtemp(s.dir))

@@ -3,7 +3,8 @@
  *
  * Beside them what bounds them, in turns with them: a copy of as many bytes, their BLAKE2b, and
  * plain libzmq, which does nothing else: it sends chunks of the same size from memory, without a
- * copy, without a checksum, to a receiver that drops them; as many under way.
+ * copy, without a checksum, to a receiver that drops them; as many under way.  Over CURVE the same server
+ * is pulled from by two contexts with keys, a learner's and an actor's.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -11,8 +12,10 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "base/file.h"
 #include "bench/bench.h"
 #include "node/weights.h"
+#include "wire/keys.h"
 
 #define NUMBERS (32u * 1024 * 1024) /* 128 MiB */
 #define BYTES   (NUMBERS * sizeof(float))
@@ -23,6 +26,10 @@ struct weights_bench {
     struct weights_server *chunks; /* of versions 1 and 2, in chunks alone */
     float *from, *next, *to;       /* `next` is version 2 there, a step from `from` */
     uint64_t version;              /* the newest published */
+
+    char keys[32];                        /* a directory */
+    struct wire_context *learner, *actor; /* with keys from there */
+    struct weights_server *encrypted;     /* of version 1, in chunks, to who has one */
 
     void *plain, *router, *dealer;
     char endpoint[256];
@@ -79,6 +86,15 @@ static void call_pull(void *arg)
     struct weights_bench *b = arg;
     struct err err = {0};
     bench_weights_must(weights_pull(b->context, weights_server_endpoint(b->chunks), 1, b->to,
+                                    BYTES, NULL, &patience, &err),
+                       &err);
+}
+
+static void call_curve(void *arg)
+{
+    struct weights_bench *b = arg;
+    struct err err = {0};
+    bench_weights_must(weights_pull(b->actor, weights_server_endpoint(b->encrypted), 1, b->to,
                                     BYTES, NULL, &patience, &err),
                        &err);
 }
@@ -162,6 +178,42 @@ static void plain_close(struct weights_bench *b)
     zmq_ctx_term(b->plain);
 }
 
+/* --- CURVE ------------------------------------------------------------------------------- */
+
+static void curve_context(const struct weights_bench *b, struct wire_context **context,
+                          const char *name)
+{
+    struct err err = {0};
+    bench_weights_must(wire_context_new(context, &err), &err);
+    bench_weights_must(wire_context_guard(*context, b->keys, name, &err), &err);
+}
+
+static void curve_open(struct weights_bench *b)
+{
+    struct err err = {0};
+    snprintf(b->keys, sizeof b->keys, "/tmp/rlhf-bench-XXXXXX");
+    if (!mkdtemp(b->keys))
+        exit(73);
+    static const char *const names[] = {"coordinator", "learner-0", "actor-0"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        bench_weights_must(keys_make(b->keys, names[i], &err), &err);
+    curve_context(b, &b->learner, "learner-0");
+    curve_context(b, &b->actor, "actor-0");
+    bench_weights_must(
+        weights_server_open(&b->encrypted, b->learner, "tcp://127.0.0.1:*", 1, &err), &err);
+    weights_server_share(b->encrypted, false);
+    bench_weights_must(weights_server_publish(b->encrypted, 1, b->from, BYTES, NULL, &err),
+                       &err);
+}
+
+static void curve_close(struct weights_bench *b)
+{
+    weights_server_close(b->encrypted);
+    wire_context_free(b->actor);
+    wire_context_free(b->learner);
+    file_remove_tree(b->keys, NULL); /* what stays is in /tmp */
+}
+
 /* --- all --------------------------------------------------------------------------------- */
 
 static void bench_weights_open(struct weights_bench *b)
@@ -180,10 +232,12 @@ static void bench_weights_open(struct weights_bench *b)
     bench_weights_must(weights_server_publish(b->chunks, 1, b->from, BYTES, NULL, &err), &err);
     bench_weights_must(weights_server_publish(b->chunks, 2, b->next, BYTES, NULL, &err), &err);
     plain_open(b);
+    curve_open(b);
 }
 
 static void bench_weights_close(struct weights_bench *b)
 {
+    curve_close(b);
     plain_close(b);
     weights_server_close(b->chunks);
     weights_server_close(b->server);
@@ -195,7 +249,7 @@ static void bench_weights_close(struct weights_bench *b)
 
 void bench_weights(const struct bench *bench)
 {
-    enum { COPY, HASH, PLAIN, PUBLISH, MAP, PULL, DIFFERENCE, RUNS };
+    enum { COPY, HASH, PLAIN, PUBLISH, MAP, PULL, CURVE, DIFFERENCE, RUNS };
     struct weights_bench b = {0};
     bench_weights_open(&b);
     const struct bench_run runs[RUNS] = {
@@ -205,6 +259,7 @@ void bench_weights(const struct bench *bench)
         [PUBLISH] = {.fn = call_publish, .arg = &b},
         [MAP] = {.fn = call_map, .arg = &b},
         [PULL] = {.fn = call_pull, .arg = &b},
+        [CURVE] = {.fn = call_curve, .arg = &b},
         [DIFFERENCE] = {.fn = call_difference, .arg = &b, .before = before_difference},
     };
     struct bench_time time[RUNS];
@@ -219,6 +274,8 @@ void bench_weights(const struct bench *bench)
                        ceiling, 2);
     bench_report_under(bench, "weights", "pulled over tcp", mib, "MiB/s", time[PULL], ceiling,
                        3);
+    bench_report_under(bench, "weights", "pulled over tcp with CURVE", mib, "MiB/s",
+                       time[CURVE], ceiling, 3);
     bench_report_under(bench, "weights", "pulled over tcp, as differences made before", mib,
                        "MiB/s", time[DIFFERENCE], ceiling, 3);
     bench_weights_close(&b);
