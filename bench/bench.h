@@ -41,6 +41,7 @@ struct bench {
     X(prefill, "prompts into a key/value cache against their products, tokens/s")           \
     X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
     X(startup, "a small model: from its files to the end of the first step, seconds")       \
+    X(growth, "a step against tokens, sequences and layers: tokens/s, and its memory, MiB") \
     X(control, "shaping and controllers of a step, without a model, steps/s")               \
     X(tokenizer, "text to tokens and back, beside copying it, MB/s")                        \
     X(safetensors, "tensors to a file and back, beside plain write and read, MiB/s")        \

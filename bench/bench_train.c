@@ -1,30 +1,16 @@
 /* bench_train.c -- whole training steps and scoring: what is left of the products' speed. */
+#include "bench/bench_train.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/bench_model.h"
 #include "bench/bench_peak.h"
-#include "engine/adamw.h"
-#include "engine/pass.h"
 
 #define BENCH_SETTLE 0.1 /* seconds until OpenBLAS's threads sleep */
 
-/* Everything that a step needs. */
-struct train_bench {
-    const struct bench *bench;
-    struct bench_model *model;
-    struct pass *pass;
-    struct adamw adamw;
-    float *grad;
-    size_t N;
-    uint32_t *offset, *at;
-    int32_t *ids, *target;
-    float *logp, *dlogp;
-};
-
-static void train_bench_batch(struct train_bench *t, size_t seqs, size_t tokens)
+void train_bench_batch(struct train_bench *t, size_t seqs, size_t tokens)
 {
     t->N = seqs * tokens;
     t->offset = calloc(seqs + 1, sizeof *t->offset);
@@ -83,8 +69,7 @@ static void train_bench_score(void *arg)
     pass_logprobs(t->pass, &want, t->logp, NULL, NULL);
 }
 
-/* Log-probs, their gradient, its norm, the update; the next step packs the new weights. */
-static void train_bench_step(void *arg)
+void train_bench_step(void *arg)
 {
     struct train_bench *t = arg;
     const struct adamw_params params = {0.9f, 0.95f, 1e-8f, 0.1f};
