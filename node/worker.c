@@ -55,7 +55,7 @@ struct worker {
     uint64_t said_ms;
     uint64_t retry_ms; /* BACKOFF: connect then */
     uint64_t backoff_ms;
-    uint64_t flush_until_ms; /* 0: compute has not ended */
+    uint64_t flush_until_ms; /* 0: compute has not ended, nor has the run */
     uint32_t heartbeat_ms, dead_ms;
     bool refused; /* by the coordinator, or there is none */
     struct err refusal;
@@ -263,6 +263,7 @@ static void worker_on_message(void *ctx, struct wire_peer peer, struct message *
     case MESSAGE_TRAIN_LEASE: worker_on_lease(w, m); break;
     case MESSAGE_BYE:
         log_info("RUN-OVER", "%s: the coordinator says: %s", w->name, m->text);
+        w->flush_until_ms = clock_mono_ms(); /* nobody will acknowledge what is left */
         worker_stop(w);
         break;
     default:

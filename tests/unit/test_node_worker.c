@@ -556,6 +556,29 @@ static void worker_flushes_before_it_leaves(void **state)
     finish();
 }
 
+/* Nobody will acknowledge anything: the run is over. */
+static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **state)
+{
+    (void)state;
+    struct message hello;
+    coordinator_open(&coordinator);
+    rig_start(&rig, gated_compute);
+    atomic_store(&rig.gate, 1);
+    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    coordinator_lease(&coordinator, 1);
+    coordinator_result(&coordinator, 1);
+    const uint64_t begin_ms = clock_mono_ms();
+    struct message over = {.type = MESSAGE_BYE};
+    message_set_text(&over, "the run is complete");
+    coordinator_say(&coordinator, &over);
+    coordinator_bye(&coordinator, "told to stop");
+    assert_true(clock_mono_ms() - begin_ms < WORKER_FLUSH_MS);
+    rig_join(&rig);
+    assert_int_equal(rig.rc, ERR_OK);
+    wire_socket_close(coordinator.socket, 0);
+    finish();
+}
+
 static enum err_code failing_compute(struct worker *worker, void *ctx, struct err *err)
 {
     (void)ctx;
@@ -737,6 +760,7 @@ int main(void)
         TEST(worker_gives_back_leases_it_has_no_room_or_no_role_for),
         TEST(worker_holds_compute_back_while_nothing_is_acknowledged),
         TEST(worker_flushes_before_it_leaves),
+        TEST(worker_waits_for_no_acknowledgement_once_the_run_is_over),
         TEST(worker_passes_on_why_compute_ended),
         TEST(worker_run_ends_on_sigterm_though_nobody_ever_answered),
         TEST(worker_finds_the_coordinator_of_its_own_job),
