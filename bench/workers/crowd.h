@@ -19,13 +19,13 @@
 #include "base/hash.h"
 #include "wire/message.h"
 
-#define CROWD_CAPACITY  4u  /* items of an actor */
-#define CROWD_SCORING   32u /* of a reward worker */
-#define CROWD_ITEMS_MAX 64u /* that one worker is asked for and has not answered */
+#define CROWD_CAPACITY   4u  /* items of an actor */
+#define CROWD_SCORING    32u /* of a reward worker */
+#define CROWD_ITEMS_MAX  64u /* that one worker is asked for and has not answered */
 #define CROWD_TOKENS     64u /* of a response, if not told otherwise */
 #define CROWD_TOKENS_MAX 512u
-#define CROWD_PENDING   64u /* results of a worker that are not acknowledged */
-#define CROWD_SAMPLES   (1u << 20)
+#define CROWD_PENDING    64u /* results of a worker that are not acknowledged */
+#define CROWD_SAMPLES    (1u << 20)
 
 /* Where a message of worker `w` goes; it is the caller's again on return. */
 typedef void crowd_send(void *ctx, size_t w, const struct message *message);
@@ -60,7 +60,7 @@ struct crowd {
     struct hash config_hash;
     uint64_t item_us, heartbeat_us, random;
     uint32_t tokens; /* of a response, CROWD_TOKENS_MAX at most */
-    bool learns; /* false: the learner does not come, and nobody has anything to do */
+    bool learns;     /* false: the learner does not come, and nobody has anything to do */
     crowd_send *send;
     void *ctx;
     uint64_t results;                /* rollouts sent */
