@@ -241,16 +241,18 @@ void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens)
     assert(from < cache->rows_max && to < cache->rows_max && from != to);
     assert(tokens <= cache->tokens_max);
     cache_leave(cache, to);
-    const bool borrows = cache->shared[from] > 0;
-    const uint32_t owner = borrows ? cache->owner[from] : from;
+    const uint32_t borrowed = cache->shared[from];
+    const uint32_t owner = borrowed > 0 ? cache->owner[from] : from;
     uint32_t shared = (uint32_t)(tokens / ATTENTION_PIECE * ATTENTION_PIECE);
-    if (borrows && shared > cache->shared[from])
-        shared = cache->shared[from];
+    if (borrowed > 0 && shared > borrowed)
+        shared = borrowed;
     if (!attention_shares(&cache->block->attention))
         shared = 0;
     cache->owner[to] = owner;
     cache->shared[to] = shared;
-    cache_copy_pieces(cache, from, to, shared / ATTENTION_PIECE, cache_pieces(tokens));
+    /* Of what it borrowed, row `from` has nothing itself. */
+    cache_copy_pieces(cache, tokens <= borrowed ? owner : from, to, shared / ATTENTION_PIECE,
+                      cache_pieces(tokens));
 }
 
 const float *cache_logits(struct cache *cache, const uint32_t *at, size_t n)

@@ -16,17 +16,23 @@
 #include "engine/kernels/swiglu.h"
 #include "engine/pass_state.h"
 
+/* True where the tensor at `at` is the linear's weight, or part of it: linears may be joined. */
+static bool pass_linear_has(const struct block_linear *linear, size_t at)
+{
+    return at >= linear->w_at && at - linear->w_at < linear->N * linear->K;
+}
+
 /* True where a product is the first to give this tensor its gradient, and so may write it. */
 static bool pass_product_writes(const struct block *block, uint32_t layers, size_t at)
 {
-    bool writes = at == block->head.w_at;
+    bool writes = pass_linear_has(&block->head, at);
     for (uint32_t l = 0; l < layers && !writes; l++) {
         const struct block_layer *layer = &block->layers[l];
-        writes = at == layer->out.w_at || at == layer->down.w_at;
+        writes = pass_linear_has(&layer->out, at) || pass_linear_has(&layer->down, at);
         for (size_t i = 0; i < layer->qkvs; i++)
-            writes = writes || at == layer->qkv[i].w_at;
+            writes = writes || pass_linear_has(&layer->qkv[i], at);
         for (size_t i = 0; i < layer->ups; i++)
-            writes = writes || at == layer->up[i].w_at;
+            writes = writes || pass_linear_has(&layer->up[i], at);
     }
     return writes;
 }
