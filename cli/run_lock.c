@@ -22,11 +22,27 @@ static bool run_lock_is_sockets(const char *path)
            lstat(path, &is) == 0 && S_ISDIR(is.st_mode) && is.st_uid == geteuid();
 }
 
+/* The directory of sockets, locked; -1 where another process has it: a copy of a run's directory
+ * names the sockets of the run that it was copied from. */
+static int run_lock_hold_sockets(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
 static void run_lock_tidy(const struct run_lock *lock)
 {
     char before[sizeof lock->sockets] = "";
-    if (pread(lock->fd, before, sizeof before - 1, 0) > 0 && run_lock_is_sockets(before))
-        file_remove_tree(before, NULL);
+    if (pread(lock->fd, before, sizeof before - 1, 0) <= 0 || !run_lock_is_sockets(before))
+        return;
+    const int fd = run_lock_hold_sockets(before);
+    if (fd < 0)
+        return;
+    file_remove_tree(before, NULL);
+    close(fd);
 }
 
 static enum err_code run_lock_note(const struct run_lock *lock, struct err *err)
@@ -38,7 +54,7 @@ static enum err_code run_lock_note(const struct run_lock *lock, struct err *err)
 
 enum err_code run_lock_take(struct run_lock *lock, const char *dir, struct err *err)
 {
-    *lock = (struct run_lock){.fd = -1};
+    *lock = (struct run_lock){.fd = -1, .sockets_fd = -1};
     enum err_code rc = file_join(lock->path, dir, "run.lock", err);
     if (rc)
         return rc;
@@ -47,7 +63,9 @@ enum err_code run_lock_take(struct run_lock *lock, const char *dir, struct err *
         return err_errno(err, "open %s", lock->path);
     if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0) {
         run_lock_tidy(lock);
-        return ERR_OK;
+        if ((rc = run_lock_note(lock, err)))
+            run_lock_release(lock);
+        return rc;
     }
     rc = errno == EWOULDBLOCK
              ? err_set(err, ERR_STATE, "%s is in use: another `rlhf run` runs there", dir)
@@ -60,10 +78,14 @@ enum err_code run_lock_take(struct run_lock *lock, const char *dir, struct err *
 enum err_code run_lock_sockets(struct run_lock *lock, struct err *err)
 {
     strcpy(lock->sockets, RUN_LOCK_SOCKETS);
-    if (mkdtemp(lock->sockets))
-        return run_lock_note(lock, err);
-    lock->sockets[0] = '\0';
-    return err_errno(err, "make a private directory in /tmp");
+    if (!mkdtemp(lock->sockets)) {
+        lock->sockets[0] = '\0';
+        return err_errno(err, "make a private directory in /tmp");
+    }
+    lock->sockets_fd = run_lock_hold_sockets(lock->sockets);
+    if (lock->sockets_fd < 0)
+        return err_errno(err, "lock %s", lock->sockets);
+    return run_lock_note(lock, err);
 }
 
 void run_lock_release(struct run_lock *lock)
@@ -75,6 +97,8 @@ void run_lock_release(struct run_lock *lock)
         lock->sockets[0] = '\0';
         run_lock_note(lock, NULL);
     }
+    if (lock->sockets_fd >= 0)
+        close(lock->sockets_fd);
     close(lock->fd);
-    lock->fd = -1;
+    lock->fd = lock->sockets_fd = -1;
 }

@@ -3,8 +3,8 @@
  * killed.
  *
  * The file is locked (flock) by whoever runs it, and names the directory in /tmp where it has its
- * sockets.  It stays, empty, when the run ends; the kernel opens the lock of one that is killed,
- * and the next removes what that left in /tmp.
+ * sockets, which is locked too.  It stays, empty, when the run ends; the kernel opens the locks of
+ * one that is killed, and the next removes what that left in /tmp.
  */
 #ifndef CLI_RUN_LOCK_H
 #define CLI_RUN_LOCK_H
@@ -16,7 +16,8 @@
 #define RUN_LOCK_SOCKETS "/tmp/rlhf-XXXXXX"
 
 struct run_lock {
-    int fd; /* -1: not taken */
+    int fd;         /* -1: not taken */
+    int sockets_fd; /* of the directory; -1: none were asked for */
     char path[FILE_PATH_MAX];
     char sockets[sizeof RUN_LOCK_SOCKETS]; /* "": none were asked for */
 };

@@ -149,6 +149,7 @@ struct weights_request {
     size_t size;
     uint64_t base; /* the buffer holds this version: differences from it will do; 0: none */
     struct weights_server *relay; /* of one version: serves others what comes; NULL: none */
+    uint32_t relay_ms;            /* in the place of WEIGHTS_RELAY_MS; 0: that */
     const struct weights_patience *patience;
 };
 

@@ -10,8 +10,7 @@
 #include "node/weights_pull.h"
 
 #define WEIGHTS_CHUNKS_LATER_MS  50u /* until a relay that lacks a chunk is asked again */
-#define WEIGHTS_CHUNKS_TRIES_MAX (WEIGHTS_RELAY_MS / WEIGHTS_CHUNKS_LATER_MS)
-#define WEIGHTS_CHUNKS_WRONG_MAX 3u /* of one chunk: no accident of the network any more */
+#define WEIGHTS_CHUNKS_WRONG_MAX 3u  /* of one chunk: no accident of the network any more */
 
 static size_t weights_chunks_bytes(const struct weights_pull *p, uint32_t index)
 {
@@ -127,7 +126,7 @@ static void weights_chunks_wait(struct weights_pull *p, uint32_t index, uint32_t
                                 uint64_t now_ms)
 {
     struct weights_chunk *chunk = &p->chunk[index];
-    if (chunk->tries++ < WEIGHTS_CHUNKS_TRIES_MAX) {
+    if (chunk->tries++ < weights_sources_patience(p) / WEIGHTS_CHUNKS_LATER_MS) {
         if (p->later == 0)
             p->later_ms = now_ms + WEIGHTS_CHUNKS_LATER_MS;
         weights_chunks_move(p, index, WEIGHTS_CHUNK_LATER, source);

@@ -26,7 +26,7 @@ struct weights_chunk {
         WEIGHTS_CHUNK_HERE
     } state : 8;
     unsigned source : 8; /* who is asked, or gave it */
-    unsigned tries : 8;  /* at a relay */
+    unsigned tries : 16; /* at a relay */
     bool insist : 1;     /* the server is to give it */
     bool plain : 1;    /* itself, no difference: the buffer does not hold the base's any more */
     bool is_delta : 1; /* what came was a difference */
@@ -111,7 +111,9 @@ bool weights_sources_is_endpoint(const char *endpoint, const char *server);
 uint32_t weights_sources_find(struct weights_pull *p, const char *endpoint, uint64_t now_ms);
 /* Ask this relay no more, in this fetch. */
 void weights_sources_avoid(struct weights_pull *p, uint32_t source, const char *why);
-/* Avoid relays that have been silent for WEIGHTS_RELAY_MS. */
+/* How long a relay may be silent, or lack a chunk that it is to get. */
+uint32_t weights_sources_patience(const struct weights_pull *p);
+/* Avoid relays that have been silent for so long. */
 void weights_sources_look(struct weights_pull *p, uint64_t now_ms);
 /* For a message of any, and for the server to be reached where it was not asked yet. */
 bool weights_sources_wait(const struct weights_pull *p, int timeout_ms);

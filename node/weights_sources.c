@@ -90,12 +90,17 @@ void weights_sources_avoid(struct weights_pull *p, uint32_t source, const char *
     weights_chunks_take_back(p, source);
 }
 
+uint32_t weights_sources_patience(const struct weights_pull *p)
+{
+    return p->request->relay_ms > 0 ? p->request->relay_ms : WEIGHTS_RELAY_MS;
+}
+
 void weights_sources_look(struct weights_pull *p, uint64_t now_ms)
 {
     for (uint32_t i = 1; i < p->sources; i++) {
         const struct weights_source *source = &p->source[i];
         if (source->asked > 0 && !source->avoided &&
-            now_ms - source->heard_ms >= WEIGHTS_RELAY_MS)
+            now_ms - source->heard_ms >= weights_sources_patience(p))
             weights_sources_avoid(p, i, "does not answer");
     }
 }

@@ -229,6 +229,20 @@ static void sockets_of(const char *name, char path[64])
     buf_release(&text);
 }
 
+/* A run's directory whose lock names this: the run is taken, and let go. */
+static void take_after(const char *named)
+{
+    char path[FILE_PATH_MAX];
+    struct run_lock lock;
+    scene_path(path, "precious");
+    check_ok(file_make_dir(path, &err));
+    scene_write("precious/run.lock", named);
+    check_ok(run_lock_take(&lock, path, &err));
+    run_lock_release(&lock);
+    sockets_of("precious", path);
+    assert_string_equal(path, "");
+}
+
 static void one_at_a_time_has_a_run_and_tidies_up_after_one_that_was_killed(void **state)
 {
     (void)state;
@@ -241,6 +255,7 @@ static void one_at_a_time_has_a_run_and_tidies_up_after_one_that_was_killed(void
     check_line(cli_main, line, 70, "/k is in use: another `rlhf run` runs there\n");
     wait_for_count("k", "trained", 3); /* the one there is can still be asked */
     sockets_of("k", killed);
+    take_after(killed); /* as in a copy of the directory */
     assert_true(file_exists(killed));
     assert_int_equal(kill(run, SIGKILL), 0);
     end_of_run();
@@ -265,15 +280,9 @@ static void a_lock_that_names_something_else_removes_nothing(void **state)
     (void)state;
     static const char *const others[] = {"%s/k", "%s/k/run.lock", "/tmp/rlhf-../..", ""};
     char text[FILE_PATH_MAX];
-    scene_path(text, "precious");
-    check_ok(file_make_dir(text, &err));
     for (size_t i = 0; i < COUNT(others); i++) {
-        struct run_lock lock;
         snprintf(text, sizeof text, others[i], dir);
-        scene_write("precious/run.lock", text);
-        scene_path(text, "precious");
-        check_ok(run_lock_take(&lock, text, &err));
-        run_lock_release(&lock);
+        take_after(text);
         scene_path(text, "k/run.lock");
         assert_true(file_exists(text));
     }
