@@ -66,8 +66,8 @@ static struct scorer_text texts_get(const struct texts *texts, size_t i)
 enum err_code texts_decode(struct texts *texts, const struct tokenizer *tokenizer,
                            struct scorer_sample *samples, size_t n, struct err *err)
 {
-    enum err_code rc = texts_reserve(texts, n, err);
-    if (rc)
+    enum err_code rc = n > 0 ? texts_reserve(texts, n, err) : ERR_OK;
+    if (rc || n == 0)
         return rc;
     for (size_t i = 0; i < n; i++) {
         struct err why = {0};

@@ -192,20 +192,31 @@ static void expect_plain(const struct run *run)
     assert_string_equal(sha, plain_sha);
 }
 
-/* How often the words stand in what the run's processes wrote. */
-static size_t run_log_count(const struct run *run, const char *words)
+static size_t run_count(const struct run *run, const char *file, const char *words)
 {
     char path[FILE_PATH_MAX + 16];
     struct buf text;
     size_t n = 0;
     buf_init(&text, 1 << 24);
-    snprintf(path, sizeof path, "%s/run.log", run->dir);
+    snprintf(path, sizeof path, "%s%s", run->dir, file);
     check_ok(file_read(path, &text, &err));
     buf_puts(&text, "");
     for (const char *at = text.data; (at = strstr(at, words)); at++)
         n++;
     buf_release(&text);
     return n;
+}
+
+/* How often the words stand in what the run's processes wrote. */
+static size_t run_log_count(const struct run *run, const char *words)
+{
+    return run_count(run, "/run.log", words);
+}
+
+/* None of its processes crashed: the weights would not show it. */
+static void expect_no_restart(const struct run *run)
+{
+    assert_int_equal(run_count(run, ".out", "; again in"), 0);
 }
 
 /* The greatest |actor - learner| log-prob of any step: the last line tells. */
@@ -891,6 +902,9 @@ static void run_with_a_store_of_references_gives_the_same_weights(void **state)
     const struct run makes = run_start("store-d", own);
     finish(&makes, sha);
     assert_int_equal(run_log_count(&makes, "0 reference responses were in the store"), 1);
+    const struct run *const all[] = {&fills, &finds, &shares, &alone, &makes};
+    for (size_t i = 0; i < COUNT(all); i++)
+        expect_no_restart(all[i]);
 }
 
 /* Prompts and word lists that were edited between two parts of a run are named; put back, it goes
