@@ -7,7 +7,8 @@
  *                                 exit, a pause and each error at all that can have them
  *     test_faults --point NAME    all that at one point
  *
- * A point that nobody comes by fails the test: the mark that it leaves is looked for.
+ * A point that nobody comes by, three times where it is not rare, fails the test: the mark that it
+ * leaves is looked for.
  */
 #include "base/fault.h"
 #include "tests/e2e/faults.h"
@@ -20,6 +21,11 @@ static const struct {
 #define X(name, who, fails) {FAULT_##name, who, fails},
     FAULT_MAP(X)
 #undef X
+};
+
+enum {
+    HITS_SURE = 3, /* so often somebody comes by all points that are not rare */
+    HITS = 4
 };
 
 static bool everything;
@@ -74,10 +80,12 @@ static void survives(size_t i, int nth, const char *action)
     unsetenv("RLHF_FAULT");
     unsetenv("RLHF_FAULT_DIR");
     check_ok(file_join(mark, marks, point, &err));
-    if (!file_exists(mark))
+    const bool came = file_exists(mark);
+    if (!came && nth <= HITS_SURE)
         fail_msg("%s: nobody came by", spec);
     faults_check(name);
-    print_message("run %-40s commands %d\n", spec, tries);
+    if (came)
+        print_message("run %-40s commands %d\n", spec, tries);
     faults_remove(name);
     check_ok(file_remove_tree(marks, &err));
 }
@@ -108,7 +116,7 @@ static void a_kill_at_any_point_changes_nothing(void **state)
     (void)state;
     assert_true(COUNT(points) >= 40);
     for (size_t i = 0; i < COUNT(points); i++)
-        for (int nth = 1; nth <= (everything && !is_rare(points[i].point) ? 4 : 1); nth++)
+        for (int nth = 1; nth <= (everything && !is_rare(points[i].point) ? HITS : 1); nth++)
             if (is_chosen(i))
                 survives(i, nth, "kill");
 }
