@@ -28,9 +28,9 @@ struct daemon_options {
     const char *job;         /* which it is to be of; not NULL with a rendezvous */
 };
 
-/* Have malloc keep 32 MiB of what was freed in an arena, as it does by itself in a process that once
- * freed a block of 16.  Chunks of a megabyte come and go with messages, and their pages would go
- * back to the system and be faulted in anew each time: a quarter of what receiving them costs. */
+/* Have malloc keep 32 MiB of what was freed in an arena, as it does by itself in a process that
+ * once freed a block of 16.  Chunks of a megabyte come and go with messages, and their pages would
+ * go back to the system and be faulted in anew each time: a quarter of what receiving costs. */
 void daemon_keep_memory(void);
 
 /*

@@ -23,9 +23,9 @@ struct weights_hashes {
     size_t size, piece_bytes;
 };
 
-/* As hash_lanes_cut(out, bytes, size, piece_bytes), done when weights_hashes_end returns; until then
- * out is not to be touched, and bytes not to be changed.  Never fails: where there is no thread to be
- * had, all is done here. */
+/* As hash_lanes_cut(out, bytes, size, piece_bytes), done when weights_hashes_end returns; until
+ * then out is not to be touched, and bytes not to be changed.  Never fails: where there is no
+ * thread to be had, all is done here. */
 void weights_hashes_begin(struct weights_hashes *hashes, struct hash *out, const void *bytes,
                           size_t size, size_t piece_bytes);
 void weights_hashes_end(struct weights_hashes *hashes);

@@ -41,8 +41,8 @@ struct weights_version {
 };
 
 /*
- * A copy of `bytes`, which others may map where it is to be shared and can be; *unshared says why it
- * cannot.  Hashed while it is copied.  One user: the caller.  ERR_NOMEM, ERR_VALUE over
+ * A copy of `bytes`, which others may map where it is to be shared and can be; *unshared says why
+ * it cannot.  Hashed while it is copied.  One user: the caller.  ERR_NOMEM, ERR_VALUE over
  * WEIGHTS_CHUNKS_MAX.
  */
 enum err_code weights_version_new(struct weights_version **out, uint64_t version,

@@ -29,8 +29,8 @@ struct reward;
 
 /* Load the tokenizer, the data set's labels, the scorers and the reference.  The config and the
  * context are borrowed; the context, for references that are versions of the policy, may be NULL
- * without kl.reference_every.  ERR_USAGE where they do not fit together, else the errors of what was
- * read; the sentence names the file.  The caller frees it with reward_free. */
+ * without kl.reference_every.  ERR_USAGE where they do not fit together, else the errors of what
+ * was read; the sentence names the file.  The caller frees it with reward_free. */
 enum err_code reward_new(struct reward **out, const struct run_config *config,
                          struct wire_context *context, struct err *err);
 void reward_free(struct reward *reward); /* NULL does nothing */

@@ -6,8 +6,8 @@
  *
  * A NAME with something behind its role ("actor-3") is one process; a bare one ("actor") is any
  * process of the role.  A process takes NAME.key, or else the key of its role.  The coordinator's
- * host needs no secret but its own; a worker needs its own, and `peers` for the public keys of those it
- * connects to.  A line taken out of `peers` shuts its key out of a running run (guard.h).
+ * host needs no secret but its own; a worker needs its own, and `peers` for the public keys of
+ * those it connects to.  A line taken out of `peers` shuts its key out of a running run (guard.h).
  *
  * All calls block on the disk.
  */

@@ -1,29 +1,13 @@
 /*
- * learner_golden.h -- for tests of a training step: the bench of every test, and the step that
- * tests/golden/train_step.py computed.
+ * learner_golden.h -- for tests of a training step: the one that tests/golden/train_step.py
+ * computed.
  */
 #ifndef TESTS_UNIT_LEARNER_GOLDEN_H
 #define TESTS_UNIT_LEARNER_GOLDEN_H
 
-#include "tests/unit/learner_bench.h"
+#include "tests/unit/learner_scene.h"
 
 #define GOLDEN_STEP 3
-
-static struct bench bench;
-
-static int setup(void **state)
-{
-    (void)state;
-    bench_open(&bench);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    bench_close(&bench);
-    return 0;
-}
 
 static struct message golden_lease(void)
 {

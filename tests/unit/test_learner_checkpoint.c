@@ -8,23 +8,7 @@
 
 #include "learner/checkpoint.h"
 #include "node/weights.h"
-#include "tests/unit/learner_bench.h"
-
-static struct bench bench;
-
-static int setup(void **state)
-{
-    (void)state;
-    bench_open(&bench);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    bench_close(&bench);
-    return 0;
-}
+#include "tests/unit/learner_scene.h"
 
 static const char *run_path(const char *name)
 {

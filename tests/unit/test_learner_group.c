@@ -7,25 +7,9 @@
 #include <pthread.h>
 
 #include "learner/group.h"
-#include "tests/unit/learner_bench.h"
+#include "tests/unit/learner_scene.h"
 
 enum { RANKS = 4, STEPS = 3 };
-
-static struct bench bench;
-
-static int setup(void **state)
-{
-    (void)state;
-    bench_open(&bench);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    bench_close(&bench);
-    return 0;
-}
 
 struct rank {
     struct learner *learner;
