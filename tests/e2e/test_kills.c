@@ -8,6 +8,12 @@
 
 #define KILLS_MAX 8 /* of one run */
 
+/* Greatest milliseconds to the next kill: a run alone takes some 200, many kills stretch it. */
+static uint64_t kill_within_ms(uint64_t seed)
+{
+    return 20u << seed % 4;
+}
+
 static uint64_t seed_from = 1, seeds = 1;
 
 /* "rlhf-actor --name actor-1 ..." to "actor-1" */
@@ -29,7 +35,7 @@ static void survives_kills(uint64_t seed, uint32_t learners)
     crew_run(&crew, "", "127.0.0.1", NULL, name, learners);
     bool over = false, halted = false;
     const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
-    uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);
+    uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, kill_within_ms(seed));
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
         over = crew_turn(&crew, &halted);
         scene_nap(1);
@@ -40,7 +46,7 @@ static void survives_kills(uint64_t seed, uint32_t learners)
             kill(crew.member[victim].pid, SIGKILL);
             kills[victim]++;
         }
-        next_ms = clock_mono_ms() + crew_draw(seed, 2 * k++ + 1, 250);
+        next_ms = clock_mono_ms() + crew_draw(seed, 2 * k++ + 1, kill_within_ms(seed));
     }
     char said[256] = "";
     for (size_t i = 0; i < crew.n; i++) {
