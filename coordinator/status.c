@@ -304,6 +304,7 @@ void status_json(struct status *status, const struct core_stats *stats, struct b
     status_number(out, "eta_s",
                   status->step_ms * (double)(stats->steps - stats->trained) / 1000.0);
     status_count(out, "leases_out", stats->leases_out);
+    status_count(out, "peers_forgotten", stats->forgotten.names);
     buf_printf(out, ",\"paused\":%s,\"draining\":%s,\"checkpoint_asked\":%s,\"ready\":%s",
                stats->paused ? "true" : "false", stats->draining ? "true" : "false",
                stats->checkpoint_asked ? "true" : "false",
