@@ -139,13 +139,32 @@ static void core_stats_shapers(const struct core *core, struct core_stats *out)
     }
 }
 
+static void core_stats_slots(const struct core *core, struct core_stats *out)
+{
+    uint64_t *const states[] = {&out->waiting, &out->leased, &out->generated,
+                                &out->scored,  &out->shaped, &out->trained_slots};
+    for (int s = CORE_ITEM_WAITING; s <= CORE_ITEM_TRAINED; s++)
+        *states[s] = core->slots[core_bug(core, 46 + s) ? s + 1 : s];
+    memcpy(out->dropped, core->dropped, sizeof core->dropped);
+    if (core_bug(core, 52))
+        out->dropped[RECORD_REASON_SCORE_FAILED] = 0;
+    out->planned = (core_bug(core, 53) ? core->trained : core->opened) * core->B;
+    for (int s = 0; s < CORE_ITEM_STATES; s++)
+        out->references_planned +=
+            core_bug(core, 54) && s == CORE_ITEM_LEASED ? 0 : core->ref_slots[s];
+    out->references_scored =
+        core->ref_slots[core_bug(core, 55) ? CORE_ITEM_DROPPED : CORE_ITEM_SCORED];
+    out->references_dropped =
+        core->ref_slots[core_bug(core, 56) ? CORE_ITEM_SCORED : CORE_ITEM_DROPPED];
+}
+
 void core_stats(const struct core *core, struct core_stats *out)
 {
     memcpy(out, &core->counters, offsetof(struct core_stats, peer));
     out->epoch = core->epoch;
     out->steps = core->config->steps;
     out->trained = core->trained;
-    out->opened = core->opened;
+    out->opened = core_bug(core, 45) ? core->trained : core->opened;
     out->checkpoint_version = core->checkpoint_version;
     out->seq = core->seq;
     out->durable_seq = core->durable_seq;
@@ -182,18 +201,7 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->beta_scale = core->breaker_state.beta_scale;
     memcpy(out->score_missing, core->score_missing, sizeof out->score_missing);
 
-    out->waiting = core->slots[CORE_ITEM_WAITING];
-    out->leased = core->slots[CORE_ITEM_LEASED];
-    out->generated = core->slots[CORE_ITEM_GENERATED];
-    out->scored = core->slots[CORE_ITEM_SCORED];
-    out->shaped = core->slots[CORE_ITEM_SHAPED];
-    out->trained_slots = core->slots[CORE_ITEM_TRAINED];
-    memcpy(out->dropped, core->dropped, sizeof core->dropped);
-    out->planned = core->opened * core->B;
-    for (int i = 0; i < CORE_ITEM_STATES; i++)
-        out->references_planned += core->ref_slots[i];
-    out->references_scored = core->ref_slots[CORE_ITEM_SCORED];
-    out->references_dropped = core->ref_slots[CORE_ITEM_DROPPED];
+    core_stats_slots(core, out);
     out->has_last = core->has_last;
     out->last = core->last;
     out->wait = core_stats_wait(core);

@@ -17,7 +17,7 @@
 #include "tests/sim/sim.h"
 
 #define SIM_MANY 1000 /* seeds in which everything comes about */
-#define SIM_BUGS 44
+#define SIM_BUGS 56
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -64,6 +64,18 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the KL controller goes on when its reference is renewed",
     "log-probs of another reference are taken",
     "more leases are given out than there are places",
+    "the steps opened are shown as those trained",
+    "waiting slots are shown as leased ones are counted",
+    "leased slots are shown as generated ones are counted",
+    "generated slots are shown as scored ones are counted",
+    "scored slots are shown as shaped ones are counted",
+    "shaped slots are shown as trained ones are counted",
+    "trained slots are shown as dropped ones are counted",
+    "slots dropped for one of the reasons are not shown",
+    "the slots planned are shown as those of the steps trained",
+    "references that are leased are not shown among those planned",
+    "references scored are shown as dropped ones are counted",
+    "references dropped are shown as scored ones are counted",
 };
 
 static bool sim_main_seeds(const struct sim_plan *plan)

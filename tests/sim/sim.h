@@ -16,6 +16,8 @@
  *
  * What must hold (a failure prints the seed, the time and the sentence):
  *     core_check after each event;
+ *     core_stats after each event: planned = waiting + leased + generated + scored + shaped + trained +
+ *     dropped by reason, and each of these what records and leases tell (sim_slots.c);
  *     records: seq without gaps, one rollout and one score an item, steps in order, none about
  *     a step that is over;
  *     a score lease names rollouts that are durable, a train lease is equal to durable records
@@ -204,6 +206,13 @@ struct sim {
     uint32_t lease_faults;
     uint64_t worker_crashes, coordinator_crashes, paused_until_ms;
     struct core_stats *stats; /* at the end; the caller's */
+    struct core_stats *shown; /* after each event; the caller's */
+    uint64_t leased[SIM_STEPS_MAX][SIM_B_MAX]; /* to be generated, by this event of this life */
+    uint64_t train_leased;                     /* in this life: 1 + the last such step */
+    uint64_t opened;                           /* steps, as shown */
+    uint64_t life_tokens;                      /* of responses recorded in this life */
+    uint64_t due_steps;                        /* of the first so many steps */
+    bool due[SIM_PROMPTS];                     /* these are the prompts */
     bool timed;               /* how long it takes: all of it, and in the core */
     uint64_t ticks, core_ticks, core_since;
 
@@ -234,6 +243,9 @@ void sim_post_gone(struct sim *sim, uint64_t address);
 const struct record *sim_durable(const struct sim *sim, enum record_kind kind,
                                  enum wire_work work, uint64_t a, uint32_t b);
 bool sim_step_durable(const struct sim *sim, uint64_t step);
+/* Index + 1 of that record, durable or not; 0: none. */
+size_t *sim_index(struct sim *sim, enum record_kind kind, enum wire_work work, uint64_t a,
+                  uint32_t b);
 /* One whole run.  False: sim->why says what broke. */
 bool sim_run(struct sim *sim);
 void sim_release(struct sim *sim);
@@ -292,6 +304,14 @@ void sim_second_compared(struct sim *sim, uint64_t duplicates, uint64_t mismatch
 
 /* Of the finished run's records: each step's rollouts are as old as the lag, and no older. */
 void sim_second_check_staleness(struct sim *sim);
+
+/* --- sim_slots.c: what is shown of slots and references */
+/* A lease, as it is sent. */
+void sim_slots_leased(struct sim *sim, const struct message *lease);
+/* Another life of the coordinator begins. */
+void sim_slots_forget(struct sim *sim);
+/* After an event. */
+void sim_slots_check(struct sim *sim);
 
 /* --- sim_worker.c */
 void sim_worker_start(struct sim *sim, int worker);

@@ -12,7 +12,7 @@ static struct run_config sim_configs[SIM_CONFIGS];
 static struct hash sim_expected[SIM_CONFIGS];
 static struct record_step sim_expected_steps[SIM_CONFIGS][SIM_STEPS_MAX];
 static bool sim_known[SIM_CONFIGS];
-static struct core_stats sim_stats;
+static struct core_stats sim_stats, sim_shown;
 
 static void sim_seed_explain(const struct sim *sim, char why[SIM_WHY_MAX])
 {
@@ -34,6 +34,7 @@ static bool sim_expect(uint32_t config, char why[SIM_WHY_MAX])
     sim.learners_n = 1; /* however many there are in the runs held against it */
     sim.stopped_worker = -1;
     sim.stats = &sim_stats;
+    sim.shown = &sim_shown;
     const bool ok = sim_run(&sim);
     if (!ok)
         sim_seed_explain(&sim, why);
@@ -87,6 +88,7 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
     sim->verbose = verbose;
     sim->timed = seed % SIM_TIMED == 0;
     sim->stats = &sim_stats;
+    sim->shown = &sim_shown;
     sim->config = &sim_configs[config];
     sim->learners_n = sim->config->learners;
     sim->workers_n = 3 + (int)sim_random(sim, 6) + (int)sim->learners_n - 1;

@@ -154,8 +154,8 @@ void sim_post_gone(struct sim *sim, uint64_t address)
 
 /* --- the disk ----------------------------------------------------------------------------- */
 
-static size_t *sim_index(struct sim *sim, enum record_kind kind, enum wire_work work,
-                         uint64_t a, uint32_t b)
+size_t *sim_index(struct sim *sim, enum record_kind kind, enum wire_work work, uint64_t a,
+                  uint32_t b)
 {
     const int k = kind == RECORD_ROLLOUT ? 0 : kind == RECORD_SCORE ? 1 : 2;
     return &sim->index[k][work == WIRE_WORK_REFERENCE][a][b];
@@ -361,6 +361,8 @@ static void sim_append(struct sim *sim, const struct record *record)
             abort();
     }
     sim_record_copy(&sim->records[sim->records_n++], record);
+    if (record->kind == RECORD_ROLLOUT)
+        sim->life_tokens += record->response_tokens;
     if (record->kind == RECORD_ROLLOUT || record->kind == RECORD_SCORE ||
         record->kind == RECORD_DROP)
         *sim_index(sim, record->kind, record->work, record->a, record->b) = sim->records_n;
@@ -477,6 +479,7 @@ static void sim_take_effect(struct sim *sim, const struct core_effect *effect)
     switch (effect->kind) {
     case CORE_FX_SEND:
         sim_second_sent(sim, effect->message);
+        sim_slots_leased(sim, effect->message);
         sim_check_sent(sim, effect->message);
         sim_carry(sim, (struct sim_event){.kind = SIM_TO_WORKER, .address = effect->peer},
                   effect->message);
@@ -583,6 +586,7 @@ static bool sim_core_start(struct sim *sim)
     struct err err;
     const struct core_setup setup = {.config = sim->config, .prompts = sim->prompts};
     sim->life++;
+    sim_slots_forget(sim);
     if (core_new(&sim->core, &setup, sim_sink, sim, &err) != ERR_OK)
         return sim_fail(sim, "%s", err.text), false;
 #ifdef CORE_BUGS
@@ -687,6 +691,8 @@ static void sim_core_step(struct sim *sim, const struct core_event *event)
     }
     if (core_check(sim->core, &err) != ERR_OK)
         sim_fail(sim, "after %d: %s", (int)event->kind, err.text);
+    if (!sim->finished)
+        sim_slots_check(sim);
 }
 
 /* --- one run ------------------------------------------------------------------------------ */
