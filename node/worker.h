@@ -125,7 +125,7 @@ bool worker_has_lease(struct worker *worker);
  * Queue a result or LEASE_FAILED; epoch, session and seq are filled in by the worker.
  * Everything is copied, so *result and its frames are the caller's again on return.  Blocks
  * while the outbox is full.  ERR_VALUE where a bound is broken, ERR_UNAVAILABLE where it is
- * full and the worker was told to stop, ERR_NOMEM.
+ * still full WORKER_FLUSH_MS after the worker was told to stop, or it was refused; ERR_NOMEM.
  */
 enum err_code worker_send(struct worker *worker, const struct message *result, struct err *err);
 
