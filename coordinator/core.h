@@ -72,7 +72,8 @@
  *
  * Capacity.  HELLO says how many items a worker can hold; that is its credit.  What waits is
  * shared out by credit, and an item takes one until this worker has answered it, given it back or
- * lost it, whoever else answered it meanwhile.
+ * lost it, whoever else answered it meanwhile.  Answers come a few at a time: who has work is
+ * given more when a quarter of its credit is back, in one lease.
  *
  * Stragglers.  Where workers have room and nothing waits, at a tick, the oldest lease that is older
  * than leases.second_after medians of the last CORE_PACE_MAX answers' ages, and than a heartbeat,
@@ -156,7 +157,7 @@ struct core_event {
     enum core_event_kind kind;
     uint64_t now_ms;  /* monotonic */
     uint64_t wall_ms; /* since 1970: goes into records, decides nothing */
-    uint64_t entropy; /* 64 random bits; used for session numbers */
+    uint64_t entropy; /* MESSAGE, a HELLO: 64 random bits, for the session's number */
     uint64_t peer;    /* an address the shell can send to; opaque here */
     const struct message *message;
     uint64_t seq;

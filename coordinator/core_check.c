@@ -285,7 +285,7 @@ static enum err_code core_check_peers(const struct core *core, size_t w, struct 
     for (size_t i = w * 64; i < core->peers_n && i < w * 64 + 64; i++) {
         const struct core_peer *peer = &core->peers[i];
         const bool here = peer->state != CORE_PEER_GONE;
-        const bool room = here && peer->in_flight < peer->capacity;
+        const bool room = here && core_peer_has_room(peer);
         if (core_set_has(&core->learners, i) != (here && peer->role == WIRE_ROLE_LEARNER) ||
             core_set_has(&core->roomy[peer->role], i) != room ||
             core_set_has(&core->owing, i) != (peer->acks_n > 0))

@@ -303,8 +303,8 @@ static bool core_lease_pick_item(struct core *core, struct core_item *item, void
 bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
                          enum wire_role role)
 {
-    return peer->state == CORE_PEER_LIVE && peer->role == role &&
-           peer->in_flight < peer->capacity && core->now_ms >= peer->backoff_ms;
+    return peer->state == CORE_PEER_LIVE && peer->role == role && core_peer_has_room(peer) &&
+           core->now_ms >= peer->backoff_ms;
 }
 
 /* Of all who may be given something, together. */

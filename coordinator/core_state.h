@@ -45,6 +45,7 @@
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
 #define CORE_ADDRESSES_MAX  64     /* connections whose bad messages are counted */
 #define CORE_RING_SLACK     4      /* steps a checkpoint may come late */
+#define CORE_ROOM_SHARE     4u     /* of its credit, one part in so many is room for a lease */
 #define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
 #define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
@@ -390,6 +391,8 @@ struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 /* Its state, role, capacity or in_flight is another now. */
 void core_peer_moved(struct core *core, const struct core_peer *peer);
+/* Is so much of its credit back that a lease is worth its messages? */
+bool core_peer_has_room(const struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 /* Keep what it says went wrong, for people. */
 void core_peer_failed(struct core *core, struct core_peer *peer, const char *text);

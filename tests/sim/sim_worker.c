@@ -80,12 +80,18 @@ void sim_worker_crash(struct sim *sim, int worker)
     w->restart_ms = sim->now_ms + 50 + sim_random(sim, 1500);
 }
 
+/* In some runs so much that a lease waits until more than one item is back. */
+static uint32_t sim_worker_capacity(const struct sim *sim)
+{
+    return (3 + (uint32_t)(sim->seed % 5)) * (sim->seed % 3 == 0 ? 4 : 1);
+}
+
 static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
 {
     struct message hello = {
         .type = MESSAGE_HELLO,
         .role = w->role,
-        .capacity = w->role == WIRE_ROLE_LEARNER ? 1 : 3 + (uint32_t)(sim->seed % 5),
+        .capacity = w->role == WIRE_ROLE_LEARNER ? 1 : sim_worker_capacity(sim),
         .version = w->version,
         .has_hash = w->role != WIRE_ROLE_ACTOR,
         .pid = 1,
