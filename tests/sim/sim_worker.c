@@ -38,6 +38,9 @@ void sim_worker_start(struct sim *sim, int worker)
 {
     struct sim_worker *w = &sim->workers[worker];
     w->alive = true;
+    if (w->lives++ > 0 && sim->names_max > 0 && w->role != WIRE_ROLE_LEARNER)
+        snprintf(w->name, sizeof w->name, "%s-%d.%u", wire_role_name(w->role), worker,
+                 (unsigned)w->lives);
     w->progress = sim_random(sim, 1000);
     w->hang_until_ms = w->silent_until_ms = w->busy_until_ms = 0;
     w->version = sim_learner_newest_whole(sim, w->below);
@@ -208,7 +211,9 @@ static void sim_worker_welcome(struct sim *sim, struct sim_worker *w,
 static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
                              const struct message *message)
 {
-    if (message->refused) {
+    /* Those that died under other names may not have been missed yet: it tries again. */
+    const bool full = sim->names_max > 0 && strstr(message->text, "workers are connected");
+    if (message->refused && !full) {
         w->dismissed = true;
         sim_fail(sim, "%s was refused: %s", w->name, message->text);
         return;
