@@ -75,9 +75,9 @@
  * lost it, whoever else answered it meanwhile.  Answers come a few at a time: who has work is
  * given more when a quarter of its credit is back, in one lease.
  *
- * Of CORE_LEASES_MAX leases a place for each learner
- * is for training, and generating and scoring may have half of the others each: so none of them
- * waits for another's places for ever.  A worker that finds none waits until one is free.
+ * Places.  Of CORE_LEASES_MAX leases a place for each learner is for training, and generating and
+ * scoring may have half of the others each: so none of them waits for another's places for ever.
+ * A worker that finds none waits until one is free.
  *
  * Names.  A name is known from its first HELLO, or its first record, on.  Where CORE_PEERS_MAX are,
  * the one that is gone for longest makes room for a new one: what it did stays in the sums.
