@@ -3,29 +3,17 @@
  * process, one thread, one seed.
  *
  * The seed picks a configuration (lag, group size, combiner, kinds of prompts, shaper,
-<<<<<<< HEAD
  * estimator, multiplier, breaker, checkpoints), the number of workers, of learners among them,
  * and the rates of faults.  While faults last, messages are dropped, doubled, delayed and
  * overtaken; workers hang, fall silent, are killed and started again; one of several learners
- * may be stopped for good; actors have weights from the learner that their lease names, or give
- * it back; actors and reward workers may take log-normal times (sigma 1), and one actor may
- * compute other log-probs than it should: the run's weights are then its own, and only the
- * records must agree; a monitor fails when it likes; the coordinator is killed or stopped, its
- * disk keeps what was durable and some of the rest, and it is rebuilt by core_replay;
- * checkpoints come late or never, or are damaged when a learner looks for them; workers send
- * what they should not.  Then the faults stop, and the run must finish.
-=======
- * estimator, multiplier, breaker, checkpoints), the number of workers, of learners among them, and the rates of faults.  While
- * faults last, messages are dropped,
- * doubled, delayed and overtaken; workers hang, fall silent, are killed and started again; one of
- * several learners may be stopped for good; actors and reward workers may come back under other names, with room
- * for few of them, and the table of leases may be small; actors have weights from the learner that their lease
- * names, or give it back; actors and reward workers may take log-normal times (sigma 1), and one
- * actor may compute other log-probs than it should: the run's weights are then its own, and only
- * the records must agree; a monitor fails when it likes; the coordinator is killed or stopped, its disk keeps what was
- * durable and some of the rest, and it is rebuilt by core_replay; checkpoints come late or
- * never, or are damaged when a learner looks for them; workers send what they should not.  Then the faults stop, and the run must finish.
->>>>>>> spec
+ * may be stopped for good; actors and reward workers may come back under other names, with room
+ * for few of them, and the table of leases may be small; actors have weights from the learner
+ * that their lease names, or give it back; actors and reward workers may take log-normal times
+ * (sigma 1), and one actor may compute other log-probs than it should: the run's weights are
+ * then its own, and only the records must agree; a monitor fails when it likes; the coordinator
+ * is killed or stopped, its disk keeps what was durable and some of the rest, and it is rebuilt
+ * by core_replay; checkpoints come late or never, or are damaged when a learner looks for them;
+ * workers send what they should not.  Then the faults stop, and the run must finish.
  *
  * What must hold (a failure prints the seed, the time and the sentence):
  *     core_check after each event;
@@ -207,13 +195,9 @@ struct sim {
     bool recall; /* the coordinator asks for the records of this step */
     uint64_t recall_step, recalls;
     uint64_t stops;
-<<<<<<< HEAD
     uint64_t seconds, seconds_won;       /* second leases, of all lives */
-=======
-    uint64_t seconds, seconds_won; /* second leases, of all lives */
     uint32_t names_max, leases_max;      /* of the core; 0: as many as it has */
     uint64_t forgotten, full;            /* names; lives in which no lease was left */
->>>>>>> spec
     uint64_t staleness[SIM_LAG_MAX + 1]; /* slots trained, by steps since their policy */
     struct sim_compared compared;        /* of the message that is delivered now */
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
