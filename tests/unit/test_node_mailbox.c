@@ -44,15 +44,20 @@ static void put_result(uint64_t lease, bool wants_ack)
     check_ok(mailbox_put_result(&mailbox, packet, wants_ack, &err));
 }
 
-/* A session's sending side: the seq each result goes under, and how many it takes. */
+/* A session's sending side: the seq each result goes under, how many it takes, and how many it
+ * refuses before that. */
 struct sending {
-    uint64_t seq, room;
+    uint64_t seq, room, refuses;
 };
 
 static uint64_t send_packet(void *ctx, const struct wire_packet *packet)
 {
     struct sending *sending = ctx;
     assert_non_null(packet);
+    if (sending->refuses > 0) {
+        sending->refuses--;
+        return 0;
+    }
     if (sending->room == 0)
         return 0;
     sending->room--;
@@ -144,6 +149,12 @@ static void what_a_full_socket_did_not_take_is_offered_again_from_there(void **s
     sending.room = 1;
     assert_true(mailbox_flush(&mailbox, send_packet, &sending));
     assert_int_equal(sending.seq, 2);
+    put_result(3, true);
+    put_result(4, true);
+    sending = (struct sending){.seq = 2, .room = 2, .refuses = 1};
+    assert_false(mailbox_flush(&mailbox, send_packet, &sending)); /* 4 does not overtake 3 */
+    assert_true(mailbox_flush(&mailbox, send_packet, &sending));
+    assert_int_equal(sending.seq, 4);
     assert_int_equal(counted().results_resent, 0);
 }
 

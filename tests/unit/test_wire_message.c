@@ -279,7 +279,8 @@ static void message_survives_ten_thousand_bit_flips(void **state)
         }
         free(bytes);
     }
-    assert_in_range(accepted, 100, 7000); /* the header's checksum is message_check_seal's to see */
+    /* The header's own checksum is for message_check_seal to look at. */
+    assert_in_range(accepted, 100, 7000);
 }
 
 /* The checks that only a decoder can make, from bytes written by hand. */
