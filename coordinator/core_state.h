@@ -323,6 +323,10 @@ struct core {
     size_t leases_n;      /* entries ever used */
     uint32_t leases_free; /* 1 + the first free one of these; 0: none */
     uint32_t training;    /* leases of kind TRAIN */
+    bool
+        score_idle; /* nothing could be leased to be scored, whoever has room, by a learner that */
+    uint64_t score_idle_newest; /* holds this; so it stays until some record is durable or an
+                                   item loses its lease */
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
@@ -446,11 +450,12 @@ typedef bool core_lease_visit(struct core *core, struct core_item *item, void *c
  * Ends where fn says false. */
 void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
                      void *ctx);
-/* What is to be leased: core->picked[0..n-1]. */
+/* What is to be leased. */
 struct core_lease_picked {
     bool generate;
     bool second; /* they are out on a lease already */
     uint32_t n;
+    struct core_item *const *items; /* [n] */
     uint64_t version;     /* of all of them; to be scored: that of their reference */
     const char *endpoint; /* where those weights are */
 };
