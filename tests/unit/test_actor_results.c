@@ -141,11 +141,11 @@ static void results_wait_only_while_sequences_wait_for_a_row(void **state)
     struct results results;
     const size_t rows = 8;
     begin(&results);
-    assert_false(results_are_due(&results, 0, rows)); /* there is none */
+    assert_false(results_are_due(&results, 0, rows, 0)); /* there is none */
     put(&results, 1, 1);
-    assert_false(results_are_due(&results, rows + 1, rows));
-    assert_true(results_are_due(&results, rows, rows));
-    assert_true(results_are_due(&results, 0, rows));
+    assert_false(results_are_due(&results, rows + 1, rows, 0));
+    assert_true(results_are_due(&results, rows, rows, 0));
+    assert_true(results_are_due(&results, 0, rows, 0));
     results_release(&results);
 }
 
@@ -156,9 +156,9 @@ static void results_wait_for_others_up_to_a_half_of_the_rows(void **state)
     begin(&results);
     for (size_t n = 1; n <= 5; n++) {
         put(&results, 1 + n % LEASES, 1);
-        assert_int_equal(results_are_due(&results, 100, 8), n >= 4);
+        assert_int_equal(results_are_due(&results, 100, 8, 0), n >= 4);
     }
-    assert_true(results_are_due(&results, 100, 1)); /* a row at a time: each at once */
+    assert_true(results_are_due(&results, 100, 1, 0)); /* a row at a time: each at once */
     results_release(&results);
 }
 
@@ -171,9 +171,10 @@ static void results_wait_no_longer_than_the_first_may(void **state)
         put(&results, 1, 1);
         now_ms += RESULTS_HOLD_MS - 1;
         put(&results, 2, 1);
-        assert_false(results_are_due(&results, 100, 8));
+        assert_false(results_are_due(&results, 100, 8, 0));
+        assert_true(results_are_due(&results, 100, 8, 1)); /* after a turn they would be late */
         now_ms += 1;
-        assert_true(results_are_due(&results, 100, 8));
+        assert_true(results_are_due(&results, 100, 8, 0));
         check_ok(results_send(&results, NULL, 9, &err));
         given_n = sent_first = 0;
         memset(lease_sent, 0, sizeof lease_sent);
