@@ -12,7 +12,7 @@
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
 #include "engine/kernels/panel.h"
-#include "engine/kernels/vmath.h"
+#include "engine/kernels/vmath_rows.h"
 
 enum {
     ATTENTION_STRIP = 128, /* packed rows of a task of the way forward */
@@ -167,10 +167,11 @@ static inline ISA_BODY void attention_slope_body(float *p, float *ds, size_t key
     const size_t last = (keys - 1) / LANES * LANES, end = last + LANES;
     lanes_end(p + last, keys - last, -INFINITY); /* the weight 0 */
     lanes_end(ds + last, keys - last, 0.0f);
-    for (size_t j = 0; j < end; j++) {
-        p[j] = vmath_exp(fmaf(scale, p[j], -lse));
+    for (size_t j = 0; j < end; j++)
+        p[j] = fmaf(scale, p[j], -lse);
+    vmath_rows_exp(p, p, end);
+    for (size_t j = 0; j < end; j++)
         ds[j] = scale * p[j] * (ds[j] - delta);
-    }
     for (size_t j = end; j < width; j++)
         p[j] = ds[j] = 0.0f;
 }

@@ -40,6 +40,25 @@ ISA_TARGET_AVX512 static inline ISA_BODY __m512 vmath_avx512_exp(__m512 x)
     return vmath_avx512_exp_negative(_mm512_min_ps(_mm512_set1_ps(89.0f), x));
 }
 
+/* vmath_tanh. */
+ISA_TARGET_AVX512 static inline ISA_BODY __m512 vmath_avx512_tanh(__m512 x)
+{
+    const __m512 z = _mm512_mul_ps(x, x), one = _mm512_set1_ps(1.0f);
+    __m512 p = _mm512_set1_ps(-5.70498872745e-3f);
+    p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(2.06390887954e-2f));
+    p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(-5.37397155531e-2f));
+    p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(1.33314422036e-1f));
+    p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(-3.33332819422e-1f));
+    const __m512 near = _mm512_fmadd_ps(_mm512_mul_ps(p, z), x, x);
+
+    const __m512 sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f)), a = _mm512_abs_ps(x);
+    const __m512 e = vmath_avx512_exp(_mm512_add_ps(a, a));
+    const __m512 two = _mm512_set1_ps(2.0f);
+    const __m512 far = _mm512_sub_ps(one, _mm512_div_ps(two, _mm512_add_ps(e, one)));
+    return _mm512_mask_mov_ps(_mm512_or_ps(far, sign),
+                              _mm512_cmp_ps_mask(a, _mm512_set1_ps(0.625f), _CMP_LT_OQ), near);
+}
+
 /* vmath_sigmoid. */
 ISA_TARGET_AVX512 static inline ISA_BODY __m512 vmath_avx512_sigmoid(__m512 x)
 {
