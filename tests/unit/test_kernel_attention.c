@@ -210,6 +210,9 @@ static void bits_depend_on_neither_threads_nor_instruction_set(void **state)
         const struct layout l = layout_of(4, 2, D[i], lengths, 4);
         bits_check(&l, pools, COUNT(pools));
     }
+    const uint32_t longer[] = {300, 20, 200}; /* of so many a task has all heads, or one */
+    const struct layout l = layout_of(4, 2, 16, longer, 3);
+    bits_check(&l, pools, COUNT(pools));
     for (size_t p = 0; p < COUNT(pools); p++)
         pool_free(pools[p]);
 }
