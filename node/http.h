@@ -32,9 +32,9 @@ typedef void (*http_handler)(void *arg, const char *path, struct http_reply *rep
 struct http;
 
 /*
- * Listen on "ADDRESS:PORT" ("127.0.0.1:9464", "[::1]:0"; port 0: any free one).  ERR_USAGE
- * where the text is no such address, ERR_IO where the port cannot be had.  The caller ends it
- * with http_close, while the loop still runs.
+ * Listen on "ADDRESS:PORT" ("127.0.0.1:9464", "[::1]:0"; port 0: any free one).  NULL, and
+ * ERR_USAGE where the text is no such address, ERR_IO where the port cannot be had, ERR_NOMEM.
+ * The caller ends it with http_close, while the loop still runs.
  */
 struct http *http_open(uv_loop_t *loop, const char *listen, http_handler handler, void *arg,
                        struct err *err);

@@ -18,6 +18,7 @@
 #include "node/weights.h"
 #include "reward/frozen.h"
 #include "reward/reward.h"
+#include "tests/shape.h"
 #include "tests/test.h"
 
 #define ITEMS      7u
@@ -68,25 +69,10 @@ static void path_of(char path[FILE_PATH_MAX], const char *name)
 
 static struct model_config config_of(enum model_head head, uint32_t V, uint32_t T)
 {
-    return (struct model_config){
-        .family = MODEL_LLAMA,
-        .model_type = "llama",
-        .head = head,
-        .labels = head == MODEL_HEAD_SCORE,
-        .V = V,
-        .C = 32,
-        .L = 2,
-        .H = 4,
-        .G = 2,
-        .D = 8,
-        .F = 64,
-        .T = T,
-        .norm_eps = 1e-5f,
-        .rope_theta = 10000.0f,
-        .bos = -1,
-        .eos = 0,
-        .pad = -1,
-    };
+    return (struct model_config){SHAPE_LLAMA, .head = head, .labels = head == MODEL_HEAD_SCORE,
+                                 .V = V,      .C = 32,      .L = 2,
+                                 .H = 4,      .G = 2,       .D = 8,
+                                 .F = 64,     .T = T,       .eos = 0};
 }
 
 static struct model *make_model(const char *name, const struct model_config *config,
