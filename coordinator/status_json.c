@@ -219,6 +219,7 @@ static void status_json_advance(const struct status *status, const struct core_s
     status_json_number(out, "eta_s",
                        status->step_ms * (double)(stats->steps - stats->trained) / 1000.0);
     status_json_count(out, "leases_out", stats->leases_out);
+    status_json_count(out, "peers_forgotten", stats->forgotten.names);
     buf_printf(out, ",\"paused\":%s,\"draining\":%s,\"checkpoint_asked\":%s,\"ready\":%s",
                stats->paused ? "true" : "false", stats->draining ? "true" : "false",
                stats->checkpoint_asked ? "true" : "false",

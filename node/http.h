@@ -52,6 +52,9 @@ void http_accept_posts(struct http *http, const char *token, http_handler handle
  * a blank.  ERR_IO, ERR_FORMAT, ERR_VALUE, naming the file; never its content. */
 enum err_code http_token_read(const char *path, char token[HTTP_TOKEN_MAX], struct err *err);
 
+/* ERR_USAGE where http_open would refuse the text. */
+enum err_code http_check(const char *listen, struct err *err);
+
 /* The port that was bound. */
 uint16_t http_port(const struct http *http);
 

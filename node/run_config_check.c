@@ -1,6 +1,7 @@
 /* run_config_check.c -- what no single key can say about itself: see run_config.h. */
 #include <string.h>
 
+#include "node/http.h"
 #include "node/run_config_internal.h"
 #include "wire/socket.h"
 
@@ -301,9 +302,16 @@ static enum err_code run_config_check_endpoints(const struct run_config *c, cons
                  {"endpoints.relay", c->relay_endpoint}};
     for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
         struct err why;
+        if (bound[i].endpoint[0] && strncmp(bound[i].endpoint, "tcp://", 6) != 0 &&
+            strncmp(bound[i].endpoint, "ipc://", 6) != 0)
+            return err_set(err, ERR_USAGE, "%s: %s: \"%.80s\" must begin with tcp:// or ipc://",
+                           path, bound[i].key, bound[i].endpoint);
         if (run_config_check_open(c, bound[i].endpoint, &why) != ERR_OK)
             return err_set(err, ERR_USAGE, "%s: %s: %s", path, bound[i].key, why.text);
     }
+    struct err why;
+    if (c->http_listen[0] && http_check(c->http_listen, &why) != ERR_OK)
+        return err_set(err, ERR_USAGE, "%s: %s", path, why.text);
     return ERR_OK;
 }
 
@@ -341,13 +349,13 @@ static enum err_code run_config_check_ppo(const struct run_config *c, const char
 static enum err_code run_config_check_kl(const struct run_config *c, const char *path,
                                          struct err *err)
 {
+    const bool adaptive = c->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE;
     if (c->kl_place == RUN_KL_PLACE_LOSS && c->kl_estimator == RUN_KL_K1)
         return err_set(err, ERR_USAGE,
                        "%s: kl.estimator k1 has no useful gradient in the loss: "
                        "take k2 or k3, or kl.place reward",
                        path);
-    if ((c->kl_controller == RUN_KL_CONTROLLER_PID ||
-         (c->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE && c->kl_lookahead > 0)) &&
+    if ((c->kl_controller == RUN_KL_CONTROLLER_PID || (adaptive && c->kl_lookahead > 0)) &&
         (c->kl_coef_min >= c->kl_coef_max || c->kl_coef < c->kl_coef_min ||
          c->kl_coef > c->kl_coef_max))
         return err_set(err, ERR_USAGE,
@@ -362,6 +370,15 @@ static enum err_code run_config_check_kl(const struct run_config *c, const char 
         return err_set(err, ERR_USAGE,
                        "%s: kl.controller pid never moves with kl.kp, kl.ki and kl.kd all 0",
                        path);
+    if (adaptive && c->kl_coef == 0)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.controller adaptive multiplies beta, which never leaves a kl.coef "
+                       "of 0",
+                       path);
+    if (adaptive && c->kl_horizon > 0 && c->kl_horizon <= c->batch / 5.0)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.horizon %g must be above a fifth of pipeline.batch %u, or 0", path,
+                       c->kl_horizon, c->batch);
     if (c->kl_reference_every > 0 && c->kl_reference_every <= c->lag)
         return err_set(err, ERR_USAGE,
                        "%s: kl.reference_every %llu must be more than pipeline.lag %u", path,

@@ -6,13 +6,14 @@
  * estimator, multiplier, breaker, checkpoints), the number of workers, of learners among them,
  * and the rates of faults.  While faults last, messages are dropped, doubled, delayed and
  * overtaken; workers hang, fall silent, are killed and started again; one of several learners
- * may be stopped for good; actors have weights from the learner that their lease names, or give
- * it back; actors and reward workers may take log-normal times (sigma 1), and one actor may
- * compute other log-probs than it should: the run's weights are then its own, and only the
- * records must agree; a monitor fails when it likes; the coordinator is killed or stopped, its
- * disk keeps what was durable and some of the rest, and it is rebuilt by core_replay;
- * checkpoints come late or never, or are damaged when a learner looks for them; workers send
- * what they should not.  Then the faults stop, and the run must finish.
+ * may be stopped for good; actors and reward workers may come back under other names, with room
+ * for few of them, and the table of leases may be small; actors have weights from the learner
+ * that their lease names, or give it back; actors and reward workers may take log-normal times
+ * (sigma 1), and one actor may compute other log-probs than it should: the run's weights are
+ * then its own, and only the records must agree; a monitor fails when it likes; the coordinator
+ * is killed or stopped, its disk keeps what was durable and some of the rest, and it is rebuilt
+ * by core_replay; checkpoints come late or never, or are damaged when a learner looks for them;
+ * workers send what they should not.  Then the faults stop, and the run must finish.
  *
  * What must hold (a failure prints the seed, the time and the sentence):
  *     core_check after each event;
@@ -94,6 +95,7 @@ struct sim_worker {
     char name[16];
     bool alive, ready, dismissed;
     uint64_t restart_ms, hang_until_ms, silent_until_ms, busy_until_ms;
+    uint32_t lives;
     bool odd; /* an actor whose log-probs are wrong in their last bit */
     uint64_t address, session, epoch, seq, nonce;
     uint64_t hello_ms, begun_ms, heard_ms, sent_ms;
@@ -194,6 +196,8 @@ struct sim {
     uint64_t recall_step, recalls;
     uint64_t stops;
     uint64_t seconds, seconds_won;       /* second leases, of all lives */
+    uint32_t names_max, leases_max;      /* of the core; 0: as many as it has */
+    uint64_t forgotten, full;            /* names; lives in which no lease was left */
     uint64_t staleness[SIM_LAG_MAX + 1]; /* slots trained, by steps since their policy */
     struct sim_compared compared;        /* of the message that is delivered now */
     uint8_t score_faults[2][SIM_STEPS_MAX][SIM_B_MAX];
@@ -214,7 +218,7 @@ struct sim_totals {
     uint64_t events, virtual_ms, worker_crashes, coordinator_crashes, stops, groups;
     uint64_t duplicates, mismatches, late, refused, expired, retrained, resets, recalls;
     uint64_t rollbacks, rewinds, renewals;
-    uint64_t seconds, odd;
+    uint64_t seconds, odd, forgotten, full;
     uint64_t staleness[SIM_LAG_MAX + 1][SIM_LAG_MAX + 1]; /* [lag][staleness]: slots trained */
 };
 

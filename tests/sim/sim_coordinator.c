@@ -18,6 +18,8 @@ static void sim_coordinator_effect(struct sim *sim, const struct core_effect *ef
     case CORE_FX_LOG:
         if (strcmp(effect->id, "ROLLOUT-MISMATCH") == 0)
             sim_second_told(sim, effect->text);
+        sim->forgotten += strcmp(effect->id, "PEER-FORGOTTEN") == 0;
+        sim->full += strcmp(effect->id, "LEASES-FULL") == 0;
         if (sim->verbose)
             printf("%8llu  %s %s\n", (unsigned long long)sim->now_ms, effect->id, effect->text);
         break;
@@ -115,6 +117,10 @@ bool sim_coordinator_start(struct sim *sim)
 #ifdef CORE_BUGS
     sim->core->bug = sim->bug;
 #endif
+    if (sim->names_max > 0)
+        sim->core->names_max = sim->core->peers_max = sim->names_max;
+    if (sim->leases_max > 0)
+        sim->core->leases_max = sim->leases_max;
     if (sim->durable_n > 0 && !sim_coordinator_replay(sim))
         return false;
     const struct core_event event = sim_coordinator_event(sim, CORE_EV_TICK);

@@ -112,6 +112,10 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
     if (sim_chance(sim, 500))
         sim->rates.straggle_ms = 10 + (uint32_t)sim_random(sim, 100);
     sim->workers[1].odd = sim_chance(sim, 100); /* the first actor */
+    if (sim_chance(sim, 200))
+        sim->names_max = (uint32_t)sim->workers_n + 1;
+    if (sim_chance(sim, 200))
+        sim->leases_max = WIRE_RANKS_MAX + 2 + 2 * (uint32_t)sim_random(sim, 4);
 }
 
 /* A run that is over, against the undisturbed one. */

@@ -169,6 +169,75 @@ static void metrics_add_up_and_counters_do_not_go_back(void **state)
     buf_release(&text);
 }
 
+/* Each a number of its own, so that no two can be exchanged. */
+static void slots_are_shown_state_by_state_and_reason_by_reason(void **state)
+{
+    static const char *const states[] = {"waiting", "leased", "generated",
+                                         "scored",  "shaped", "trained"};
+    uint64_t *const counts[] = {&stats.waiting, &stats.leased, &stats.generated,
+                                &stats.scored,  &stats.shaped, &stats.trained_slots};
+    struct buf metrics, object;
+    char line[128];
+    uint64_t dropped = 0;
+    stats.planned = 0;
+    for (uint64_t s = 0; s < COUNT(states); s++)
+        stats.planned += *counts[s] = 11 + s;
+    for (uint64_t r = 1; r < RECORD_REASONS; r++)
+        dropped += stats.dropped[r] = 31 + r;
+    stats.planned += dropped;
+    buf_init(&metrics, 1 << 20);
+    buf_init(&object, 1 << 20);
+    status_metrics(*state, &stats, &metrics);
+    status_json(*state, &stats, &object);
+    json_t *json = parse(&object);
+    const json_t *slots = json_object_get(json, "slots");
+    for (uint64_t s = 0; s < COUNT(states); s++) {
+        snprintf(line, sizeof line, "rlhfd_slots{state=\"%s\"} %u\n", states[s],
+                 (unsigned)(11 + s));
+        check_has(&metrics, line);
+        check_near(number(slots, states[s]), 11 + (double)s, 0);
+    }
+    for (int r = 1; r < RECORD_REASONS; r++) {
+        const char *reason = record_reason_name((enum record_reason)r);
+        snprintf(line, sizeof line, "rlhfd_slots_dropped_total{reason=\"%s\"} %d\n", reason,
+                 31 + r);
+        check_has(&metrics, line);
+        check_near(number(json_object_get(slots, "dropped"), reason), 31 + r, 0);
+    }
+    snprintf(line, sizeof line, "rlhfd_slots{state=\"dropped\"} %u\n", (unsigned)dropped);
+    check_has(&metrics, line);
+    snprintf(line, sizeof line, "rlhfd_slots_planned %u\n", (unsigned)stats.planned);
+    check_has(&metrics, line);
+    check_near(number(slots, "planned"), (double)stats.planned, 0);
+    json_decref(json);
+    buf_release(&object);
+    buf_release(&metrics);
+}
+
+/* The series of a name that made room for another end; what it did stays in the sums. */
+static void forgotten_workers_are_one_series(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    stats.peer[0].items_done = 7;
+    stats.peer[0].mismatches = 2;
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_peers_forgotten_total 0\n");
+    check_has(&text, "rlhfd_peer_items_total{peer=\"actor-0\"} 7\n");
+    assert_null(strstr(text.data, "peer=\"(forgotten)\""));
+    buf_clear(&text);
+    stats.forgotten = (struct core_forgotten){.names = 1, .items_done = 7, .mismatches = 2};
+    stats.peer[0] = (struct core_peer_stats){
+        .name = "actor-9", .role = WIRE_ROLE_ACTOR, .state = CORE_PEER_LIVE, .items_done = 1};
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_peers_forgotten_total 1\n");
+    check_has(&text, "rlhfd_peer_items_total{peer=\"actor-9\"} 1\n");
+    check_has(&text, "rlhfd_peer_items_total{peer=\"(forgotten)\"} 7\n");
+    check_has(&text, "rlhfd_peer_mismatches_total{peer=\"(forgotten)\"} 2\n");
+    assert_null(strstr(text.data, "actor-0"));
+    buf_release(&text);
+}
+
 static void the_breaker_is_shown_where_there_is_one(void **state)
 {
     struct buf text;
@@ -671,6 +740,8 @@ int main(void)
         status_test(status_is_json_with_all_of_the_run),
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
+        status_test(slots_are_shown_state_by_state_and_reason_by_reason),
+        status_test(forgotten_workers_are_one_series),
         status_test(the_breaker_is_shown_where_there_is_one),
         status_test(a_renewed_reference_is_shown_where_there_can_be_one),
         status_test(the_group_served_worst_is_shown_by_name),

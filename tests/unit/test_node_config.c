@@ -141,6 +141,8 @@ static void config_refuses_what_is_not_exactly_the_type(void **state)
     refuses(GOOD "ppo:\n  gamma: [1]\n", "ppo.gamma takes a single value, not a list");
     refuses(GOOD "ppo: 3\n", "ppo holds keys of its own, not a value or a list");
     refuses(GOOD "ppo: [3]\n", "ppo holds keys of its own, not a value or a list");
+    refuses_override("ppo.gamma=", "ppo.gamma has no value");
+    refuses_override("reward.scorers=1", "the first one's are reward.scorers.0.KEY");
 }
 
 static void config_refuses_yaml_that_hides_something(void **state)
@@ -168,6 +170,12 @@ static void config_checks_what_keys_say_together(void **state)
     refuses_override("reward.scorers.0.kind=http", "needs `url`");
     refuses_override("model.critic=reward", "no reward scorer is of kind model");
     refuses_override("timeouts.dead_ms=60", "at least twice");
+    refuses_override("endpoints.control=nowhere", "must begin with tcp:// or ipc://");
+    refuses_override("endpoints.http=9464", "endpoints.http: \"9464\" is not ADDRESS:PORT");
+    refuses_override("endpoints.http=localhost:9464", "is not an IP address and a port");
+    refuses_override("kl.coef=0", "kl.coef");
+    refuses_override("kl.horizon=6.4",
+                     "kl.horizon 6.4 must be above a fifth of pipeline.batch 32");
 }
 
 static void config_names_what_could_not_be_meant(void **state)
