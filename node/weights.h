@@ -12,10 +12,10 @@
  *
  * The client asks for WEIGHTS_WINDOW chunks and for one more with each that comes, so nothing piles
  * up and nothing is dropped; what does not come is asked for again, also from a server that was
- * restarted in between.  The manifest has a BLAKE2b for each chunk, and the BLAKE2b of those, which
- * is the hash of the version.  A chunk has no other checksum on its way: it counts when it has its
- * hash, and one of the server's that does not is asked for again, twice.  What came is hashed and
- * copied into its place at once, eight chunks side by side.  A version is a byte string to both:
+ * restarted in between.  The manifest has a hash for each chunk (base/hash_lanes.h), and the
+ * BLAKE2b of those, which is the hash of the version.  A chunk has no other checksum on its way: it
+ * counts when it has its hash, and one of the server's that does not is asked for again, twice.
+ * What comes is hashed and copied into its place at once.  A version is a byte string to both:
  * the model's flat float32 parameters, little-endian, as engine/model lays them out.
  *
  * So that a learner sends each chunk once, however many actors there are, an actor may be a
