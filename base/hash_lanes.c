@@ -278,25 +278,35 @@ void hash_lanes_each(struct hash *out, const void *const *from, const size_t *si
     memcpy(out, got, n * sizeof *out);
 }
 
-void hash_lanes_cut(struct hash *out, const void *bytes, size_t size, size_t piece_bytes)
+void hash_lanes_chunk(struct hash *out, unsigned char *to, const unsigned char *from,
+                      size_t size)
 {
-    assert(piece_bytes > 0);
-    const unsigned char *at = bytes;
-    while (size >= piece_bytes) {
-        const unsigned char *piece[HASH_LANES];
-        size_t n = 0;
-        for (; n < HASH_LANES && size >= piece_bytes; n++, size -= piece_bytes) {
-            piece[n] = at;
-            at += piece_bytes;
-        }
-        hash_lanes_copy(out, NULL, piece, n, piece_bytes);
-        out += n;
+    assert(size > 0 && size <= HASH_LANES_CHUNK_BYTES);
+    struct hash hash[HASH_LANES];
+    unsigned char *to_piece[HASH_LANES] = {NULL};
+    const unsigned char *piece[HASH_LANES] = {NULL};
+    const size_t whole = size / HASH_LANES_PIECE_BYTES, rest = size % HASH_LANES_PIECE_BYTES;
+    const size_t n = whole + (rest != 0);
+    for (size_t i = 0; i < n; i++) {
+        piece[i] = from + i * HASH_LANES_PIECE_BYTES;
+        to_piece[i] = to ? to + i * HASH_LANES_PIECE_BYTES : NULL;
     }
-    if (size > 0)
-        hash_blake2b(out, at, size);
+    hash_lanes_copy(hash, to ? to_piece : NULL, piece, whole, HASH_LANES_PIECE_BYTES);
+    if (rest)
+        hash_lanes_copy(&hash[whole], to ? &to_piece[whole] : NULL, &piece[whole], 1, rest);
+    hash_lanes_root(out, hash, n);
 }
 
-void hash_lanes_root(struct hash *out, const struct hash *pieces, size_t n)
+void hash_lanes_cut(struct hash *out, const void *bytes, size_t size, size_t chunk_bytes)
 {
-    hash_blake2b(out, pieces, n * sizeof *pieces);
+    const unsigned char *at = bytes;
+    for (; size > chunk_bytes; size -= chunk_bytes, at += chunk_bytes)
+        hash_lanes_chunk(out++, NULL, at, chunk_bytes);
+    if (size > 0)
+        hash_lanes_chunk(out, NULL, at, size);
+}
+
+void hash_lanes_root(struct hash *out, const struct hash *hashes, size_t n)
+{
+    hash_blake2b(out, hashes, n * sizeof *hashes);
 }
