@@ -89,7 +89,8 @@ struct core_item {
     uint64_t digest; /* of finish, ids and log-probs: to compare a second result; 0: unknown */
     uint32_t fails;  /* leases given back */
     uint32_t score_tries;
-    uint16_t worker; /* peer that generated it */
+    uint16_t worker;      /* peer that generated it, */
+    uint32_t worker_name; /* as long as this is its name_n */
 
     int32_t *ids;       /* [max_new] */
     float *logp, *ref;  /* slots: [max_new]; references: NULL */
@@ -189,6 +190,7 @@ struct core_peer {
     struct core_ack acks[CORE_ACKS_MAX];
 
     char name[WIRE_NAME_MAX]; /* "": free entry */
+    uint32_t name_n;          /* names that the entry had before */
     unsigned char nonce[WIRE_NONCE_BYTES];
     char endpoint[WIRE_TEXT_MAX];
     uint64_t pid;
@@ -314,7 +316,8 @@ struct core {
     uint64_t replay_from; /* steps below it are replayed from their STEP record alone */
     uint64_t now_ms, wall_ms, entropy;
     struct core_peer peers[CORE_PEERS_MAX];
-    size_t peers_n; /* entries ever used */
+    size_t peers_n;     /* entries ever used */
+    uint32_t names_max; /* entries that may be: CORE_PEERS_MAX, in tests less */
     struct core_set learners;                     /* that are here */
     struct core_set roomy[WIRE_ROLE_LEARNER + 1]; /* [role] who is here and has room */
     struct core_set owing;                        /* who waits for an acknowledgement; */
@@ -322,11 +325,13 @@ struct core {
     struct core_lease leases[CORE_LEASES_MAX];
     size_t leases_n;      /* entries ever used */
     uint32_t leases_free; /* 1 + the first free one of these; 0: none */
-    uint32_t training;    /* leases of kind TRAIN */
-    bool
-        score_idle; /* nothing could be leased to be scored, whoever has room, by a learner that */
-    uint64_t score_idle_newest; /* holds this; so it stays until some record is durable or an
-                                   item loses its lease */
+    uint32_t leases_out[CORE_LEASE_TRAIN + 1]; /* [kind] */
+    uint32_t leases_max;                       /* CORE_LEASES_MAX, in tests less */
+    bool leases_full;                          /* and it was said */
+    /* Nothing could be leased to be scored, whoever has room, while the learner that serves weights
+     * held score_idle_newest: so it stays until a record is durable or an item loses its lease. */
+    bool score_idle;
+    uint64_t score_idle_newest;
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
@@ -433,6 +438,7 @@ struct wire_item core_item_wire(const struct core *core, const struct core_item 
 void core_lease_dispatch(struct core *core, bool scorable);
 void core_lease_tick(struct core *core);
 struct core_lease *core_lease_find(struct core *core, uint64_t id);
+/* NULL where as many of its kind are out as may be; never for a learner that has none. */
 struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
                                     struct core_peer *peer);
 /* The item was answered by this peer, or by nobody (NULL: dropped): nobody else is waited for.
@@ -459,7 +465,7 @@ struct core_lease_picked {
     uint64_t version;     /* of all of them; to be scored: that of their reference */
     const char *endpoint; /* where those weights are */
 };
-/* False where no lease is left. */
+/* False where no place is left for a lease of its kind. */
 bool core_lease_give(struct core *core, struct core_peer *peer,
                      const struct core_lease_picked *picked);
 const char *core_lease_name(enum core_lease_kind kind);
