@@ -47,7 +47,7 @@ static const unsigned char hash_lanes_sigma[HASH_LANES_ROUNDS][16] = {
  * `last`: all bits where it is a lane's last, else none. */
 static inline __attribute__((always_inline)) void
 hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LANES],
-                    hash_lanes_word done, hash_lanes_word last)
+                    const hash_lanes_word *done, const hash_lanes_word *last)
 {
     hash_lanes_word m[16], v[16];
     for (size_t i = 0; i < 16; i++) {
@@ -61,8 +61,8 @@ hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LAN
         v[i] = h[i];
         v[i + 8] = (hash_lanes_word){0} + hash_lanes_iv[i];
     }
-    v[12] ^= done;
-    v[14] ^= last;
+    v[12] ^= *done;
+    v[14] ^= *last;
 #pragma GCC unroll 12
     for (size_t round = 0; round < HASH_LANES_ROUNDS; round++) {
         const unsigned char *s = hash_lanes_sigma[round];
@@ -128,7 +128,8 @@ hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
     while (size - done > HASH_LANES_BLOCK) {
         for (size_t lane = 0; lane < HASH_LANES; lane++)
             hash_lanes_fetch(at[lane]);
-        hash_lanes_compress(h, at, none + (done + HASH_LANES_BLOCK), none);
+        const hash_lanes_word come = none + (done + HASH_LANES_BLOCK);
+        hash_lanes_compress(h, at, &come, &none);
         for (size_t lane = 0; lane < HASH_LANES; lane++) {
             if (to)
                 hash_lanes_move(to[lane] + done, at[lane]);
@@ -142,7 +143,8 @@ hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
             memcpy(to[lane] + done, tail[lane], size - done);
         at[lane] = tail[lane];
     }
-    hash_lanes_compress(h, at, none + size, ~none);
+    const hash_lanes_word come = none + size, all = ~none;
+    hash_lanes_compress(h, at, &come, &all);
     hash_lanes_end(out, h);
 }
 
@@ -168,7 +170,7 @@ hash_lanes_each_body(struct hash out[HASH_LANES], const unsigned char *const fro
                 memcpy(tail[lane], from[lane] + begin, left);
         }
         memcpy(next, h, sizeof next);
-        hash_lanes_compress(next, at, done, last);
+        hash_lanes_compress(next, at, &done, &last);
         for (size_t i = 0; i < 8; i++)
             h[i] = (h[i] & over) | (next[i] & ~over);
     }
