@@ -57,7 +57,7 @@ double rng_normal(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b,
 /*
  * perm[0..n-1] = a permutation of 0..n-1 by Fisher-Yates, a pure function of
  * (seed, stream, a, b): position i, from n - 1 down to 1, changes places with
- * rng_below(c = i, n = i + 1).  n < 2^32.
+ * rng_below(c = i, n = i + 1).  n < 2^32 - 1.
  */
 void rng_permutation(uint32_t *perm, size_t n, uint64_t seed, enum rng_stream stream,
                      uint64_t a, uint32_t b);

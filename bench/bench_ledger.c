@@ -64,6 +64,7 @@ static void call_ledger(void *arg)
                                       .logprobs = b->numbers};
         ledger_must(ledger_append(b->ledger, &record, &err), &err);
     }
+    ledger_flush(b->ledger);
     pthread_mutex_lock(&b->mutex);
     while (b->durable < b->seq)
         pthread_cond_wait(&b->moved, &b->mutex);

@@ -285,7 +285,7 @@ static enum err_code core_check_peers(const struct core *core, size_t w, struct 
     for (size_t i = w * 64; i < core->peers_n && i < w * 64 + 64; i++) {
         const struct core_peer *peer = &core->peers[i];
         const bool here = peer->state != CORE_PEER_GONE;
-        const bool room = here && peer->in_flight < peer->capacity;
+        const bool room = here && core_peer_has_room(peer);
         if (core_set_has(&core->learners, i) != (here && peer->role == WIRE_ROLE_LEARNER) ||
             core_set_has(&core->roomy[peer->role], i) != room ||
             core_set_has(&core->owing, i) != (peer->acks_n > 0))
@@ -320,19 +320,26 @@ static enum err_code core_check_sets(const struct core *core, struct err *err)
 
 static enum err_code core_check_table(const struct core *core, struct err *err)
 {
-    uint32_t training = 0, none = 0, free = 0;
+    uint32_t out[CORE_LEASE_TRAIN + 1] = {0}, none = 0, free = 0;
     for (size_t i = 0; i < core->leases_n; i++) {
         const struct core_lease *lease = &core->leases[i];
         none += lease->id == 0;
-        training += lease->id != 0 && lease->kind == CORE_LEASE_TRAIN;
+        out[lease->kind] += lease->id != 0;
     }
     for (uint32_t at = core->leases_free; at != 0 && free <= none;
          at = core->leases[at - 1].next)
         free++;
-    if (training != core->training || free != none)
-        return err_set(
-            err, ERR_STATE, "%u leases train, counted %u; %u are free, %u can be found",
-            (unsigned)training, (unsigned)core->training, (unsigned)none, (unsigned)free);
+    if (free != none)
+        return err_set(err, ERR_STATE, "%u places for leases are free, %u can be found",
+                       (unsigned)none, (unsigned)free);
+    for (int kind = CORE_LEASE_GENERATE; kind <= CORE_LEASE_TRAIN; kind++) {
+        const uint32_t most =
+            kind == CORE_LEASE_TRAIN ? WIRE_RANKS_MAX : (core->leases_max - WIRE_RANKS_MAX) / 2;
+        if (out[kind] != core->leases_out[kind] || out[kind] > most)
+            return err_set(err, ERR_STATE, "%u %s leases are out, counted %u, of at most %u",
+                           (unsigned)out[kind], core_lease_name((enum core_lease_kind)kind),
+                           (unsigned)core->leases_out[kind], (unsigned)most);
+    }
     return ERR_OK;
 }
 

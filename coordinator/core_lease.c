@@ -28,21 +28,39 @@ uint64_t core_lease_deadline(const struct core *core, const struct core_lease *l
            core->config->lease_ms;
 }
 
+/* Each kind has places of its own: what is generated has to be scored, and then trained on. */
+static bool core_lease_has_room(struct core *core, enum core_lease_kind kind)
+{
+    if (kind == CORE_LEASE_TRAIN || core_bug(core, 44))
+        return true;
+    const uint32_t most = (core->leases_max - WIRE_RANKS_MAX) / 2;
+    if (core->leases_out[kind] < most)
+        return true;
+    if (!core->leases_full)
+        core_log(core, LOG_LEVEL_WARN, "LEASES-FULL",
+                 "%u leases to %s are out, as many as may be: workers with room for more wait "
+                 "until one ends; fewer workers that hold more at once would not",
+                 (unsigned)most, core_lease_name(kind));
+    core->leases_full = true;
+    return false;
+}
+
 struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
                                     struct core_peer *peer)
 {
-    if (core->leases_free == 0 && core->leases_n == CORE_LEASES_MAX)
+    if (!core_lease_has_room(core, kind))
         return NULL;
+    assert(core->leases_free > 0 || core->leases_n < core->leases_max);
     const size_t i = core->leases_free > 0 ? core->leases_free - 1 : core->leases_n++;
     struct core_lease *lease = &core->leases[i];
     core->leases_free = lease->next;
     *lease = (struct core_lease){
-        .id = (core->epoch << 44) + (++core->lease_n) * CORE_LEASES_MAX + i,
+        .id = (core->epoch << 46) + (++core->lease_n) * CORE_LEASES_MAX + i,
         .kind = kind,
         .peer = core_peer_index(core, peer),
         .issued_ms = core->now_ms,
     };
-    core->training += kind == CORE_LEASE_TRAIN;
+    core->leases_out[kind]++;
     if (peer->in_flight == 0)
         peer->progress_ms = core->now_ms; /* a worker that had nothing to do is not stalled */
     return lease;
@@ -53,7 +71,7 @@ static void core_lease_free(struct core *core, struct core_lease *lease)
     struct core_peer *peer = &core->peers[lease->peer];
     assert(peer->in_flight >= lease->items + lease->outrun);
     peer->in_flight -= lease->items + lease->outrun;
-    core->training -= lease->kind == CORE_LEASE_TRAIN;
+    core->leases_out[lease->kind]--;
     *lease = (struct core_lease){.next = core->leases_free};
     core->leases_free = (uint32_t)(lease - core->leases) + 1;
     core_peer_moved(core, peer);
@@ -303,8 +321,8 @@ static bool core_lease_pick_item(struct core *core, struct core_item *item, void
 bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
                          enum wire_role role)
 {
-    return peer->state == CORE_PEER_LIVE && peer->role == role &&
-           peer->in_flight < peer->capacity && core->now_ms >= peer->backoff_ms;
+    return peer->state == CORE_PEER_LIVE && peer->role == role && core_peer_has_room(peer) &&
+           core->now_ms >= peer->backoff_ms;
 }
 
 /* Of all who may be given something, together. */

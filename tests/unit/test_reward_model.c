@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "engine/combiner.h"
 #include "engine/pass.h"
+#include "tests/shape.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/near.h"
 #include "tests/unit/reward_sample.h"
@@ -41,23 +42,12 @@ static int teardown(void **state)
 /* A random model with these labels in dir/name; its outputs after the sample's last token. */
 static void make_model(const char *name, uint32_t labels, uint64_t seed, float *out)
 {
-    struct model_config config = {.family = MODEL_LLAMA,
-                                  .model_type = "llama",
-                                  .head = MODEL_HEAD_SCORE,
-                                  .labels = labels,
-                                  .V = V,
-                                  .C = 8,
-                                  .L = 1,
-                                  .H = 2,
-                                  .G = 2,
-                                  .D = 4,
-                                  .F = 16,
-                                  .T = 16,
-                                  .norm_eps = 1e-5f,
-                                  .rope_theta = 10000.0f,
-                                  .bos = -1,
-                                  .eos = -1,
-                                  .pad = -1};
+    struct model_config config = {SHAPE_LLAMA,      .head = MODEL_HEAD_SCORE,
+                                  .labels = labels, .V = V,
+                                  .C = 8,           .L = 1,
+                                  .H = 2,           .G = 2,
+                                  .D = 4,           .F = 16,
+                                  .T = 16,          .eos = -1};
     static const char *const names[] = {"help", "harm \"quoted\"", "length"};
     for (uint32_t i = 0; labels > 1 && i < labels; i++)
         strcpy(config.label[i], names[i]);
