@@ -31,7 +31,7 @@ void hash_stream_begin(struct hash_stream *stream);
 void hash_stream_add(struct hash_stream *stream, const void *bytes, size_t size);
 uint64_t hash_stream_end(const struct hash_stream *stream); /* of all that was added */
 
-/* SHA-256 of a whole regular file, streamed; blocks on the disk. */
+/* SHA-256 of a whole regular file, streamed; blocks on the disk.  ERR_IO names the path. */
 enum err_code hash_file_sha256(struct hash *out, const char *path, struct err *err);
 
 /* Lower-case hex. */

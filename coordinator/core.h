@@ -72,9 +72,12 @@
  *
  * Capacity.  HELLO says how many items a worker can hold; that is its credit.  What waits is
  * shared out by credit, and an item takes one until this worker has answered it, given it back or
- * lost it, whoever else answered it meanwhile.  Of CORE_LEASES_MAX leases a place for each learner
- * is for training, and generating and scoring may have half of the others each: so none of them
- * waits for another's places for ever.  A worker that finds none waits until one is free.
+ * lost it, whoever else answered it meanwhile.  Answers come a few at a time: who has work is
+ * given more when a quarter of its credit is back, in one lease.
+ *
+ * Places.  Of CORE_LEASES_MAX leases a place for each learner is for training, and generating and
+ * scoring may have half of the others each: so none of them waits for another's places for ever.
+ * A worker that finds none waits until one is free.
  *
  * Names.  A name is known from its first HELLO, or its first record, on.  Where CORE_PEERS_MAX are,
  * the one that is gone for longest makes room for a new one: what it did stays in the sums.
@@ -161,7 +164,7 @@ struct core_event {
     enum core_event_kind kind;
     uint64_t now_ms;  /* monotonic */
     uint64_t wall_ms; /* since 1970: goes into records, decides nothing */
-    uint64_t entropy; /* 64 random bits; used for session numbers */
+    uint64_t entropy; /* MESSAGE, a HELLO: 64 random bits, for the session's number */
     uint64_t peer;    /* an address the shell can send to; opaque here */
     const struct message *message;
     uint64_t seq;

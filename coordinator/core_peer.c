@@ -53,6 +53,12 @@ struct core_peer *core_peer_named(struct core *core, const char *name)
     return spare;
 }
 
+bool core_peer_has_room(const struct core_peer *peer)
+{
+    const uint32_t least = peer->capacity / CORE_ROOM_SHARE;
+    return peer->capacity - peer->in_flight >= (least > 0 ? least : 1);
+}
+
 void core_peer_moved(struct core *core, const struct core_peer *peer)
 {
     const size_t i = core_peer_index(core, peer);
@@ -60,8 +66,7 @@ void core_peer_moved(struct core *core, const struct core_peer *peer)
     core_set_put(&core->learners, i, here && peer->role == WIRE_ROLE_LEARNER);
     for (int role = WIRE_ROLE_ACTOR; role <= WIRE_ROLE_LEARNER; role++)
         core_set_put(&core->roomy[role], i,
-                     here && peer->role == (enum wire_role)role &&
-                         peer->in_flight < peer->capacity);
+                     here && peer->role == (enum wire_role)role && core_peer_has_room(peer));
     if (peer->acks_n == 0)
         core_set_put(&core->owing, i, false);
 }

@@ -45,6 +45,7 @@
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
 #define CORE_ADDRESSES_MAX  64     /* connections whose bad messages are counted */
 #define CORE_RING_SLACK     4      /* steps a checkpoint may come late */
+#define CORE_ROOM_SHARE     4u     /* of its credit, one part in so many is room for a lease */
 #define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
 #define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
@@ -327,6 +328,10 @@ struct core {
     uint32_t leases_out[CORE_LEASE_TRAIN + 1]; /* [kind] */
     uint32_t leases_max;                       /* CORE_LEASES_MAX, in tests less */
     bool leases_full;                          /* and it was said */
+    /* Nothing could be leased to be scored, whoever has room, by a learner that holds this version;
+     * so it stays until some record is durable or an item loses its lease. */
+    bool score_idle;
+    uint64_t score_idle_newest;
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
@@ -395,6 +400,8 @@ struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 /* Its state, role, capacity or in_flight is another now. */
 void core_peer_moved(struct core *core, const struct core_peer *peer);
+/* Is so much of its credit back that a lease is worth its messages? */
+bool core_peer_has_room(const struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 /* Keep what it says went wrong, for people. */
 void core_peer_failed(struct core *core, struct core_peer *peer, const char *text);
@@ -449,11 +456,12 @@ typedef bool core_lease_visit(struct core *core, struct core_item *item, void *c
  * Ends where fn says false. */
 void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
                      void *ctx);
-/* What is to be leased: core->picked[0..n-1]. */
+/* What is to be leased. */
 struct core_lease_picked {
     bool generate;
     bool second; /* they are out on a lease already */
     uint32_t n;
+    struct core_item *const *items; /* [n] */
     uint64_t version;     /* of all of them; to be scored: that of their reference */
     const char *endpoint; /* where those weights are */
 };
@@ -627,6 +635,10 @@ const char *core_identity_greet(struct core *core, const struct message *hello, 
 /* ERR_USAGE where the prompts are others than recorded, ERR_STATE where the record cannot be. */
 enum err_code core_identity_replay(struct core *core, const struct record *record,
                                    struct err *err);
+
+/* --- core_stats.c */
+/* The part of core_stats that counts steps, slots and references. */
+void core_stats_progress(const struct core *core, struct core_stats *out);
 
 /* --- core_replay.c */
 enum err_code core_replay_refuse(const struct record *record, const char *why, struct err *err);

@@ -139,35 +139,37 @@ static void core_stats_shapers(const struct core *core, struct core_stats *out)
     }
 }
 
-static void core_stats_slots(const struct core *core, struct core_stats *out)
+void core_stats_progress(const struct core *core, struct core_stats *out)
 {
+    out->epoch = core->epoch;
+    out->steps = core->config->steps;
+    out->trained = core->trained;
+    out->opened = core_bug(core, 46) ? core->trained : core->opened;
+    out->checkpoint_version = core->checkpoint_version;
+    out->seq = core->seq;
+    out->durable_seq = core->durable_seq;
     uint64_t *const states[] = {&out->waiting, &out->leased, &out->generated,
                                 &out->scored,  &out->shaped, &out->trained_slots};
     for (int s = CORE_ITEM_WAITING; s <= CORE_ITEM_TRAINED; s++)
-        *states[s] = core->slots[core_bug(core, 46 + s) ? s + 1 : s];
+        *states[s] = core->slots[core_bug(core, 47 + s) ? s + 1 : s];
     memcpy(out->dropped, core->dropped, sizeof core->dropped);
-    if (core_bug(core, 52))
+    if (core_bug(core, 53))
         out->dropped[RECORD_REASON_SCORE_FAILED] = 0;
-    out->planned = (core_bug(core, 53) ? core->trained : core->opened) * core->B;
+    out->planned = (core_bug(core, 54) ? core->trained : core->opened) * core->B;
+    out->references_planned = 0;
     for (int s = 0; s < CORE_ITEM_STATES; s++)
         out->references_planned +=
-            core_bug(core, 54) && s == CORE_ITEM_LEASED ? 0 : core->ref_slots[s];
+            core_bug(core, 55) && s == CORE_ITEM_LEASED ? 0 : core->ref_slots[s];
     out->references_scored =
-        core->ref_slots[core_bug(core, 55) ? CORE_ITEM_DROPPED : CORE_ITEM_SCORED];
+        core->ref_slots[core_bug(core, 56) ? CORE_ITEM_DROPPED : CORE_ITEM_SCORED];
     out->references_dropped =
-        core->ref_slots[core_bug(core, 56) ? CORE_ITEM_SCORED : CORE_ITEM_DROPPED];
+        core->ref_slots[core_bug(core, 57) ? CORE_ITEM_SCORED : CORE_ITEM_DROPPED];
 }
 
 void core_stats(const struct core *core, struct core_stats *out)
 {
     memcpy(out, &core->counters, offsetof(struct core_stats, peer));
-    out->epoch = core->epoch;
-    out->steps = core->config->steps;
-    out->trained = core->trained;
-    out->opened = core_bug(core, 45) ? core->trained : core->opened;
-    out->checkpoint_version = core->checkpoint_version;
-    out->seq = core->seq;
-    out->durable_seq = core->durable_seq;
+    core_stats_progress(core, out);
     out->started = core->started;
     out->paused = core->paused;
     out->draining = core->draining;
@@ -200,8 +202,6 @@ void core_stats(const struct core *core, struct core_stats *out)
     out->lr_scale = core->breaker_state.lr_scale;
     out->beta_scale = core->breaker_state.beta_scale;
     memcpy(out->score_missing, core->score_missing, sizeof out->score_missing);
-
-    core_stats_slots(core, out);
     out->has_last = core->has_last;
     out->last = core->last;
     out->wait = core_stats_wait(core);

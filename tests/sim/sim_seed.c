@@ -26,7 +26,7 @@ static bool sim_expect(uint32_t config, char why[SIM_WHY_MAX])
 {
     static struct sim sim;
     memset(&sim, 0, sizeof sim);
-    sim_content_config(&sim_configs[config], config);
+    sim_config_make(&sim_configs[config], config);
     sim.seed = config;
     sim.rng = 1;
     sim.config = &sim_configs[config];
@@ -145,10 +145,10 @@ bool sim_seed(uint64_t seed, int bug, bool verbose, struct sim_totals *totals,
     if (!sim_seed_prepare(seed, why))
         return false;
     sim_choose(&sim, seed, bug, verbose);
-    const uint64_t begin = sim_watch(&sim);
+    const uint64_t begin = sim_coordinator_watch(&sim);
     if (sim_run(&sim) && sim_replay(&sim))
         sim_seed_judge(&sim);
-    sim.ticks = sim_watch(&sim) - begin;
+    sim.ticks = sim_coordinator_watch(&sim) - begin;
     if (sim.failed)
         sim_seed_explain(&sim, why);
     sim_totals_add(totals, &sim);

@@ -277,6 +277,29 @@ static void core_shares_a_short_queue_among_workers(void **state)
     assert_true(stats->peer[1].in_flight <= 2);
 }
 
+/* Credit for 8: what comes back goes out again two at a time, and to who has nothing at once. */
+static void core_leases_when_a_quarter_of_the_credit_is_back(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.batch = 16;
+    begun(state);
+    struct bench_worker actor, learner;
+    bench_join(bench, &learner, 1, bench_hello(WIRE_ROLE_LEARNER, "learner-0"));
+    bench_join(bench, &actor, 2, bench_hello(WIRE_ROLE_ACTOR, "actor-0"));
+    const struct message first = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    assert_int_equal(first.items_n, 8);
+    size_t before = bench->sent_n;
+    bench_generate(bench, &actor, &first, 0, 1);
+    assert_null(bench_last(bench, 2, MESSAGE_GENERATE_LEASE, before));
+    bench_generate(bench, &actor, &first, 1, 2);
+    const struct message *next = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, before);
+    assert_int_equal(next->items_n, 2);
+    before = bench->sent_n;
+    bench_generate(bench, &actor, &first, 2, 5);
+    assert_int_equal(bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, before)->items_n, 3);
+    assert_int_equal(bench_stats(bench)->leased, 8);
+}
+
 static void core_leases_again_what_is_not_answered(void **state)
 {
     struct bench *bench = begun(state);
@@ -812,6 +835,7 @@ int main(void)
         core_test(core_cuts_off_who_keeps_sending_nonsense),
         core_test(core_leases_generation_when_there_is_a_learner_to_get_weights_from),
         core_test(core_shares_a_short_queue_among_workers),
+        core_test(core_leases_when_a_quarter_of_the_credit_is_back),
         core_test(core_leases_again_what_is_not_answered),
         core_test(core_revokes_the_leases_of_a_worker_that_stalls),
         core_test(core_drops_what_workers_give_back_again_and_again),

@@ -319,6 +319,70 @@ static void the_group_served_worst_is_shown_by_name(void **state)
     buf_release(&text);
 }
 
+/* Where each number stands in the status and, where it is one, as which metric; the numbers are
+ * all different. */
+static void each_number_has_a_name_of_its_own(void **state)
+{
+    const struct {
+        uint64_t *of;
+        const char *object, *key,
+            *metric; /* object NULL: the outermost; key NULL: a metric alone */
+    } all[] = {
+        {&stats.epoch, NULL, "epoch", NULL},
+        {&stats.checkpoint_version, NULL, "checkpoint_version", NULL},
+        {&stats.seq, NULL, "ledger_records", NULL},
+        {&stats.durable_seq, NULL, "ledger_durable", NULL},
+        {&stats.leases_out, NULL, "leases_out", "rlhfd_leases_outstanding"},
+        {&stats.step_age_ms, NULL, "step_age_ms", NULL},
+        {&stats.planned, "slots", "planned", NULL},
+        {&stats.waiting, "slots", "waiting", "rlhfd_slots{state=\"waiting\"}"},
+        {&stats.leased, "slots", "leased", "rlhfd_slots{state=\"leased\"}"},
+        {&stats.generated, "slots", "generated", "rlhfd_slots{state=\"generated\"}"},
+        {&stats.scored, "slots", "scored", "rlhfd_slots{state=\"scored\"}"},
+        {&stats.shaped, "slots", "shaped", "rlhfd_slots{state=\"shaped\"}"},
+        {&stats.trained_slots, "slots", "trained", "rlhfd_slots{state=\"trained\"}"},
+        {&stats.references_planned, "references", "planned", NULL},
+        {&stats.references_scored, "references", "scored", NULL},
+        {&stats.references_dropped, "references", "dropped", NULL},
+        {&stats.tokens_response, "counters", "response_tokens", "rlhfd_response_tokens_total"},
+        {&stats.tokens_prompt, NULL, NULL, "rlhfd_prompt_tokens_total"},
+        {&stats.duplicates, "counters", "duplicates", "rlhfd_duplicates_total"},
+        {&stats.mismatches, "counters", "mismatches", "rlhfd_mismatches_total"},
+        {&stats.late, "counters", "late", "rlhfd_late_results_total"},
+        {&stats.refused, "counters", "refused", "rlhfd_refused_results_total"},
+        {&stats.leases_expired, "counters", "leases_expired", "rlhfd_leases_expired_total"},
+        {&stats.leases_failed, "counters", "leases_failed", "rlhfd_leases_failed_total"},
+        {&stats.leases_second, "counters", "leases_second", "rlhfd_leases_second_total"},
+        {&stats.second_won, "counters", "second_won", "rlhfd_second_won_total"},
+        {&stats.score_retries, "counters", "score_retries", "rlhfd_score_retries_total"},
+        {&stats.sessions, NULL, NULL, "rlhfd_sessions_total"},
+        {&stats.resets, "counters", "resets", "rlhfd_resets_total"},
+        {&stats.bad_messages, "counters", "bad_messages", "rlhfd_bad_messages_total"},
+        {&stats.retrained, "counters", "retrained", "rlhfd_retrained_steps_total"},
+        {&stats.recalled, "counters", "recalled", "rlhfd_recalled_steps_total"},
+    };
+    struct buf text, metrics;
+    buf_init(&text, 1 << 20);
+    buf_init(&metrics, 1 << 20);
+    for (size_t i = 0; i < COUNT(all); i++)
+        *all[i].of = 1000 + i;
+    status_json(*state, &stats, &text);
+    status_metrics(*state, &stats, &metrics);
+    json_t *status = parse(&text);
+    for (size_t i = 0; i < COUNT(all); i++) {
+        const json_t *object = all[i].object ? json_object_get(status, all[i].object) : status;
+        if (all[i].key && number(object, all[i].key) != (double)(1000 + i))
+            fail_msg("\"%s\" is %g, not %zu", all[i].key, number(object, all[i].key), 1000 + i);
+        char line[128];
+        snprintf(line, sizeof line, "\n%s %zu\n", all[i].metric ? all[i].metric : "", 1000 + i);
+        if (all[i].metric)
+            check_has(&metrics, line);
+    }
+    json_decref(status);
+    buf_release(&text);
+    buf_release(&metrics);
+}
+
 static void costs_and_monitors_are_shown(void **state)
 {
     struct buf text;
@@ -681,6 +745,7 @@ int main(void)
         status_test(the_breaker_is_shown_where_there_is_one),
         status_test(a_renewed_reference_is_shown_where_there_can_be_one),
         status_test(the_group_served_worst_is_shown_by_name),
+        status_test(each_number_has_a_name_of_its_own),
         status_test(costs_and_monitors_are_shown),
         status_test(without_cost_scorers_no_cost_is_shown),
 #define gate_test(f) cmocka_unit_test_setup_teardown(f, gate_setup, gate_teardown)
