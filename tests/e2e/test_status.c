@@ -9,6 +9,7 @@
 #define _DEFAULT_SOURCE /* mkdtemp */
 #include <ctype.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
@@ -29,6 +30,8 @@
 #define DEADLINE_MS 60000u
 #define SERIES_MAX  1024
 #define STEPS       "8"
+#define BATCH       "16"
+#define LAG         1 /* of the fixture */
 
 extern char **environ;
 
@@ -70,7 +73,7 @@ static void start_run(void)
                                 ctl,
                                 blk,
                                 "run.steps=" STEPS,
-                                "pipeline.batch=16",
+                                "pipeline.batch=" BATCH,
                                 "reward.references=1",
                                 "workers.actors=0",
                                 "checkpoint.every=4",
@@ -206,6 +209,16 @@ static double value_of(const struct scrape *scrape, const char *key)
     return NAN;
 }
 
+/* As many slots are planned as the steps that are trained let, and no slot is trained twice: of
+ * those of a trained step each is trained or dropped, of others none is trained. */
+static void check_steps(double steps, double planned, double trained, double dropped)
+{
+    const double batch = atoi(BATCH), all = atoi(STEPS);
+    const double open = steps + LAG + 1 < all ? steps + LAG + 1 : all;
+    assert_true(planned == batch * open);
+    assert_true(trained <= batch * steps && trained + dropped >= batch * steps);
+}
+
 /* planned = waiting + leased + generated + scored + shaped + trained + dropped */
 static void check_accounts(const struct scrape *scrape)
 {
@@ -223,8 +236,38 @@ static void check_accounts(const struct scrape *scrape)
     assert_int_equal(states, 7);
     assert_true(sum == value_of(scrape, "rlhfd_slots_planned"));
     assert_true(reasons == value_of(scrape, "rlhfd_slots{state=\"dropped\"}"));
+    check_steps(value_of(scrape, "rlhfd_steps_trained_total"),
+                value_of(scrape, "rlhfd_slots_planned"),
+                value_of(scrape, "rlhfd_slots{state=\"trained\"}"), reasons);
     assert_true(value_of(scrape, "rlhfd_ledger_durable_seq") <=
                 value_of(scrape, "rlhfd_ledger_seq"));
+}
+
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *number = json_object_get(object, key);
+    if (!json_is_number(number))
+        fail_msg("no number \"%s\"", key);
+    return json_number_value(number);
+}
+
+/* The same of `rlhf status --json`. */
+static void check_json(const struct buf *text)
+{
+    static const char *const states[] = {"waiting", "leased", "generated",
+                                         "scored",  "shaped", "trained"};
+    json_t *status = json_loadb(text->data, text->len, 0, NULL);
+    const json_t *slots = json_object_get(status, "slots");
+    json_t *dropped = json_object_get(slots, "dropped"), *reason;
+    const char *key;
+    double lost = 0, sum = 0;
+    json_object_foreach(dropped, key, reason) lost += json_number_value(reason);
+    for (size_t i = 0; i < COUNT(states); i++)
+        sum += number_of(slots, states[i]);
+    assert_true(sum + lost == number_of(slots, "planned"));
+    check_steps(number_of(status, "trained"), number_of(slots, "planned"),
+                number_of(slots, "trained"), lost);
+    json_decref(status);
 }
 
 static void check_counters(const struct scrape *before, const struct scrape *after)
@@ -249,6 +292,10 @@ static void check_promtool(const struct buf *text)
 
 static bool scrape_once(struct scrape *scrape, struct buf *text)
 {
+    buf_clear(text);
+    if (status_fetch(address, "/api/v1/status", text, NULL))
+        return false;
+    check_json(text);
     buf_clear(text);
     if (status_fetch(address, "/metrics", text, NULL))
         return false;
