@@ -53,18 +53,33 @@ static const char *doctor_time(char text[32], double ms)
 
 /* --- who is there ------------------------------------------------------------------------- */
 
-/* Of those that are gone only as many are missed as should be there. */
+/* Of those that are gone only as many are missed as should be there, the last that went; and the
+ * last of a role always. */
+static bool doctor_misses(const struct doctor_seen *seen, size_t which)
+{
+    const json_t *gone = json_array_get(seen->peers, which);
+    const char *role = doctor_text(gone, "role");
+    const double live = doctor_live_peers(seen, role);
+    double later = 0; /* that went after it */
+    for (size_t i = 0; i < json_array_size(seen->peers); i++) {
+        const json_t *peer = json_array_get(seen->peers, i);
+        const double age =
+            doctor_number(peer, "seen_age_ms") - doctor_number(gone, "seen_age_ms");
+        later += doctor_is(peer, "role", role) && doctor_is(peer, "state", "gone") &&
+                 (age < 0 || (age == 0 && i < which));
+    }
+    const double wanted = doctor_number(json_object_get(seen->status, "workers"), role) - live;
+    return later < fmax(wanted, live > 0 ? 0 : 1);
+}
+
 static void doctor_silent(struct doctor *doctor, const struct doctor_seen *seen)
 {
     char age[32], dead[32];
-    const json_t *wanted = json_object_get(seen->status, "workers");
     for (size_t i = 0; i < json_array_size(seen->peers); i++) {
         const json_t *peer = json_array_get(seen->peers, i);
         const char *role = doctor_text(peer, "role");
-        const double live = doctor_live_peers(seen, role);
         const bool gone = doctor_is(peer, "state", "gone");
-        if (doctor_is(peer, "state", "live") ||
-            (gone && live > 0 && live >= doctor_number(wanted, role)))
+        if (doctor_is(peer, "state", "live") || (gone && !doctor_misses(seen, i)))
             continue;
         doctor_find(
             doctor,
@@ -142,6 +157,17 @@ static double doctor_median_lease(const struct doctor_seen *seen, const char *ro
     return age[n / 2];
 }
 
+static const char doctor_busy[] =
+    "it works and answers nothing: it waits for a reward service, for weights or for another "
+    "rank, or has too much to do; its lines in run.log say which";
+
+/* It holds work and tells of progress: it is no use to look whether it is stopped. */
+static bool doctor_is_busy(const struct doctor_seen *seen, const json_t *peer)
+{
+    return doctor_number(peer, "progress_age_ms") <
+           3.0 * doctor_number(seen->timeouts, "heartbeat_ms");
+}
+
 static void doctor_leases(struct doctor *doctor, const struct doctor_seen *seen)
 {
     const double lease_ms = doctor_number(seen->timeouts, "lease_ms");
@@ -154,14 +180,18 @@ static void doctor_leases(struct doctor *doctor, const struct doctor_seen *seen)
             median > 0 && ms > DOCTOR_LEASE_TIMES * median && ms > DOCTOR_SLOW_MS;
         if (!doctor_is(peer, "state", "live") || !(outlier || (lease_ms > 0 && ms > lease_ms)))
             continue;
+        const bool busy = doctor_is_busy(seen, peer);
         doctor_find(
             doctor,
-            "it is slow: give it less to do, or its machine more room; where it makes no "
-            "progress its work goes to others after timeouts.lease_ms",
-            "%s (%s) has had a lease for %s%s, and told of no progress for %s",
-            doctor_text(peer, "name"), doctor_text(peer, "role"), doctor_time(age, ms),
+            busy
+                ? doctor_busy
+                : "it is slow: give it less to do, or its machine more room; where it makes no "
+                  "progress its work goes to others after timeouts.lease_ms",
+            "%s (%s) has had a lease for %s%s, and %s %s%s", doctor_text(peer, "name"),
+            doctor_text(peer, "role"), doctor_time(age, ms),
             outlier ? ", several times as long as others of its kind" : "",
-            doctor_time(stands, doctor_number(peer, "progress_age_ms")));
+            busy ? "last moved" : "told of no progress for",
+            doctor_time(stands, doctor_number(peer, "progress_age_ms")), busy ? " ago" : "");
     }
 }
 
@@ -208,11 +238,19 @@ static void doctor_step(struct doctor *doctor, const struct doctor_seen *seen)
         doctor_culprit(seen, doctor_phase_role(doctor_text(seen->status, "wait")));
     if (mean > 0)
         snprintf(usual, sizeof usual, " (one took %.1f s)", mean / 1000.0);
+    const bool busy = culprit && doctor_is_busy(seen, culprit);
     if (culprit)
-        snprintf(whom, sizeof whom, ": %.64s has %.0f in hand and has not moved for %s",
+        snprintf(whom, sizeof whom, ": %.64s has %.0f in hand and %s %s",
                  doctor_text(culprit, "name"), doctor_number(culprit, "in_flight"),
-                 doctor_time(stands, doctor_number(culprit, "progress_age_ms")));
-    doctor_find(doctor, "look at that one first: its load, its memory, its lines in run.log",
+                 busy ? "works, its oldest lease is of" : "has not moved for",
+                 doctor_time(stands, doctor_number(culprit,
+                                                   busy ? "lease_age_ms" : "progress_age_ms")));
+    doctor_find(doctor,
+                busy ? doctor_busy
+                : culprit
+                    ? "look at that one first: its load, its memory, its lines in run.log"
+                    : "start one, or let one that is stopped go on (kill -CONT); where the "
+                      "run waits for its disk, df and dmesg",
                 "step %.0f has not come to an end for %s%s; it waits for %s%s",
                 doctor_number(seen->status, "trained"), doctor_time(age, ms), usual,
                 doctor_text(seen->status, "waits_for"), whom);

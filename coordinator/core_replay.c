@@ -47,6 +47,7 @@ enum err_code core_replay_rollout(struct core *core, const struct record *record
     if (core->replaying) {
         worker = core_peer_named(core, record->worker);
         assert(worker); /* nobody is here yet: there always is an entry to be had */
+        worker->role = WIRE_ROLE_ACTOR;
         worker->seen_ms = record->seq; /* the order for now: core_start makes it a time */
     }
     item->generated_by = record->version;

@@ -142,8 +142,8 @@ static void an_old_lease_is_named(void **state)
     (void)state;
     check("peers.2.lease_age_ms", "61000", 1,
           "actor-0 (actor) has had a lease for 61.0 s, several "
-          "times as long as others of its kind, and told of "
-          "no progress for 0.0 s");
+          "times as long as others of its kind, and last moved 0.0 s ago\n    -> it works and "
+          "answers nothing");
     check("peers.2.lease_age_ms", "5500", 1, "several times as long");
     check("peers.2.lease_age_ms", "3900", 0, ""); /* not four times the median */
     json_t *status = parse(healthy);
@@ -165,7 +165,8 @@ static void a_step_that_does_not_advance_names_phase_and_culprit(void **state)
     check(
         "step_age_ms", "6100", 1,
         "step 10 has not come to an end for 6.1 s (one took 1.0 s); it waits for actors, which "
-        "generate: actor-2 has 4 in hand and has not moved for 0.0 s");
+        "generate: actor-2 has 4 in hand and works, its oldest lease is of 1.1 s\n    -> it "
+        "works and answers nothing");
     static const struct {
         const char *wait, *number, *name;
     } phases[] = {{"'train'", "0", "learner-0"},
@@ -193,6 +194,59 @@ static void a_step_that_does_not_advance_names_phase_and_culprit(void **state)
     put(first, "step_age_ms", "61000");
     assert_int_equal(look(first, NULL), 1);
     json_decref(first);
+}
+
+/* Not moving is told from working, and that nobody has the work from both. */
+static void who_does_not_move_is_told_from_who_works(void **state)
+{
+    (void)state;
+    json_t *status = parse(healthy);
+    put(status, "step_age_ms", "9000");
+    put(status, "peers.3.progress_age_ms", "8000");
+    assert_int_equal(look(status, NULL), 1);
+    assert_non_null(strstr(out.data,
+                           "actor-1 has 4 in hand and has not moved for 8.0 s\n    -> "
+                           "look at that one first"));
+    put(status, "wait", "'reward'");
+    put(status, "waits_for", "'a reward worker to connect'");
+    assert_int_equal(look(status, NULL), 1);
+    assert_non_null(strstr(out.data, "it waits for a reward worker to connect\n    -> start "
+                                     "one"));
+    put(status, "wait", "'generate'");
+    put(status, "step_age_ms", "300");
+    put(status, "peers.3.lease_age_ms", "61000");
+    assert_int_equal(look(status, NULL), 1);
+    assert_non_null(strstr(out.data, "and told of no progress for 8.0 s\n    -> it is slow"));
+    json_decref(status);
+}
+
+/* As where each pod has a name of its own: of hundreds that went some are missed, the last. */
+static void of_many_that_went_the_last_are_missed(void **state)
+{
+    (void)state;
+    json_t *status = parse(healthy), *peers = json_object_get(status, "peers");
+    for (int i = 0; i < 20; i++) {
+        char peer[256];
+        snprintf(peer, sizeof peer,
+                 "{'name':'pod-%d','role':'actor','state':'gone','pid':7,'seen_age_ms':%d}", i,
+                 1000 * (20 - i));
+        json_array_append_new(peers, parse(peer));
+    }
+    assert_int_equal(look(status, NULL), 0);
+    put(status, "peers.3.state", "'gone'");
+    put(status, "peers.3.seen_age_ms", "900000");
+    put(status, "peers.4.state", "'gone'");
+    put(status, "peers.4.seen_age_ms", "900000");
+    assert_int_equal(look(status, NULL), 2);
+    assert_non_null(strstr(out.data, "pod-19 (actor, pid 7) is gone"));
+    assert_non_null(strstr(out.data, "pod-18 (actor, pid 7) is gone"));
+    put(status, "workers.actor", "0"); /* some are here: nobody is missed */
+    assert_int_equal(look(status, NULL), 0);
+    put(status, "peers.2.state", "'gone'");
+    put(status, "peers.2.seen_age_ms", "900000");
+    assert_int_equal(look(status, NULL), 1); /* the last of a role always */
+    assert_non_null(strstr(out.data, "pod-19 (actor, pid 7) is gone"));
+    json_decref(status);
 }
 
 static void a_disk_that_takes_nothing_is_noticed(void **state)
@@ -357,6 +411,8 @@ int main(void)
         cmocka_unit_test(a_role_that_never_came_is_missed),
         cmocka_unit_test(an_old_lease_is_named),
         cmocka_unit_test(a_step_that_does_not_advance_names_phase_and_culprit),
+        cmocka_unit_test(who_does_not_move_is_told_from_who_works),
+        cmocka_unit_test(of_many_that_went_the_last_are_missed),
         cmocka_unit_test(a_disk_that_takes_nothing_is_noticed),
         cmocka_unit_test(what_a_worker_says_went_wrong_is_passed_on),
         cmocka_unit_test(what_must_be_the_same_and_is_not_is_said),

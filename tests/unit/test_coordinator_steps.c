@@ -643,6 +643,23 @@ static void a_restarted_coordinator_goes_on_where_the_ledger_ends(void **state)
     assert_int_equal(bench_expect(bench, 41, MESSAGE_TRAIN_LEASE, since)->step, 1);
 }
 
+/* Whose work is in the ledger, and who has not come back: gone since the start at the latest. */
+static void names_in_the_ledger_are_of_actors_that_are_gone(void **state)
+{
+    struct bench *bench = *state;
+    struct bench_crew crew;
+    bench_begun(state, &crew);
+    size_t from = 0;
+    bench_crew_work(bench, &crew, &from, 1.0, 0.0);
+    bench_restart(bench, 0);
+    const struct core_stats *stats = bench_stats(bench);
+    assert_int_equal(stats->peers, 1);
+    assert_string_equal(stats->peer[0].name, "actor-0");
+    assert_int_equal(stats->peer[0].role, WIRE_ROLE_ACTOR);
+    assert_int_equal(stats->peer[0].state, CORE_PEER_GONE);
+    assert_int_equal(stats->peer[0].seen_age_ms, 0);
+}
+
 /* A ledger of one trained step and half of another, to be spoilt. */
 static struct bench *with_ledger(void **state)
 {
@@ -781,6 +798,7 @@ int main(void)
         steps_test(a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_result),
         steps_test(a_learner_one_step_ahead_is_not_believed_before_it_answers),
         steps_test(a_step_the_learner_cannot_train_ends_the_run),
+        steps_test(names_in_the_ledger_are_of_actors_that_are_gone),
         steps_test(without_checkpoints_no_more_steps_are_opened_than_can_be_kept),
         steps_test(ages_and_the_last_failure_are_told),
         steps_test(a_paused_run_gives_out_no_lease),
