@@ -2,12 +2,13 @@
 #include "actor/actor.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "actor/reference_rollouts.h"
+#include "actor/results.h"
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "engine/generate.h"
@@ -15,13 +16,10 @@
 #include "engine/pool.h"
 #include "engine/tokenizer.h"
 #include "node/weights.h"
+#include "node/weights_choice.h"
 
 #define ACTOR_LEASES_MAX WORKER_INBOX_MAX
 #define ACTOR_NO_VERSION UINT64_MAX
-
-/* Differences of weights are made at 600 to 900 MiB/s, once; a network that brings less brings
- * them sooner than the weights, whose size they have half of. */
-#define ACTOR_DELTA_MIB_S 400u
 
 /* An item in the generator, and which lease it came with. */
 struct actor_item {
@@ -29,15 +27,6 @@ struct actor_item {
     uint64_t lease;
     struct wire_item item;
     struct hash key; /* of a reference, where there is a store of them */
-};
-
-/* What one turn of the generator finished, gathered into messages by lease. */
-struct actor_turn {
-    struct wire_item *items; /* (n) */
-    uint64_t *lease;         /* (n) */
-    size_t n, ids_n;
-    int32_t *ids;
-    float *logp;
 };
 
 struct actor {
@@ -51,7 +40,7 @@ struct actor {
     struct weights_view view;     /* of another version: where it is */
     struct arena fetched;         /* its buffer, touched where it cannot be mapped */
     uint64_t fetched_version;     /* in it; 0: none */
-    bool is_slow;                 /* what the last fetch brought came below ACTOR_DELTA_MIB_S */
+    struct weights_choice choice; /* the whole next time, or the difference from that */
     struct weights_server *relay; /* NULL: it serves nobody */
     enum actor_way { ACTOR_WAY_NONE, ACTOR_WAY_MAPPED, ACTOR_WAY_FETCHED } way; /* the last */
 
@@ -59,22 +48,19 @@ struct actor {
     size_t busy;
     struct message waiting[ACTOR_LEASES_MAX]; /* leases for another version, in order */
     size_t waiting_n;
-    struct actor_turn turn;
+    struct results results;                /* of the version at hand */
     struct reference_rollouts *references; /* NULL: the config names no store */
     struct worker *worker;
 };
 
 static enum err_code actor_allocate(struct actor *actor, struct err *err)
 {
-    const size_t ids = (size_t)WIRE_ITEMS_MAX * actor->config->max_new_tokens;
     actor->items = calloc(WIRE_ITEMS_MAX, sizeof *actor->items);
-    actor->turn.items = calloc(WIRE_ITEMS_MAX, sizeof *actor->turn.items);
-    actor->turn.lease = calloc(WIRE_ITEMS_MAX, sizeof *actor->turn.lease);
-    actor->turn.ids = malloc(ids * sizeof *actor->turn.ids);
-    actor->turn.logp = malloc(ids * sizeof *actor->turn.logp);
-    if (!actor->items || !actor->turn.items || !actor->turn.lease || !actor->turn.ids ||
-        !actor->turn.logp)
+    if (!actor->items)
         return err_set(err, ERR_NOMEM, "out of memory for the actor");
+    const enum err_code rc = results_init(&actor->results, actor->config->max_new_tokens, err);
+    if (rc)
+        return rc;
     return arena_init(&actor->fetched, model_bytes(actor->model), "an actor's weights", err);
 }
 
@@ -129,10 +115,7 @@ void actor_free(struct actor *actor)
     free(actor->items);
     weights_release(&actor->view);
     arena_release(&actor->fetched);
-    free(actor->turn.items);
-    free(actor->turn.lease);
-    free(actor->turn.ids);
-    free(actor->turn.logp);
+    results_release(&actor->results);
     free(actor);
 }
 
@@ -163,20 +146,20 @@ static enum err_code actor_fetch(struct actor *actor, const struct message *leas
     actor->version = ACTOR_NO_VERSION; /* until another is whole */
     model_set_weights(actor->model, NULL);
     weights_release(&actor->view);
+    const uint64_t base = actor->choice.differs ? actor->fetched_version : 0;
     const struct weights_request request = {.context = actor->context,
                                             .endpoint = lease->text,
                                             .version = lease->version,
                                             .buffer = actor->fetched.base,
                                             .size = size,
-                                            .base = actor->is_slow ? actor->fetched_version : 0,
+                                            .base = base,
                                             .relay = actor->relay,
                                             .patience = &patience};
     const enum err_code rc = weights_fetch(&request, &actor->view, err);
     if (rc || !actor->view.memory.bytes) /* the buffer was written */
         actor->fetched_version = rc ? 0 : lease->version;
     if (rc == ERR_OK && !actor->view.memory.bytes)
-        actor->is_slow = actor->view.came_bytes / (1024 * 1024) * 1000 <
-                         ACTOR_DELTA_MIB_S * (actor->view.ms + 1);
+        weights_choice_note(&actor->choice, base != 0, size, actor->view.ms);
     return rc;
 }
 
@@ -219,17 +202,15 @@ static struct generate_request actor_request(const struct actor *actor,
 static bool actor_recall(struct actor *actor, const struct message *lease,
                          const struct wire_item *item, const int32_t *prompt, struct hash *key)
 {
-    struct actor_turn *turn = &actor->turn;
+    int32_t *ids = results_scratch_ids(&actor->results);
+    float *logp = results_scratch_logp(&actor->results);
+    struct wire_item found = *item;
     if (!actor->references || item->kind != WIRE_WORK_REFERENCE || lease->version != 0)
         return false;
     reference_rollouts_key(actor->references, item, prompt, key);
-    struct wire_item *found = &turn->items[turn->n];
-    *found = *item;
-    if (!reference_rollouts_find(actor->references, key, found, turn->ids + turn->ids_n,
-                                 turn->logp + turn->ids_n))
+    if (!reference_rollouts_find(actor->references, key, &found, ids, logp))
         return false;
-    turn->lease[turn->n++] = lease->lease;
-    turn->ids_n += found->response_tokens;
+    results_put(&actor->results, lease->lease, &found, ids, logp);
     return true;
 }
 
@@ -247,7 +228,7 @@ static enum err_code actor_add(struct actor *actor, const struct message *lease,
         struct hash key = {0};
         while (slot < WIRE_ITEMS_MAX && actor->items[slot].busy)
             slot++;
-        if (slot == WIRE_ITEMS_MAX || actor->busy + actor->turn.n >= WIRE_ITEMS_MAX)
+        if (slot == WIRE_ITEMS_MAX || actor->busy + actor->results.n >= WIRE_ITEMS_MAX)
             return err_set(err, ERR_VALUE, "more than %u items at once", WIRE_ITEMS_MAX);
         if (actor_recall(actor, lease, item, ids, &key)) {
             ids += item->prompt_tokens;
@@ -347,7 +328,7 @@ static enum err_code actor_take_leases(struct actor *actor, struct err *err)
     }
     while (actor->waiting_n > 0) {
         struct message *first = &actor->waiting[0];
-        if (actor->busy + actor->turn.n > 0 && first->version != actor->version)
+        if (actor->busy + actor->results.n > 0 && first->version != actor->version)
             return ERR_OK;
         struct message next = *first;
         actor->waiting_n -= 1;
@@ -369,74 +350,55 @@ static enum wire_finish actor_finish(enum generate_finish finish)
     return WIRE_FINISH_NONE;
 }
 
-/* The generator's callback: copy the result aside; the turn is sent when it is over. */
+/* The generator's callback. */
 static void actor_on_result(void *arg, const struct generate_result *result)
 {
     struct actor *actor = arg;
     struct actor_item *slot = &actor->items[result->tag];
     assert(slot->busy);
-    struct actor_turn *turn = &actor->turn;
-    struct wire_item *item = &turn->items[turn->n];
-    *item = slot->item;
-    item->response_tokens = result->tokens;
-    item->finish = actor_finish(result->finish);
-    turn->lease[turn->n] = slot->lease;
-    memcpy(turn->ids + turn->ids_n, result->ids, result->tokens * sizeof *turn->ids);
-    memcpy(turn->logp + turn->ids_n, result->logp, result->tokens * sizeof *turn->logp);
-    if (actor->references && item->kind == WIRE_WORK_REFERENCE && actor->version == 0)
-        reference_rollouts_keep(actor->references, &slot->key, item, result->ids, result->logp);
-    turn->n += 1;
-    turn->ids_n += result->tokens;
+    struct wire_item item = slot->item;
+    item.response_tokens = result->tokens;
+    item.finish = actor_finish(result->finish);
+    results_put(&actor->results, slot->lease, &item, result->ids, result->logp);
+    if (actor->references && item.kind == WIRE_WORK_REFERENCE && actor->version == 0)
+        reference_rollouts_keep(actor->references, &slot->key, &item, result->ids,
+                                result->logp);
     slot->busy = false;
     actor->busy -= 1;
 }
 
-/* One message for each run of results of one lease. */
-static enum err_code actor_send_turn(struct actor *actor, struct err *err)
+static enum err_code actor_send(struct actor *actor, struct err *err)
 {
-    struct actor_turn *turn = &actor->turn;
-    size_t at = 0;
-    if (turn->n > 0 && fault_at(FAULT_actor_turn))
-        turn->logp[0] = nextafterf(turn->logp[0], -INFINITY); /* as a faulty machine would */
-    for (size_t first = 0, end; first < turn->n; first = end) {
-        size_t tokens = 0;
-        for (end = first; end < turn->n && turn->lease[end] == turn->lease[first]; end++)
-            tokens += turn->items[end].response_tokens;
-        const struct message result = {
-            .type = MESSAGE_GENERATE_RESULT,
-            .lease = turn->lease[first],
-            .version = actor->version,
-            .items = turn->items + first,
-            .items_n = (uint32_t)(end - first),
-            .frames_n = 2,
-            .frame = {{turn->ids + at, tokens * sizeof *turn->ids},
-                      {turn->logp + at, tokens * sizeof *turn->logp}},
-        };
-        const enum err_code rc = worker_send(actor->worker, &result, err);
-        if (rc)
-            return rc;
-        at += tokens;
-    }
-    turn->n = turn->ids_n = 0;
+    const enum err_code rc = results_send(&actor->results, actor->worker, actor->version, err);
     worker_set_held(actor->worker, (uint32_t)actor->busy);
-    return ERR_OK;
+    return rc;
+}
+
+/* One turn of the generator; how long it took. */
+static uint64_t actor_generate(struct actor *actor)
+{
+    const uint64_t begin_ms = clock_mono_ms();
+    generator_step(actor->generator, actor_on_result, actor);
+    worker_progress(actor->worker);
+    return clock_mono_ms() - begin_ms;
 }
 
 enum err_code actor_compute(struct worker *worker, void *ctx, struct err *err)
 {
     struct actor *actor = ctx;
+    const size_t rows = actor->config->actor_rows;
+    enum err_code rc = ERR_OK;
     actor->worker = worker;
     pool_thread_init();
-    while (!worker_stopping(worker)) {
-        enum err_code rc = actor_take_leases(actor, err);
-        if (rc == ERR_OK && actor->busy > 0) {
-            generator_step(actor->generator, actor_on_result, actor);
-            worker_progress(worker);
-        }
-        if (rc == ERR_OK)
-            rc = actor_send_turn(actor, err);
+    while (rc == ERR_OK && !worker_stopping(worker)) {
+        rc = actor_take_leases(actor, err);
         if (rc)
-            return worker_stopping(worker) ? ERR_OK : rc;
+            break;
+        const uint64_t turn_ms = actor->busy > 0 ? actor_generate(actor) : 0;
+        if (results_are_due(&actor->results, actor->busy, rows, turn_ms))
+            rc = actor_send(actor, err);
     }
-    return ERR_OK;
+    if (rc == ERR_OK)
+        rc = actor_send(actor, err);
+    return worker_stopping(worker) ? ERR_OK : rc;
 }

@@ -27,7 +27,7 @@ int main(int argc, char **argv)
             .rendezvous = options.rendezvous,
             .job = options.job,
             .rendezvous_ms = config.rendezvous_ms,
-            .capacity = 2 * config.actor_rows, /* a batch, and the next one waiting */
+            .capacity = 3 * config.actor_rows, /* a batch, the next one, and what is sent */
         };
         run_config_hash(&config, &worker.config_hash);
         char path[PRECISION_PATH_MAX];

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 #define BUF_FIRST_BYTES 256u
 
 /* What an empty buffer's data points at while it holds no memory; never written. */
@@ -106,36 +108,6 @@ void buf_vprintf(struct buf *buf, const char *format, va_list args)
     buf->len += (size_t)n;
 }
 
-/* Bytes of the UTF-8 sequence that `s` begins with; 0 where it is not one.  The table of
- * RFC 3629, section 4: no overlong form, no surrogate, nothing past U+10FFFF. */
-static size_t buf_utf8_sequence(const unsigned char *s, size_t n)
-{
-    unsigned char low = 0x80, high = 0xbf; /* bounds of the second byte */
-    size_t len;
-
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] >= 0xc2 && s[0] <= 0xdf) {
-        len = 2;
-    } else if (s[0] >= 0xe0 && s[0] <= 0xef) {
-        len = 3;
-        low = s[0] == 0xe0 ? 0xa0 : low;
-        high = s[0] == 0xed ? 0x9f : high;
-    } else if (s[0] >= 0xf0 && s[0] <= 0xf4) {
-        len = 4;
-        low = s[0] == 0xf0 ? 0x90 : low;
-        high = s[0] == 0xf4 ? 0x8f : high;
-    } else {
-        return 0;
-    }
-    if (n < len || s[1] < low || s[1] > high)
-        return 0;
-    for (size_t i = 2; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    return len;
-}
-
 static void buf_json_ascii(struct buf *buf, unsigned char c)
 {
     switch (c) {
@@ -157,7 +129,7 @@ void buf_json_string(struct buf *buf, const char *text, size_t n)
     buf_putc(buf, '"');
     size_t plain = 0; /* start of the bytes that go out as they are */
     for (size_t i = 0; i < n;) {
-        const size_t len = buf_utf8_sequence(s + i, n - i);
+        const size_t len = s[i] < 0x80 ? 1 : utf8_character(text + i, n - i);
         if (len > 0 && s[i] >= 0x20 && s[i] != '"' && s[i] != '\\') {
             i += len;
             continue;
@@ -196,7 +168,7 @@ void buf_html_text(struct buf *buf, const char *text, size_t n)
     assert(text || n == 0);
     const unsigned char *s = (const unsigned char *)text;
     for (size_t i = 0; i < n;) {
-        const size_t len = buf_utf8_sequence(s + i, n - i);
+        const size_t len = s[i] < 0x80 ? 1 : utf8_character(text + i, n - i);
         const char *other = len > 0 ? buf_html_reference(s + i, len) : "\xef\xbf\xbd";
         if (other)
             buf_puts(buf, other);

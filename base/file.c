@@ -236,6 +236,8 @@ static enum err_code file_make_one_dir(const char *path, struct err *err)
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
         return ERR_OK;
+    if (saved == EEXIST)
+        return err_set(err, ERR_IO, "%s is there, and is no directory", path);
     errno = saved;
     return err_errno(err, "make directory %s", path);
 }

@@ -1,8 +1,9 @@
 /*
- * file.h -- whole files: read within a limit, published atomically, hashed.
+ * file.h -- whole files: read within a limit, published atomically; and directories.
  *
  * Only regular files are read; symlinks are followed, except by file_remove_tree.  Every
- * error names the path.  All calls block on the disk.
+ * error names the path: ERR_IO where the system refuses, ERR_VALUE where the path is too long,
+ * and what is said beside a call.  All calls block on the disk.
  */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
@@ -16,7 +17,7 @@
 
 #define FILE_PATH_MAX 1024 /* bytes, with the NUL */
 
-/* dir + "/" + name into path (FILE_PATH_MAX bytes).  ERR_VALUE where it does not fit. */
+/* dir + "/" + name into path (FILE_PATH_MAX bytes), with one slash where dir ends in one. */
 enum err_code file_join(char path[FILE_PATH_MAX], const char *dir, const char *name,
                         struct err *err);
 
@@ -25,8 +26,8 @@ enum err_code file_join(char path[FILE_PATH_MAX], const char *dir, const char *n
 enum err_code file_open_read(const char *path, int *fd, uint64_t *size_bytes, struct err *err);
 
 /* Append the file's bytes to `out`.  ERR_IO where it cannot be read or is no regular file,
- * ERR_VALUE where it is larger than out->max_bytes leaves room for; `out` then holds what
- * it held before. */
+ * ERR_VALUE where it is larger than out->max_bytes leaves room for, ERR_NOMEM; `out` then
+ * holds what it held before. */
 enum err_code file_read(const char *path, struct buf *out, struct err *err);
 
 /* Replace the file at `path` by these bytes: temporary, fsync, rename, fsync of the
@@ -57,7 +58,7 @@ enum err_code file_sync_dir(const char *path, struct err *err);
  * symlink in it is removed, not followed; one in its place is ERR_IO. */
 enum err_code file_remove_tree(const char *path, struct err *err);
 
-/* Whether there is something at `path`, of whatever kind. */
+/* Whether there is something at `path`, of whatever kind; not where it is a symlink to nothing. */
 bool file_exists(const char *path);
 
 /* Lines of a text held in memory: *line is set to each in turn, *len bytes without its

@@ -21,7 +21,7 @@ void hash_blake2b(struct hash *out, const void *bytes, size_t size);
 void hash_sha256(struct hash *out, const void *bytes, size_t size);
 uint64_t hash_xxh3(const void *bytes, size_t size); /* piece by piece: hash_stream.h */
 
-/* SHA-256 of a whole regular file, streamed; blocks on the disk. */
+/* SHA-256 of a whole regular file, streamed; blocks on the disk.  ERR_IO names the path. */
 enum err_code hash_file_sha256(struct hash *out, const char *path, struct err *err);
 
 /* Lower-case hex. */

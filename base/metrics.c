@@ -17,6 +17,7 @@ struct metric {
     struct metric *next;
     char *label_value; /* NULL: no label */
     double value;      /* counter, gauge */
+    bool told;         /* since the last metrics_sweep */
     double sum;        /* histogram */
     uint64_t *counts;  /* histogram: observations per bucket, the last one's bound is +Inf */
 };
@@ -48,6 +49,13 @@ struct metrics *metrics_new(void)
     return metrics;
 }
 
+static void metrics_free_series(struct metric *metric)
+{
+    free(metric->label_value);
+    free(metric->counts);
+    free(metric);
+}
+
 static void metrics_free_family(struct metrics_family *family)
 {
     if (!family)
@@ -55,9 +63,7 @@ static void metrics_free_family(struct metrics_family *family)
     while (family->first) {
         struct metric *metric = family->first;
         family->first = metric->next;
-        free(metric->label_value);
-        free(metric->counts);
-        free(metric);
+        metrics_free_series(metric);
     }
     free(family->name);
     free(family->help);
@@ -260,6 +266,7 @@ void metric_add(struct metric *metric, double amount)
     assert(metric->family->kind != METRICS_HISTOGRAM);
     assert(metric->family->kind == METRICS_GAUGE || amount >= 0.0);
     metric->value += amount;
+    metric->told = true;
 }
 
 void metric_set(struct metric *metric, double value)
@@ -268,6 +275,7 @@ void metric_set(struct metric *metric, double value)
         return;
     assert(metric->family->kind == METRICS_GAUGE);
     metric->value = value;
+    metric->told = true;
 }
 
 void metric_observe(struct metric *metric, double value)
@@ -289,6 +297,31 @@ double metric_value(const struct metric *metric)
         return 0.0;
     assert(metric->family->kind != METRICS_HISTOGRAM);
     return metric->value;
+}
+
+static void metrics_sweep_family(struct metrics_family *family)
+{
+    struct metric **at = &family->first;
+    family->at = NULL;
+    while (*at) {
+        struct metric *metric = *at;
+        if (metric->told) {
+            metric->told = false;
+            at = &metric->next;
+        } else {
+            *at = metric->next;
+            family->n_series--;
+            metrics_free_series(metric);
+        }
+    }
+    family->last = at;
+}
+
+void metrics_sweep(struct metrics *metrics, const char *label)
+{
+    for (struct metrics_family *family = metrics->first; family; family = family->next)
+        if (metrics_same(family->label, label))
+            metrics_sweep_family(family);
 }
 
 /* With backslash and newline escaped, and in a label value the quote too. */

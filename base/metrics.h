@@ -3,7 +3,7 @@
  *
  * A registry holds families; a family holds one series a label set (at most one label).
  * Names follow rlhfd_<noun>_<unit>[_total].  Series are created at the start, so that a
- * counter is 0 before its first event.  Handles stay valid until metrics_free.
+ * counter is 0 before its first event.  Handles stay valid until metrics_free or metrics_sweep.
  * Not thread-safe: one thread owns a registry.
  */
 #ifndef BASE_METRICS_H
@@ -40,6 +40,10 @@ void metric_add(struct metric *, double amount);     /* counter (amount >= 0) or
 void metric_set(struct metric *, double value);      /* gauge */
 void metric_observe(struct metric *, double value);  /* histogram; a NaN is in +Inf alone */
 double metric_value(const struct metric *);          /* counter or gauge */
+
+/* Remove the series with this label that nobody has set or added to, even 0, since the last call:
+ * what they were of is no more.  Handles of them end here. */
+void metrics_sweep(struct metrics *, const char *label);
 
 /* The text exposition, version 0.0.4, families in order of creation. */
 void metrics_render(const struct metrics *, struct buf *out);

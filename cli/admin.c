@@ -90,9 +90,9 @@ uint64_t admin_count(const json_t *status, const char *key)
     return value > 0 ? (uint64_t)value : 0;
 }
 
-bool admin_is_durable(const json_t *status, void *ctx)
+bool admin_is_durable(const json_t *status, uint64_t records)
 {
-    return admin_count(status, "ledger_durable") >= *(const uint64_t *)ctx;
+    return admin_count(status, "ledger_durable") >= records;
 }
 
 enum err_code admin_late(const struct admin *admin, const json_t *status, struct err *err)
@@ -109,12 +109,14 @@ void admin_nap(void)
     nanosleep(&(struct timespec){.tv_nsec = ADMIN_POLL_MS * 1000000L}, NULL);
 }
 
-enum err_code admin_wait(const struct admin *admin,
-                         bool (*done)(const json_t *status, void *ctx), void *ctx,
-                         json_t **status, struct err *err)
+/* Its status again and again, each in *status in place of the one before. */
+static enum err_code admin_wait(const struct admin *admin,
+                                bool (*done)(const json_t *status, uint64_t records),
+                                json_t **status, struct err *err)
 {
+    const uint64_t records = admin_count(*status, "ledger_records");
     enum err_code rc = ERR_OK;
-    while (!done(*status, ctx)) {
+    while (!done(*status, records)) {
         rc = admin_late(admin, *status, err);
         if (rc != ERR_OK)
             break;
@@ -125,4 +127,23 @@ enum err_code admin_wait(const struct admin *admin,
             break;
     }
     return rc;
+}
+
+int admin_command(const struct cli_usage *usage, int argc, char **argv,
+                  bool (*done)(const json_t *status, uint64_t records),
+                  void (*say)(const json_t *status))
+{
+    struct admin admin;
+    struct err err = {0};
+    json_t *status = NULL;
+    const int code = admin_begin(&admin, usage, argc, argv);
+    if (code != CLI_GO)
+        return code;
+    enum err_code rc = admin_ask(&admin, usage->words, &status, &err);
+    if (rc == ERR_OK)
+        rc = admin_wait(&admin, done, &status, &err);
+    if (rc == ERR_OK)
+        say(status);
+    json_decref(status);
+    return rc == ERR_OK ? 0 : cli_fail(usage, &err);
 }

@@ -35,15 +35,15 @@ int admin_begin(struct admin *admin, const struct cli_usage *usage, int argc, ch
 enum err_code admin_ask(const struct admin *admin, const char *word, json_t **status,
                         struct err *err);
 
-/* Its status again and again, each in *status in place of the one before, until `done` says so.
- * ERR_TIMEOUT, with what the run waits for, at the deadline; errors of status_of where the
- * coordinator is gone. */
-enum err_code admin_wait(const struct admin *admin,
-                         bool (*done)(const json_t *status, void *ctx), void *ctx,
-                         json_t **status, struct err *err);
+/* A whole command: asks for what its words say, looks at the status until it is `done`, and lets
+ * `say` print what it then is.  `records` is what the ledger had when it was asked.  The exit
+ * code; ERR_TIMEOUT's, with what the run waits for, at the deadline. */
+int admin_command(const struct cli_usage *usage, int argc, char **argv,
+                  bool (*done)(const json_t *status, uint64_t records),
+                  void (*say)(const json_t *status));
 
-/* For `done`: everything appended by the time *(uint64_t *)ctx was told is durable. */
-bool admin_is_durable(const json_t *status, void *ctx);
+/* For `done`: what was asked for is durable. */
+bool admin_is_durable(const json_t *status, uint64_t records);
 
 /* A member that is a whole number; 0 where it is not there. */
 uint64_t admin_count(const json_t *status, const char *key);

@@ -4,10 +4,18 @@
 
 #include "cli/admin.h"
 
-static bool checkpoint_is_made(const json_t *status, void *ctx)
+static bool checkpoint_is_made(const json_t *status, uint64_t records)
 {
-    (void)ctx;
+    (void)records;
     return !json_is_true(json_object_get(status, "checkpoint_asked"));
+}
+
+static void checkpoint_say(const json_t *status)
+{
+    printf("the newest checkpoint is version %" PRIu64 ", after %" PRIu64 " of %" PRIu64
+           " steps\n",
+           admin_count(status, "checkpoint_version"), admin_count(status, "trained"),
+           admin_count(status, "steps"));
 }
 
 int cmd_checkpoint(int argc, char **argv)
@@ -19,20 +27,5 @@ int cmd_checkpoint(int argc, char **argv)
             "there.  A paused run makes it when it goes on.  No weight depends on it.\n",
         .examples = "  rlhf checkpoint runs/demo\n",
     };
-    struct admin admin;
-    struct err err = {0};
-    json_t *status = NULL;
-    const int code = admin_begin(&admin, &usage, argc, argv);
-    if (code != CLI_GO)
-        return code;
-    enum err_code rc = admin_ask(&admin, "checkpoint", &status, &err);
-    if (rc == ERR_OK)
-        rc = admin_wait(&admin, checkpoint_is_made, NULL, &status, &err);
-    if (rc == ERR_OK)
-        printf("the newest checkpoint is version %" PRIu64 ", after %" PRIu64 " of %" PRIu64
-               " steps\n",
-               admin_count(status, "checkpoint_version"), admin_count(status, "trained"),
-               admin_count(status, "steps"));
-    json_decref(status);
-    return rc == ERR_OK ? 0 : cli_fail(&usage, &err);
+    return admin_command(&usage, argc, argv, checkpoint_is_made, checkpoint_say);
 }

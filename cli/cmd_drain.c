@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/admin.h"
+#include "cli/run_lock.h"
 #include "cli/status_source.h"
 
 #define DRAIN_GONE_POLLS 30 /* of a URL: refused so often in a row, nobody comes back */
@@ -15,6 +16,17 @@ static bool drain_is_over(const struct admin *admin, unsigned refused)
     if (status_is_url(admin->target))
         return refused >= DRAIN_GONE_POLLS;
     return file_join(path, admin->target, "http", NULL) == ERR_OK && !file_exists(path);
+}
+
+/* The `rlhf run` above it waits for the workers: until then the directory is in use. */
+static enum err_code drain_wait_for_run(const struct admin *admin, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    while (rc == ERR_OK && !status_is_url(admin->target) && run_lock_is_taken(admin->target)) {
+        rc = admin_late(admin, NULL, err);
+        admin_nap();
+    }
+    return rc;
 }
 
 /* Until it is gone.  One that was started again has forgotten, and is asked again. */
@@ -67,11 +79,13 @@ int cmd_drain(int argc, char **argv)
 {
     const struct cli_usage usage = {
         .words = "drain",
-        .about = "Lets the run finish what is in flight and one step with a checkpoint, and "
-                 "then end,\n"
-                 "with exit status 0, so that the same `rlhf run` goes on from there.  Also a "
-                 "paused\n"
-                 "run, which then is paused still.  Returns when the coordinator has ended.\n",
+        .about =
+            "Lets the run finish what is in flight and one step with a checkpoint, and "
+            "then end,\n"
+            "with exit status 0, so that the same `rlhf run` goes on from there.  Also a "
+            "paused\n"
+            "run, which then is paused still.  Returns when the coordinator has ended, and\n"
+            "`rlhf run` with it.\n",
         .examples = "  rlhf drain runs/demo && rlhf run my.yaml\n",
     };
     struct admin admin;
@@ -84,6 +98,8 @@ int cmd_drain(int argc, char **argv)
     /* It may have ended before it could answer. */
     if (rc == ERR_OK || drain_is_over(&admin, 0))
         rc = drain_wait(&admin, &err);
+    if (rc == ERR_OK)
+        rc = drain_wait_for_run(&admin, &err);
     if (rc == ERR_OK)
         rc = drain_check(&admin, &err);
     json_decref(status);

@@ -4,6 +4,13 @@
 
 #include "cli/admin.h"
 
+static void pause_say(const json_t *status)
+{
+    printf("paused after %" PRIu64 " of %" PRIu64 " steps; %" PRIu64 " leases are still out\n",
+           admin_count(status, "trained"), admin_count(status, "steps"),
+           admin_count(status, "leases_out"));
+}
+
 int cmd_pause(int argc, char **argv)
 {
     const struct cli_usage usage = {
@@ -14,21 +21,5 @@ int cmd_pause(int argc, char **argv)
             "again, by whomever.  Returns when that is on the disk.\n",
         .examples = "  rlhf pause runs/demo\n",
     };
-    struct admin admin;
-    struct err err = {0};
-    json_t *status = NULL;
-    const int code = admin_begin(&admin, &usage, argc, argv);
-    if (code != CLI_GO)
-        return code;
-    enum err_code rc = admin_ask(&admin, "pause", &status, &err);
-    uint64_t records = admin_count(status, "ledger_records");
-    if (rc == ERR_OK)
-        rc = admin_wait(&admin, admin_is_durable, &records, &status, &err);
-    if (rc == ERR_OK)
-        printf("paused after %" PRIu64 " of %" PRIu64 " steps; %" PRIu64
-               " leases are still out\n",
-               admin_count(status, "trained"), admin_count(status, "steps"),
-               admin_count(status, "leases_out"));
-    json_decref(status);
-    return rc == ERR_OK ? 0 : cli_fail(&usage, &err);
+    return admin_command(&usage, argc, argv, admin_is_durable, pause_say);
 }

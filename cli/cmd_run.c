@@ -87,42 +87,56 @@ static enum err_code run_check_same(const struct run *run, struct err *err)
     return ERR_OK;
 }
 
+/* A path, and the key that gives it. */
+struct run_named {
+    const char *key, *path;
+};
+
 /* Every process opens these again; looking first saves four of them from starting in vain, and
  * a person from reading what each of them says. */
-static enum err_code run_check_file(const char *path, struct err *err)
+static enum err_code run_check_file(const char *key, const char *path, struct err *err)
 {
     int fd;
-    const enum err_code rc = path[0] ? file_open_read(path, &fd, NULL, err) : ERR_OK;
+    struct err why;
+    const enum err_code rc = path[0] ? file_open_read(path, &fd, NULL, &why) : ERR_OK;
     if (rc == ERR_OK && path[0])
         close(fd);
-    return rc;
+    return rc ? err_set(err, rc, "%s: %s", key, why.text) : ERR_OK;
 }
 
-static enum err_code run_check_model(const char *dir, struct err *err)
+static enum err_code run_check_model(const char *key, const char *dir, struct err *err)
 {
     char path[RUN_PATH_MAX];
     if (dir[0] == '\0')
         return ERR_OK;
     const enum err_code rc = file_join(path, dir, "config.json", err);
-    return rc ? rc : run_check_file(path, err);
+    return rc ? rc : run_check_file(key, path, err);
+}
+
+static enum err_code run_check_scorer(const struct run_scorer *scorer, struct err *err)
+{
+    char key[RUN_NAME_MAX + 16];
+    snprintf(key, sizeof key, "scorer \"%s\"", scorer->name);
+    const enum err_code rc = run_check_model(key, scorer->path, err);
+    return rc ? rc : run_check_file(key, scorer->words, err);
 }
 
 static enum err_code run_check_files(const struct run_config *config, struct err *err)
 {
-    enum err_code rc = run_check_file(config->prompts, err);
-    if (rc == ERR_OK)
-        rc = run_check_file(config->gate_prompts, err);
-    if (rc == ERR_OK)
-        rc = run_check_file(config->token_file, err);
-    const char *const models[] = {config->policy, config->reference, config->critic_path,
-                                  config->cost_critic_path};
+    const struct run_named files[] = {{"data.prompts", config->prompts},
+                                      {"gate.prompts", config->gate_prompts},
+                                      {"endpoints.token_file", config->token_file}};
+    const struct run_named models[] = {{"model.policy", config->policy},
+                                       {"model.reference", config->reference},
+                                       {"model.critic_path", config->critic_path},
+                                       {"model.cost_critic_path", config->cost_critic_path}};
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && rc == ERR_OK; i++)
+        rc = run_check_file(files[i].key, files[i].path, err);
     for (size_t i = 0; i < sizeof models / sizeof models[0] && rc == ERR_OK; i++)
-        rc = run_check_model(models[i], err);
-    for (uint32_t i = 0; i < config->scorers && rc == ERR_OK; i++) {
-        rc = run_check_model(config->scorer[i].path, err);
-        if (rc == ERR_OK)
-            rc = run_check_file(config->scorer[i].words, err);
-    }
+        rc = run_check_model(models[i].key, models[i].path, err);
+    for (uint32_t i = 0; i < config->scorers && rc == ERR_OK; i++)
+        rc = run_check_scorer(&config->scorer[i], err);
     return rc;
 }
 
@@ -219,6 +233,8 @@ static void run_on_child(void *arg, const struct supervisor_event *event)
         fprintf(stderr, "rlhf run: %s ended with %s %d; again in %u ms\n", event->name,
                 event->signal ? "signal" : "status",
                 event->signal ? event->signal : event->status, event->delay_ms);
+    if (event->state == SUPERVISOR_WAITING && !event->signal)
+        run_show_error(run, event->name);
     if (event->state == SUPERVISOR_FAILED) {
         fprintf(stderr, "rlhf run: %s ended with %s %d and cannot go on:\n", event->name,
                 event->signal ? "signal" : "status",

@@ -254,8 +254,9 @@ static void doctor_failures(struct doctor *doctor, const struct doctor_seen *see
             continue;
         doctor_find(
             doctor,
-            reward ? "mend the scorer or the service behind it: what cannot be scored is "
-                     "dropped, and where all is dropped the run halts"
+            reward ? "mend the scorer or the service behind it: one that is away is waited for "
+                     "(timeouts.service_ms), what else cannot be scored is dropped, and where "
+                     "all is dropped the run halts"
                    : "the sentence names the cause; what fails again and again is dropped "
                      "or halts the run",
             "%s (%s) failed %s ago%s: %s", doctor_text(peer, "name"), doctor_text(peer, "role"),

@@ -1,6 +1,7 @@
 /* progress.c -- see progress.h. */
 #include "cli/progress.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,14 +35,20 @@ static void progress_draw(struct progress *progress, FILE *out, double eta_s)
     progress->bar = true;
 }
 
+/* JSON has no number for a mean that is not finite: null, which must not look like 0. */
+static double progress_mean(const json_t *line, const char *key)
+{
+    return json_is_null(json_object_get(line, key)) ? NAN : json_number_or(line, key, 0);
+}
+
 static void progress_show(struct progress *progress, const json_t *line, FILE *out)
 {
     progress_end(progress, out);
     progress->step = (uint64_t)json_number_or(line, "step", 0) + 1;
     progress->steps = (uint64_t)json_number_or(line, "steps", 0);
-    progress->reward = json_number_or(line, "reward_shaped_mean", 0);
-    progress->raw = json_number_or(line, "reward_raw_mean", 0);
-    progress->kl = json_number_or(line, "kl_mean", 0);
+    progress->reward = progress_mean(line, "reward_shaped_mean");
+    progress->raw = progress_mean(line, "reward_raw_mean");
+    progress->kl = progress_mean(line, "kl_mean");
     if (progress->lines++ == 0) {
         progress->reward_first = progress->reward;
         progress->raw_first = progress->raw;

@@ -4,8 +4,7 @@
  * The coordinator appends a JSON line a step.  On a pipe each becomes one line of text; on a
  * terminal the last lines stay and a bar below them moves.
  *
- *     step    12/100  reward  0.412  raw  1.93  kl   2.41  beta 0.0500  clip 0.08  812 tok/s
- * ETA 1:23
+ *     step    12/100  reward   0.412  raw   1.930  kl   2.41  beta 0.0500  entropy  1.20  ...
  */
 #ifndef CLI_PROGRESS_H
 #define CLI_PROGRESS_H

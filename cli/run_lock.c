@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -73,6 +72,18 @@ enum err_code run_lock_take(struct run_lock *lock, const char *dir, struct err *
     close(lock->fd);
     lock->fd = -1;
     return rc;
+}
+
+bool run_lock_is_taken(const char *dir)
+{
+    char path[FILE_PATH_MAX];
+    const int fd = file_join(path, dir, "run.lock", NULL) == ERR_OK
+                       ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+                       : -1;
+    const bool taken = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (fd >= 0)
+        close(fd);
+    return taken;
 }
 
 enum err_code run_lock_sockets(struct run_lock *lock, struct err *err)

@@ -9,6 +9,8 @@
 #ifndef CLI_RUN_LOCK_H
 #define CLI_RUN_LOCK_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "base/file.h"
 
@@ -24,6 +26,9 @@ struct run_lock {
 
 /* Take the run in directory `dir`, which is there.  ERR_STATE: another process has it. */
 enum err_code run_lock_take(struct run_lock *lock, const char *dir, struct err *err);
+
+/* Does an `rlhf run` have the run in this directory? */
+bool run_lock_is_taken(const char *dir);
 
 /* Make lock->sockets, private to this user. */
 enum err_code run_lock_sockets(struct run_lock *lock, struct err *err);

@@ -245,6 +245,8 @@ enum err_code core_new(struct core **out, const struct core_setup *setup, core_s
     core->peers_max = setup->peers_max > 0 && setup->peers_max < CORE_PEERS_MAX
                           ? setup->peers_max
                           : CORE_PEERS_MAX;
+    core->names_max = CORE_PEERS_MAX;
+    core->leases_max = CORE_LEASES_MAX;
     core->sink = sink;
     core->user = user;
     core->counters.logp_diff_max = NAN;
@@ -358,6 +360,9 @@ void core_start(struct core *core, const struct core_event *event)
     core_take_time(core, event);
     core->step_ms = core->now_ms;
     core->durable_seq = core->seq; /* all that was replayed came from the disk */
+    for (size_t i = 0; i < core->peers_n;
+         i++) /* names in the ledger: gone since now, at the latest */
+        core->peers[i].seen_ms = core->peers[i].progress_ms = core->now_ms;
     core->epoch++;
     core->epoch_seq =
         core_append(core, &(struct record){.kind = RECORD_EPOCH, .epoch = core->epoch});
@@ -391,8 +396,10 @@ static void core_durable_now(struct core *core, uint64_t seq)
 {
     assert(seq <= core->seq);
     core->acks_due = core->acks_due || seq > core->durable_seq;
-    if (seq > core->durable_seq)
+    if (seq > core->durable_seq) {
         core->durable_seq = seq;
+        core->score_idle = false;
+    }
     if (!core->started && core->epoch_seq != 0 && core->epoch_seq <= core->durable_seq) {
         core->started = true;
         core->started_ms = core->now_ms;

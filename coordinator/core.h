@@ -72,7 +72,15 @@
  *
  * Capacity.  HELLO says how many items a worker can hold; that is its credit.  What waits is
  * shared out by credit, and an item takes one until this worker has answered it, given it back or
- * lost it, whoever else answered it meanwhile.
+ * lost it, whoever else answered it meanwhile.  Answers come a few at a time: who has work is
+ * given more when a quarter of its credit is back, in one lease.
+ *
+ * Places.  Of CORE_LEASES_MAX leases a place for each learner is for training, and generating and
+ * scoring may have half of the others each: so none of them waits for another's places for ever.
+ * A worker that finds none waits until one is free.
+ *
+ * Names.  A name is known from its first HELLO, or its first record, on.  Where CORE_PEERS_MAX are,
+ * the one that is gone for longest makes room for a new one: what it did stays in the sums.
  *
  * Stragglers.  Where workers have room and nothing waits, at a tick, the oldest lease that is older
  * than leases.second_after medians of the last CORE_PACE_MAX answers' ages, and than a heartbeat,
@@ -97,14 +105,14 @@
 #include "node/run_config.h"
 #include "wire/message.h"
 
-#define CORE_PEERS_MAX       2048 /* names known at once */
-#define CORE_LEASES_MAX      8192 /* leases out at once */
-#define CORE_SCORE_TRIES_MAX 3    /* scorings of one item before it is dropped */
-#define CORE_LEASE_FAILS_MAX 5    /* LEASE_FAILED, but untried, for one item: it is dropped */
-#define CORE_TRAIN_FAILS_MAX 3    /* LEASE_FAILED for one step before the run halts */
-#define CORE_GROUP_FAILS_MAX 3    /* attempts of groups before one learner tries alone */
-#define CORE_BAD_MAX         3    /* bad messages of one connection before it is cut */
-#define CORE_ENDS_MAX        8    /* token ids that end a sequence */
+#define CORE_PEERS_MAX       2048  /* names known at once */
+#define CORE_LEASES_MAX      32768 /* leases out at once */
+#define CORE_SCORE_TRIES_MAX 3     /* scorings of one item before it is dropped */
+#define CORE_LEASE_FAILS_MAX 5     /* LEASE_FAILED, but untried, for one item: it is dropped */
+#define CORE_TRAIN_FAILS_MAX 3     /* LEASE_FAILED for one step before the run halts */
+#define CORE_GROUP_FAILS_MAX 3     /* attempts of groups before one learner tries alone */
+#define CORE_BAD_MAX         3     /* bad messages of one connection before it is cut */
+#define CORE_ENDS_MAX        8     /* token ids that end a sequence */
 
 /* The data set, tokenised: prompt i is ids[offset[i]] .. ids[offset[i + 1] - 1].  Borrowed for
  * the core's life. */
@@ -156,7 +164,7 @@ struct core_event {
     enum core_event_kind kind;
     uint64_t now_ms;  /* monotonic */
     uint64_t wall_ms; /* since 1970: goes into records, decides nothing */
-    uint64_t entropy; /* 64 random bits; used for session numbers */
+    uint64_t entropy; /* MESSAGE, a HELLO: 64 random bits, for the session's number */
     uint64_t peer;    /* an address the shell can send to; opaque here */
     const struct message *message;
     uint64_t seq;
@@ -296,6 +304,11 @@ struct core_shaper_stats {
     double mean, std, min, max;
 };
 
+/* What workers did whose names are not known any more. */
+struct core_forgotten {
+    uint64_t names, items_done, leases_expired, leases_failed, outrun, mismatches;
+};
+
 struct core_stats {
     uint64_t epoch;
     uint64_t steps;   /* the run's length */
@@ -349,6 +362,8 @@ struct core_stats {
     bool has_last;           /* last is valid */
     struct record_step last; /* the last step committed; its stats stay valid until the next
                                 core_step */
+
+    struct core_forgotten forgotten; /* names that made room for others */
 
     enum core_wait wait;   /* what the run waits for now, */
     const char *waits_for; /* and for people: one sentence */

@@ -285,7 +285,7 @@ static enum err_code core_check_peers(const struct core *core, size_t w, struct 
     for (size_t i = w * 64; i < core->peers_n && i < w * 64 + 64; i++) {
         const struct core_peer *peer = &core->peers[i];
         const bool here = peer->state != CORE_PEER_GONE;
-        const bool room = here && peer->in_flight < peer->capacity;
+        const bool room = here && core_peer_has_room(peer);
         if (core_set_has(&core->learners, i) != (here && peer->role == WIRE_ROLE_LEARNER) ||
             core_set_has(&core->roomy[peer->role], i) != room ||
             core_set_has(&core->owing, i) != (peer->acks_n > 0))
@@ -320,20 +320,59 @@ static enum err_code core_check_sets(const struct core *core, struct err *err)
 
 static enum err_code core_check_table(const struct core *core, struct err *err)
 {
-    uint32_t training = 0, none = 0, free = 0;
+    uint32_t out[CORE_LEASE_TRAIN + 1] = {0}, none = 0, free = 0;
     for (size_t i = 0; i < core->leases_n; i++) {
         const struct core_lease *lease = &core->leases[i];
         none += lease->id == 0;
-        training += lease->id != 0 && lease->kind == CORE_LEASE_TRAIN;
+        out[lease->kind] += lease->id != 0;
     }
     for (uint32_t at = core->leases_free; at != 0 && free <= none;
          at = core->leases[at - 1].next)
         free++;
-    if (training != core->training || free != none)
-        return err_set(
-            err, ERR_STATE, "%u leases train, counted %u; %u are free, %u can be found",
-            (unsigned)training, (unsigned)core->training, (unsigned)none, (unsigned)free);
+    if (free != none)
+        return err_set(err, ERR_STATE, "%u places for leases are free, %u can be found",
+                       (unsigned)none, (unsigned)free);
+    for (int kind = CORE_LEASE_GENERATE; kind <= CORE_LEASE_TRAIN; kind++) {
+        const uint32_t most =
+            kind == CORE_LEASE_TRAIN ? WIRE_RANKS_MAX : (core->leases_max - WIRE_RANKS_MAX) / 2;
+        if (out[kind] != core->leases_out[kind] || out[kind] > most)
+            return err_set(err, ERR_STATE, "%u %s leases are out, counted %u, of at most %u",
+                           (unsigned)out[kind], core_lease_name((enum core_lease_kind)kind),
+                           (unsigned)core->leases_out[kind], (unsigned)most);
+    }
     return ERR_OK;
+}
+
+/* Of these items one that could be leased to be scored, where that was found to be none. */
+static enum err_code core_check_idle_items(const struct core *core,
+                                           const struct core_item *items, uint32_t n,
+                                           struct err *err)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct core_item *item = &items[i];
+        if (item->state != CORE_ITEM_GENERATED || item->lease != 0 ||
+            !core_durable(core, item->seq))
+            continue;
+        const bool late = item->work == WIRE_WORK_ROLLOUT &&
+                          core_kl_reference_of(core, item->version) > 0 &&
+                          item->version > core->score_idle_newest;
+        if (!late)
+            return err_set(err, ERR_STATE, "item %llu/%u could be scored, and nobody looks",
+                           (unsigned long long)item->a, (unsigned)item->b);
+    }
+    return ERR_OK;
+}
+
+static enum err_code core_check_idle(const struct core *core, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    for (uint64_t step = core->trained; step < core->opened && rc == ERR_OK; step++) {
+        const struct core_refs *refs = core_item_refs(core, step);
+        rc = core_check_idle_items(core, core_item_batch(core, step)->items, core->B, err);
+        if (rc == ERR_OK)
+            rc = core_check_idle_items(core, refs->items, refs->n, err);
+    }
+    return rc;
 }
 
 /* Steps that are open, and those kept for a learner that lost its memory. */
@@ -371,5 +410,7 @@ enum err_code core_check(const struct core *core, struct err *err)
         rc = core_check_sets(core, err);
     if (rc == ERR_OK && !core->finished)
         rc = core_check_table(core, err);
+    if (rc == ERR_OK && !core->finished && core->score_idle)
+        rc = core_check_idle(core, err);
     return rc;
 }

@@ -18,7 +18,7 @@ static bool core_group_is_idle(const struct core *core, const struct core_peer *
 
 bool core_group_is_training(const struct core *core)
 {
-    return core->training > 0;
+    return core->leases_out[CORE_LEASE_TRAIN] > 0;
 }
 
 uint64_t core_group_oldest(const struct core *core)

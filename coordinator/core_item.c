@@ -122,6 +122,7 @@ void core_item_generated(struct core *core, struct core_item *item, uint32_t tok
     item->tokens = tokens;
     item->finish = finish;
     item->worker = worker;
+    item->worker_name = core->peers[worker].name_n;
     item->seq = seq;
     memcpy(item->ids, ids, tokens * sizeof *ids);
     if (item->logp)

@@ -11,17 +11,34 @@ uint16_t core_peer_index(const struct core *core, const struct core_peer *peer)
     return (uint16_t)(peer - core->peers);
 }
 
+/* Its name makes room for another: what it did stays in the sums, and what it generated is nobody's
+ * that is known. */
+static void core_peer_forget(struct core *core, struct core_peer *peer)
+{
+    struct core_forgotten *sums = &core->counters.forgotten;
+    sums->names++;
+    sums->items_done += peer->items_done;
+    sums->leases_expired += peer->leases_expired;
+    sums->leases_failed += peer->leases_failed;
+    sums->outrun += peer->outrun;
+    sums->mismatches += peer->mismatches;
+    core_log(core, LOG_LEVEL_INFO, "PEER-FORGOTTEN",
+             "%s, gone for %llu s, makes room for another name: %u are known, the most",
+             peer->name, (unsigned long long)((core->now_ms - peer->seen_ms) / 1000),
+             (unsigned)core->names_max);
+}
+
 struct core_peer *core_peer_named(struct core *core, const char *name)
 {
     struct core_peer *spare = NULL;
-    if (core->peers_n < CORE_PEERS_MAX)
+    if (core->peers_n < core->names_max)
         spare = &core->peers[core->peers_n];
     for (size_t i = 0; i < core->peers_n; i++) {
         struct core_peer *peer = &core->peers[i];
         if (strcmp(peer->name, name) == 0)
             return peer;
         /* An entry never used is the best; then the one silent longest. */
-        if (core->peers_n == CORE_PEERS_MAX && peer->state == CORE_PEER_GONE &&
+        if (core->peers_n == core->names_max && peer->state == CORE_PEER_GONE &&
             (!spare || peer->seen_ms < spare->seen_ms))
             spare = peer;
     }
@@ -29,9 +46,17 @@ struct core_peer *core_peer_named(struct core *core, const char *name)
         return NULL;
     if (spare == &core->peers[core->peers_n])
         core->peers_n++;
-    *spare = (struct core_peer){.state = CORE_PEER_GONE};
+    else
+        core_peer_forget(core, spare);
+    *spare = (struct core_peer){.state = CORE_PEER_GONE, .name_n = spare->name_n + 1};
     snprintf(spare->name, sizeof spare->name, "%s", name);
     return spare;
+}
+
+bool core_peer_has_room(const struct core_peer *peer)
+{
+    const uint32_t least = peer->capacity / CORE_ROOM_SHARE;
+    return peer->capacity - peer->in_flight >= (least > 0 ? least : 1);
 }
 
 void core_peer_moved(struct core *core, const struct core_peer *peer)
@@ -41,8 +66,7 @@ void core_peer_moved(struct core *core, const struct core_peer *peer)
     core_set_put(&core->learners, i, here && peer->role == WIRE_ROLE_LEARNER);
     for (int role = WIRE_ROLE_ACTOR; role <= WIRE_ROLE_LEARNER; role++)
         core_set_put(&core->roomy[role], i,
-                     here && peer->role == (enum wire_role)role &&
-                         peer->in_flight < peer->capacity);
+                     here && peer->role == (enum wire_role)role && core_peer_has_room(peer));
     if (peer->acks_n == 0)
         core_set_put(&core->owing, i, false);
 }

@@ -43,11 +43,16 @@ enum err_code core_replay_rollout(struct core *core, const struct record *record
         record->prompt != item->prompt || record->version != item->version || !record->ids ||
         (slot && !record->logprobs))
         return core_replay_refuse(record, "is not what this run plans there", err);
-    struct core_peer *worker = core_peer_named(core, record->worker);
+    struct core_peer *worker = &core->peers[0]; /* of a recalled step nobody asks who made it */
+    if (core->replaying) {
+        worker = core_peer_named(core, record->worker);
+        assert(worker); /* nobody is here yet: there always is an entry to be had */
+        worker->seen_ms = record->seq; /* the order for now: core_start makes it a time */
+    }
     item->generated_by = record->version;
     core_item_generated(core, item, record->response_tokens, record->finish, record->ids,
-                        slot ? record->logprobs : NULL,
-                        worker ? core_peer_index(core, worker) : 0, record->seq);
+                        slot ? record->logprobs : NULL, core_peer_index(core, worker),
+                        record->seq);
     return ERR_OK;
 }
 

@@ -65,6 +65,15 @@ static bool core_result_is_possible(struct core *core, const struct core_peer *p
     return false;
 }
 
+#define CORE_RESULT_FORGOTTEN "a worker that the ledger names"
+
+/* Who generated it; NULL where another name has taken the place of that one. */
+static struct core_peer *core_result_maker(struct core *core, const struct core_item *item)
+{
+    struct core_peer *peer = &core->peers[item->worker];
+    return peer->name_n == item->worker_name ? peer : NULL;
+}
+
 static void core_result_compare(struct core *core, struct core_peer *peer,
                                 const struct core_item *item, const struct wire_item *got,
                                 const int32_t *ids, const float *logp)
@@ -76,9 +85,10 @@ static void core_result_compare(struct core *core, struct core_peer *peer,
         core->counters.duplicates++;
         return;
     }
-    struct core_peer *first = &core->peers[item->worker];
+    struct core_peer *first = core_result_maker(core, item);
     core->counters.mismatches++;
-    first->mismatches++;
+    if (first)
+        first->mismatches++;
     if (peer != first)
         peer->mismatches++;
     core_event(core, LOG_LEVEL_ERROR, "ROLLOUT-MISMATCH",
@@ -86,8 +96,10 @@ static void core_result_compare(struct core *core, struct core_peer *peer,
                "fault, or a machine of another kind",
                item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
                (unsigned long long)item->a, (unsigned)item->b,
-               core_bug(core, 36) ? peer->name : first->name, peer->name,
-               (unsigned long long)item->version);
+               core_bug(core, 36) ? peer->name
+               : first            ? first->name
+                                  : CORE_RESULT_FORGOTTEN,
+               peer->name, (unsigned long long)item->version);
 }
 
 static void core_result_accept(struct core *core, struct core_peer *peer,

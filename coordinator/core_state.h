@@ -45,6 +45,7 @@
 #define CORE_ACKS_MAX       32     /* results of one peer waiting for the disk; then merged */
 #define CORE_ADDRESSES_MAX  64     /* connections whose bad messages are counted */
 #define CORE_RING_SLACK     4      /* steps a checkpoint may come late */
+#define CORE_ROOM_SHARE     4u     /* of its credit, one part in so many is room for a lease */
 #define CORE_LEASE_AGE_MAX  20u    /* a lease's whole life, in lease_ms, progress or not */
 #define CORE_BACKOFF_MS     500u   /* no lease for a peer that failed one; doubles ... */
 #define CORE_BACKOFF_MAX_MS 30000u /* ... up to here */
@@ -88,7 +89,8 @@ struct core_item {
     uint64_t digest; /* of finish, ids and log-probs: to compare a second result; 0: unknown */
     uint32_t fails;  /* leases given back */
     uint32_t score_tries;
-    uint16_t worker; /* peer that generated it */
+    uint16_t worker;      /* peer that generated it, */
+    uint32_t worker_name; /* as long as this is its name_n */
 
     int32_t *ids;       /* [max_new] */
     float *logp, *ref;  /* slots: [max_new]; references: NULL */
@@ -188,6 +190,7 @@ struct core_peer {
     struct core_ack acks[CORE_ACKS_MAX];
 
     char name[WIRE_NAME_MAX]; /* "": free entry */
+    uint32_t name_n;          /* names that the entry had before */
     unsigned char nonce[WIRE_NONCE_BYTES];
     char endpoint[WIRE_TEXT_MAX];
     uint64_t pid;
@@ -313,7 +316,8 @@ struct core {
     uint64_t replay_from; /* steps below it are replayed from their STEP record alone */
     uint64_t now_ms, wall_ms, entropy;
     struct core_peer peers[CORE_PEERS_MAX];
-    size_t peers_n; /* entries ever used */
+    size_t peers_n;     /* entries ever used */
+    uint32_t names_max; /* entries that may be: CORE_PEERS_MAX, in tests less */
     struct core_set learners;                     /* that are here */
     struct core_set roomy[WIRE_ROLE_LEARNER + 1]; /* [role] who is here and has room */
     struct core_set owing;                        /* who waits for an acknowledgement; */
@@ -321,7 +325,13 @@ struct core {
     struct core_lease leases[CORE_LEASES_MAX];
     size_t leases_n;      /* entries ever used */
     uint32_t leases_free; /* 1 + the first free one of these; 0: none */
-    uint32_t training;    /* leases of kind TRAIN */
+    uint32_t leases_out[CORE_LEASE_TRAIN + 1]; /* [kind] */
+    uint32_t leases_max;                       /* CORE_LEASES_MAX, in tests less */
+    bool leases_full;                          /* and it was said */
+    /* Nothing could be leased to be scored, whoever has room, by a learner that holds this version;
+     * so it stays until some record is durable or an item loses its lease. */
+    bool score_idle;
+    uint64_t score_idle_newest;
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
@@ -390,6 +400,8 @@ struct core_peer *core_peer_source(struct core *core);
 void core_peer_progress(struct core *core, struct core_peer *peer);
 /* Its state, role, capacity or in_flight is another now. */
 void core_peer_moved(struct core *core, const struct core_peer *peer);
+/* Is so much of its credit back that a lease is worth its messages? */
+bool core_peer_has_room(const struct core_peer *peer);
 void core_peer_back_off(struct core *core, struct core_peer *peer);
 /* Keep what it says went wrong, for people. */
 void core_peer_failed(struct core *core, struct core_peer *peer, const char *text);
@@ -426,6 +438,7 @@ struct wire_item core_item_wire(const struct core *core, const struct core_item 
 void core_lease_dispatch(struct core *core, bool scorable);
 void core_lease_tick(struct core *core);
 struct core_lease *core_lease_find(struct core *core, uint64_t id);
+/* NULL where as many of its kind are out as may be; never for a learner that has none. */
 struct core_lease *core_lease_issue(struct core *core, enum core_lease_kind kind,
                                     struct core_peer *peer);
 /* The item was answered by this peer, or by nobody (NULL: dropped): nobody else is waited for.
@@ -443,15 +456,16 @@ typedef bool core_lease_visit(struct core *core, struct core_item *item, void *c
  * Ends where fn says false. */
 void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
                      void *ctx);
-/* What is to be leased: core->picked[0..n-1]. */
+/* What is to be leased. */
 struct core_lease_picked {
     bool generate;
     bool second; /* they are out on a lease already */
     uint32_t n;
+    struct core_item *const *items; /* [n] */
     uint64_t version;     /* of all of them; to be scored: that of their reference */
     const char *endpoint; /* where those weights are */
 };
-/* False where no lease is left. */
+/* False where no place is left for a lease of its kind. */
 bool core_lease_give(struct core *core, struct core_peer *peer,
                      const struct core_lease_picked *picked);
 const char *core_lease_name(enum core_lease_kind kind);

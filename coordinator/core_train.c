@@ -141,17 +141,12 @@ static enum err_code core_train_payload(struct core *core, const struct core_bat
     return ERR_OK;
 }
 
-/* A lease to each; NULL, and none, where there is no room for them all. */
-static bool core_train_issue(struct core *core, struct core_peer *const *group, uint32_t ranks,
+/* A lease to each: who is idle has none. */
+static void core_train_issue(struct core *core, struct core_peer *const *group, uint32_t ranks,
                              uint64_t step, struct core_lease *lease[WIRE_RANKS_MAX])
 {
     for (uint32_t rank = 0; rank < ranks; rank++) {
         lease[rank] = core_lease_issue(core, CORE_LEASE_TRAIN, group[rank]);
-        if (!lease[rank]) {
-            if (rank > 0)
-                core_group_abandon(core, lease[0]->attempt);
-            return false;
-        }
         lease[rank]->items = 1;
         lease[rank]->step = step;
         lease[rank]->attempt = lease[0]->id;
@@ -161,7 +156,6 @@ static bool core_train_issue(struct core *core, struct core_peer *const *group, 
         core_peer_moved(core, group[rank]);
     }
     core->attempt = lease[0]->id;
-    return true;
 }
 
 static void core_train_name_ranks(struct core *core, struct core_peer *const *group,
@@ -202,8 +196,7 @@ void core_train_send(struct core *core, struct core_peer *const *group, uint32_t
         return;
     }
     struct core_lease *lease[WIRE_RANKS_MAX] = {0};
-    if (!core_train_issue(core, group, ranks, step, lease))
-        return;
+    core_train_issue(core, group, ranks, step, lease);
     core_train_name_ranks(core, group, ranks);
     message.attempt = core->attempt;
     message.ranks_n = ranks > 1 ? ranks : 0;

@@ -50,7 +50,7 @@ static const char ledger_schema[] =
     "CREATE TABLE pause(seq INTEGER PRIMARY KEY, at_ms INT, paused INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 6;";
+    "PRAGMA user_version = 7;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {
@@ -343,8 +343,11 @@ enum err_code ledger_append(struct ledger *ledger, const struct record *record, 
         return err_set(err, ERR_NOMEM, "no memory for a record of the ledger");
     enum err_code rc = ERR_OK;
     pthread_mutex_lock(&ledger->mutex);
-    while (ledger->queue_bytes > LEDGER_QUEUE_BYTES && !ledger->failed)
+    while (ledger->queue_bytes > LEDGER_QUEUE_BYTES && !ledger->failed) {
+        ledger->flushed = true;
+        pthread_cond_signal(&ledger->queued);
         pthread_cond_wait(&ledger->drained, &ledger->mutex);
+    }
     if (ledger->failed) {
         rc = err_set(err, ERR_IO, "%s", ledger->failure.text);
     } else {
@@ -355,11 +358,20 @@ enum err_code ledger_append(struct ledger *ledger, const struct record *record, 
         ledger->last = entry;
         ledger->queue_bytes += entry->bytes;
         entry = NULL;
-        pthread_cond_signal(&ledger->queued);
     }
     pthread_mutex_unlock(&ledger->mutex);
     ledger_free_entries(entry);
     return rc;
+}
+
+void ledger_flush(struct ledger *ledger)
+{
+    pthread_mutex_lock(&ledger->mutex);
+    if (ledger->first && !ledger->flushed) {
+        ledger->flushed = true;
+        pthread_cond_signal(&ledger->queued);
+    }
+    pthread_mutex_unlock(&ledger->mutex);
 }
 
 /* --- the thread --------------------------------------------------------------------------- */
@@ -384,14 +396,15 @@ static enum err_code ledger_commit(struct ledger *ledger, const struct ledger_en
     return rc;
 }
 
-/* All that is queued; NULL when closing and nothing is. */
+/* All that is queued, once it is flushed; NULL when closing and nothing is. */
 static struct ledger_entry *ledger_take(struct ledger *ledger)
 {
     pthread_mutex_lock(&ledger->mutex);
-    while (!ledger->first && !ledger->closing)
+    while (!ledger->flushed && !ledger->closing)
         pthread_cond_wait(&ledger->queued, &ledger->mutex);
     struct ledger_entry *entries = ledger->first;
     ledger->first = ledger->last = NULL;
+    ledger->flushed = false;
     ledger->queue_bytes = 0;
     pthread_cond_broadcast(&ledger->drained);
     pthread_mutex_unlock(&ledger->mutex);

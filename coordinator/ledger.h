@@ -28,7 +28,7 @@
  *
  *     sqlite3 RUN/ledger.sqlite 'select step, reward_raw_mean, kl_mean from step'
  *
- * Writing has a thread of its own: what queued up while a commit ran goes into the next one.  A
+ * Writing has a thread of its own: what was flushed while a commit ran goes into the next one.  A
  * commit that fails is never tried again, because nobody knows what it left: the process is to
  * end (EX_IOERR) and start over from the file.
  *
@@ -46,7 +46,7 @@
 #include "coordinator/record.h"
 
 #define LEDGER_FILE   "ledger.sqlite"
-#define LEDGER_SCHEMA 6
+#define LEDGER_SCHEMA 7
 #define LEDGER_QUEUE_BYTES                                            \
     ((size_t)256 * 1024 * 1024) /* not yet written; then append waits \
                                  */
@@ -120,9 +120,13 @@ struct ledger_ops {
 enum err_code ledger_start(struct ledger *ledger, const struct ledger_ops *ops,
                            struct err *err);
 
-/* Queue a copy of the record.  Waits where LEDGER_QUEUE_BYTES are queued.  ERR_NOMEM, or ERR_IO
- * once a commit has failed. */
+/* Queue a copy of the record, for ledger_flush or ledger_close.  Waits where LEDGER_QUEUE_BYTES
+ * are queued.  ERR_NOMEM, or ERR_IO once a commit has failed. */
 enum err_code ledger_append(struct ledger *ledger, const struct record *record,
                             struct err *err);
+
+/* Have what is queued committed.  A commit waits for the disk three times, whatever is in it: so
+ * call this when all is appended that belongs together. */
+void ledger_flush(struct ledger *ledger);
 
 #endif

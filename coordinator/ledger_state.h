@@ -32,6 +32,7 @@ struct ledger {
     pthread_cond_t queued, drained;
     struct ledger_entry *first, *last; /* under the mutex, down to failed */
     size_t queue_bytes;
+    bool flushed; /* what is queued is to be committed */
     bool closing, failed;
     struct err failure;
     struct ledger_ops ops;

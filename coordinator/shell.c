@@ -47,7 +47,9 @@ struct shell {
     struct http *http;
     char token[HTTP_TOKEN_MAX]; /* of POST; "": none */
     uv_async_t wake;            /* the ledger's thread has something to say */
+    uv_prepare_t turn;          /* the loop has nothing more to do now */
     bool has_wake;
+    uint64_t turn_us; /* processor time when the core had its first event of it; 0: had none */
 
     pthread_mutex_t mutex; /* over the next three, which the ledger's thread writes */
     uint64_t durable_seq;
@@ -198,9 +200,16 @@ static struct core_event shell_event(enum core_event_kind kind)
         .now_ms = clock_mono_ms(),
         .wall_ms = (uint64_t)clock_wall_ms(),
     };
-    if (uv_random(NULL, NULL, &event.entropy, sizeof event.entropy, 0, NULL) != 0)
-        event.entropy = event.now_ms ^ event.wall_ms << 20; /* sessions need only be unlike */
     return event;
+}
+
+/* What a session's number is made of. */
+static uint64_t shell_entropy(const struct core_event *event)
+{
+    uint64_t entropy;
+    if (uv_random(NULL, NULL, &entropy, sizeof entropy, 0, NULL) != 0)
+        entropy = event->now_ms ^ event->wall_ms << 20; /* sessions need only be unlike */
+    return entropy;
 }
 
 static enum err_code shell_recall_record(void *ctx, const struct record *record,
@@ -233,9 +242,10 @@ static void shell_recall(struct shell *shell)
 
 static void shell_step(struct shell *shell, struct core_event event)
 {
-    const uint64_t begin = clock_thread_us();
     if (shell->ended)
         return;
+    if (shell->turn_us == 0)
+        shell->turn_us = clock_thread_us();
     core_step(shell->core, &event);
     while ((shell->gone_n > 0 || shell->recall) && !shell->ended) {
         if (shell->recall) {
@@ -246,7 +256,17 @@ static void shell_step(struct shell *shell, struct core_event event)
         event.peer = shell->gone[--shell->gone_n];
         core_step(shell->core, &event);
     }
-    status_spent(shell->status, clock_thread_us() - begin);
+}
+
+/* Before the loop sleeps: one commit, and one look at the clock, for all that came together. */
+static void shell_on_turn(uv_prepare_t *turn)
+{
+    struct shell *shell = turn->data;
+    if (shell->turn_us == 0)
+        return;
+    ledger_flush(shell->ledger);
+    status_spent(shell->status, clock_thread_us() - shell->turn_us);
+    shell->turn_us = 0;
 }
 
 static void shell_on_message(void *ctx, struct wire_peer peer, struct message *message)
@@ -255,6 +275,8 @@ static void shell_on_message(void *ctx, struct wire_peer peer, struct message *m
     struct core_event event = shell_event(CORE_EV_MESSAGE);
     event.peer = peer.id;
     event.message = message;
+    if (message->type == MESSAGE_HELLO)
+        event.entropy = shell_entropy(&event);
     if (peer.id != 0)
         shell_step(ctx, event);
 }
@@ -496,8 +518,10 @@ static enum err_code shell_open_loop(struct shell *shell, const struct shell_opt
     shell->has_loop = true;
     if (uv_async_init(&shell->loop, &shell->wake, shell_on_wake) != 0)
         return err_set(err, ERR_IO, "the event loop cannot start");
+    uv_prepare_init(&shell->loop, &shell->turn); /* neither of these can fail */
+    uv_prepare_start(&shell->turn, shell_on_turn);
     shell->has_wake = true;
-    shell->wake.data = shell;
+    shell->wake.data = shell->turn.data = shell;
 
     enum err_code rc =
         daemon_context(&shell->context, shell->config, options->name, options->control, err);
@@ -528,6 +552,7 @@ static enum err_code shell_begin(struct shell *shell, struct err *err)
         return rc;
     const struct core_event event = shell_event(CORE_EV_TICK);
     core_start(shell->core, &event);
+    ledger_flush(shell->ledger);
     fault_at(FAULT_coordinator_started);
     return shell->rc;
 }
@@ -558,8 +583,10 @@ static enum err_code shell_close(struct shell *shell, struct err *err)
         loop_socket_close(shell->socket, SHELL_LINGER_MS);
     else
         wire_socket_close(shell->wire, 0);
-    if (shell->has_wake)
+    if (shell->has_wake) {
         uv_close((uv_handle_t *)&shell->wake, NULL);
+        uv_close((uv_handle_t *)&shell->turn, NULL);
+    }
     if (shell->has_loop)
         loop_release(&shell->loop);
     wire_context_free(shell->context);

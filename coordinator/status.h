@@ -19,7 +19,7 @@ struct status;
 struct status *status_new(const struct run_config *config);
 void status_free(struct status *status);
 
-/* Another so much processor time went into the core and its effects. */
+/* Another so much processor time went into events of the core and their effects. */
 void status_spent(struct status *status, uint64_t us);
 
 /* Connections refused so far, by reason (wire_context_refused). */

@@ -380,43 +380,67 @@ static void status_metrics_roles(struct status *status, const struct core_stats 
         }
 }
 
+static void status_metrics_peer_gauges(struct status *status,
+                                       const struct core_peer_stats *peer)
+{
+    const struct {
+        const char *name, *help;
+        double value;
+    } gauges[] = {
+        {"rlhfd_peer_up", "1 where the worker is live", peer->state == CORE_PEER_LIVE},
+        {"rlhfd_peer_seen_age_seconds", "Since the worker's last message, seconds",
+         (double)peer->seen_age_ms / 1000.0},
+        {"rlhfd_peer_progress_age_seconds",
+         "Since the worker last got on with its work, seconds",
+         (double)peer->progress_age_ms / 1000.0},
+        {"rlhfd_peer_in_flight", "Items leased to the worker", (double)peer->in_flight},
+    };
+    for (size_t g = 0; g < sizeof gauges / sizeof gauges[0]; g++)
+        status_gauge(status, gauges[g].name, gauges[g].help, "peer", peer->name,
+                     gauges[g].value);
+}
+
+static void status_metrics_peer_counts(struct status *status,
+                                       const struct core_peer_stats *peer)
+{
+    const struct {
+        const char *name, *help;
+        uint64_t n;
+    } counts[] = {
+        {"rlhfd_peer_items_total", "Items accepted from the worker", peer->items_done},
+        {"rlhfd_peer_leases_expired_total", "Leases that the worker did not answer in time",
+         peer->leases_expired},
+        {"rlhfd_peer_leases_failed_total", "Leases that the worker gave back",
+         peer->leases_failed},
+        {"rlhfd_peer_outrun_total", "Items of the worker that another answered first",
+         peer->outrun},
+        {"rlhfd_peer_mismatches_total", "Rollouts that differed from another worker's",
+         peer->mismatches},
+    };
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++)
+        status_counter(status, counts[c].name, counts[c].help, "peer", peer->name,
+                       (double)counts[c].n);
+}
+
+/* Series of names that made room for others end; their sums are those of one name. */
 static void status_metrics_peers(struct status *status, const struct core_stats *stats)
 {
     for (uint32_t i = 0; i < stats->peers; i++) {
-        const struct core_peer_stats *peer = &stats->peer[i];
-        const struct {
-            const char *name, *help;
-            double value;
-        } gauges[] = {
-            {"rlhfd_peer_up", "1 where the worker is live", peer->state == CORE_PEER_LIVE},
-            {"rlhfd_peer_seen_age_seconds", "Since the worker's last message, seconds",
-             (double)peer->seen_age_ms / 1000.0},
-            {"rlhfd_peer_progress_age_seconds",
-             "Since the worker last got on with its work, seconds",
-             (double)peer->progress_age_ms / 1000.0},
-            {"rlhfd_peer_in_flight", "Items leased to the worker", (double)peer->in_flight},
-        };
-        for (size_t g = 0; g < sizeof gauges / sizeof gauges[0]; g++)
-            status_gauge(status, gauges[g].name, gauges[g].help, "peer", peer->name,
-                         gauges[g].value);
-        const struct {
-            const char *name, *help;
-            uint64_t n;
-        } counts[] = {
-            {"rlhfd_peer_items_total", "Items accepted from the worker", peer->items_done},
-            {"rlhfd_peer_leases_expired_total", "Leases that the worker did not answer in time",
-             peer->leases_expired},
-            {"rlhfd_peer_leases_failed_total", "Leases that the worker gave back",
-             peer->leases_failed},
-            {"rlhfd_peer_outrun_total", "Items of the worker that another answered first",
-             peer->outrun},
-            {"rlhfd_peer_mismatches_total", "Rollouts that differed from another worker's",
-             peer->mismatches},
-        };
-        for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++)
-            status_counter(status, counts[c].name, counts[c].help, "peer", peer->name,
-                           (double)counts[c].n);
+        status_metrics_peer_gauges(status, &stats->peer[i]);
+        status_metrics_peer_counts(status, &stats->peer[i]);
     }
+    status_counter(status, "rlhfd_peers_forgotten_total",
+                   "Names of workers that made room for others", NULL, NULL,
+                   (double)stats->forgotten.names);
+    const struct core_peer_stats others = {.name = "(forgotten)",
+                                           .items_done = stats->forgotten.items_done,
+                                           .leases_expired = stats->forgotten.leases_expired,
+                                           .leases_failed = stats->forgotten.leases_failed,
+                                           .outrun = stats->forgotten.outrun,
+                                           .mismatches = stats->forgotten.mismatches};
+    if (stats->forgotten.names > 0)
+        status_metrics_peer_counts(status, &others);
+    metrics_sweep(status->metrics, "peer");
 }
 
 void status_spent(struct status *status, uint64_t us)

@@ -28,6 +28,7 @@ struct adamw {
     struct arena arena;
 };
 
+/* Moments of zero, no step done.  ERR_NOMEM. */
 enum err_code adamw_init(struct adamw *adamw, const struct model *model, struct err *err);
 void adamw_release(struct adamw *adamw);
 

@@ -1,8 +1,17 @@
 /* average.c -- see average.h. */
 #include "engine/average.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A line of config.json without what holds it in its place. */
+static void average_member(char out[128], const char *line, size_t n)
+{
+    while (n > 0 && *line == ' ')
+        line++, n--;
+    snprintf(out, 128, "%.*s", (int)(n > 0 && line[n - 1] == ',' ? n - 1 : n), line);
+}
 
 /* What two configs must share: the first line of config.json that differs, or the same text. */
 static enum err_code average_check_config(const struct model *first, const struct model *other,
@@ -18,9 +27,13 @@ static enum err_code average_check_config(const struct model *first, const struc
     const char *x = a.data, *y = b.data;
     while (*x && *y && !rc) {
         const size_t n = strcspn(x, "\n"), m = strcspn(y, "\n");
-        if (n != m || memcmp(x, y, n) != 0)
-            rc = err_set(err, ERR_VALUE, "%s has %.*s, %s has %.*s", first_dir, (int)n, x, dir,
-                         (int)m, y);
+        if (n != m || memcmp(x, y, n) != 0) {
+            char has[128], other_has[128];
+            average_member(has, x, n);
+            average_member(other_has, y, m);
+            rc =
+                err_set(err, ERR_VALUE, "%s has %s, %s has %s", first_dir, has, dir, other_has);
+        }
         x += n + (x[n] == '\n');
         y += m + (y[m] == '\n');
     }

@@ -87,7 +87,7 @@ struct block {
 
 /* The caller frees it with block_free.  `positions`: greatest sequence length that will come
  * (at most the model's T).  The weights are packed, in bf16 for training a second time, for
- * the products of the backward pass. */
+ * the products of the backward pass.  NULL, and ERR_NOMEM, where there is no memory. */
 struct block *block_new(const struct model *model, struct pool *pool, size_t positions,
                         bool training, struct err *err);
 void block_free(struct block *block);

@@ -15,10 +15,13 @@
 #include "engine/kernels/swiglu.h"
 
 enum {
-    BLOCK_PIECE = 112,               /* rows: whole tiles of gemm.h and of bgemm.h */
-    BLOCK_PIECE_BYTES = 1024 * 1024, /* of a half's weights, at most: half a cache */
-    BLOCK_PIECE_SHARES = 2,          /* pieces a thread, at least */
-    BLOCK_PIECE_BACK = 224,          /* rows a thread: a multiple of BGEMM_STEP */
+    BLOCK_PIECE = 112, /* rows: whole tiles of gemm.h and of bgemm.h */
+    /* Of a half's weights, at most.  Twice a second-level cache: to read them again for each piece
+     * costs less than rows that leave the cache. */
+    BLOCK_PIECE_BYTES = 4096 * 1024,
+    BLOCK_BACK_BYTES = 1024 * 1024, /* the same on the way back, where gradients go by, too */
+    BLOCK_PIECE_SHARES = 2,         /* pieces a thread, at least */
+    BLOCK_PIECE_BACK = 224,         /* rows a thread: a multiple of BGEMM_STEP */
 };
 
 static const float *block_weight(const struct block *block, size_t at)
@@ -185,17 +188,19 @@ static void block_pieces_task(void *arg, size_t thread)
     }
 }
 
-/* True where the weights of the larger half, the second, leave room for what goes by. */
-static bool block_in_pieces(const struct block *block)
+/* True where the weights of the larger half, the second, take no more. */
+static bool block_in_pieces(const struct block *block, size_t bytes)
 {
     const struct model_config *c = &block->model->config;
     const size_t weights = (block->attention.out_stride + block->up_width + c->F) * c->C;
-    return weights * sizeof(float) <= BLOCK_PIECE_BYTES;
+    return weights * sizeof(float) <= bytes;
 }
 
 size_t block_piece_rows(const struct block *block, size_t M)
 {
-    return block_in_pieces(block) ? BLOCK_PIECE_BACK * pool_threads(block->pool) : M;
+    return block_in_pieces(block, BLOCK_BACK_BYTES)
+               ? BLOCK_PIECE_BACK * pool_threads(block->pool)
+               : M;
 }
 
 static void block_run(const struct block *block, size_t layer, const struct block_rows *rows,
@@ -207,7 +212,8 @@ static void block_run(const struct block *block, size_t layer, const struct bloc
                                .half = half,
                                .pieces = (rows->M + BLOCK_PIECE - 1) / BLOCK_PIECE};
     const size_t threads = pool_threads(block->pool);
-    if (!block_in_pieces(block) || job.pieces < BLOCK_PIECE_SHARES * threads) {
+    if (!block_in_pieces(block, BLOCK_PIECE_BYTES) ||
+        job.pieces < BLOCK_PIECE_SHARES * threads) {
         half(block, job.layer, rows);
         return;
     }

@@ -19,8 +19,8 @@
 struct cache;
 
 /* Room for calls of up to batch_max tokens.  The model is borrowed; the caller frees the
- * caches with cache_free.  Memory is touched as the positions of a row fill, in
- * huge pages where the system has them. */
+ * caches with cache_free.  Memory is touched as the positions of a row fill, in huge pages where
+ * the system has them.  NULL, and ERR_NOMEM, where there is no memory. */
 struct cache *cache_new(const struct model *model, struct pool *pool, size_t rows_max,
                         size_t tokens_max, size_t batch_max, struct err *err);
 void cache_free(struct cache *cache);
@@ -34,9 +34,9 @@ void cache_forward(struct cache *cache, const int32_t *ids, const uint32_t *row,
                    const uint32_t *position, size_t n);
 
 /* Row `to` gets what row `from` holds of its first `tokens` positions.  Whole pieces of them
- * (ATTENTION_PIECE) the two then share: they are read once for all rows that have them, for as long
- * as any goes on from there, and what cache_forward computes for such a position is not stored. A
- * row begins anew with its position 0 or as the target of a copy. */
+ * (ATTENTION_PIECE) the two then share: they are read once for all rows that have them, for as
+ * long as any goes on from there, and what cache_forward computes for such a position is not
+ * stored.  A row begins anew with its position 0 or as the target of a copy. */
 void cache_copy(struct cache *cache, uint32_t from, uint32_t to, size_t tokens);
 
 /* Vocabulary logits (n, V) after token at[i] of the last cache_forward, n at most

@@ -29,7 +29,7 @@ struct combiner {
 enum err_code combiner_read(struct combiner *out, const struct model_config *config,
                             const char *dir, bool *found, struct err *err);
 
-/* Write dir/combiner.json, atomically. */
+/* Write dir/combiner.json, atomically.  Errors of file_write. */
 enum err_code combiner_write(const struct combiner *combiner, const struct model_config *config,
                              const char *dir, struct err *err);
 

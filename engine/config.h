@@ -70,7 +70,7 @@ struct model_config {
     uint32_t eos_mores;
 };
 
-/* Read and check dir/config.json.  ERR_FORMAT/ERR_VALUE names the file and the key. */
+/* Read and check dir/config.json.  ERR_IO; ERR_FORMAT and ERR_VALUE name the file and the key. */
 enum err_code model_config_read(struct model_config *config, const char *dir, struct err *err);
 
 /* As config.json that transformers reads, "architectures" and torch_dtype float32 included. */

@@ -58,7 +58,8 @@ struct generate_result {
 struct generator;
 
 /* The model is borrowed; tokenizer may be NULL where no stop strings are used.  The caller
- * frees it with generator_free. */
+ * frees it with generator_free.  NULL, and ERR_VALUE where the model has a score head, or
+ * ERR_NOMEM. */
 struct generator *generator_new(const struct model *model, struct pool *pool,
                                 const struct tokenizer *tokenizer, size_t rows_max,
                                 size_t tokens_max, struct err *err);
@@ -69,7 +70,7 @@ void generator_free(struct generator *generator);
 void generator_weights_changed(struct generator *generator);
 
 /* Queue a request.  ERR_VALUE where prompt + max_new_tokens exceeds tokens_max or the model's
- * T, an id is outside the vocabulary, or a parameter is out of range. */
+ * T, an id is outside the vocabulary, or a parameter is out of range; ERR_NOMEM. */
 enum err_code generator_add(struct generator *generator, const struct generate_request *request,
                             struct err *err);
 

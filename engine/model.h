@@ -44,13 +44,15 @@ struct model {
     struct arena arena; /* holds the model's own w */
 };
 
-/* Allocate and lay out; w is zero.  The caller frees it with model_free. */
+/* Allocate and lay out; w is zero.  The caller frees it with model_free.  NULL, and ERR_NOMEM,
+ * where there is no memory. */
 struct model *model_new(const struct model_config *config, struct err *err);
 void model_free(struct model *model);
 
 /* config.json and model.safetensors (or model.safetensors.index.json with its shards) of
- * `dir`.  F32, BF16, F16 on disk.  A missing, misshapen or unknown tensor is an error naming
- * file and tensor; a causal model's missing lm_head with tied embeddings is fine. */
+ * `dir`.  F32, BF16, F16 on disk.  NULL, and ERR_FORMAT naming file and tensor, where one is
+ * missing, misshapen or unknown (a causal model's missing lm_head with tied embeddings is fine),
+ * ERR_VALUE where a number is not finite; errors of model_config_read and of safetensors.h. */
 struct model *model_load(const char *dir, struct err *err);
 
 /* As model_load, but the head becomes a score head of `labels` outputs: kept if the directory
@@ -58,7 +60,7 @@ struct model *model_load(const char *dir, struct err *err);
 struct model *model_load_with_score_head(const char *dir, uint32_t labels, struct err *err);
 
 /* Write config.json and model.safetensors (float32) into the existing directory `dir`, each
- * atomically.  tokenizer files are the caller's. */
+ * atomically.  Tokenizer files are the caller's.  ERR_IO, ERR_NOMEM. */
 enum err_code model_save(const struct model *model, const char *dir, struct err *err);
 
 /* Normal(0, std) weights (residual projections scaled by 1/sqrt(2 L)), ones in norms, zeros in
@@ -76,7 +78,7 @@ const struct model_tensor *model_find(const struct model *model, const char *nam
 /* BLAKE2b over config and weights: what a ledger calls the model's fingerprint. */
 void model_fingerprint(const struct model *model, struct hash *out);
 
-/* bytes of the flat weights, for sending; the receiver checks the layout by config. */
+/* Bytes of the flat weights, for sending; the receiver checks the layout by config. */
 static inline size_t model_bytes(const struct model *model)
 {
     return model->params * sizeof(float);

@@ -31,7 +31,8 @@ struct pass_batch {
 struct pass;
 
 /* Room for batches of up to tokens_max tokens.  `training` keeps what backward needs.
- * The caller frees it with pass_free.  The model is borrowed and must outlive the pass. */
+ * The caller frees it with pass_free.  The model is borrowed and must outlive the pass.  NULL,
+ * and ERR_NOMEM, where there is no memory. */
 struct pass *pass_new(const struct model *model, struct pool *pool, size_t tokens_max,
                       bool training, struct err *err);
 void pass_free(struct pass *pass);

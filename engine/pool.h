@@ -16,7 +16,8 @@
 
 struct pool;
 
-/* threads >= 1; the caller counts as one.  The caller frees it with pool_free, which joins. */
+/* threads >= 1; the caller counts as one.  The caller frees it with pool_free, which joins.  NULL,
+ * and ERR_VALUE past POOL_THREADS_MAX, ERR_NOMEM where a thread cannot be had. */
 struct pool *pool_new(size_t threads, struct err *err);
 void pool_free(struct pool *pool);
 size_t pool_threads(const struct pool *pool);

@@ -58,7 +58,7 @@ const struct safetensors_tensor *safetensors_find(const struct safetensors *st,
 /* The file a tensor is in. */
 const char *safetensors_path(const struct safetensors *st, uint32_t shard);
 
-/* Read tensor->elements numbers as float32. */
+/* Read tensor->elements numbers as float32.  ERR_IO; ERR_FORMAT where the file ends before. */
 enum err_code safetensors_read(const struct safetensors *st,
                                const struct safetensors_tensor *tensor, float *out,
                                struct err *err);
@@ -72,7 +72,8 @@ struct safetensors_source {
 };
 
 /* Write them in this order, as `dtype`, with __metadata__ {"format":"pt"}.  The file at `path`
- * is replaced atomically and durably, or left as it was. */
+ * is replaced atomically and durably, or left as it was.  ERR_IO, ERR_VALUE where the path is too
+ * long, ERR_NOMEM. */
 enum err_code safetensors_write(const char *path, const struct safetensors_source *sources,
                                 size_t n, enum dtype dtype, struct err *err);
 

@@ -21,7 +21,8 @@
 
 struct tokenizer;
 
-/* Read dir/tokenizer.json.  ERR_FORMAT names the file and the component at fault. */
+/* Read dir/tokenizer.json.  NULL, and ERR_FORMAT naming the file and the component at fault,
+ * ERR_IO or ERR_NOMEM.  The caller frees it with tokenizer_free. */
 struct tokenizer *tokenizer_load(const char *dir, struct err *err);
 void tokenizer_free(struct tokenizer *tokenizer);
 
@@ -40,7 +41,8 @@ void tokens_release(struct tokens *tokens); /* free the ids; harmless twice */
 
 /* Append the ids of `text` (n bytes of UTF-8) to `out` (start from {0}).  `special`: run the
  * post-processor, which adds e.g. <s>.  Added tokens such as <|im_end|> in the text become
- * their single id.  ERR_VALUE where the text is not UTF-8 (names the byte); ERR_NOMEM. */
+ * their single id.  ERR_VALUE where the text is not UTF-8 (names the byte), too long, or more
+ * than a pattern's limit; ERR_NOMEM. */
 enum err_code tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t n,
                                bool special, struct tokens *out, struct err *err);
 
@@ -49,7 +51,7 @@ enum err_code tokenizer_encode_plain(const struct tokenizer *tokenizer, const ch
                                      size_t n, struct tokens *out, struct err *err);
 
 /* Append the text of the ids to `out`.  `skip_special` leaves out special added tokens.
- * ERR_VALUE where an id is outside the vocabulary. */
+ * ERR_VALUE where an id is outside the vocabulary; ERR_NOMEM. */
 enum err_code tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
                                bool skip_special, struct buf *out, struct err *err);
 

@@ -182,6 +182,8 @@ static enum err_code config_set(struct config_reader *reader, const struct confi
     void *at = (char *)base + key->at;
     const bool text = key->type == CONFIG_TEXT || key->type == CONFIG_PATH ||
                       key->type == CONFIG_WORD || key->type == CONFIG_TEXTS;
+    if (quoted && !text && value[0] == '\0')
+        return err_set(err, ERR_USAGE, "%s: %s has no value", config_where(reader), key->path);
     if (quoted && !text)
         return err_set(err, ERR_USAGE, "%s: %s must be a %s, not text in quotes",
                        config_where(reader), key->path,
@@ -241,6 +243,13 @@ enum err_code config_refuse_key(struct config_reader *reader, const char *path, 
     if (config_is_section(reader->schema, path))
         return err_set(err, ERR_USAGE, "%s: %s holds keys of its own, not a value or a list",
                        config_where(reader), path);
+    for (size_t i = 0; i < reader->schema->lists_n; i++)
+        if (strcmp(reader->schema->lists[i].path, path) == 0)
+            return err_set(
+                err, ERR_USAGE,
+                "%s: %s is a list of elements with keys of their own: the first one's "
+                "are %s.0.KEY on a command line",
+                config_where(reader), path, path);
     const char *have[2 * CONFIG_KEYS_MAX];
     char sections[CONFIG_KEYS_MAX][32];
     size_t n = 0;

@@ -66,7 +66,7 @@ struct config_schema {
  * Fill `out` (the caller zeroes it).  An override is "dotted.key=value" with list elements by
  * number ("reward.scorers.0.weight=2"), applied after the file; relative paths in it start at
  * the working directory.  ERR_USAGE for what a person has to mend, with "file:line: sentence";
- * ERR_IO where the file cannot be read.  *out is unspecified after an error.
+ * ERR_IO where the file cannot be read; ERR_NOMEM.  *out is unspecified after an error.
  */
 enum err_code config_load(const struct config_schema *schema, void *out, const char *path,
                           const char *const *overrides, size_t overrides_n, struct err *err);

@@ -35,9 +35,8 @@ void daemon_keep_memory(void);
 
 /*
  * Read the command line and the config file, open the log on standard error, ignore SIGPIPE, keep
- * memory.
- * Returns -1 to go on, or the exit status to end with at once (0 after --help or --version,
- * EX_USAGE, EX_CONFIG, ...); what a person must know has then been printed.
+ * memory.  Returns -1 to go on, or the exit status to end with at once (0 after --help or
+ * --version, EX_USAGE, EX_CONFIG, ...); what a person must know has then been printed.
  */
 int daemon_begin(int argc, char **argv, const char *role, struct daemon_options *options,
                  struct run_config *config);
@@ -45,7 +44,8 @@ int daemon_begin(int argc, char **argv, const char *role, struct daemon_options 
 /*
  * The process's ZeroMQ; where endpoints.keys is set, guarded (wire/guard.h).  `serves` is an
  * endpoint that is to be bound, or NULL: ERR_USAGE where others could reach it and there is
- * no key.  The caller frees it with wire_context_free, also on failure.
+ * no key; else errors of wire_context_new and wire_context_guard.  The caller frees it with
+ * wire_context_free, also on failure.
  */
 enum err_code daemon_context(struct wire_context **out, const struct run_config *config,
                              const char *name, const char *serves, struct err *err);

@@ -70,12 +70,13 @@ struct gate_history {
 /* "PASS"; "?" for a number that is none.  A constant string. */
 const char *gate_record_decision_name(enum gate_record_decision decision);
 
-/* Add a line; durable on return.  ERR_IO; ERR_VALUE where the file is larger than it can be. */
+/* Add a line; durable on return.  ERR_IO; ERR_NOMEM; ERR_VALUE where the file is larger than it
+ * can be. */
 enum err_code gate_record_append(const char *run, const struct gate_record *record,
                                  struct err *err);
 
-/* Read both.  No file: n is 0.  ERR_FORMAT names the line at fault; ERR_IO.  The caller ends it
- * with gate_record_release, also on failure. */
+/* Read both.  No file: n is 0.  ERR_FORMAT names the line at fault; else as above.  The caller
+ * ends it with gate_record_release, also on failure. */
 enum err_code gate_record_load(struct gate_history *history, const char *run, struct err *err);
 void gate_record_release(struct gate_history *history);
 

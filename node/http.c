@@ -217,6 +217,12 @@ static enum err_code http_parse(const char *listen, struct sockaddr_storage *out
                    listen);
 }
 
+enum err_code http_check(const char *listen, struct err *err)
+{
+    struct sockaddr_storage address;
+    return http_parse(listen, &address, err);
+}
+
 static enum err_code http_start(struct http *http, const char *listen, struct err *err)
 {
     struct sockaddr_storage address;

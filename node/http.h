@@ -32,9 +32,9 @@ typedef void (*http_handler)(void *arg, const char *path, struct http_reply *rep
 struct http;
 
 /*
- * Listen on "ADDRESS:PORT" ("127.0.0.1:9464", "[::1]:0"; port 0: any free one).  ERR_USAGE
- * where the text is no such address, ERR_IO where the port cannot be had.  The caller ends it
- * with http_close, while the loop still runs.
+ * Listen on "ADDRESS:PORT" ("127.0.0.1:9464", "[::1]:0"; port 0: any free one).  NULL, and
+ * ERR_USAGE where the text is no such address, ERR_IO where the port cannot be had, ERR_NOMEM.
+ * The caller ends it with http_close, while the loop still runs.
  */
 struct http *http_open(uv_loop_t *loop, const char *listen, http_handler handler, void *arg,
                        struct err *err);
@@ -51,6 +51,9 @@ void http_accept_posts(struct http *http, const char *token, http_handler handle
 /* The first line of a file that its owner alone can read: HTTP_TOKEN_MIN characters or more, none
  * a blank.  ERR_IO, ERR_FORMAT, ERR_VALUE, naming the file; never its content. */
 enum err_code http_token_read(const char *path, char token[HTTP_TOKEN_MAX], struct err *err);
+
+/* ERR_USAGE where http_open would refuse the text. */
+enum err_code http_check(const char *listen, struct err *err);
 
 /* The port that was bound. */
 uint16_t http_port(const struct http *http);

@@ -47,19 +47,20 @@ struct wire_socket *loop_socket_wire(const struct loop_socket *socket);
 void loop_socket_close(struct loop_socket *socket, int linger_ms);
 
 /* Call fn(ctx) after first_ms, then every repeat_ms (0: only once), counted from when the
- * loop gets to it.  The caller closes it with loop_timer_close, also from inside fn. */
+ * loop gets to it.  The caller closes it with loop_timer_close, also from inside fn.
+ * ERR_NOMEM. */
 enum err_code loop_timer_open(struct loop_timer **out, uv_loop_t *loop, uint64_t first_ms,
                               uint64_t repeat_ms, void (*fn)(void *ctx), void *ctx,
                               struct err *err);
 void loop_timer_close(struct loop_timer *timer); /* NULL does nothing */
 
-/* Call fn(ctx, signal) on SIGTERM, SIGINT and SIGUSR1, in the loop. */
+/* Call fn(ctx, signal) on SIGTERM, SIGINT and SIGUSR1, in the loop.  ERR_NOMEM, ERR_IO. */
 enum err_code loop_signals_open(struct loop_signals **out, uv_loop_t *loop,
                                 void (*fn)(void *ctx, int signal), void *ctx,
                                 struct err *err);
 void loop_signals_close(struct loop_signals *signals); /* NULL does nothing */
 
-/* Run until uv_stop(loop) or until nothing is open.  */
+/* Run until uv_stop(loop) or until nothing is open. */
 void loop_run(uv_loop_t *loop);
 
 /* After everything on it was closed: let the closing finish, and uv_loop_close.  Asserts that

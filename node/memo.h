@@ -29,13 +29,13 @@
 struct memo;
 
 /* Open or create the file; its directory must be there.  ERR_USAGE where it has another schema,
- * ERR_FORMAT where it is damaged or no memo, ERR_IO; the sentence names it.  The caller ends it
- * with memo_close; NULL is fine there. */
+ * ERR_FORMAT where it is damaged or no memo, ERR_IO, ERR_NOMEM; the sentence names it.  The
+ * caller ends it with memo_close; NULL is fine there. */
 enum err_code memo_open(struct memo **memo, const char *path, struct err *err);
 void memo_close(struct memo *memo);
 
 /* What this program is: SHA-256 of its file.  Part of a key whose value depends on the engine's
- * arithmetic, so that another build finds nothing that it would compute otherwise. */
+ * arithmetic, so that another build finds nothing that it would compute otherwise.  ERR_IO. */
 enum err_code memo_program(struct hash *out, struct err *err);
 
 /* The value of `key` into *value, which is cleared before; false where there is none, a damaged

@@ -24,13 +24,13 @@
 enum err_code rendezvous_job_check(const char *job, struct err *err);
 
 /* Replace the file at `path` in one step.  Mode 0600: who may write it says where workers
- * connect to. */
+ * connect to.  Errors of file_write. */
 enum err_code rendezvous_write(const char *path, const char *job, const char *control,
                                struct err *err);
 
 /* The endpoint into `control`.  ERR_UNAVAILABLE where there is no such file, or one of another
  * job; ERR_STATE where it is another user's, or others may write it; ERR_FORMAT where it is
- * none. */
+ * none; ERR_IO. */
 enum err_code rendezvous_read(const char *path, const char *job,
                               char control[WIRE_ENDPOINT_MAX], struct err *err);
 

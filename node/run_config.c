@@ -485,6 +485,9 @@ static const struct config_key run_keys[] = {
          "After which work is given to another."),
     U32_("timeouts.stall_ms", stall_ms, 100, 3600000, "300000", "ms",
          "A peer that is alive but makes no progress this long loses its work."),
+    U32_("timeouts.service_ms", service_ms, 0, 86400000, "3600000", "ms",
+         "How long the run waits for a service of a reward or a cost (http) that cannot be reached, "
+         "or says that it is busy; what cannot be scored after that fails."),
     U32_("timeouts.rendezvous_ms", rendezvous_ms, 100, 86400000, "300000", "ms",
          "With --rendezvous: after which a worker that starts no longer looks for the "
          "coordinator."),
@@ -624,7 +627,11 @@ const char *run_config_difference(const struct run_config *a, const struct run_c
 
 void run_config_document(struct buf *out)
 {
-    buf_puts(out, "# Configuration\n\nEvery key of a run's YAML file. Printed from the schema "
-                  "in node/run_config.c by `rlhf config --document`.\n");
+    buf_puts(out,
+             "# Configuration\n\nEvery key of a run's YAML file. Printed from the schema "
+             "in node/run_config.c by `rlhf config --document`.\n\nA relative path starts at "
+             "the directory of the file it stands in; one that is given as KEY=VALUE\n"
+             "on a command line, at the working directory. `reward.scorers.0.weight=2` is the "
+             "weight of the first\nscorer; the number after the last adds one.\n");
     config_document(&run_schema, out);
 }

@@ -298,7 +298,7 @@ struct run_config {
     bool shared_memory;                  /* endpoints.shared_memory: of weights, on one host */
 
     /* timeouts: */
-    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms, rendezvous_ms;
+    uint32_t heartbeat_ms, dead_ms, lease_ms, stall_ms, service_ms, rendezvous_ms;
 
     /* leases: */
     double second_after; /* usual answer times; 0: never */

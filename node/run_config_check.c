@@ -1,6 +1,7 @@
 /* run_config_check.c -- what no single key can say about itself: see run_config.h. */
 #include <string.h>
 
+#include "node/http.h"
 #include "node/run_config_internal.h"
 #include "wire/socket.h"
 
@@ -88,10 +89,11 @@ static enum err_code run_config_check_safety(const struct run_config *c, const c
         return err_set(err, ERR_USAGE, "%s: safety.gate_samples is 1: 2 or more, or 0 (off)",
                        path);
     if (c->safety_gate_samples > 0 && c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
-        return err_set(err, ERR_USAGE,
-                       "%s: safety.gate_samples makes costs weigh more, but safety.controller is "
-                       "none",
-                       path);
+        return err_set(
+            err, ERR_USAGE,
+            "%s: safety.gate_samples makes costs weigh more, but safety.controller is "
+            "none",
+            path);
     if (c->safety_controller == RUN_SAFETY_CONTROLLER_NONE)
         return ERR_OK;
     const char *controller = run_config_controllers[c->safety_controller];
@@ -168,23 +170,12 @@ static enum err_code run_config_check_limit(const struct run_config *c, uint32_t
     return ERR_OK;
 }
 
-static enum err_code run_config_check_kl(const struct run_config *c, const char *path,
-                                         struct err *err)
-{
-    if (c->kl_reference_every > 0 && c->kl_reference_every <= c->lag)
-        return err_set(err, ERR_USAGE,
-                       "%s: kl.reference_every %llu must be more than pipeline.lag %u", path,
-                       (unsigned long long)c->kl_reference_every, (unsigned)c->lag);
-    return ERR_OK;
-}
-
 static enum err_code run_config_check_breaker(const struct run_config *c, const char *path,
                                               struct err *err)
 {
     if (c->breaker_warmup > c->breaker_window)
-        return err_set(err, ERR_USAGE,
-                       "%s: breaker.warmup %u is longer than breaker.window %u", path,
-                       c->breaker_warmup, c->breaker_window);
+        return err_set(err, ERR_USAGE, "%s: breaker.warmup %u is longer than breaker.window %u",
+                       path, c->breaker_warmup, c->breaker_window);
     if (run_config_rolls_back(c) && c->breaker_lr_factor == 1 && c->breaker_beta_factor == 1)
         return err_set(err, ERR_USAGE,
                        "%s: a rollback has to change something, or all would happen again: "
@@ -226,17 +217,19 @@ static enum err_code run_config_check_gate(const struct run_config *c, const cha
                        path);
     if (c->gate_bound == RUN_GATE_BOUND_CLOPPER_PEARSON &&
         c->gate_cost != RUN_GATE_COST_INDICATOR)
-        return err_set(err, ERR_USAGE,
-                       "%s: gate.bound clopper_pearson counts harmful responses: gate.cost must "
-                       "be indicator, not %s",
-                       path, run_config_gate_costs[c->gate_cost]);
+        return err_set(
+            err, ERR_USAGE,
+            "%s: gate.bound clopper_pearson counts harmful responses: gate.cost must "
+            "be indicator, not %s",
+            path, run_config_gate_costs[c->gate_cost]);
     if (c->gate_bound == RUN_GATE_BOUND_STUDENT && c->gate_cost == RUN_GATE_COST_INDICATOR)
-        return err_set(err, ERR_USAGE,
-                       "%s: gate.bound student takes a mean to be normal, and that of costs of 0 "
-                       "or 1 is not: at a limit of 0.1, a delta of 0.05 and 100 prompts 11.7 %% of "
-                       "the policies just above the limit pass. clopper_pearson is exact for "
-                       "gate.cost indicator",
-                       path);
+        return err_set(
+            err, ERR_USAGE,
+            "%s: gate.bound student takes a mean to be normal, and that of costs of 0 "
+            "or 1 is not: at a limit of 0.1, a delta of 0.05 and 100 prompts 11.7 %% of "
+            "the policies just above the limit pass. clopper_pearson is exact for "
+            "gate.cost indicator",
+            path);
     if ((c->gate_bound == RUN_GATE_BOUND_HOEFFDING ||
          c->gate_bound == RUN_GATE_BOUND_BERNSTEIN) &&
         c->gate_cost_low >= c->gate_cost_high)
@@ -309,14 +302,21 @@ static enum err_code run_config_check_endpoints(const struct run_config *c, cons
                  {"endpoints.relay", c->relay_endpoint}};
     for (size_t i = 0; i < sizeof bound / sizeof bound[0]; i++) {
         struct err why;
+        if (bound[i].endpoint[0] && strncmp(bound[i].endpoint, "tcp://", 6) != 0 &&
+            strncmp(bound[i].endpoint, "ipc://", 6) != 0)
+            return err_set(err, ERR_USAGE, "%s: %s: \"%.80s\" must begin with tcp:// or ipc://",
+                           path, bound[i].key, bound[i].endpoint);
         if (run_config_check_open(c, bound[i].endpoint, &why) != ERR_OK)
             return err_set(err, ERR_USAGE, "%s: %s: %s", path, bound[i].key, why.text);
     }
+    struct err why;
+    if (c->http_listen[0] && http_check(c->http_listen, &why) != ERR_OK)
+        return err_set(err, ERR_USAGE, "%s: %s", path, why.text);
     return ERR_OK;
 }
 
-/* What no single key can say about itself. */
-enum err_code run_config_check(const struct run_config *c, const char *path, struct err *err)
+static enum err_code run_config_check_ppo(const struct run_config *c, const char *path,
+                                          struct err *err)
 {
     if (c->batch % c->samples_per_prompt != 0)
         return err_set(err, ERR_USAGE,
@@ -343,13 +343,19 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
                        "%s: reward.truncation bootstrap needs a critic: "
                        "ppo.estimator gae",
                        path);
+    return ERR_OK;
+}
+
+static enum err_code run_config_check_kl(const struct run_config *c, const char *path,
+                                         struct err *err)
+{
+    const bool adaptive = c->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE;
     if (c->kl_place == RUN_KL_PLACE_LOSS && c->kl_estimator == RUN_KL_K1)
         return err_set(err, ERR_USAGE,
                        "%s: kl.estimator k1 has no useful gradient in the loss: "
                        "take k2 or k3, or kl.place reward",
                        path);
-    if ((c->kl_controller == RUN_KL_CONTROLLER_PID ||
-         (c->kl_controller == RUN_KL_CONTROLLER_ADAPTIVE && c->kl_lookahead > 0)) &&
+    if ((c->kl_controller == RUN_KL_CONTROLLER_PID || (adaptive && c->kl_lookahead > 0)) &&
         (c->kl_coef_min >= c->kl_coef_max || c->kl_coef < c->kl_coef_min ||
          c->kl_coef > c->kl_coef_max))
         return err_set(err, ERR_USAGE,
@@ -364,23 +370,46 @@ enum err_code run_config_check(const struct run_config *c, const char *path, str
         return err_set(err, ERR_USAGE,
                        "%s: kl.controller pid never moves with kl.kp, kl.ki and kl.kd all 0",
                        path);
+    if (adaptive && c->kl_coef == 0)
+        return err_set(
+            err, ERR_USAGE,
+            "%s: kl.controller adaptive multiplies beta, which never leaves a kl.coef "
+            "of 0",
+            path);
+    if (adaptive && c->kl_horizon > 0 && c->kl_horizon <= c->batch / 5.0)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.horizon %g must be above a fifth of pipeline.batch %u, or 0",
+                       path, c->kl_horizon, c->batch);
+    if (c->kl_reference_every > 0 && c->kl_reference_every <= c->lag)
+        return err_set(err, ERR_USAGE,
+                       "%s: kl.reference_every %llu must be more than pipeline.lag %u", path,
+                       (unsigned long long)c->kl_reference_every, (unsigned)c->lag);
+    return ERR_OK;
+}
+
+static enum err_code run_config_check_timeouts(const struct run_config *c, const char *path,
+                                               struct err *err)
+{
     if (c->dead_ms < 2 * c->heartbeat_ms)
         return err_set(err, ERR_USAGE,
                        "%s: timeouts.dead_ms %u must be at least twice "
                        "timeouts.heartbeat_ms %u",
                        path, c->dead_ms, c->heartbeat_ms);
-    enum err_code rc = run_config_check_endpoints(c, path, err);
-    if (rc == ERR_OK)
-        rc = run_config_check_scorers(c, path, err);
-    if (rc == ERR_OK)
-        rc = run_config_check_shaping(c, path, err);
-    if (rc == ERR_OK)
-        rc = run_config_check_combine(c, path, err);
-    if (rc == ERR_OK)
-        rc = run_config_check_safety(c, path, err);
-    if (rc == ERR_OK)
-        rc = run_config_check_kl(c, path, err);
-    if (rc == ERR_OK)
-        rc = run_config_check_breaker(c, path, err);
-    return rc ? rc : run_config_check_gate(c, path, err);
+    return ERR_OK;
+}
+
+enum err_code run_config_check(const struct run_config *config, const char *path,
+                               struct err *err)
+{
+    static enum err_code (*const checks[])(const struct run_config *, const char *,
+                                           struct err *) = {
+        run_config_check_ppo,       run_config_check_kl,      run_config_check_timeouts,
+        run_config_check_endpoints, run_config_check_scorers, run_config_check_shaping,
+        run_config_check_combine,   run_config_check_safety,  run_config_check_breaker,
+        run_config_check_gate,
+    };
+    enum err_code rc = ERR_OK;
+    for (size_t i = 0; i < sizeof checks / sizeof checks[0] && rc == ERR_OK; i++)
+        rc = checks[i](config, path, err);
+    return rc;
 }

@@ -148,15 +148,19 @@ static void supervisor_crashed(struct supervisor_child *child)
     supervisor_enter(child, SUPERVISOR_WAITING);
 }
 
+static void supervisor_free_child(struct supervisor_child *child)
+{
+    for (char **arg = child->argv; *arg; arg++)
+        free(*arg);
+    free(child);
+}
+
 static void supervisor_free_if_closed(struct supervisor *s)
 {
     if (!s->closing || s->open_handles > 0)
         return;
-    for (size_t i = 0; i < s->children_n; i++) {
-        for (char **arg = s->children[i]->argv; *arg; arg++)
-            free(*arg);
-        free(s->children[i]);
-    }
+    for (size_t i = 0; i < s->children_n; i++)
+        supervisor_free_child(s->children[i]);
     free(s);
 }
 
@@ -202,8 +206,10 @@ enum err_code supervisor_start(struct supervisor *s, const char *name, const cha
     for (size_t i = 0; argv[i]; i++) {
         assert(i < SUPERVISOR_ARGS_MAX);
         child->argv[i] = strdup(argv[i]);
-        if (!child->argv[i])
-            return err_set(err, ERR_NOMEM, "out of memory for %s", name); /* we are ending */
+        if (!child->argv[i]) {
+            supervisor_free_child(child);
+            return err_set(err, ERR_NOMEM, "out of memory for %s", name);
+        }
     }
     uv_timer_init(s->loop, &child->timer);
     child->timer.data = child;

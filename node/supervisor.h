@@ -1,18 +1,18 @@
 /*
  * supervisor.h -- starts child processes, starts them again when they die, stops them.
  *
- *               start            exit, not final             delay over
- *     STOPPED --------> RUNNING -----------------> WAITING -------------> RUNNING
- *        ^                 |  \ exit, final           |  too many restarts
- *        |                 |   +-------> DONE         +------------------> FAILED
- *        +---- stop -------+
+ *     start               crash                     delay over
+ *     -----> RUNNING ----------------> WAITING ----------------------> RUNNING
+ *             | | |                     |  |
+ *             | | +- status 0 -> DONE   |  +- cannot be started ------> FAILED
+ *             | +--- final, or too many crashes ----------------------> FAILED
+ *             +----- stop --------------+----------------------------> STOPPED
  *
- * A final exit is status 0 (its work is done) or one that another start cannot mend: 64 usage,
- * 65 data, 78 config.  Any other status and any signal is a crash: the child comes back after
- * a delay that doubles from 100 ms to 5 s, and is 100 ms again after 10 s of life.  More than
- * restarts_max crashes without such a life: FAILED.  So is the fourth exit with a status
- * (rather than a signal) without such a life: a file that is not there will not be there in
- * five seconds either.
+ * A final exit has a status that another start cannot mend: 64 usage, 65 data, 78 config.  Any
+ * other but 0, and any signal, is a crash: the child comes back after a delay that doubles from
+ * 100 ms to 5 s, and is 100 ms again after 10 s of life.  More than restarts_max crashes without
+ * such a life are too many.  So is the fourth exit with a status (rather than a signal) without
+ * such a life: a file that is not there will not be there in five seconds either.
  */
 #ifndef NODE_SUPERVISOR_H
 #define NODE_SUPERVISOR_H
@@ -56,7 +56,7 @@ void supervisor_close(struct supervisor *supervisor);
 
 /* Start argv[0] (a path) with these arguments (NULL-terminated; copied); its standard output
  * and error go to descriptor `log_fd`.  The child's number goes to *child.  ERR_IO where it
- * cannot be started at all. */
+ * cannot be started at all, ERR_VALUE past SUPERVISOR_CHILDREN_MAX, ERR_NOMEM. */
 enum err_code supervisor_start(struct supervisor *supervisor, const char *name,
                                const char *const *argv, int log_fd, size_t *child,
                                struct err *err);

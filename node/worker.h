@@ -84,22 +84,22 @@ struct worker_options {
                                      it scores with */
 };
 
-/* All of it in one call, on a loop of its own with SIGTERM and SIGINT handled: blocks until
- * the worker stopped.  Errors as of worker_open and worker_close. */
+/* All of it in one call, on a loop of its own with SIGTERM and SIGINT handled, and SIGUSR1 passed
+ * over: blocks until the worker stopped.  Errors as of worker_open and worker_close. */
 enum err_code worker_run(struct wire_context *context, const struct worker_options *options,
                          worker_compute *compute, void *ctx, struct err *err);
 
 /* On the caller's loop, beside its other handles: start connecting, start the compute thread.
  * on_stopped(ctx), in the loop, is when to call worker_close; NULL: uv_stop(loop).  Strings of
- * the options are copied.  ERR_USAGE for an endpoint or a job that is none, ERR_NOMEM. */
+ * the options are copied.  ERR_USAGE for a name, an endpoint or a job that is none, ERR_IO where
+ * the system lets no thread or socket be made, ERR_NOMEM. */
 enum err_code worker_open(struct worker **out, uv_loop_t *loop, struct wire_context *context,
                           const struct worker_options *options, worker_compute *compute,
                           void *ctx, void (*on_stopped)(void *ctx), struct err *err);
 
 /* Once stopped, in the loop's thread: ERR_OK after worker_stop, ERR_USAGE where the coordinator
  * refused this worker (err names it and the reason), ERR_UNAVAILABLE where the rendezvous named
- * none in time, or compute's error.  Frees the worker;
- * its memory goes when the loop has had another turn (loop_release). */
+ * none in time, or compute's error.  Frees the worker. */
 enum err_code worker_close(struct worker *worker, struct err *err);
 
 /* Ask it to stop; from any thread, but not once worker_close may have been called.  Compute
@@ -125,7 +125,7 @@ bool worker_has_lease(struct worker *worker);
  * Queue a result or LEASE_FAILED; epoch, session and seq are filled in by the worker.
  * Everything is copied, so *result and its frames are the caller's again on return.  Blocks
  * while the outbox is full.  ERR_VALUE where a bound is broken, ERR_UNAVAILABLE where it is
- * full and the worker was told to stop, ERR_NOMEM.
+ * still full WORKER_FLUSH_MS after the worker was told to stop, or it was refused; ERR_NOMEM.
  */
 enum err_code worker_send(struct worker *worker, const struct message *result, struct err *err);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "engine/model.h"
@@ -49,6 +50,10 @@ struct reward {
     float *packed;        /* the same of the sound samples alone */
     size_t logp_max;      /* room in both */
     char why[WIRE_TEXT_MAX];
+
+    uint64_t
+        away_ms[RUN_SCORERS_MAX]; /* since when the service of a scorer is away; 0: it is not */
+    bool waiting;                 /* the lease at hand cannot be scored before it is back */
 };
 
 static enum err_code reward_allocate(struct reward *reward, struct err *err)
@@ -370,6 +375,23 @@ static size_t reward_ask(struct reward *reward, const struct run_scorer *scorer,
     return n;
 }
 
+/* No response is at fault where a service answers none of the lease: it is away, and the whole
+ * lease waits.  Where it answers others, what it does not answer may be what ends it, and fails.
+ * A monitor is waited for by nobody. */
+static void reward_miss(struct reward *reward, uint32_t s, const char *reason)
+{
+    const struct run_scorer *scorer = &reward->config->scorer[s];
+    const uint64_t now_ms = clock_mono_ms();
+    if (reward->away_ms[s] == 0)
+        reward->away_ms[s] = now_ms;
+    if (reward->waiting || scorer->role == RUN_ROLE_MONITOR ||
+        now_ms - reward->away_ms[s] >= reward->config->service_ms)
+        return;
+    reward->waiting = true;
+    reward->why[0] = '\0';
+    reward_blame(reward, scorer->name, reason);
+}
+
 static void reward_run_scorer(struct reward *reward, uint32_t s, const struct message *lease,
                               const struct scorer_watch *watch)
 {
@@ -378,13 +400,19 @@ static void reward_run_scorer(struct reward *reward, uint32_t s, const struct me
     if (n == 0)
         return;
     scorer_score(reward->scorer[s], reward->asked, n, watch, reward->scores);
+    size_t away = 0;
     for (size_t i = 0; i < n; i++) {
         const size_t at = (size_t)reward->asked_item[i] * reward->config->scorers + s;
         reward->value[at] = reward->scores[i].value;
         reward->state[at] = (unsigned char)reward->scores[i].state;
         if (reward->scores[i].state != SCORE_OK)
             reward_blame(reward, scorer->name, reward->scores[i].reason);
+        away += reward->scores[i].away;
     }
+    if (n > 0 && away == n)
+        reward_miss(reward, s, reward->scores[0].reason);
+    else if (n > 0)
+        reward->away_ms[s] = 0;
     scorer_watch_progress(watch);
 }
 
@@ -392,7 +420,7 @@ static void reward_run_role(struct reward *reward, enum run_role role,
                             const struct message *lease, const struct scorer_watch *watch)
 {
     for (uint32_t s = 0; s < reward->config->scorers && !scorer_watch_stopping(watch); s++)
-        if (reward->config->scorer[s].role == role)
+        if (reward->config->scorer[s].role == role && !reward->waiting)
             reward_run_scorer(reward, s, lease, watch);
 }
 
@@ -416,6 +444,7 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
     const uint32_t scorers = reward->config->scorers;
     const size_t all = (size_t)lease->items_n * scorers;
     reward->why[0] = '\0';
+    reward->waiting = false;
     memset(reward->value, 0, all * sizeof *reward->value);
     memset(reward->state, WIRE_SCORE_FAILED, all);
 
@@ -442,6 +471,8 @@ enum err_code reward_score(struct reward *reward, const struct message *lease,
     reward_run_role(reward, RUN_ROLE_MONITOR, lease, watch);
     if (scorer_watch_stopping(watch))
         return err_set(err, ERR_STATE, "told to stop");
+    if (reward->waiting)
+        return err_set(err, ERR_UNAVAILABLE, "%s", reward->why);
 
     *result = (struct message){
         .type = MESSAGE_SCORE_RESULT,

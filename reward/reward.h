@@ -42,8 +42,9 @@ void reward_fingerprint(const struct reward *reward, struct hash *out);
 /*
  * Score one SCORE_LEASE into *result, a SCORE_RESULT whose items and frames are borrowed from
  * the reward and the lease until the next call; its text is the first failure.  ERR_STATE
- * where `watch` said to stop, ERR_UNAVAILABLE where the lease's reference cannot be had,
- * ERR_NOMEM; *result is unspecified then.
+ * where `watch` said to stop, ERR_UNAVAILABLE where the lease's reference cannot be had, or where
+ * the service of a reward or a cost is away, for timeouts.service_ms at most, ERR_NOMEM; *result
+ * is unspecified then.
  */
 enum err_code reward_score(struct reward *reward, const struct message *lease,
                            const struct scorer_watch *watch, struct message *result,

@@ -57,6 +57,7 @@ struct scorer_sample {
 struct scorer_score {
     enum score_state state;
     double value;                   /* finite where state is SCORE_OK, else 0 */
+    bool away;                      /* not scored because the service behind it was not there */
     char reason[SCORER_REASON_MAX]; /* ASCII; "" where state is SCORE_OK */
 };
 

@@ -157,10 +157,13 @@ static void scorer_http_on_done(void *ctx, size_t c)
 {
     const struct scorer_http_round *round = ctx;
     const struct service_call *call = &round->calls[c];
-    if (call->outcome == SCORE_OK)
+    if (call->outcome == SCORE_OK) {
         scorer_http_reply(round, c, call->reply);
-    else
-        scorer_http_fault_all(round, c, call->outcome, call->reason);
+        return;
+    }
+    scorer_http_fault_all(round, c, call->outcome, call->reason);
+    for (size_t i = scorer_http_first(round, c); i < scorer_http_end(round, c); i++)
+        round->out[round->index[i]].away = call->away;
 }
 
 static void scorer_http_score(void *state, const struct scorer_sample *samples, size_t n,

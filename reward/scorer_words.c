@@ -117,7 +117,7 @@ static enum err_code scorer_words_add(struct scorer_words *list, struct scorer_t
     (void)scorer_words_next(line, &at, word);
     if (word[0] == '\0')
         return err_set(err, ERR_FORMAT, "%s:%zu: the word is longer than %u bytes", path,
-                       number, SCORER_WORDS_WORD_MAX - 5);
+                       number, SCORER_WORDS_WORD_MAX - 4);
     buf_append(&list->text, word, strlen(word) + 1);
     list->n += 1;
     return ERR_OK;

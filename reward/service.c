@@ -169,6 +169,7 @@ static void service_retry(const struct service *service, struct service_call *ca
     const uint64_t now = clock_mono_ms();
     const uint64_t backoff_ms = service_backoff_ms(service, call);
     call->due_ms = now + (wait_ms > backoff_ms ? wait_ms : backoff_ms);
+    call->away = true; /* where this was the last try */
     if (call->tries >= SERVICE_TRIES_MAX) {
         snprintf(why, sizeof why, "%.120s, at the last of %u tries", reason, call->tries);
         service_finish(call, outcome, why);
@@ -235,6 +236,7 @@ static void service_start(struct service *service, struct service_slot *slot,
     if (call->tries == 0)
         call->deadline_ms = now + service->timeout_ms;
     if (now >= call->deadline_ms) {
+        call->away = true;
         service_finish(call, SCORE_TIMEOUT, "the deadline passed before another try");
         return;
     }
@@ -252,6 +254,7 @@ static void service_start(struct service *service, struct service_slot *slot,
         return;
     }
     call->tries += 1;
+    call->away = false;
     call->state = SERVICE_RUNNING;
     slot->call = call;
 }
@@ -339,6 +342,7 @@ static void service_abandon(struct service_run *run)
     for (size_t i = 0; i < run->n; i++) {
         if (run->calls[i].state == SERVICE_DONE)
             continue;
+        run->calls[i].away = false;
         service_finish(&run->calls[i], SCORE_FAILED, "given up: told to stop");
         service_tell(run, &run->calls[i], NULL);
     }
@@ -352,6 +356,7 @@ void service_run(struct service *service, struct service_call *calls, size_t n,
     for (size_t i = 0; i < n; i++) {
         calls[i].state = SERVICE_WAITING;
         calls[i].tries = 0;
+        calls[i].away = false;
         calls[i].due_ms = 0;
         calls[i].number = service->number++;
     }

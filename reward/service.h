@@ -9,8 +9,8 @@
  *
  * Back-off: 100 ms doubled a try, at most 5 s, times a jitter in [0.5, 1) that is a function
  * of the request and the try; at least what Retry-After says.  Where it would pass the
- * deadline, or after SERVICE_TRIES_MAX tries, the request fails at once.  The deadline of a
- * request begins when it is first sent.
+ * deadline, or after SERVICE_TRIES_MAX tries, the request fails at once, and the service was away.
+ * The deadline of a request begins when it is first sent.
  *
  * Redirects are not followed, no protocol but HTTP and HTTPS is spoken, environment variables
  * name no proxy, a reply has a greatest size.  Connections are kept alive between requests.
@@ -39,6 +39,7 @@ struct service_call {
 
     /* When done. */
     enum score_state outcome;
+    bool away;                      /* failed because nobody was there, or was too busy */
     const struct buf *reply;        /* SCORE_OK: what came, during on_done only */
     char reason[SCORER_REASON_MAX]; /* else: why, without the URL */
     uint32_t tries;                 /* requests sent */

@@ -31,7 +31,8 @@
 struct guard;
 
 /* Of the process `name`, with the key it has in `keys`.  `zmq` is a context without sockets.
- * Errors as of keys_read_peers and keys_read_own; ERR_STATE where a strange key is not refused.
+ * Errors as of keys_read_peers and keys_read_own; ERR_FORMAT where KEYS/peers has no coordinator,
+ * ERR_STATE where a strange key is not refused, or somebody else says who may connect; ERR_NOMEM.
  * The caller ends it with guard_free, also on failure. */
 enum err_code guard_new(struct guard **out, void *zmq, const char *keys, const char *name,
                         struct err *err);
@@ -42,7 +43,8 @@ void guard_free(struct guard *guard);
 /*
  * Before a socket is bound: only who has a key of KEYS/peers may connect.  Before it connects:
  * the other end must have the public key `key`, hexadecimal, or the coordinator's where that is
- * NULL; ERR_STATE where KEYS/peers does not have it.  `endpoint` is for the log.
+ * NULL; ERR_USAGE where that is no key, ERR_STATE where KEYS/peers does not have it.  Both:
+ * ERR_STATE where this libzmq has no CURVE.  `endpoint` is for the log.
  */
 enum err_code guard_serve(struct guard *guard, void *socket, const char *endpoint,
                           struct err *err);

@@ -59,13 +59,15 @@ const struct keys_peer *keys_find_name(const struct keys_peers *peers, const cha
 const struct keys_peer *keys_find_role(const struct keys_peers *peers, enum wire_role role);
 
 /* The secret key of the process `name`.  ERR_IO where there is none; ERR_STATE where it may be
- * read by everybody, or `peers` has another public key under its name. */
+ * read by everybody, or `peers` has another public key under its name; ERR_FORMAT where the file
+ * holds no key. */
 enum err_code keys_read_own(struct keys_own *out, const char *dir, const char *name,
                             const struct keys_peers *peers, struct err *err);
 
 /*
  * Make a key: KEYS/NAME.key (mode 0600, not overwritten: ERR_STATE) and its line in KEYS/peers.
- * The directory is made where it is not there.  One at a time a directory.
+ * The directory is made where it is not there.  One at a time a directory.  ERR_USAGE where the
+ * name is none, ERR_IO; of a `peers` that is there, errors of keys_read_peers.
  */
 enum err_code keys_make(const char *dir, const char *name, struct err *err);
 

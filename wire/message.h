@@ -48,7 +48,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 
-#define WIRE_VERSION         2u
+#define WIRE_VERSION         3u
 #define WIRE_HEADER_MAX      (256u * 1024u) /* bytes: a lease of WIRE_ITEMS_MAX items fits */
 #define WIRE_FRAMES_MAX      8u
 #define WIRE_PAYLOAD_MAX     (256u * 1024u * 1024u) /* bytes, all payload frames together */
@@ -188,7 +188,7 @@ struct message {
 /*
  * Check and decode.  head (head_size bytes) is the Header frame; frames are the payload
  * frames, borrowed by *message until message_release.  ERR_FORMAT with a sentence naming the
- * message type and field; nothing is held then.
+ * message type and field, or ERR_NOMEM; nothing is held then.
  * What is checked: sizes and counts against the bounds above; the checksum, but of a
  * GRADIENT_CHUNK, whose bytes are to be read once, by who adds them, and of a CHUNK that is no
  * difference: it has none, but a hash in the WEIGHTS_MANIFEST; that each payload
@@ -212,7 +212,7 @@ void message_seal(unsigned char *head, size_t n);
 enum err_code message_check_seal(const void *head, size_t head_size, struct err *err);
 
 /* The Header frame for *message, allocated; the caller frees it with free().  Payload frames
- * are sent as they stand in message->frame.  ERR_VALUE where a bound is exceeded. */
+ * are sent as they stand in message->frame.  ERR_VALUE where a bound is exceeded, ERR_NOMEM. */
 enum err_code message_encode(const struct message *message, unsigned char **head,
                              size_t *head_size, struct err *err);
 

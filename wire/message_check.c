@@ -76,60 +76,6 @@ enum err_code message_check_sizes(const struct wire_bytes *frames, size_t frames
     return ERR_OK;
 }
 
-/* The length of the sequence that begins with lead, 0 where none does; *least is the smallest
- * code point that needs that length. */
-static size_t message_utf8_length(unsigned char lead, uint32_t *least)
-{
-    *least = 0;
-    if (lead < 0x80)
-        return 1;
-    *least = lead >= 0xf0 ? 0x10000 : lead >= 0xe0 ? 0x800 : 0x80;
-    return lead >= 0xf8 ? 0 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc2 ? 2 : 0;
-}
-
-/* The length of the character at *at, 0 where it is none. */
-static size_t message_utf8_character(const unsigned char *at)
-{
-    uint32_t least;
-    const size_t n = message_utf8_length(*at, &least);
-    uint32_t point = n == 1 ? *at : *at & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((at[i] & 0xc0) != 0x80) /* also the closing NUL */
-            return 0;
-        point = point << 6 | (at[i] & 0x3fu);
-    }
-    const bool is_surrogate = point >= 0xd800 && point <= 0xdfff;
-    return point < least || point > 0x10ffff || is_surrogate ? 0 : n;
-}
-
-static bool message_is_utf8(const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    while (*at) {
-        const size_t n = message_utf8_character(at);
-        if (n == 0)
-            return false;
-        at += n;
-    }
-    return true;
-}
-
-void message_set_text(struct message *message, const char *text)
-{
-    const unsigned char *at = (const unsigned char *)text;
-    size_t len = 0;
-    while (*at) {
-        const size_t n = message_utf8_character(at);
-        const size_t bytes = n ? n : 1;
-        if (len + bytes >= sizeof message->text)
-            break;
-        memcpy(message->text + len, n ? (const char *)at : "?", bytes);
-        len += bytes;
-        at += bytes;
-    }
-    message->text[len] = '\0';
-}
-
 static enum err_code message_check_text(const struct message_refusal *r, const char *field,
                                         const char *text, size_t cap)
 {
@@ -400,29 +346,39 @@ static enum err_code message_check_train_lease(const struct message_refusal *r)
     return message_check_group(r);
 }
 
+static enum err_code message_check_welcome(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    const enum err_code rc =
+        message_check_range(r, "heartbeat_ms", m->heartbeat_ms, 1, MESSAGE_HEARTBEAT_MS_MAX);
+    if (rc)
+        return rc;
+    return message_check_range(r, "dead_ms", m->dead_ms, (uint64_t)m->heartbeat_ms + 1,
+                               10u * MESSAGE_HEARTBEAT_MS_MAX);
+}
+
+/* One of no bytes says that the version is not there. */
+static enum err_code message_check_manifest(const struct message_refusal *r)
+{
+    const struct message *m = r->m;
+    if (m->bytes == 0)
+        return ERR_OK;
+    if (!m->has_hash)
+        return REFUSE(r, "%s is missing", "blake2b");
+    return message_check_range(r, "chunk_bytes", m->chunk_bytes, 1, WIRE_CHUNK_BYTES);
+}
+
 /* The fields that belong to one type. */
 static enum err_code message_check_body(const struct message_refusal *r)
 {
-    const struct message *m = r->m;
-    switch (m->type) {
+    switch (r->m->type) {
     case MESSAGE_HELLO: return message_check_hello(r);
-    case MESSAGE_WELCOME: {
-        const enum err_code rc = message_check_range(r, "heartbeat_ms", m->heartbeat_ms, 1,
-                                                     MESSAGE_HEARTBEAT_MS_MAX);
-        return rc ? rc
-                  : message_check_range(r, "dead_ms", m->dead_ms, (uint64_t)m->heartbeat_ms + 1,
-                                        10u * MESSAGE_HEARTBEAT_MS_MAX);
-    }
+    case MESSAGE_WELCOME: return message_check_welcome(r);
     case MESSAGE_SCORE_RESULT:
-        return message_check_range(r, "scorers", m->scorers, 1, WIRE_SCORERS_MAX);
+        return message_check_range(r, "scorers", r->m->scorers, 1, WIRE_SCORERS_MAX);
     case MESSAGE_TRAIN_LEASE: return message_check_train_lease(r);
     case MESSAGE_TRAIN_RESULT: return message_check_train_result(r);
-    case MESSAGE_WEIGHTS_MANIFEST:
-        if (m->bytes == 0)
-            return ERR_OK;
-        if (!m->has_hash)
-            return REFUSE(r, "%s is missing", "blake2b");
-        return message_check_range(r, "chunk_bytes", m->chunk_bytes, 1, WIRE_CHUNK_BYTES);
+    case MESSAGE_WEIGHTS_MANIFEST: return message_check_manifest(r);
     case MESSAGE_GRADIENT_ASK:
     case MESSAGE_GRADIENT_CHUNK:
     case MESSAGE_GRADIENT_WAIT:

@@ -28,6 +28,8 @@ static inline bool message_has_hash_elsewhere(enum message_type type, uint64_t b
     return type == MESSAGE_CHUNK && base == 0;
 }
 
+bool message_is_utf8(const char *text);
+
 /* Sizes of the frames against their bounds; `name` begins the sentence. */
 enum err_code message_check_sizes(const struct wire_bytes *frames, size_t frames_n,
                                   const char *name, enum err_code code, struct err *err);

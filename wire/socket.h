@@ -14,7 +14,7 @@
  * peer is to be answered with RESET.
  *
  * A socket belongs to one thread, from creation to close.  The context may be used from all.
- * Nothing blocks but wire_socket_wait, wire_socket_wait_any and wire_context_free.
+ * Nothing blocks but the three wire_socket_wait*, and wire_context_free.
  */
 #ifndef WIRE_SOCKET_H
 #define WIRE_SOCKET_H
@@ -86,9 +86,9 @@ struct wire_limits {
 /*
  * Bind a ROUTER ("tcp://127.0.0.1:*", "ipc:///run/x/control"), or make a DEALER that connects
  * and reconnects by itself.  ERR_USAGE naming the endpoint where it is not one, ERR_IO where
- * the system refuses (in use, no such directory).  A path of ipc:// is at most 107 bytes.
- * With a guard, "tcp://...?key=HEX" connects to the server that has this public key, and without
- * a key to the coordinator.
+ * the system refuses (in use, no such directory), ERR_NOMEM.  A path of ipc:// is at most 107
+ * bytes.  With a guard, "tcp://...?key=HEX" connects to the server that has this public key, and
+ * without a key to the coordinator; ERR_STATE where that key is not in KEYS/peers.
  */
 enum err_code wire_socket_bind(struct wire_socket **out, struct wire_context *context,
                                const char *endpoint, struct wire_limits limits,

@@ -12,10 +12,11 @@
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
 #include "engine/kernels/panel.h"
-#include "engine/kernels/vmath.h"
+#include "engine/kernels/vmath_rows.h"
 
 enum {
     ATTENTION_STRIP = 128, /* packed rows of a task of the way forward */
+    ATTENTION_SHARES = 4,  /* strips a thread from which on a task has all heads of one */
     ATTENTION_SPAN = 64,   /* query rows that meet a block together on the way back */
 };
 
@@ -47,6 +48,7 @@ struct attention_job {
     const float *dout, *q, *k, *v, *out_in, *lse_in;
     const uint32_t *offset;
     size_t seqs, strips; /* strips: of ATTENTION_STRIP packed rows */
+    size_t heads;        /* of a task of the way forward */
 };
 
 /* Blocks of keys and values of one head laid out for all queries of a task: as many as have
@@ -114,25 +116,57 @@ static void attention_forward_rows(const struct attention_job *job, struct atten
         job->lse[(n + r) * s->H + h] = lse[r];
 }
 
-/* Task: ATTENTION_STRIP packed rows (which may span sequences), one head. */
+/* Ask for what the next group of heads reads of some rows: neighbours in memory for which the
+ * processor does not look by itself, as rows are far apart. */
+static void attention_fetch_next(const struct attention_job *job, size_t n, size_t end,
+                                 size_t h)
+{
+    const struct attention *s = job->shape;
+    const size_t D = s->D, g = h / (s->H / s->G) + 1;
+    if (g == s->G || job->heads == 1)
+        return;
+    for (; n < end; n++) {
+        for (size_t d = 0; d < D; d += GEMM_PANEL) {
+            __builtin_prefetch(job->k + n * s->kv_stride + g * D + d);
+            __builtin_prefetch(job->v + n * s->kv_stride + g * D + d);
+        }
+        for (size_t d = 0; d < s->H / s->G * D; d += GEMM_PANEL)
+            __builtin_prefetch(job->q + n * s->q_stride + g * (s->H / s->G) * D + d);
+    }
+}
+
+/* Rows [n, last) of the sequence in rows [first, stop); one head. */
+static void attention_forward_head(const struct attention_job *job, struct attention_laid *laid,
+                                   size_t first, size_t stop, size_t n, size_t last, size_t h)
+{
+    const size_t group = job->shape->H / job->shape->G;
+    if (h % group == 0 || job->heads == 1) /* of a group all read the same keys and values */
+        attention_laid_clear(laid, job->shape->D);
+    for (size_t rows; n < last; n += rows) {
+        rows = attention_min(last - n, ATTENTION_ROWS);
+        if (h % group == 0)
+            attention_fetch_next(job, n, n + rows, h);
+        attention_forward_rows(job, laid, first, stop, n, n + rows, h);
+    }
+}
+
+/* Task: ATTENTION_STRIP packed rows (which may span sequences), some heads. */
 static void attention_forward_task(void *arg, size_t i)
 {
     const struct attention_job *job = arg;
-    const size_t H = job->shape->H, total = job->offset[job->seqs];
+    const size_t shares = job->shape->H / job->heads, total = job->offset[job->seqs];
     /* The last rows have the most keys: they go first, so that the tasks end together. */
-    const size_t begin = (job->strips - 1 - i / H) * ATTENTION_STRIP;
+    const size_t begin = (job->strips - 1 - i / shares) * ATTENTION_STRIP;
     const size_t end = attention_min(begin + ATTENTION_STRIP, total);
     struct attention_laid laid;
     size_t seq = 0;
-    for (size_t n = begin; n < end;) {
+    for (size_t n = begin, last; n < end; n = last) {
         while (job->offset[seq + 1] <= n)
             seq++;
-        const size_t stop = job->offset[seq + 1], last = attention_min(stop, end);
-        attention_laid_clear(&laid, job->shape->D);
-        for (size_t rows; n < last; n += rows) {
-            rows = attention_min(last - n, ATTENTION_ROWS);
-            attention_forward_rows(job, &laid, job->offset[seq], stop, n, n + rows, i % H);
-        }
+        const size_t stop = job->offset[seq + 1], h = i % shares * job->heads;
+        last = attention_min(stop, end);
+        for (size_t k = 0; k < job->heads; k++)
+            attention_forward_head(job, &laid, job->offset[seq], stop, n, last, h + k);
     }
 }
 
@@ -150,7 +184,8 @@ void attention_forward(struct pool *pool, const struct attention *shape, float *
                                 .offset = offset,
                                 .seqs = seqs};
     job.strips = (offset[seqs] + ATTENTION_STRIP - 1) / ATTENTION_STRIP;
-    pool_run(pool, job.strips * shape->H, attention_forward_task, &job);
+    job.heads = job.strips < ATTENTION_SHARES * pool_threads(pool) ? 1 : shape->H;
+    pool_run(pool, job.strips * (shape->H / job.heads), attention_forward_task, &job);
 }
 
 /*
@@ -167,10 +202,11 @@ static inline ISA_BODY void attention_slope_body(float *p, float *ds, size_t key
     const size_t last = (keys - 1) / LANES * LANES, end = last + LANES;
     lanes_end(p + last, keys - last, -INFINITY); /* the weight 0 */
     lanes_end(ds + last, keys - last, 0.0f);
-    for (size_t j = 0; j < end; j++) {
-        p[j] = vmath_exp(fmaf(scale, p[j], -lse));
+    for (size_t j = 0; j < end; j++)
+        p[j] = fmaf(scale, p[j], -lse);
+    vmath_rows_exp(p, p, end);
+    for (size_t j = 0; j < end; j++)
         ds[j] = scale * p[j] * (ds[j] - delta);
-    }
     for (size_t j = end; j < width; j++)
         p[j] = ds[j] = 0.0f;
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/kernels/attention_lanes.h"
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
 #include "engine/kernels/vmath.h"
@@ -92,6 +93,11 @@ ISA_FUNCTION(attention_join,
 
 void attention_start(struct attention_work *work, const struct attention_queries *a)
 {
+    work->turned = attention_lanes_take(a);
+    if (work->turned) {
+        attention_lanes_start(work, a);
+        return;
+    }
     for (size_t r = 0; r < a->rows; r++) {
         work->soft.max[r] = -INFINITY;
         work->soft.sum[r] = 0.0f;
@@ -122,6 +128,10 @@ static void attention_values(struct attention_work *work, size_t rows, size_t wi
 void attention_block(struct attention_work *work, const struct attention_queries *a, size_t j,
                      const struct attention_panels *panels)
 {
+    if (work->turned) {
+        attention_lanes_block(work, a, j, panels);
+        return;
+    }
     const size_t D = a->D, wide = attention_wide(D);
     const size_t first = a->keys > j ? 0 : j + 1 - a->keys; /* row that sees a key of it */
     const size_t rows = a->rows - first;
@@ -172,8 +182,11 @@ ISA_FUNCTION(attention_lse, (float *lse, const float *max, const float *sum, siz
 void attention_end(const struct attention_work *work, const struct attention_queries *a,
                    float *lse)
 {
-    attention_finish(a->out, a->out_stride, work->sum, attention_wide(a->D), work->soft.sum,
-                     a->rows, a->D);
+    if (work->turned)
+        attention_lanes_end(work, a);
+    else
+        attention_finish(a->out, a->out_stride, work->sum, attention_wide(a->D), work->soft.sum,
+                         a->rows, a->D);
     if (lse)
         attention_lse(lse, work->soft.max, work->soft.sum, a->rows);
 }

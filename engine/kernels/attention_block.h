@@ -51,6 +51,7 @@ struct attention_soft {
 
 /* What a task holds of its queries while blocks of keys go by. */
 struct attention_work {
+    bool turned; /* then p, sum and part are as attention_lanes.h has them, part the queries */
     struct attention_soft soft;
     _Alignas(64) float p[ATTENTION_ROWS * ATTENTION_KEYS];
     float sum[ATTENTION_ROWS * ATTENTION_D_MAX];  /* (rows, wide D) */

@@ -1,13 +1,16 @@
 /* gelu.c -- see gelu.h. */
 #include "engine/kernels/gelu.h"
 
+#include <math.h>
+#include <string.h>
+
 #include "engine/kernels/isa.h"
-#include "engine/kernels/vmath.h"
+#include "engine/kernels/vmath_rows.h"
 
 #define GELU_ROOT  0.797884561f /* sqrt(2 / pi) */
 #define GELU_CUBIC 0.044715f
 
-enum { GELU_TASK = 16384, GELU_BLOCK = 64 };
+enum { GELU_TASK = 16384, GELU_BLOCK = 256 };
 
 struct gelu_job {
     float *out, *y; /* y: of the backward pass */
@@ -15,12 +18,23 @@ struct gelu_job {
     size_t n;
 };
 
+/* What the hyperbolic tangent is taken of, and it: t (n), n <= GELU_BLOCK. */
+static inline ISA_BODY void gelu_tanh(float *restrict t, const float *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        t[i] = GELU_ROOT * fmaf(GELU_CUBIC * x[i], x[i] * x[i], x[i]);
+    vmath_rows_tanh(t, t, n);
+}
+
 static inline ISA_BODY void gelu_values_body(float *restrict y, const float *restrict x,
                                              size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        const float inner = GELU_ROOT * fmaf(GELU_CUBIC * x[i], x[i] * x[i], x[i]);
-        y[i] = 0.5f * x[i] * (1.0f + vmath_tanh(inner));
+    float t[GELU_BLOCK];
+    for (size_t at = 0; at < n; at += GELU_BLOCK) {
+        const size_t end = n - at < GELU_BLOCK ? n : at + GELU_BLOCK;
+        gelu_tanh(t, x + at, end - at);
+        for (size_t i = at; i < end; i++)
+            y[i] = 0.5f * x[i] * (1.0f + t[i - at]);
     }
 }
 ISA_FUNCTION(gelu_values, (float *y, const float *x, size_t n), (y, x, n))
@@ -28,9 +42,10 @@ ISA_FUNCTION(gelu_values, (float *y, const float *x, size_t n), (y, x, n))
 static inline ISA_BODY void gelu_slope_block(float *restrict d, float *restrict y,
                                              const float *dy, const float *x, size_t n)
 {
+    float all[GELU_BLOCK];
+    gelu_tanh(all, x, n);
     for (size_t i = 0; i < n; i++) {
-        const float v = x[i], square = v * v;
-        const float t = vmath_tanh(GELU_ROOT * fmaf(GELU_CUBIC * v, square, v));
+        const float v = x[i], square = v * v, t = all[i];
         const float inner = GELU_ROOT * fmaf(3.0f * GELU_CUBIC, square, 1.0f);
         d[i] = dy[i] * (0.5f * (1.0f + t) + 0.5f * v * ((1.0f - t * t) * inner));
         y[i] = 0.5f * v * (1.0f + t);

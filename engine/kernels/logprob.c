@@ -6,6 +6,7 @@
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
 #include "engine/kernels/vmath.h"
+#include "engine/kernels/vmath_rows.h"
 
 enum { LOGPROB_BLOCK = 256 }; /* a multiple of LANES */
 
@@ -57,20 +58,21 @@ static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, float *w
         const float *restrict from = z + at;
         float *restrict to = weight ? weight + at : beside;
         float lane[LANES] = {0}, lane_s[LANES] = {0};
+        for (size_t v = 0; v < n; v++)
+            to[v] = from[v] * scale - max;
+        vmath_rows_exp(to, to, n);
         size_t v = 0;
         for (; v + LANES <= n; v += LANES)
             for (size_t l = 0; l < LANES; l++) {
-                const float s = from[v + l] * scale - max, e = vmath_exp(s);
+                const float s = from[v + l] * scale - max, e = to[v + l];
                 lane[l] += e;
                 /* e is 0 where s is -infinity: their product is 0, not NaN */
                 lane_s[l] = fmaf(e, s < -1000.0f ? -1000.0f : s, lane_s[l]);
-                to[v + l] = e;
             }
         for (size_t l = 0; v + l < n; l++) {
-            const float s = from[v + l] * scale - max, e = vmath_exp(s);
+            const float s = from[v + l] * scale - max, e = to[v + l];
             lane[l] += e;
             lane_s[l] = fmaf(e, s < -1000.0f ? -1000.0f : s, lane_s[l]);
-            to[v + l] = e;
         }
         for (size_t l = 0; l < LANES; l++) {
             total[l] += (double)lane[l];
@@ -152,14 +154,15 @@ static inline ISA_BODY void logprob_slope_body(float *dz, const float *z,
                                                const struct logprob *of, float scale,
                                                float dlogp, float dentropy, size_t V)
 {
-    float d[LOGPROB_BLOCK];
+    float d[LOGPROB_BLOCK], p[LOGPROB_BLOCK];
     for (size_t at = 0; at < V; at += LOGPROB_BLOCK) {
         const size_t n = V - at < LOGPROB_BLOCK ? V - at : LOGPROB_BLOCK;
+        for (size_t v = 0; v < n; v++)
+            d[v] = z[at + v] * scale - of->max - of->log_sum;
+        vmath_rows_exp(p, d, n);
         for (size_t v = 0; v < n; v++) {
-            const float log_p = z[at + v] * scale - of->max - of->log_sum;
-            const float p = vmath_exp(log_p);
-            const float finite = log_p < -1000.0f ? -1000.0f : log_p;
-            d[v] = -scale * p * fmaf(dentropy, finite + of->entropy, dlogp);
+            const float log_p = d[v], finite = log_p < -1000.0f ? -1000.0f : log_p;
+            d[v] = -scale * p[v] * fmaf(dentropy, finite + of->entropy, dlogp);
         }
         memcpy(dz + at, d, n * sizeof(float));
     }

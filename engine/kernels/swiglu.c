@@ -2,11 +2,13 @@
 #include "engine/kernels/swiglu.h"
 
 #include <assert.h>
+#include <math.h>
+#include <string.h>
 
 #include "engine/kernels/isa.h"
-#include "engine/kernels/vmath.h"
+#include "engine/kernels/vmath_rows.h"
 
-enum { SWIGLU_ROWS = 8, SWIGLU_BLOCK = 64 }; /* rows of a task */
+enum { SWIGLU_ROWS = 8, SWIGLU_BLOCK = 256 }; /* rows of a task; that go by together */
 
 struct swiglu_job {
     float *out, *dgate, *dup;
@@ -18,8 +20,13 @@ static inline ISA_BODY void swiglu_row_body(const struct swiglu_job *job, size_t
 {
     const float *gate = job->gate + n * job->stride, *up = job->up + n * job->stride;
     float *restrict out = job->out + n * job->F;
-    for (size_t f = 0; f < job->F; f++)
-        out[f] = gate[f] * vmath_sigmoid(gate[f]) * up[f];
+    float s[SWIGLU_BLOCK];
+    for (size_t at = 0; at < job->F; at += SWIGLU_BLOCK) {
+        const size_t end = job->F - at < SWIGLU_BLOCK ? job->F : at + SWIGLU_BLOCK;
+        vmath_rows_sigmoid(s, gate + at, end - at);
+        for (size_t f = at; f < end; f++)
+            out[f] = gate[f] * s[f - at] * up[f];
+    }
 }
 ISA_FUNCTION(swiglu_row, (const struct swiglu_job *job, size_t n), (job, n))
 
@@ -44,9 +51,11 @@ static inline ISA_BODY void swiglu_slope_block(float *restrict g, float *restric
                                                float *restrict out, const float *dout,
                                                const float *gate, const float *up, size_t n)
 {
+    float s[SWIGLU_BLOCK];
+    vmath_rows_sigmoid(s, gate, n);
     for (size_t f = 0; f < n; f++) {
-        const float s = vmath_sigmoid(gate[f]), silu = gate[f] * s;
-        g[f] = dout[f] * up[f] * fmaf(silu, 1.0f - s, s);
+        const float silu = gate[f] * s[f];
+        g[f] = dout[f] * up[f] * fmaf(silu, 1.0f - s[f], s[f]);
         u[f] = dout[f] * silu;
         out[f] = silu * up[f];
     }

@@ -1,8 +1,8 @@
 /* added.c -- see added.h.  added_load.c reads the file. */
 #include "engine/tokenizer/added.h"
 
+#include "base/utf8.h"
 #include "engine/tokenizer/unicode.h"
-#include "engine/tokenizer/utf8.h"
 
 const struct added_token *added_find(const struct added *added, int32_t id)
 {

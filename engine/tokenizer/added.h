@@ -46,7 +46,7 @@ struct added {
 };
 
 /* From the list "added_tokens" (NULL: none), whose ids must agree with those of `model`.
- * ERR_FORMAT begins with `where`.  Release in either case. */
+ * ERR_FORMAT begins with `where`; ERR_NOMEM.  Release in either case. */
 enum err_code added_load(struct added *added, const json_t *value,
                          const struct normalizer *normalizer, const struct vocab *model,
                          const char *where, struct err *err);

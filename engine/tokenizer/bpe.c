@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
 #include "engine/tokenizer/bpe_merges.h"
-#include "engine/tokenizer/utf8.h"
 
 #define BPE_END UINT32_MAX /* no neighbour on this side */
 

@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "engine/tokenizer/utf8.h"
+#include "base/utf8.h"
 
 #define BYTES_MOVED 68 /* how many do not stand for themselves: 0-20, 7F-A0, AD */
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/tokenizer/utf8.h"
+#include "base/utf8.h"
 
 #define COMPONENT_DEPTH_MAX 4
 

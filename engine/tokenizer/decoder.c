@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "engine/tokenizer/bytes.h"
-#include "engine/tokenizer/utf8.h"
 
 #define DECODER_CONTENT_BYTES_MAX 4096u
 #define DECODER_STRIP_MAX         1000000u

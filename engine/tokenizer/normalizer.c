@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "engine/tokenizer/utf8.h"
+#include "base/utf8.h"
 
 #define NORMALIZER_CONTENT_BYTES_MAX 4096u
 

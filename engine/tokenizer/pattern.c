@@ -9,8 +9,8 @@
 #include <pcre2.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
 #include "engine/tokenizer/onig.h"
-#include "engine/tokenizer/utf8.h"
 
 #define PATTERN_BYTES_MAX     (32u << 10) /* translated */
 #define PATTERN_NEST_MAX      64

@@ -17,7 +17,7 @@
 struct pattern; /* immutable, safe from any thread */
 
 /* An expression in Oniguruma's syntax (see onig.h), or a text to be found as it is.  NULL on
- * failure: ERR_FORMAT begins with `where`.  The caller frees it with pattern_free. */
+ * failure: ERR_FORMAT begins with `where`; ERR_NOMEM.  The caller frees it with pattern_free. */
 struct pattern *pattern_new_regex(const char *text, size_t n, const char *where,
                                   struct err *err);
 struct pattern *pattern_new_literal(const char *text, size_t n, const char *where,
@@ -38,6 +38,7 @@ struct pattern_scan {
     size_t last_end; /* of the match before, or SIZE_MAX */
 };
 
+/* ERR_NOMEM. */
 enum err_code pattern_scan_open(struct pattern_scan *scan, const struct pattern *pattern,
                                 struct err *err);
 void pattern_scan_close(struct pattern_scan *scan); /* harmless on one that is all zero */

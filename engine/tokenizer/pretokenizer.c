@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "engine/tokenizer/bytes.h"
-#include "engine/tokenizer/utf8.h"
 
 /* A piece of a text, while it is being split: parts that cover it, in order. */
 struct pretokenizer_cut {

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "engine/tokenizer/added.h"
 #include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/decoder.h"
@@ -14,7 +15,6 @@
 #include "engine/tokenizer/part.h"
 #include "engine/tokenizer/postprocessor.h"
 #include "engine/tokenizer/pretokenizer.h"
-#include "engine/tokenizer/utf8.h"
 
 #define TOKENIZER_FILE_BYTES_MAX (128u << 20)
 #define TOKENIZER_TEXT_BYTES_MAX (8u << 20)   /* of one call */

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "engine/tokenizer/utf8.h"
+#include "base/utf8.h"
 
 static utf8proc_category_t unicode_category(uint32_t c)
 {

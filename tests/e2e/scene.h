@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "engine/model.h"
 #include "engine/tokenizer.h"
+#include "tests/shape.h"
 #include "tests/test.h"
 #include "world/world.h"
 
@@ -97,24 +98,12 @@ static inline void scene_write_model(const char *path)
     struct tokenizer *tokenizer = tokenizer_load(path, &why);
     if (!tokenizer)
         fail_msg("%s", why.text);
-    const struct model_config config = {
-        .family = MODEL_LLAMA,
-        .model_type = "llama",
-        .V = tokenizer_vocabulary(tokenizer),
-        .C = 32,
-        .L = 2,
-        .H = 4,
-        .G = 2,
-        .D = 8,
-        .F = 64,
-        .T = 96,
-        .norm_eps = 1e-5f,
-        .tied = true,
-        .rope_theta = 10000,
-        .bos = -1,
-        .eos = 0,
-        .pad = -1,
-    };
+    const struct model_config config = {SHAPE_LLAMA, .V = tokenizer_vocabulary(tokenizer),
+                                        .C = 32,     .L = 2,
+                                        .H = 4,      .G = 2,
+                                        .D = 8,      .F = 64,
+                                        .T = 96,     .tied = true,
+                                        .eos = 0};
     struct model *model = model_new(&config, &why);
     if (!model)
         fail_msg("%s", why.text);

@@ -123,6 +123,8 @@ static void a_drained_run_ends_with_0_and_goes_on_to_the_same_weights(void **sta
     struct status_past past;
     expect("pause", "a", "", 0, "paused after ");
     expect("drain", "a", "", 0, ", with their checkpoint; the same command goes on\n");
+    scene_path(path, "a");
+    assert_false(run_lock_is_taken(path)); /* so it does at once */
     assert_int_equal(end_of_run(), 0);
     scene_path(path, "a");
     check_ok(status_read_past(path, &past, &err));

@@ -118,7 +118,8 @@ static void a_scorer_that_fails_is_quoted_and_so_is_the_halt_it_leads_to(void **
                                 "sampling:\n  max_new_tokens: 16\n"
                                 "reward:\n  shaper: none\n  scorers:\n"
                                 "    - {name: outside, kind: http, timeout_ms: 300,\n"
-                                "       url: \"http://127.0.0.1:1/get_reward\"}\n");
+                                "       url: \"http://127.0.0.1:1/get_reward\"}\n"
+                                "timeouts:\n  service_ms: 1000\n");
     run = scene_start("rlhf run @/failing.yaml --quiet");
     bool quoted = false;
     snprintf(line, sizeof line, "rlhf doctor %s/c", dir);

@@ -120,6 +120,18 @@ void sim_second_expect(struct sim *sim, const struct message *result)
     }
 }
 
+/* The same, but for the first's name, which made room for another. */
+static bool sim_second_forgot(const struct sim *sim, const char *text, const char *want)
+{
+    const char *after = strstr(want, " and ");
+    char words[160];
+    if (sim->core->counters.forgotten.names == 0 || !after)
+        return false;
+    snprintf(words, sizeof words, "%.*s: a worker that the ledger names%s",
+             (int)strcspn(want, ":"), want, after);
+    return strncmp(text, words, strlen(words)) == 0;
+}
+
 void sim_second_told(struct sim *sim, const char *text)
 {
     struct sim_compared *compared = &sim->compared;
@@ -127,7 +139,7 @@ void sim_second_told(struct sim *sim, const char *text)
         return;
     const char *want =
         compared->told < compared->differ ? compared->text[compared->told++] : "nothing";
-    if (strncmp(text, want, strlen(want)) != 0)
+    if (strncmp(text, want, strlen(want)) != 0 && !sim_second_forgot(sim, text, want))
         sim_fail(sim, "it is said that %s; what is true: %s", text, want);
 }
 

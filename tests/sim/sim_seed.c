@@ -26,7 +26,7 @@ static bool sim_expect(uint32_t config, char why[SIM_WHY_MAX])
 {
     static struct sim sim;
     memset(&sim, 0, sizeof sim);
-    sim_content_config(&sim_configs[config], config);
+    sim_config_make(&sim_configs[config], config);
     sim.seed = config;
     sim.rng = 1;
     sim.config = &sim_configs[config];
@@ -112,6 +112,10 @@ static void sim_choose(struct sim *sim, uint64_t seed, int bug, bool verbose)
     if (sim_chance(sim, 500))
         sim->rates.straggle_ms = 10 + (uint32_t)sim_random(sim, 100);
     sim->workers[1].odd = sim_chance(sim, 100); /* the first actor */
+    if (sim_chance(sim, 200))
+        sim->names_max = (uint32_t)sim->workers_n + 1;
+    if (sim_chance(sim, 200))
+        sim->leases_max = WIRE_RANKS_MAX + 2 + 2 * (uint32_t)sim_random(sim, 4);
 }
 
 /* A run that is over, against the undisturbed one. */
@@ -139,10 +143,10 @@ bool sim_seed(uint64_t seed, int bug, bool verbose, struct sim_totals *totals,
     if (!sim_seed_prepare(seed, why))
         return false;
     sim_choose(&sim, seed, bug, verbose);
-    const uint64_t begin = sim_watch(&sim);
+    const uint64_t begin = sim_coordinator_watch(&sim);
     if (sim_run(&sim) && sim_replay(&sim))
         sim_seed_judge(&sim);
-    sim.ticks = sim_watch(&sim) - begin;
+    sim.ticks = sim_coordinator_watch(&sim) - begin;
     if (sim.failed)
         sim_seed_explain(&sim, why);
     sim_totals_add(totals, &sim);

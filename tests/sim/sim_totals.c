@@ -26,6 +26,8 @@ void sim_totals_add(struct sim_totals *t, const struct sim *sim)
     t->recalls += sim->recalls;
     t->seconds += sim->seconds;
     t->odd += sim->workers[1].odd;
+    t->forgotten += sim->forgotten;
+    t->full += sim->full;
     for (uint32_t s = 0; s <= SIM_LAG_MAX; s++)
         t->staleness[sim->config->lag][s] += sim->staleness[s];
     if (!sim->timed)
@@ -42,7 +44,7 @@ void sim_totals_merge(struct sim_totals *to, const struct sim_totals *from)
         sum[i] += more[i];
 }
 
-#define SIM_ROWS 20
+#define SIM_ROWS 22
 struct sim_row {
     const char *words;
     uint64_t n;
@@ -64,6 +66,8 @@ static void sim_totals_rows(const struct sim_totals *t, struct sim_row rows[SIM_
         {"references renewed", t->renewals},
         {"second leases", t->seconds},
         {"runs with an actor that computes other bits", t->odd},
+        {"names forgotten", t->forgotten},
+        {"lives in which no lease was left", t->full},
         {"duplicates in the last life of each", t->duplicates},
         {"mismatches", t->mismatches},
         {"late", t->late},

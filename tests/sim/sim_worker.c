@@ -1,11 +1,10 @@
-/* sim_worker.c -- simulated actors, reward workers and the learner: node/worker.h's session,
- * and work that takes time. */
+/* sim_worker.c -- simulated workers: node/worker.h's session, and the work of actors and reward
+ * workers, which takes time. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/rollback.h"
 #include "tests/sim/sim.h"
 
 #define SIM_HELLO_AGAIN_MS 200
@@ -23,7 +22,7 @@ static void sim_worker_forget(struct sim_worker *w)
 static void sim_worker_connect(struct sim *sim, struct sim_worker *w)
 {
     if (w->address != 0 && sim_chance(sim, 500))
-        sim_post_gone(sim, w->address);
+        sim_net_gone(sim, w->address);
     const uint32_t keep = w->taken ? 1 : 0;
     for (uint32_t i = keep; i < w->inbox_n; i++)
         free(w->inbox[i]);
@@ -35,33 +34,16 @@ static void sim_worker_connect(struct sim *sim, struct sim_worker *w)
     w->hello_ms = w->begun_ms = w->heard_ms = sim->now_ms;
 }
 
-/* Can this checkpoint be read?  Version 0 is the models the run began with. */
-static bool sim_worker_reads(struct sim *sim, uint64_t version)
-{
-    if (version == 0)
-        return true;
-    if (sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT && sim_faulty(sim) &&
-        sim_chance(sim, sim->rates.damage))
-        sim->checkpoint_state[version] = SIM_CHECKPOINT_DAMAGED;
-    return sim->checkpoint_state[version] == SIM_CHECKPOINT_KEPT;
-}
-
-/* The newest checkpoint that is whole. */
-static uint64_t sim_worker_newest_whole(struct sim *sim, uint64_t below)
-{
-    uint64_t version = below > 0 ? below - 1 : sim->checkpoint_version;
-    while (!sim_worker_reads(sim, version))
-        version--;
-    return version;
-}
-
 void sim_worker_start(struct sim *sim, int worker)
 {
     struct sim_worker *w = &sim->workers[worker];
     w->alive = true;
+    if (w->lives++ > 0 && sim->names_max > 0 && w->role != WIRE_ROLE_LEARNER)
+        snprintf(w->name, sizeof w->name, "%s-%d.%u", wire_role_name(w->role), worker,
+                 (unsigned)w->lives);
     w->progress = sim_random(sim, 1000);
     w->hang_until_ms = w->silent_until_ms = w->busy_until_ms = 0;
-    w->version = sim_worker_newest_whole(sim, w->below);
+    w->version = sim_learner_newest_whole(sim, w->below);
     w->below = 0;
     w->hash = sim->checkpoint[w->version];
     w->attempt = 0;
@@ -69,7 +51,7 @@ void sim_worker_start(struct sim *sim, int worker)
     sim_worker_connect(sim, w);
 }
 
-static int sim_worker_index(const struct sim *sim, const struct sim_worker *w)
+int sim_worker_index(const struct sim *sim, const struct sim_worker *w)
 {
     return (int)(w - sim->workers);
 }
@@ -80,7 +62,7 @@ static void sim_worker_emit(struct sim *sim, struct sim_worker *w, struct messag
     message->epoch = w->epoch;
     message->seq = ++w->seq;
     w->sent_ms = sim->now_ms;
-    sim_send(sim, sim_worker_index(sim, w), message);
+    sim_net_send(sim, sim_worker_index(sim, w), message);
 }
 
 void sim_worker_crash(struct sim *sim, int worker)
@@ -101,12 +83,18 @@ void sim_worker_crash(struct sim *sim, int worker)
     w->restart_ms = sim->now_ms + 50 + sim_random(sim, 1500);
 }
 
+/* In some runs so much that a lease waits until more than one item is back. */
+static uint32_t sim_worker_capacity(const struct sim *sim)
+{
+    return (3 + (uint32_t)(sim->seed % 5)) * (sim->seed % 3 == 0 ? 4 : 1);
+}
+
 static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
 {
     struct message hello = {
         .type = MESSAGE_HELLO,
         .role = w->role,
-        .capacity = w->role == WIRE_ROLE_LEARNER ? 1 : 3 + (uint32_t)(sim->seed % 5),
+        .capacity = w->role == WIRE_ROLE_LEARNER ? 1 : sim_worker_capacity(sim),
         .version = w->version,
         .has_hash = w->role != WIRE_ROLE_ACTOR,
         .pid = 1,
@@ -120,9 +108,9 @@ static void sim_worker_hello(struct sim *sim, struct sim_worker *w)
     sim_worker_emit(sim, w, &hello);
 }
 
-static void sim_worker_queue(struct sim *sim, struct sim_worker *w, struct message *message)
+void sim_worker_queue(struct sim *sim, struct sim_worker *w, struct message *message)
 {
-    struct sim_message *copy = sim_message_copy(message);
+    struct sim_message *copy = sim_net_copy(message);
     w->outbox[w->outbox_n++] = copy;
     copy->message.seq = 0;
     if (w->ready) {
@@ -155,7 +143,7 @@ static void sim_worker_check_ack(struct sim *sim, const struct sim_worker *w,
 {
     /* The result of another rank than 0 says no more than its next HELLO would. */
     if (result->type == MESSAGE_TRAIN_RESULT && result->rank == 0 &&
-        !sim_step_durable(sim, result->step))
+        !sim_disk_step_durable(sim, result->step))
         sim_fail(sim, "%s was told to forget step %llu, which is not durable", w->name,
                  (unsigned long long)result->step);
     if (result->type != MESSAGE_GENERATE_RESULT && result->type != MESSAGE_SCORE_RESULT)
@@ -167,8 +155,8 @@ static void sim_worker_check_ack(struct sim *sim, const struct sim_worker *w,
         if (scores && !sim_worker_is_scored(sim, item, states + i * SIM_SCORERS))
             continue;
         const enum record_kind kind = scores ? RECORD_SCORE : RECORD_ROLLOUT;
-        if (!sim_durable(sim, kind, item->kind, item->a, item->b) &&
-            !sim_durable(sim, RECORD_DROP, item->kind, item->a, item->b))
+        if (!sim_disk_durable(sim, kind, item->kind, item->a, item->b) &&
+            !sim_disk_durable(sim, RECORD_DROP, item->kind, item->a, item->b))
             sim_fail(sim, "%s was told to forget the %s of %llu/%u, which is not durable",
                      w->name, record_kind_name(kind), (unsigned long long)item->a,
                      (unsigned)item->b);
@@ -223,7 +211,9 @@ static void sim_worker_welcome(struct sim *sim, struct sim_worker *w,
 static void sim_worker_reset(struct sim *sim, struct sim_worker *w,
                              const struct message *message)
 {
-    if (message->refused) {
+    /* Those that died under other names may not have been missed yet: it tries again. */
+    const bool full = sim->names_max > 0 && strstr(message->text, "workers are connected");
+    if (message->refused && !full) {
         w->dismissed = true;
         sim_fail(sim, "%s was refused: %s", w->name, message->text);
         return;
@@ -254,7 +244,7 @@ void sim_worker_receive(struct sim *sim, int worker, const struct message *messa
     if (message->type == MESSAGE_GENERATE_LEASE || message->type == MESSAGE_SCORE_LEASE ||
         message->type == MESSAGE_TRAIN_LEASE) {
         if (w->inbox_n < SIM_INBOX)
-            w->inbox[w->inbox_n++] = sim_message_copy(message);
+            w->inbox[w->inbox_n++] = sim_net_copy(message);
     }
 }
 
@@ -328,7 +318,9 @@ static void sim_worker_generate(struct sim *sim, struct sim_worker *w,
     sim_worker_queue(sim, w, &result);
 }
 
-static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct message *lease)
+/* The rollout that the item at hand is of; the lease must have it as it was generated. */
+static void sim_worker_scored_rollout(struct sim *sim, const struct sim_worker *w,
+                                      const struct message *lease, struct sim_rollout *out)
 {
     const int32_t *ids = lease->frame[0].data;
     const struct wire_item *item = &lease->items[w->at];
@@ -337,34 +329,48 @@ static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct
     const uint64_t version = item->kind == WIRE_WORK_REFERENCE || item->a <= sim->config->lag
                                  ? 0
                                  : item->a - sim->config->lag;
-    struct sim_rollout rollout;
-    sim_content_rollout(&rollout, version, item->kind, item->a, item->b);
-    if (item->response_tokens != rollout.tokens || item->finish != rollout.finish ||
-        memcmp(ids + item->prompt_tokens, rollout.ids, rollout.tokens * sizeof *ids) != 0)
+    sim_content_rollout(out, version, item->kind, item->a, item->b);
+    if (item->response_tokens != out->tokens || item->finish != out->finish ||
+        memcmp(ids + item->prompt_tokens, out->ids, out->tokens * sizeof *ids) != 0)
         sim_fail(sim, "%s is to score %llu/%u with other tokens than were generated", w->name,
                  (unsigned long long)item->a, (unsigned)item->b);
-    double score[SIM_SCORERS];
-    float ref[SIM_TOKENS] = {0};
-    unsigned char states[SIM_SCORERS];
-    memset(states, WIRE_SCORE_OK, sizeof states);
-    /* Sometimes a worker measures from another version: refused, and leased again. */
-    const bool wrong = item->kind == WIRE_WORK_ROLLOUT && w->ready && sim_faulty(sim) &&
-                       sim_chance(sim, sim->rates.hostile);
-    const uint64_t reference = lease->version + wrong;
-    const uint32_t never =
-        sim_content_score(score, ref, &rollout, item->kind, item->a, item->b, reference);
+}
+
+/* Which scorers have a score; what one says that has none must not matter. */
+static void sim_worker_score_states(struct sim *sim, const struct wire_item *item,
+                                    uint32_t never, double score[SIM_SCORERS],
+                                    unsigned char states[SIM_SCORERS])
+{
+    memset(states, WIRE_SCORE_OK, SIM_SCORERS);
     if (never < SIM_SCORERS)
         states[never] = WIRE_SCORE_FAILED;
     else if (sim_worker_score_fault(sim, item))
         states[sim_random(sim, SIM_COST + 1)] = WIRE_SCORE_TIMEOUT;
     if (sim_faulty(sim) && sim_chance(sim, 10 * sim->rates.hostile)) {
-        states[SIM_MONITOR] = WIRE_SCORE_FAILED; /* what it says then must not matter */
+        states[SIM_MONITOR] = WIRE_SCORE_FAILED;
         score[SIM_MONITOR] = (double)sim_random(sim, 1000);
     }
     if (!sim_content_counts(sim->config, item->prompt)) {
         states[SIM_KIND] = (unsigned char)(1 + sim_random(sim, 3)); /* nobody asked */
         score[SIM_KIND] = (double)sim_random(sim, 1000);
     }
+}
+
+static void sim_worker_score(struct sim *sim, struct sim_worker *w, const struct message *lease)
+{
+    const struct wire_item *item = &lease->items[w->at];
+    struct sim_rollout rollout;
+    double score[SIM_SCORERS];
+    float ref[SIM_TOKENS] = {0};
+    unsigned char states[SIM_SCORERS];
+    sim_worker_scored_rollout(sim, w, lease, &rollout);
+    /* Sometimes a worker measures from another version: refused, and leased again. */
+    const bool wrong = item->kind == WIRE_WORK_ROLLOUT && w->ready && sim_faulty(sim) &&
+                       sim_chance(sim, sim->rates.hostile);
+    const uint64_t reference = lease->version + wrong;
+    const uint32_t never =
+        sim_content_score(score, ref, &rollout, item->kind, item->a, item->b, reference);
+    sim_worker_score_states(sim, item, never, score, states);
     const size_t ref_bytes = item->kind == WIRE_WORK_ROLLOUT ? rollout.tokens * sizeof *ref : 0;
     struct message result = {
         .type = MESSAGE_SCORE_RESULT,
@@ -395,7 +401,7 @@ static void sim_worker_say_failed(struct sim *sim, struct sim_worker *w, const c
     w->at = w->inbox[0]->message.items_n;
 }
 
-static void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
+void sim_worker_fail_lease(struct sim *sim, struct sim_worker *w, const char *reason)
 {
     sim_worker_say_failed(sim, w, reason, false);
 }
@@ -415,192 +421,6 @@ static void sim_worker_pull(struct sim *sim, struct sim_worker *w, const struct 
     }
 }
 
-/* --- groups ------------------------------------------------------------------------------- */
-
-enum sim_group { SIM_GROUP_WAITS, SIM_GROUP_GOES, SIM_GROUP_FAILS };
-
-/* Can this member finish the attempt?  Once all have begun it, though some may have finished;
- * not where one gave it up, or is long silent. */
-static enum sim_group sim_worker_group(struct sim *sim, const struct sim_worker *w,
-                                       const struct message *lease)
-{
-    for (uint32_t i = 0; i < lease->ranks_n; i++) {
-        const struct sim_worker *other = sim_worker_named(sim, lease->ranks[i].name);
-        const bool takes_part =
-            other->alive && other->attempt == lease->attempt && !other->declined;
-        const bool finished = other->version > lease->step;
-        if (takes_part && (finished || !sim_worker_is_silent(sim, other)))
-            continue;
-        const bool past = other->alive && !takes_part && other->attempt >= lease->attempt;
-        const bool silent = sim->now_ms - w->began_ms >= 3 * sim->config->dead_ms;
-        return past || silent ? SIM_GROUP_FAILS : SIM_GROUP_WAITS;
-    }
-    return SIM_GROUP_GOES;
-}
-
-/* Take part, or let the others know that it does not.  A lease may come twice, or late. */
-static void sim_worker_begin(const struct sim *sim, struct sim_worker *w,
-                             const struct message *lease, bool declined)
-{
-    if (lease->attempt <= w->attempt)
-        return;
-    w->attempt = lease->attempt;
-    w->began_ms = sim->now_ms;
-    w->declined = declined;
-}
-
-static void sim_worker_give_up(struct sim *sim, struct sim_worker *w, const char *reason)
-{
-    w->declined = true;
-    sim_worker_fail_lease(sim, w, reason);
-}
-
-/* --- training ----------------------------------------------------------------------------- */
-
-/* A learner that writes version v keeps of the older ones what its lease says that rollbacks may
- * need. */
-static void sim_worker_prune(struct sim *sim, const struct message *lease)
-{
-    const struct run_config *config = sim->config;
-    for (uint64_t v = 0; v <= lease->step; v++)
-        if (v != lease->base_version &&
-            !rollback_needs(config->breaker_restore_every, config->lag, lease->step,
-                            lease->target_version, v))
-            sim->checkpoint_state[v] = SIM_CHECKPOINT_NONE;
-}
-
-static void sim_worker_checkpointed(struct sim *sim, uint64_t version)
-{
-    if (version > sim->checkpoint_version)
-        sim->checkpoint_version = version;
-    sim->checkpoint_state[version] = SIM_CHECKPOINT_KEPT;
-}
-
-/* What rank 0 is asked for besides.  What can be gone back to, or was there once, is written before
- * the result is told, as a real learner does with all of them. */
-static void sim_worker_checkpoint(struct sim *sim, struct sim_worker *w,
-                                  const struct message *lease)
-{
-    const bool restores = run_config_rolls_back(sim->config) &&
-                          w->version % sim->config->breaker_restore_every == 0;
-    if (!lease->checkpoint || sim->checkpoint_state[w->version] == SIM_CHECKPOINT_KEPT)
-        return;
-    sim->checkpoint[w->version] = w->hash;
-    if (w->version > sim->checkpoint_version) {
-        sim->checkpoint_next = w->version;
-        sim->checkpoint_writer = sim_worker_index(sim, w);
-        sim->checkpoint_ms = sim->now_ms + (sim_faulty(sim) ? sim_random(sim, 800) : 0);
-    }
-    if (lease->last || restores || w->version < sim->checkpoint_version ||
-        sim->checkpoint_ms == sim->now_ms)
-        sim_worker_checkpointed(sim, w->version);
-    if (restores)
-        sim_worker_prune(sim, lease);
-}
-
-/* What it tells of the step that led to its version: a checkpoint says it too. */
-static void sim_worker_result(struct sim *sim, struct sim_worker *w,
-                              const struct message *lease)
-{
-    sim_worker_checkpoint(sim, w, lease);
-    struct wire_stat stat = {.name = "grad_norm", .value = (double)w->hash.bytes[0] / 256.0};
-    struct message result = {
-        .type = MESSAGE_TRAIN_RESULT,
-        .stats = &stat,
-        .stats_n = lease->items_n > 0,
-        .lease = lease->lease,
-        .step = lease->step,
-        .version = w->version,
-        .rank = lease->rank,
-        .hash = w->hash,
-        .has_hash = true,
-        .checkpoint_version =
-            sim->checkpoint_version < w->version ? sim->checkpoint_version : w->version,
-    };
-    sim_worker_queue(sim, w, &result);
-    w->at = lease->items_n;
-}
-
-/* It holds what the lease leads to: its result again. */
-static void sim_worker_repeat(struct sim *sim, struct sim_worker *w,
-                              const struct message *lease)
-{
-    sim_worker_begin(sim, w, lease, true);
-    sim_worker_result(sim, w, lease);
-}
-
-/* The weights that this step goes back to.  False: they cannot be had; the learner begins again
- * from a checkpoint before them, and makes them on its way. */
-static bool sim_worker_restore(struct sim *sim, struct sim_worker *w,
-                               const struct message *lease, struct hash *weights)
-{
-    const uint64_t base = lease->base_version;
-    sim->rollbacks++;
-    if (lease->step > sim->restored_step)
-        sim->restored_step = lease->step;
-    if (sim_worker_reads(sim, base)) {
-        *weights = sim->checkpoint[base];
-        return true;
-    }
-    if (sim->checkpoint_state[base] == SIM_CHECKPOINT_NONE && lease->step == sim->restored_step)
-        sim_fail(sim, "step %llu is to go back to version %llu, whose checkpoint is gone",
-                 (unsigned long long)lease->step, (unsigned long long)base);
-    sim->rewinds++;
-    sim_worker_crash(sim, sim_worker_index(sim, w));
-    w->below = base;
-    return false;
-}
-
-static void sim_worker_trained(struct sim *sim, struct sim_worker *w,
-                               const struct message *lease)
-{
-    struct hash next;
-    sim_content_train(&next, &w->hash, lease);
-    if (lease->restore && !sim_worker_restore(sim, w, lease, &next))
-        return;
-    w->version++;
-    w->hash = next;
-    if (w->version > sim->trained_n) {
-        sim->trained[w->version] = next;
-        sim_reference_trained(sim, w->version, lease);
-        sim->trained_n = w->version;
-    } else if (memcmp(&sim->trained[w->version], &next, sizeof next) != 0) {
-        sim_fail(sim, "step %llu trained again gives other weights",
-                 (unsigned long long)lease->step);
-    }
-    sim_worker_result(sim, w, lease);
-}
-
-static void sim_worker_train(struct sim *sim, struct sim_worker *w, const struct message *lease)
-{
-    if (lease->step + 1 == w->version) {
-        sim_worker_repeat(sim, w, lease);
-        return;
-    }
-    if (lease->step != w->version) {
-        if (lease->step > w->version)
-            sim_fail(sim, "%s holds version %llu and is to train step %llu", w->name,
-                     (unsigned long long)w->version, (unsigned long long)lease->step);
-        sim_worker_begin(sim, w, lease, true);
-        sim_worker_fail_lease(sim, w, "it holds another version");
-        return;
-    }
-    sim_worker_begin(sim, w, lease, false);
-    if (lease->attempt < w->attempt) {
-        sim_worker_fail_lease(sim, w, "a later attempt has begun");
-        return;
-    }
-    if (w->declined || (lease->ranks_n > 0 && w->inbox_n > 1)) {
-        sim_worker_give_up(sim, w, "a newer lease came");
-        return;
-    }
-    switch (sim_worker_group(sim, w, lease)) {
-    case SIM_GROUP_WAITS: return;
-    case SIM_GROUP_FAILS: sim_worker_give_up(sim, w, "a rank gave up"); return;
-    case SIM_GROUP_GOES: sim_worker_trained(sim, w, lease); return;
-    }
-}
-
 /* exp(sigma z), sigma 1 and z standard normal (Box and Muller, 1958). */
 static double sim_worker_lognormal(struct sim *sim)
 {
@@ -616,8 +436,7 @@ static bool sim_worker_is_busy(struct sim *sim, struct sim_worker *w)
     if (median_ms == 0 || w->role == WIRE_ROLE_LEARNER)
         return false;
     if (w->busy_until_ms == 0)
-        w->busy_until_ms =
-            sim->now_ms + (uint64_t)(median_ms * sim_worker_lognormal(sim));
+        w->busy_until_ms = sim->now_ms + (uint64_t)(median_ms * sim_worker_lognormal(sim));
     if (sim->now_ms < w->busy_until_ms)
         return true;
     w->busy_until_ms = 0;
@@ -638,7 +457,7 @@ static void sim_worker_work(struct sim *sim, struct sim_worker *w)
     if (w->at == 0 && lease->type != MESSAGE_TRAIN_LEASE && sim_worker_lease_fault(sim))
         sim_worker_fail_lease(sim, w, "simulated");
     else if (lease->type == MESSAGE_TRAIN_LEASE)
-        sim_worker_train(sim, w, lease);
+        sim_learner_train(sim, w, lease);
     else
         sim_worker_pull(sim, w, lease);
     if (w->inbox_n > 0 && w->at >= lease->items_n)
@@ -652,7 +471,7 @@ void sim_worker_tick(struct sim *sim, int worker)
         return;
     if (w->role == WIRE_ROLE_LEARNER && sim->checkpoint_next > sim->checkpoint_version &&
         sim->now_ms >= sim->checkpoint_ms)
-        sim_worker_checkpointed(sim, sim->checkpoint_next);
+        sim_learner_checkpointed(sim, sim->checkpoint_next);
     if (w->ready ? sim->now_ms - w->heard_ms >= sim->config->dead_ms
                  : sim->now_ms - w->begun_ms >= 2000)
         sim_worker_connect(sim, w);

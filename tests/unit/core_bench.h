@@ -270,6 +270,19 @@ static inline void bench_free(struct bench *bench)
     free(bench);
 }
 
+/* For cmocka: a test's own bench in *state. */
+static inline int bench_setup(void **state)
+{
+    *state = bench_new();
+    return 0;
+}
+
+static inline int bench_teardown(void **state)
+{
+    bench_free(*state);
+    return 0;
+}
+
 /* Kill the coordinator: it comes back from what is on the disk. */
 static inline void bench_restart(struct bench *bench, uint64_t checkpoint)
 {
@@ -437,6 +450,16 @@ static inline void bench_crew_join(struct bench *bench, struct bench_crew *crew)
     bench_join(bench, &crew->learner, 1, bench_hello(WIRE_ROLE_LEARNER, "learner-0"));
     bench_join(bench, &crew->actor, 2, bench_hello(WIRE_ROLE_ACTOR, "actor-0"));
     bench_join(bench, &crew->reward, 3, bench_hello(WIRE_ROLE_REWARD, "reward-0"));
+}
+
+/* The test's bench, with a core that has begun and a worker of each role. */
+static inline struct bench *bench_begun(void **state, struct bench_crew *crew)
+{
+    struct bench *bench = *state;
+    bench_open(bench);
+    bench_start(bench);
+    bench_crew_join(bench, crew);
+    return bench;
 }
 
 /* Answer every generate and score lease that is open; `from` is where to look from, and is

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "offline/scoring.h"
+#include "tests/shape.h"
 #include "tests/test.h"
 #include "tests/unit/draw.h"
 
@@ -17,23 +18,12 @@
 
 static inline struct model *score_model(uint32_t labels)
 {
-    const struct model_config config = {.family = MODEL_LLAMA,
-                                        .model_type = "llama",
-                                        .head = MODEL_HEAD_SCORE,
-                                        .labels = labels,
-                                        .V = SCORE_V,
-                                        .C = 16,
-                                        .L = 1,
-                                        .H = 2,
-                                        .G = 1,
-                                        .D = 8,
-                                        .F = 32,
-                                        .T = 64,
-                                        .norm_eps = 1e-5f,
-                                        .rope_theta = 10000.0f,
-                                        .bos = -1,
-                                        .eos = -1,
-                                        .pad = -1};
+    const struct model_config config = {SHAPE_LLAMA,      .head = MODEL_HEAD_SCORE,
+                                        .labels = labels, .V = SCORE_V,
+                                        .C = 16,          .L = 1,
+                                        .H = 2,           .G = 1,
+                                        .D = 8,           .F = 32,
+                                        .T = 64,          .eos = -1};
     struct err err = {0};
     struct model *model = model_new(&config, &err);
     if (!model)

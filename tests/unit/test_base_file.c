@@ -404,9 +404,9 @@ static void file_make_dir_makes_what_is_missing_of_the_path(void **state)
     check_ok(file_make_dir(path, &err));
     check_ok(file_join(path, dir, "a/b/c/file", &err));
     check_ok(file_write(path, "x", 1, &err));
-    check_fails(file_make_dir(path, &err), ERR_IO, "make directory ");
+    check_fails(file_make_dir(path, &err), ERR_IO, "/a/b/c/file is there, and is no directory");
     check_ok(file_join(path, dir, "a/b/c/file/below", &err));
-    check_fails(file_make_dir(path, &err), ERR_IO, "make directory ");
+    check_fails(file_make_dir(path, &err), ERR_IO, "/a/b/c/file is there, and is no directory");
     check_fails(file_make_dir("", &err), ERR_VALUE, "empty");
 }
 

@@ -365,6 +365,27 @@ static void metrics_assert_what_a_programmer_may_not_do(void **state)
     }
 }
 
+static void metrics_that_nobody_tells_of_are_swept(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a", "b", "c"};
+    for (size_t i = 0; i < COUNT(names); i++)
+        metric_add(metrics_counter(metrics, "rlhfd_items_total", "Items.", "peer", names[i]),
+                   1.0);
+    metric_set(metrics_gauge(metrics, "rlhfd_up", "Up.", "state", "old"), 1.0);
+    metrics_sweep(metrics, "peer");
+    metric_add(metrics_counter(metrics, "rlhfd_items_total", "Items.", "peer", "b"), 0.0);
+    metrics_sweep(metrics, "peer");
+    metric_add(metrics_counter(metrics, "rlhfd_items_total", "Items.", "peer", "d"), 4.0);
+    assert_string_equal(render(), "# HELP rlhfd_items_total Items.\n"
+                                  "# TYPE rlhfd_items_total counter\n"
+                                  "rlhfd_items_total{peer=\"b\"} 1\n"
+                                  "rlhfd_items_total{peer=\"d\"} 4\n"
+                                  "# HELP rlhfd_up Up.\n"
+                                  "# TYPE rlhfd_up gauge\n"
+                                  "rlhfd_up{state=\"old\"} 1\n");
+}
+
 #define on_registry(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -378,6 +399,7 @@ int main(void)
         on_registry(metrics_escape_help_and_label_values),
         on_registry(metrics_give_the_same_series_for_the_same_names),
         on_registry(metrics_put_what_is_past_the_most_series_into_other),
+        on_registry(metrics_that_nobody_tells_of_are_swept),
         on_registry(metrics_do_nothing_with_a_series_there_was_no_memory_for),
         on_registry(metrics_page_keeps_every_rule_of_the_format),
         on_registry(metrics_assert_what_a_programmer_may_not_do),

@@ -13,6 +13,7 @@
 #include "engine/cache.h"
 #include "engine/pass.h"
 #include "tests/kernel_test.h"
+#include "tests/shape.h"
 
 enum {
     V = 23,
@@ -24,58 +25,16 @@ enum {
     SEEDS = 3,
 };
 
-static const struct model_config llama = {.family = MODEL_LLAMA,
-                                          .model_type = "llama",
-                                          .head = MODEL_HEAD_LM,
-                                          .V = V,
-                                          .C = 16,
-                                          .L = 2,
-                                          .H = 4,
-                                          .G = 2,
-                                          .D = 4,
-                                          .F = 24,
-                                          .T = TOKENS_MAX,
-                                          .norm_eps = 1e-5f,
-                                          .rope_theta = 10000.0f,
-                                          .bos = -1,
-                                          .eos = -1,
-                                          .pad = -1};
-static const struct model_config gpt2 = {.family = MODEL_GPT2,
-                                         .model_type = "gpt2",
-                                         .head = MODEL_HEAD_LM,
-                                         .V = V,
-                                         .C = 36,
-                                         .L = 2,
-                                         .H = 2,
-                                         .G = 2,
-                                         .D = 18,
-                                         .F = 40,
-                                         .T = TOKENS_MAX,
-                                         .norm_eps = 1e-5f,
-                                         .tied = true,
-                                         .qkv_bias = true,
-                                         .out_bias = true,
-                                         .mlp_bias = true,
-                                         .bos = -1,
-                                         .eos = -1,
-                                         .pad = -1};
+static const struct model_config llama = {
+    SHAPE_LLAMA, .head = MODEL_HEAD_LM, .V = V,   .C = 16, .L = 2, .H = 4, .G = 2, .D = 4,
+    .F = 24,     .T = TOKENS_MAX,       .eos = -1};
+static const struct model_config gpt2 = {
+    SHAPE_GPT2, .head = MODEL_HEAD_LM, .V = V,   .C = 36, .L = 2, .H = 2, .G = 2, .D = 18,
+    .F = 40,    .T = TOKENS_MAX,       .eos = -1};
 /* More heads read one key than attention_shares allows: rows copy everything. */
-static const struct model_config wide = {.family = MODEL_LLAMA,
-                                         .model_type = "llama",
-                                         .head = MODEL_HEAD_LM,
-                                         .V = V,
-                                         .C = 16,
-                                         .L = 1,
-                                         .H = 34,
-                                         .G = 1,
-                                         .D = 2,
-                                         .F = 24,
-                                         .T = TOKENS_MAX,
-                                         .norm_eps = 1e-5f,
-                                         .rope_theta = 10000.0f,
-                                         .bos = -1,
-                                         .eos = -1,
-                                         .pad = -1};
+static const struct model_config wide = {
+    SHAPE_LLAMA, .head = MODEL_HEAD_LM, .V = V,   .C = 16, .L = 1, .H = 34, .G = 1, .D = 2,
+    .F = 24,     .T = TOKENS_MAX,       .eos = -1};
 
 struct scene {
     struct model *model;

@@ -12,27 +12,17 @@
 #include "base/file.h"
 #include "data/lines.h"
 #include "engine/model.h"
+#include "tests/shape.h"
 #include "tests/unit/cli_run.h"
 
 #define STORIES TEST_SOURCE_DIR "/../shared/models/stories260K"
 
-static const struct model_config tiny = {.family = MODEL_LLAMA,
-                                         .model_type = "llama",
-                                         .head = MODEL_HEAD_LM,
-                                         .V = 50,
-                                         .C = 32,
-                                         .L = 1,
-                                         .H = 2,
-                                         .G = 1,
-                                         .D = 16,
-                                         .F = 48,
-                                         .T = 32,
-                                         .norm_eps = 1e-5f,
-                                         .tied = true,
-                                         .rope_theta = 10000.0f,
-                                         .bos = -1,
-                                         .eos = 0,
-                                         .pad = -1};
+static const struct model_config tiny = {SHAPE_LLAMA,  .head = MODEL_HEAD_LM,
+                                         .V = 50,      .C = 32,
+                                         .L = 1,       .H = 2,
+                                         .G = 1,       .D = 16,
+                                         .F = 48,      .T = 32,
+                                         .tied = true, .eos = 0};
 
 static char dir[64];
 

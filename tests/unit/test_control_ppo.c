@@ -456,6 +456,21 @@ static void ppo_names_the_token_that_is_not_finite(void **state)
                 "token 2 has value");
 }
 
+/* All that goes in is finite; a ratio of e times this advantage is no float. */
+static void ppo_names_the_token_whose_gradient_is_not_finite(void **state)
+{
+    (void)state;
+    const float now[] = {-1.0f, -1.0f}, old[] = {-1.0f, -2.0f}, ones[] = {1.0f, 1.0f};
+    const float adv[] = {1.0f, -3e38f};
+    const struct ppo_policy_batch in = {
+        .n = 2, .logp = now, .logp_old = old, .adv = adv, .weight = ones};
+    const struct ppo_params params = {.clip_low = 0.2, .clip_high = 0.2};
+    float dlogp[2];
+    struct ppo_stats stats = {0};
+    check_fails(ppo_policy(&params, &in, dlogp, NULL, &stats, &err), ERR_VALUE,
+                "token 1 has gradient inf");
+}
+
 static void ppo_refuses_bad_settings(void **state)
 {
     (void)state;
@@ -498,6 +513,7 @@ int main(void)
         cmocka_unit_test(ppo_merge_adds_every_field),
         cmocka_unit_test(ppo_stops_when_the_policy_has_moved_too_far),
         cmocka_unit_test(ppo_names_the_token_that_is_not_finite),
+        cmocka_unit_test(ppo_names_the_token_whose_gradient_is_not_finite),
         cmocka_unit_test(ppo_refuses_bad_settings),
     };
     return cmocka_run_group_tests_name("ppo", tests, NULL, NULL);

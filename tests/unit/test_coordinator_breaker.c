@@ -30,21 +30,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
-static struct bench *begun(void **state, struct bench_crew *crew)
-{
-    struct bench *bench = *state;
-    bench_open(bench);
-    bench_start(bench);
-    bench_crew_join(bench, crew);
-    return bench;
-}
-
 /* All scores of the open steps: the raw reward is `raw`.  The lease of `step` that follows. */
 static const struct message *lease_of(struct bench *bench, struct bench_crew *crew,
                                       size_t *from, uint64_t step, double raw)
@@ -81,7 +66,7 @@ static const struct record *last_record(const struct bench *bench, enum record_k
 static void a_batch_past_its_limit_is_set_aside(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     assert_int_equal(lease_of(bench, &crew, &from, 0, 1.5)->items_n, 2);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -112,7 +97,7 @@ static void a_batch_past_its_limit_is_set_aside(void **state)
 static void a_learner_that_trains_what_was_set_aside_is_not_believed(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     lease_of(bench, &crew, &from, 0, 1.5);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -129,7 +114,7 @@ static void controllers_go_on_but_what_shapes_rewards_does_not(void **state)
     bench->config.kl_target = 0.1; /* the bench's KL is 0.5 */
     bench->config.kl_horizon = 10;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     lease_of(bench, &crew, &from, 0, 1.5);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -150,7 +135,7 @@ static void the_run_halts_with_its_cause_and_again_after_a_restart(void **state)
     bench->config.limit[0].low = -2;
     bench->config.limit[0].outcome = RUN_TRIP_HALT;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     lease_of(bench, &crew, &from, 0, 1.5);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -171,7 +156,7 @@ static void too_many_in_a_row_halt_the_run(void **state)
     struct bench *bench = *state;
     bench->config.breaker_skips_max = 2;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     lease_of(bench, &crew, &from, 0, 1.5);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -198,7 +183,7 @@ static void what_the_learner_told_halts_the_next_step(void **state)
         void *fresh;
         setup(&fresh);
         struct bench_crew crew;
-        struct bench *bench = begun(&fresh, &crew);
+        struct bench *bench = bench_begun(&fresh, &crew);
         size_t from = 0;
         lease_of(bench, &crew, &from, 0, 1.5);
         train_told(bench, &crew, 0, 101, cases[i].name, cases[i].value);
@@ -232,7 +217,7 @@ static void each_signal_is_the_number_of_its_name(void **state)
                                                     .high = cases[i].high,
                                                     .outcome = RUN_TRIP_HALT};
         struct bench_crew crew;
-        begun(&fresh, &crew);
+        bench_begun(&fresh, &crew);
         size_t from = 0;
         bench_crew_work(bench, &crew, &from, 3.0, 2.0);
         assert_true(bench->finished);
@@ -252,7 +237,7 @@ static void a_batch_far_from_the_median_is_set_aside(void **state)
                                                 .ratio = 2,
                                                 .outcome = RUN_TRIP_SKIP};
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     static const double raw[4] = {1.0, 9.0, 1.5, 3.5}; /* the second: before the warm-up */
     for (uint64_t step = 0; step < 4; step++) {
@@ -276,7 +261,7 @@ static void the_breaker_survives_its_coordinator(void **state)
         void *fresh;
         setup(&fresh);
         struct bench_crew crew;
-        struct bench *bench = begun(&fresh, &crew);
+        struct bench *bench = bench_begun(&fresh, &crew);
         size_t from = 0;
         unsigned char weights = 100;
         for (uint64_t step = 0; step < 4; step++) {
@@ -312,7 +297,7 @@ static void the_breaker_survives_its_coordinator(void **state)
 static void a_step_that_was_set_aside_is_sent_again_without_slots(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     lease_of(bench, &crew, &from, 0, 2.5);
     bench_train(bench, &crew.learner, 0, 100, 0);
@@ -330,7 +315,7 @@ static void a_step_that_was_set_aside_is_sent_again_without_slots(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_batch_past_its_limit_is_set_aside),
         CASE(a_learner_that_trains_what_was_set_aside_is_not_believed),

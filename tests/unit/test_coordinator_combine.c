@@ -24,12 +24,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
 static void score_one(struct bench *bench, struct bench_worker *reward,
                       const struct message *lease, const struct wire_item *item,
                       struct pair pair)
@@ -61,15 +55,6 @@ static void work(struct bench *bench, struct bench_crew *crew, size_t *from, pai
         for (uint32_t i = 0; m.type == MESSAGE_SCORE_LEASE && i < m.items_n; i++)
             score_one(bench, &crew->reward, &m, &m.items[i], pair(&m.items[i]));
     }
-}
-
-static struct bench *begun(void **state, struct bench_crew *crew)
-{
-    struct bench *bench = *state;
-    bench_open(bench);
-    bench_start(bench);
-    bench_crew_join(bench, crew);
-    return bench;
 }
 
 static struct record_step step_of(struct bench *bench, struct bench_crew *crew, size_t *from,
@@ -126,7 +111,7 @@ static void survives(void (*configure)(struct bench *bench), pair_of *pair)
             struct bench *bench = fresh;
             configure(bench);
             struct bench_crew crew;
-            begun(&fresh, &crew);
+            bench_begun(&fresh, &crew);
             size_t from = 0;
             for (uint64_t step = 0; step < 4; step++) {
                 step_of(bench, &crew, &from, step, pair);
@@ -213,7 +198,7 @@ static void a_tree_is_climbed_score_by_score_against_each_reference(void **state
     struct bench *bench = *state;
     take_tree(bench);
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, by_hand);
     check_rewards(bench, 0.5, 0.75);
@@ -243,7 +228,7 @@ static void a_trees_reward_is_penalised_and_shaped(void **state)
     bench->config.shaper = RUN_SHAPER_CEILING;
     bench->config.ceiling = 0.5;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, by_hand);
     check_rewards(bench, 0.5 - 0.125, 0.5);
@@ -260,7 +245,7 @@ static void a_reference_that_lacks_a_score_is_left_out_of_the_tree(void **state)
     struct bench *bench = *state;
     take_tree(bench);
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, first_reference_fails);
     assert_int_equal(bench_stats(bench)->references_dropped, 2);
@@ -318,7 +303,7 @@ static void check_kinds(pair_of *said)
     struct bench *bench = fresh;
     take_kinds(bench);
     struct bench_crew crew;
-    begun(&fresh, &crew);
+    bench_begun(&fresh, &crew);
     size_t from = 0, brief_slots = 0;
     for (uint64_t step = 0; step < 4; step++) {
         const struct record_step got = step_of(bench, &crew, &from, step, said);
@@ -372,7 +357,7 @@ static void where_it_counts_a_score_that_is_missing_drops_the_slot(void **state)
     static const uint8_t all[4] = {2, 2, 2, 2};
     bench->kind = all;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, always_fails);
     assert_non_null(strstr(bench->finish_text, "every slot was dropped"));
@@ -385,7 +370,7 @@ static void a_monitor_of_a_kind_misses_what_it_was_asked_alone(void **state)
     take_kinds(bench);
     bench->config.scorer[1].role = RUN_ROLE_MONITOR;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     uint64_t missing = 0;
     for (uint64_t step = 0; step < 4; step++) {
@@ -437,7 +422,7 @@ static void a_step_trains_on_the_group_it_serves_worst(void **state)
     struct bench *bench = *state;
     take_maxmin(bench);
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     const struct record_step got = step_of(bench, &crew, &from, 0, groups);
     check_rewards(bench, 1.0, 2.5);
@@ -452,7 +437,7 @@ static void weights_bring_groups_to_one_scale(void **state)
     take_maxmin(bench);
     bench->config.scorer[0].weight = 0.5; /* 1 against 1.75 */
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     assert_int_equal(step_of(bench, &crew, &from, 0, groups).worst_group, 1);
     check_rewards(bench, 1.5, 0.5);
@@ -474,7 +459,7 @@ static void a_dropped_slot_has_no_say_in_whose_turn_it_is(void **state)
     bench->config.shaper = RUN_SHAPER_CENTERED;
     bench->config.references = 1;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     const struct message *lease = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
     for (uint32_t i = 0; i < lease->items_n; i++)
         if (lease->items[i].kind == WIRE_WORK_ROLLOUT && lease->items[i].a == 0 &&
@@ -497,7 +482,7 @@ static void of_groups_served_alike_the_first_is_trained_on(void **state)
     struct bench *bench = *state;
     take_maxmin(bench);
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     assert_int_equal(step_of(bench, &crew, &from, 0, level).worst_group, 1);
 }
@@ -515,7 +500,7 @@ static void the_groups_references_are_what_its_rewards_are_compared_with(void **
     bench->config.shaper = RUN_SHAPER_CENTERED;
     bench->config.references = 2;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, groups_and_references);
     check_rewards(bench, 1.0 - 4.875, 2.5 - 4.875);
@@ -530,7 +515,7 @@ static void references_are_penalised_for_their_own_length(void **state)
     bench->config.length_penalty = 0.125;
     bench->config.length_free_tokens = 1; /* of two */
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, by_hand);
     check_rewards(bench, 3.5 - 6.75, 3.5 - 6.75); /* references: 3.5 and 10 */
@@ -554,7 +539,7 @@ static void replay_refuses_scores_that_cannot_be_combined(void **state)
     struct bench *bench = *state;
     take_tree(bench);
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0, at = 0;
     step_of(bench, &crew, &from, 0, by_hand);
     core_free(bench->core);
@@ -572,7 +557,7 @@ static void replay_refuses_a_step_of_another_group(void **state)
     struct bench *bench = *state;
     take_maxmin(bench);
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     step_of(bench, &crew, &from, 0, groups);
     core_free(bench->core);
@@ -588,7 +573,7 @@ static void replay_refuses_a_step_of_another_group(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
     const struct CMUnitTest tests[] = {
         CASE(recorded_scores_that_are_missing_have_no_raw_reward),
         CASE(a_tree_is_climbed_score_by_score_against_each_reference),

@@ -16,21 +16,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
-static struct bench *begun(void **state, struct bench_crew *crew)
-{
-    struct bench *bench = *state;
-    bench_open(bench);
-    bench_start(bench);
-    bench_crew_join(bench, crew);
-    return bench;
-}
-
 /* Scores of step s; the shape of the curve does not matter, only that it moves. */
 static double good_of(uint64_t step)
 {
@@ -55,7 +40,7 @@ static void survives(void (*configure)(struct run_config *config))
         struct bench *bench = fresh;
         configure(&bench->config);
         struct bench_crew crew;
-        begun(&fresh, &crew);
+        bench_begun(&fresh, &crew);
         size_t from = 0;
         for (uint64_t step = 0; step < 4; step++)
             work_step(bench, &crew, &from, step);
@@ -101,7 +86,7 @@ static void the_kl_may_be_held_by_a_pid(void **state)
     struct bench *bench = *state;
     take_pid(&bench->config);
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     double integral = log(0.1) + 0.1, smooth = 0.0, p = -1.0; /* as the KL was 0 */
     for (uint64_t step = 0; step < 3; step++) {
@@ -130,7 +115,7 @@ static void adaptive_may_look_ahead(void **state)
     bench->config.kl_coef_min = 0.01;
     bench->config.kl_coef_max = 2.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     double beta = 0.1, value = 0.0;
     for (uint64_t step = 0; step < 3; step++) {
@@ -152,7 +137,7 @@ static void the_target_may_be_per_token(void **state)
     bench->config.kl_horizon = 10.0;
     bench->config.kl_cap = 0.6; /* per sequence, whatever the target's unit */
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work_step(bench, &crew, &from, 0);
     /* e = clip(0.25 / 0.2 - 1, +-0.2) of 2 sequences */
@@ -185,7 +170,7 @@ static void shapers_apply_one_after_another(void **state)
     take_chain(&bench->config);
     bench->config.kl_coef = 0.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     static const double raw[3] = {1.0, 3.0, 4.0}; /* good + 0.5 * 0 */
     /* step 0: nothing was seen: meanstd and minmax give x as it is; 1
@@ -220,7 +205,7 @@ static void references_pass_through_the_shapers_before(void **state)
     snprintf(bench->config.shapers[1], RUN_WORD_MAX, "par");
     bench->config.shapers_n = 2;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 3.0, 0.0);
     const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
@@ -257,7 +242,7 @@ static void scores_are_combined_as_the_config_says(void **state)
             bench->config.scorer[s].high = s == 0 ? 4.0 : 1.0;
         }
         struct bench_crew crew;
-        begun(&fresh, &crew);
+        bench_begun(&fresh, &crew);
         size_t from = 0;
         bench_crew_work(bench, &crew, &from, 3.0, 0.5);
         bench_train(bench, &crew.learner, 0, 101, 0);
@@ -273,7 +258,7 @@ static void a_score_that_cannot_be_combined_drops_its_slot(void **state)
     struct bench *bench = *state;
     bench->config.combine = RUN_COMBINE_PRODUCT;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, -3.0, 0.5);
     assert_true(bench->finished && bench->exit_code == CORE_EXIT_HALT);
@@ -282,7 +267,7 @@ static void a_score_that_cannot_be_combined_drops_its_slot(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
     const struct CMUnitTest tests[] = {
         CASE(the_kl_may_be_held_by_a_pid),
         CASE(adaptive_may_look_ahead),

@@ -277,6 +277,29 @@ static void core_shares_a_short_queue_among_workers(void **state)
     assert_true(stats->peer[1].in_flight <= 2);
 }
 
+/* Credit for 8: what comes back goes out again two at a time, and to who has nothing at once. */
+static void core_leases_when_a_quarter_of_the_credit_is_back(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.batch = 16;
+    begun(state);
+    struct bench_worker actor, learner;
+    bench_join(bench, &learner, 1, bench_hello(WIRE_ROLE_LEARNER, "learner-0"));
+    bench_join(bench, &actor, 2, bench_hello(WIRE_ROLE_ACTOR, "actor-0"));
+    const struct message first = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    assert_int_equal(first.items_n, 8);
+    size_t before = bench->sent_n;
+    bench_generate(bench, &actor, &first, 0, 1);
+    assert_null(bench_last(bench, 2, MESSAGE_GENERATE_LEASE, before));
+    bench_generate(bench, &actor, &first, 1, 2);
+    const struct message *next = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, before);
+    assert_int_equal(next->items_n, 2);
+    before = bench->sent_n;
+    bench_generate(bench, &actor, &first, 2, 5);
+    assert_int_equal(bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, before)->items_n, 3);
+    assert_int_equal(bench_stats(bench)->leased, 8);
+}
+
 static void core_leases_again_what_is_not_answered(void **state)
 {
     struct bench *bench = begun(state);
@@ -551,6 +574,70 @@ static void core_serves_the_last_of_many_workers(void **state)
     assert_true(bench_expect(bench, 4, MESSAGE_RESET, 0)->refused);
 }
 
+/* The slots of the lease with the tokens of each other. */
+static void core_generate_swapped(struct bench *bench, struct bench_worker *actor,
+                                  const struct message *lease)
+{
+    struct message odd = *lease;
+    struct wire_item swapped[2] = {lease->items[1], lease->items[0]};
+    swapped[0].response_tokens = swapped[1].response_tokens = 2;
+    swapped[0].finish = swapped[1].finish = WIRE_FINISH_EOS;
+    const int32_t ids[4] = {1, 1, 1, 2};
+    const float logp[4] = {-0.5f, -0.25f, -0.5f, -0.25f};
+    odd.type = MESSAGE_GENERATE_RESULT;
+    odd.items = swapped;
+    odd.frames_n = 2;
+    odd.frame[0] = (struct wire_bytes){ids, sizeof ids};
+    odd.frame[1] = (struct wire_bytes){logp, sizeof logp};
+    bench_send(bench, actor, odd);
+}
+
+static uint64_t core_items_of_all(const struct core_stats *stats)
+{
+    uint64_t n = stats->forgotten.items_done;
+    for (uint32_t i = 0; i < stats->peers; i++)
+        n += stats->peer[i].items_done;
+    return n;
+}
+
+/* As where each worker that is started again has another name: Kubernetes does so. */
+static void core_forgets_who_is_gone_for_longest_where_names_are_too_many(void **state)
+{
+    struct bench *bench = begun(state);
+    struct bench_crew crew;
+    struct bench_worker pod;
+    char name[32];
+    bench_crew_join(bench, &crew);
+    const struct message lease = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
+    bench_generate(bench, &crew.actor, &lease, 0, 2);
+    bench_send(bench, &crew.actor, (struct message){.type = MESSAGE_BYE});
+    for (uint64_t i = 0; i < CORE_PEERS_MAX + 5; i++) {
+        snprintf(name, sizeof name, "pod-%u", (unsigned)i);
+        bench->now_ms++;
+        bench->sent_n = 0;
+        bench->log[0] = '\0';
+        bench_join(bench, &pod, 100 + i, bench_hello(WIRE_ROLE_ACTOR, name));
+        bench_send(bench, &pod, (struct message){.type = MESSAGE_BYE});
+    }
+    const struct core_stats *stats = bench_stats(bench);
+    assert_int_equal(stats->peers, CORE_PEERS_MAX);
+    assert_int_equal(stats->forgotten.names, 3 + 5); /* actor-0, and pods 0 to 6 */
+    assert_string_equal(stats->peer[0].name, "learner-0");
+    assert_string_equal(stats->peer[2].name, "reward-0");
+    assert_int_equal(core_items_of_all(stats), 2);
+
+    bench_join(bench, &pod, 9999, bench_hello(WIRE_ROLE_ACTOR, "pod-9999"));
+    core_generate_swapped(bench, &pod, &lease);
+    assert_true(bench_said(bench,
+                           "ROLLOUT-MISMATCH slot 0/1: a worker that the ledger names and "
+                           "pod-9999 made different rollouts from version 0"));
+    stats = bench_stats(bench);
+    assert_int_equal(stats->mismatches, 2);
+    for (uint32_t i = 0; i < stats->peers; i++)
+        assert_int_equal(stats->peer[i].mismatches,
+                         2 * !strcmp(stats->peer[i].name, "pod-9999"));
+}
+
 static void core_compares_a_second_rollout_with_the_first(void **state)
 {
     struct bench *bench = begun(state);
@@ -565,18 +652,7 @@ static void core_compares_a_second_rollout_with_the_first(void **state)
     assert_int_equal(bench_stats(bench)->duplicates, 2);
     assert_int_equal(bench->records_n, records);
 
-    struct message odd = lease; /* slot 1 with the tokens of slot 0 */
-    struct wire_item swapped[2] = {lease.items[1], lease.items[0]};
-    swapped[0].response_tokens = swapped[1].response_tokens = 2;
-    swapped[0].finish = swapped[1].finish = WIRE_FINISH_EOS;
-    const int32_t ids[4] = {1, 1, 1, 2};
-    const float logp[4] = {-0.5f, -0.25f, -0.5f, -0.25f};
-    odd.type = MESSAGE_GENERATE_RESULT;
-    odd.items = swapped;
-    odd.frames_n = 2;
-    odd.frame[0] = (struct wire_bytes){ids, sizeof ids};
-    odd.frame[1] = (struct wire_bytes){logp, sizeof logp};
-    bench_send(bench, &other, odd);
+    core_generate_swapped(bench, &other, &lease);
     assert_int_equal(bench_stats(bench)->mismatches, 2);
     assert_true(bench_said(bench,
                            "ROLLOUT-MISMATCH slot 0/1: actor-0 and actor-1 made different "
@@ -759,6 +835,7 @@ int main(void)
         core_test(core_cuts_off_who_keeps_sending_nonsense),
         core_test(core_leases_generation_when_there_is_a_learner_to_get_weights_from),
         core_test(core_shares_a_short_queue_among_workers),
+        core_test(core_leases_when_a_quarter_of_the_credit_is_back),
         core_test(core_leases_again_what_is_not_answered),
         core_test(core_revokes_the_leases_of_a_worker_that_stalls),
         core_test(core_drops_what_workers_give_back_again_and_again),
@@ -766,6 +843,7 @@ int main(void)
         core_test(core_acknowledges_only_what_is_durable),
         core_test(core_acknowledges_what_overtook_a_heartbeat),
         core_test(core_repeats_its_last_acknowledgement_when_it_has_nothing_to_say),
+        core_test(core_forgets_who_is_gone_for_longest_where_names_are_too_many),
         core_test(core_compares_a_second_rollout_with_the_first),
         core_test(core_lets_in_as_many_workers_as_it_has_room_for),
         core_test(core_serves_the_last_of_many_workers),

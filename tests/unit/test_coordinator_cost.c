@@ -28,12 +28,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
 /* What the scorers of a slot say; NaN: failed, or `fault`. */
 static enum wire_score fault = WIRE_SCORE_FAILED;
 struct scores {
@@ -77,22 +71,13 @@ static void work(struct bench *bench, struct bench_crew *crew, size_t *from,
     }
 }
 
-static struct bench *begun(void **state, struct bench_crew *crew)
-{
-    struct bench *bench = *state;
-    bench_open(bench);
-    bench_start(bench);
-    bench_crew_join(bench, crew);
-    return bench;
-}
-
 static const struct scores none = {NAN, NAN, NAN};
 static const struct scores plain[2] = {{3.0, 0.25, 10.0}, {1.0, 0.75, 20.0}};
 
 static void a_train_lease_holds_costs_and_their_multiplier(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
@@ -113,7 +98,7 @@ static void the_kl_in_the_loss_is_in_neither_stream(void **state)
     struct bench *bench = *state;
     bench->config.kl_place = RUN_KL_PLACE_LOSS;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
@@ -124,7 +109,7 @@ static void the_kl_in_the_loss_is_in_neither_stream(void **state)
 static void the_step_record_tells_what_the_costs_did(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     check_near(bench_stats(bench)->multiplier, 1.0, 0.0); /* not before the commit */
@@ -156,7 +141,7 @@ static void the_cost_may_be_a_probability(void **state)
     bench->config.safety_cost = RUN_SAFETY_COST_PROBABILITY;
     bench->config.kl_coef = 0.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     const struct scores s[2] = {{1.0, -0.3, 0.0}, {1.0, 0.3, 0.0}};
     work(bench, &crew, &from, s, none);
@@ -170,7 +155,7 @@ static void costs_that_are_only_watched_train_nothing(void **state)
     struct bench *bench = *state;
     bench->config.safety_controller = RUN_SAFETY_CONTROLLER_NONE;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
@@ -189,7 +174,7 @@ static void without_cost_scorers_there_is_no_cost(void **state)
     bench->config.safety_controller = RUN_SAFETY_CONTROLLER_NONE;
     bench->config.scorer[1].role = RUN_ROLE_REWARD;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -213,7 +198,7 @@ static void the_constraint_may_be_pessimistic(void **state)
     bench->config.safety_window_steps = 1;
     bench->config.kl_coef = 0.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     const double kappa = 0.25 * 3.077683537 / sqrt(2.0) + 2.0 * 1.290161442 / 10.0;
@@ -227,7 +212,8 @@ static void the_constraint_may_be_pessimistic(void **state)
     }
     check_close((const float *)lease->frame[4].data, want, 4, 1e-6, 1e-7);
     bench_train(bench, &crew.learner, 0, 101, 0);
-    check_near(bench_stats(bench)->last.cost_raw_mean, 1.0, 1e-12); /* the mean stays the mean */
+    /* The mean stays the mean. */
+    check_near(bench_stats(bench)->last.cost_raw_mean, 1.0, 1e-12);
     check_near(bench_stats(bench)->cost_bound, mean + kappa * s, 1e-8);
     bench_restart(bench, 0);
     check_near(bench_stats(bench)->cost_bound, mean + kappa * s, 1e-8);
@@ -244,7 +230,7 @@ static void equal_costs_are_what_they_are(void **state)
     bench->config.steps = 5;
     bench->config.kl_coef = 0.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     static const struct scores equal[2] = {{3.0, 0.01, 10.0}, {1.0, 0.01, 20.0}};
     for (uint64_t step = 0; step < 3; step++) {
@@ -262,7 +248,7 @@ static void equal_costs_are_what_they_are(void **state)
 static void a_monitor_that_fails_drops_nothing(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     const struct scores s[2] = {{3.0, 0.25, NAN}, {1.0, 0.75, 20.0}};
     work(bench, &crew, &from, s, none);
@@ -293,7 +279,7 @@ static void a_monitor_that_fails_drops_nothing(void **state)
 static void a_cost_that_could_not_be_had_drops_its_slot(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     const struct scores s[2] = {{3.0, NAN, 10.0}, {1.0, 0.75, 20.0}};
     work(bench, &crew, &from, s, none);
@@ -311,7 +297,7 @@ static void a_cost_that_could_not_be_had_drops_its_slot(void **state)
 static void a_cost_that_came_too_late_drops_its_slot_for_that(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     const struct scores s[2] = {{3.0, NAN, 10.0}, {1.0, 0.75, 20.0}};
     fault = WIRE_SCORE_TIMEOUT;
@@ -323,7 +309,7 @@ static void a_cost_that_came_too_late_drops_its_slot_for_that(void **state)
 static void a_sum_of_costs_that_is_not_finite_drops_its_slot(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     const struct scores s[2] = {{3.0, 1e308, 10.0}, {1.0, 0.75, 20.0}}; /* its weight is 2 */
     work(bench, &crew, &from, s, none);
@@ -333,7 +319,7 @@ static void a_sum_of_costs_that_is_not_finite_drops_its_slot(void **state)
 static void without_any_cost_nothing_trains(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     const struct scores s[2] = {{3.0, NAN, 10.0}, {1.0, NAN, 20.0}};
     work(bench, &crew, &from, s, none);
@@ -351,7 +337,7 @@ static void a_reference_needs_its_reward_alone(void **state)
     bench->config.references = 1;
     bench->config.kl_coef = 0.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, (struct scores){0.5, NAN, 7.0});
     const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
@@ -372,7 +358,7 @@ static void a_reference_without_its_reward_is_dropped(void **state)
     bench->config.shaper = RUN_SHAPER_CENTERED;
     bench->config.references = 1;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, (struct scores){NAN, 1.0, 7.0});
     assert_int_equal(bench_stats(bench)->references_dropped, 2);
@@ -399,7 +385,7 @@ static void the_multiplier_survives_its_coordinator(void **state)
             bench->config.safety_ki = 0.1;
             bench->config.safety_kd = 0.2;
             struct bench_crew crew;
-            begun(&fresh, &crew);
+            bench_begun(&fresh, &crew);
             size_t from = 0;
             for (uint64_t step = 0; step < 4; step++) {
                 const struct scores s[2] = {{3.0, 0.1 + 0.3 * (double)(step * 7 % 5), 10.0},
@@ -434,7 +420,7 @@ static void the_multiplier_survives_its_coordinator(void **state)
 static void a_step_is_sent_again_with_its_own_multiplier(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     const struct message first = *bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
@@ -460,7 +446,7 @@ static void spoilt(void **state, uint64_t checkpoint, void (*spoil)(struct recor
                    const char *words)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -530,7 +516,7 @@ static void an_old_record_whose_multiplier_cannot_be_is_refused(void **state)
 static void a_score_record_without_its_cost_is_refused(void **state)
 {
     struct bench_crew crew;
-    struct bench *bench = begun(state, &crew);
+    struct bench *bench = bench_begun(state, &crew);
     size_t from = 0;
     work(bench, &crew, &from, plain, none);
     core_free(bench->core);
@@ -567,7 +553,7 @@ static void costs_that_cannot_be_meant_are_refused_at_once(void **state)
                 "268435456 all together");
 }
 
-#define cost_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define cost_test(name) cmocka_unit_test_setup_teardown(name, setup, bench_teardown)
 
 int main(void)
 {

@@ -16,18 +16,6 @@ struct team {
     size_t from;
 };
 
-static int setup(void **state)
-{
-    *state = bench_new();
-    return *state ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
 static struct message learner_hello(uint32_t i, uint64_t version)
 {
     char name[32];
@@ -455,7 +443,7 @@ static void weights_are_not_asked_of_a_learner_that_is_suspect(void **state)
     assert_string_equal(generate->text, "ipc://bulk-0");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
 
 int main(void)
 {

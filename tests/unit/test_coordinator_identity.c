@@ -15,12 +15,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
 static struct message hello_of(unsigned char content)
 {
     struct message hello = bench_hello(WIRE_ROLE_REWARD, "reward-1");
@@ -130,7 +124,7 @@ static void a_record_that_cannot_be_is_refused(void **state)
                 "record 3 is the identity of \"scorers\" for a second time");
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, bench_teardown)
 
 int main(void)
 {

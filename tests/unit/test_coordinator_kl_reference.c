@@ -24,12 +24,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
 static uint64_t reference_of(uint64_t step)
 {
     const uint64_t version = step > 1 ? step - 1 : 0;
@@ -239,7 +233,7 @@ static void a_ledger_that_says_another_is_refused(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_lease_names_what_its_rollouts_are_measured_from),
         CASE(with_another_reference_the_controller_begins_again),

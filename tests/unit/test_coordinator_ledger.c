@@ -207,6 +207,7 @@ static void append_all(struct ledger *ledger)
             record.worker = "";
         check_ok(ledger_append(ledger, &record, &err));
     }
+    ledger_flush(ledger);
 }
 
 static void check_bytes(const char *what, uint64_t seq, const void *got, const void *want,
@@ -360,6 +361,7 @@ static void a_reader_looks_on_while_the_coordinator_writes(void **state)
     const struct record more = {
         .kind = RECORD_EVENT, .seq = COUNT(all) + 1, .id = "X", .text = "", .worker = ""};
     check_ok(ledger_append(writer, &more, &err));
+    ledger_flush(writer);
     wait_for(COUNT(all) + 1);
     struct seen again = {0};
     check_ok(ledger_each(reader, 0, see, &again, &err));
@@ -479,6 +481,7 @@ static uint64_t child_that_dies(uint64_t from, uint64_t wait_until, uint64_t rec
             const struct record record = numbered(seq);
             if (ledger_append(ledger, &record, NULL) != ERR_OK)
                 _exit(1);
+            ledger_flush(ledger);
             if (seq == wait_until)
                 wait_for(seq);
         }
@@ -567,6 +570,7 @@ static void a_commit_that_fails_is_told_once_and_never_tried_again(void **state)
             const struct record record = numbered(seq);
             struct err err = {0};
             if (ledger_append(ledger, &record, &err) == ERR_OK) {
+                ledger_flush(ledger);
                 if (seq % 50 == 0)
                     wait_for(seq);
                 continue;

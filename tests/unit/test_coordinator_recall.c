@@ -25,12 +25,6 @@ static int setup(void **state)
     return bench ? 0 : -1;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
 /* Scores of step s; the shape of the curve does not matter, only that it moves. */
 static double good_of(uint64_t step)
 {
@@ -112,7 +106,7 @@ static void a_learner_at_any_version_is_sent_the_same_steps_again(void **state)
         catches_up(bench, &crew, version);
         if (version == 0)
             assert_true(bench_stats(bench)->recalled >= STEPS - 7);
-        teardown(state);
+        bench_teardown(state);
         setup(state);
     }
 }
@@ -224,7 +218,7 @@ static void records_that_are_not_all_there_end_the_run(void **state)
     assert_string_equal(bench->finish_text, "the ledger has not all of step 1: 1 of 2 slots");
 }
 
-#define recall_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define recall_test(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
 
 int main(void)
 {

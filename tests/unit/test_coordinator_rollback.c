@@ -34,12 +34,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
 struct scene {
     struct bench *bench;
     struct bench_crew crew;
@@ -474,7 +468,7 @@ static void old_steps_that_went_back_are_recalled_as_they_were(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, bench_teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_step_goes_back_to_the_newest_good_restore_point),
         CASE(a_learner_that_goes_elsewhere_is_not_believed),

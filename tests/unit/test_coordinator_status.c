@@ -169,6 +169,75 @@ static void metrics_add_up_and_counters_do_not_go_back(void **state)
     buf_release(&text);
 }
 
+/* Each a number of its own, so that no two can be exchanged. */
+static void slots_are_shown_state_by_state_and_reason_by_reason(void **state)
+{
+    static const char *const states[] = {"waiting", "leased", "generated",
+                                         "scored",  "shaped", "trained"};
+    uint64_t *const counts[] = {&stats.waiting, &stats.leased, &stats.generated,
+                                &stats.scored,  &stats.shaped, &stats.trained_slots};
+    struct buf metrics, object;
+    char line[128];
+    uint64_t dropped = 0;
+    stats.planned = 0;
+    for (uint64_t s = 0; s < COUNT(states); s++)
+        stats.planned += *counts[s] = 11 + s;
+    for (uint64_t r = 1; r < RECORD_REASONS; r++)
+        dropped += stats.dropped[r] = 31 + r;
+    stats.planned += dropped;
+    buf_init(&metrics, 1 << 20);
+    buf_init(&object, 1 << 20);
+    status_metrics(*state, &stats, &metrics);
+    status_json(*state, &stats, &object);
+    json_t *json = parse(&object);
+    const json_t *slots = json_object_get(json, "slots");
+    for (uint64_t s = 0; s < COUNT(states); s++) {
+        snprintf(line, sizeof line, "rlhfd_slots{state=\"%s\"} %u\n", states[s],
+                 (unsigned)(11 + s));
+        check_has(&metrics, line);
+        check_near(number(slots, states[s]), 11 + (double)s, 0);
+    }
+    for (int r = 1; r < RECORD_REASONS; r++) {
+        const char *reason = record_reason_name((enum record_reason)r);
+        snprintf(line, sizeof line, "rlhfd_slots_dropped_total{reason=\"%s\"} %d\n", reason,
+                 31 + r);
+        check_has(&metrics, line);
+        check_near(number(json_object_get(slots, "dropped"), reason), 31 + r, 0);
+    }
+    snprintf(line, sizeof line, "rlhfd_slots{state=\"dropped\"} %u\n", (unsigned)dropped);
+    check_has(&metrics, line);
+    snprintf(line, sizeof line, "rlhfd_slots_planned %u\n", (unsigned)stats.planned);
+    check_has(&metrics, line);
+    check_near(number(slots, "planned"), (double)stats.planned, 0);
+    json_decref(json);
+    buf_release(&object);
+    buf_release(&metrics);
+}
+
+/* The series of a name that made room for another end; what it did stays in the sums. */
+static void forgotten_workers_are_one_series(void **state)
+{
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    stats.peer[0].items_done = 7;
+    stats.peer[0].mismatches = 2;
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_peers_forgotten_total 0\n");
+    check_has(&text, "rlhfd_peer_items_total{peer=\"actor-0\"} 7\n");
+    assert_null(strstr(text.data, "peer=\"(forgotten)\""));
+    buf_clear(&text);
+    stats.forgotten = (struct core_forgotten){.names = 1, .items_done = 7, .mismatches = 2};
+    stats.peer[0] = (struct core_peer_stats){
+        .name = "actor-9", .role = WIRE_ROLE_ACTOR, .state = CORE_PEER_LIVE, .items_done = 1};
+    status_metrics(*state, &stats, &text);
+    check_has(&text, "rlhfd_peers_forgotten_total 1\n");
+    check_has(&text, "rlhfd_peer_items_total{peer=\"actor-9\"} 1\n");
+    check_has(&text, "rlhfd_peer_items_total{peer=\"(forgotten)\"} 7\n");
+    check_has(&text, "rlhfd_peer_mismatches_total{peer=\"(forgotten)\"} 2\n");
+    assert_null(strstr(text.data, "actor-0"));
+    buf_release(&text);
+}
+
 static void the_breaker_is_shown_where_there_is_one(void **state)
 {
     struct buf text;
@@ -248,6 +317,70 @@ static void the_group_served_worst_is_shown_by_name(void **state)
     json_decref(line);
     stats.last.worst_group = 0;
     buf_release(&text);
+}
+
+/* Where each number stands in the status and, where it is one, as which metric; the numbers are
+ * all different. */
+static void each_number_has_a_name_of_its_own(void **state)
+{
+    const struct {
+        uint64_t *of;
+        const char *object, *key,
+            *metric; /* object NULL: the outermost; key NULL: a metric alone */
+    } all[] = {
+        {&stats.epoch, NULL, "epoch", NULL},
+        {&stats.checkpoint_version, NULL, "checkpoint_version", NULL},
+        {&stats.seq, NULL, "ledger_records", NULL},
+        {&stats.durable_seq, NULL, "ledger_durable", NULL},
+        {&stats.leases_out, NULL, "leases_out", "rlhfd_leases_outstanding"},
+        {&stats.step_age_ms, NULL, "step_age_ms", NULL},
+        {&stats.planned, "slots", "planned", NULL},
+        {&stats.waiting, "slots", "waiting", "rlhfd_slots{state=\"waiting\"}"},
+        {&stats.leased, "slots", "leased", "rlhfd_slots{state=\"leased\"}"},
+        {&stats.generated, "slots", "generated", "rlhfd_slots{state=\"generated\"}"},
+        {&stats.scored, "slots", "scored", "rlhfd_slots{state=\"scored\"}"},
+        {&stats.shaped, "slots", "shaped", "rlhfd_slots{state=\"shaped\"}"},
+        {&stats.trained_slots, "slots", "trained", "rlhfd_slots{state=\"trained\"}"},
+        {&stats.references_planned, "references", "planned", NULL},
+        {&stats.references_scored, "references", "scored", NULL},
+        {&stats.references_dropped, "references", "dropped", NULL},
+        {&stats.tokens_response, "counters", "response_tokens", "rlhfd_response_tokens_total"},
+        {&stats.tokens_prompt, NULL, NULL, "rlhfd_prompt_tokens_total"},
+        {&stats.duplicates, "counters", "duplicates", "rlhfd_duplicates_total"},
+        {&stats.mismatches, "counters", "mismatches", "rlhfd_mismatches_total"},
+        {&stats.late, "counters", "late", "rlhfd_late_results_total"},
+        {&stats.refused, "counters", "refused", "rlhfd_refused_results_total"},
+        {&stats.leases_expired, "counters", "leases_expired", "rlhfd_leases_expired_total"},
+        {&stats.leases_failed, "counters", "leases_failed", "rlhfd_leases_failed_total"},
+        {&stats.leases_second, "counters", "leases_second", "rlhfd_leases_second_total"},
+        {&stats.second_won, "counters", "second_won", "rlhfd_second_won_total"},
+        {&stats.score_retries, "counters", "score_retries", "rlhfd_score_retries_total"},
+        {&stats.sessions, NULL, NULL, "rlhfd_sessions_total"},
+        {&stats.resets, "counters", "resets", "rlhfd_resets_total"},
+        {&stats.bad_messages, "counters", "bad_messages", "rlhfd_bad_messages_total"},
+        {&stats.retrained, "counters", "retrained", "rlhfd_retrained_steps_total"},
+        {&stats.recalled, "counters", "recalled", "rlhfd_recalled_steps_total"},
+    };
+    struct buf text, metrics;
+    buf_init(&text, 1 << 20);
+    buf_init(&metrics, 1 << 20);
+    for (size_t i = 0; i < COUNT(all); i++)
+        *all[i].of = 1000 + i;
+    status_json(*state, &stats, &text);
+    status_metrics(*state, &stats, &metrics);
+    json_t *status = parse(&text);
+    for (size_t i = 0; i < COUNT(all); i++) {
+        const json_t *object = all[i].object ? json_object_get(status, all[i].object) : status;
+        if (all[i].key && number(object, all[i].key) != (double)(1000 + i))
+            fail_msg("\"%s\" is %g, not %zu", all[i].key, number(object, all[i].key), 1000 + i);
+        char line[128];
+        snprintf(line, sizeof line, "\n%s %zu\n", all[i].metric ? all[i].metric : "", 1000 + i);
+        if (all[i].metric)
+            check_has(&metrics, line);
+    }
+    json_decref(status);
+    buf_release(&text);
+    buf_release(&metrics);
 }
 
 static void costs_and_monitors_are_shown(void **state)
@@ -607,9 +740,12 @@ int main(void)
         status_test(status_is_json_with_all_of_the_run),
         status_test(progress_is_one_line_with_speed_and_time_left),
         status_test(metrics_add_up_and_counters_do_not_go_back),
+        status_test(slots_are_shown_state_by_state_and_reason_by_reason),
+        status_test(forgotten_workers_are_one_series),
         status_test(the_breaker_is_shown_where_there_is_one),
         status_test(a_renewed_reference_is_shown_where_there_can_be_one),
         status_test(the_group_served_worst_is_shown_by_name),
+        status_test(each_number_has_a_name_of_its_own),
         status_test(costs_and_monitors_are_shown),
         status_test(without_cost_scorers_no_cost_is_shown),
 #define gate_test(f) cmocka_unit_test_setup_teardown(f, gate_setup, gate_teardown)

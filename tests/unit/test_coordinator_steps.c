@@ -6,27 +6,6 @@
  */
 #include "tests/unit/core_bench.h"
 
-static int setup(void **state)
-{
-    *state = bench_new();
-    return *state ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    bench_free(*state);
-    return 0;
-}
-
-static struct bench *begun(void **state, struct bench_crew *crew)
-{
-    struct bench *bench = *state;
-    bench_open(bench);
-    bench_start(bench);
-    bench_crew_join(bench, crew);
-    return bench;
-}
-
 static const float *frame_floats(const struct message *message, uint32_t frame)
 {
     return message->frame[frame].data;
@@ -40,7 +19,7 @@ static void a_train_lease_holds_what_the_definitions_say(void **state)
     bench->config.length_penalty = 0.25;
     bench->config.length_free_tokens = 1;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 3.0, -1.0);
 
@@ -71,7 +50,7 @@ static void the_kl_in_the_loss_is_not_in_the_reward(void **state)
     struct bench *bench = *state;
     bench->config.kl_place = RUN_KL_PLACE_LOSS;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     const struct message *lease = bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0);
@@ -94,7 +73,7 @@ static void par_compares_with_the_prompts_own_references(void **state)
     bench->config.kl_coef = 0.0;
     bench->config.lag = 1;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     for (size_t i = 0; i < bench->sent_n; i++) {
         const struct message m = bench->sent[i].message;
         if (m.type == MESSAGE_GENERATE_LEASE)
@@ -126,7 +105,7 @@ static void the_controller_moves_once_a_step_from_that_steps_kl(void **state)
     bench->config.kl_target = 1.0;
     bench->config.kl_horizon = 100.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     double beta = 0.1;
     for (uint64_t step = 0; step < 2; step++) {
@@ -150,7 +129,7 @@ static void past_the_kl_cap_nothing_is_trained(void **state)
     struct bench *bench = *state;
     bench->config.kl_cap = 0.4;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     assert_true(bench->finished);
@@ -169,7 +148,7 @@ static void a_version_is_published_when_its_record_is_durable(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 2.0);
     bench->disk = false;
@@ -201,7 +180,7 @@ static void log_probs_that_differ_are_an_event_that_stays(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 2.0);
     bench_train_apart(bench, &crew.learner, 0, 101, 0, 0.25);
@@ -215,7 +194,7 @@ static void with_a_lag_the_next_step_is_generated_meanwhile(void **state)
     struct bench *bench = *state;
     bench->config.lag = 1;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     const struct message *lease = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
     assert_int_equal(lease->version, 0); /* steps 0 and 1, both by version 0 */
     assert_int_equal(lease->items[1].a, 1);
@@ -234,7 +213,7 @@ static void a_run_ends_when_its_last_step_is_durable(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     for (uint64_t step = 0; step < 3; step++) {
         bench_crew_work(bench, &crew, &from, 1.0, 0.0);
@@ -260,7 +239,7 @@ static void a_result_that_cannot_be_is_refused(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     bench_train(bench, &crew.learner, 0, 101, 0); /* nothing is generated yet */
     bench_train(bench, &crew.learner, 2, 101, 0);
     size_t from = 0;
@@ -278,7 +257,7 @@ static void a_result_that_cannot_be_is_refused(void **state)
 /* Steps 0 and 1 trained; the checkpoint of version 2 came late, or not. */
 static struct bench *two_trained(void **state, struct bench_crew *crew, uint64_t checkpoint)
 {
-    struct bench *bench = begun(state, crew);
+    struct bench *bench = bench_begun(state, crew);
     size_t from = 0;
     for (uint64_t step = 0; step < 2; step++) {
         bench_crew_work(bench, crew, &from, 1.0, 0.0);
@@ -382,7 +361,7 @@ static void a_learner_one_step_ahead_is_believed_when_it_has_forgotten_its_resul
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     struct message hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
@@ -405,7 +384,7 @@ static void a_learner_one_step_ahead_is_not_believed_before_it_answers(void **st
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     struct message hello = bench_hello(WIRE_ROLE_LEARNER, "learner-0");
@@ -429,7 +408,7 @@ static void a_step_the_learner_cannot_train_ends_the_run(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     for (int i = 0; i < CORE_TRAIN_FAILS_MAX; i++) {
@@ -454,7 +433,7 @@ static void without_checkpoints_no_more_steps_are_opened_than_can_be_kept(void *
     bench->config.steps = 100;
     bench->config.checkpoint_every = 1;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     for (uint64_t step = 0; step < 20 && bench_stats(bench)->opened > step; step++) {
         bench_crew_work(bench, &crew, &from, 1.0, 0.0);
@@ -473,7 +452,7 @@ static void ages_and_the_last_failure_are_told(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     const struct message *lease = bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
     bench_tick(bench, 700);
     const struct core_stats *stats = bench_stats(bench);
@@ -514,7 +493,7 @@ static void a_paused_run_is_paused_after_a_restart(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
     const size_t records = bench->records_n;
     bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE}); /* asking twice is once */
@@ -535,7 +514,7 @@ static void a_paused_run_takes_what_is_in_flight(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     const struct message lease = *bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0);
     bench_event(bench, (struct core_event){.kind = CORE_EV_PAUSE});
     const size_t since = bench->sent_n;
@@ -548,7 +527,7 @@ static void a_paused_run_can_be_drained_and_is_paused_then(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -573,7 +552,7 @@ static void a_checkpoint_that_is_asked_for_is_made_with_the_next_step(void **sta
     bench->config.checkpoint_every = 100;
     bench->config.steps = 5;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     assert_false(bench_expect(bench, 1, MESSAGE_TRAIN_LEASE, 0)->checkpoint);
@@ -593,7 +572,7 @@ static void a_drained_run_ends_with_a_checkpoint(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     bench_event(bench, (struct core_event){.kind = CORE_EV_DRAIN});
     if (!bench->finished) {
         size_t from = 0;
@@ -611,7 +590,7 @@ static void a_stopped_run_ends_when_all_is_durable(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     bench->disk = false;
     bench_generate(bench, &crew.actor, bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0), 0, 2);
     bench_event(bench, (struct core_event){.kind = CORE_EV_STOP});
@@ -634,7 +613,7 @@ static void a_restarted_coordinator_goes_on_where_the_ledger_ends(void **state)
     bench->config.kl_target = 1.0;
     bench->config.kl_horizon = 100.0;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -669,7 +648,7 @@ static struct bench *with_ledger(void **state)
 {
     struct bench *bench = *state;
     struct bench_crew crew;
-    begun(state, &crew);
+    bench_begun(state, &crew);
     size_t from = 0;
     bench_crew_work(bench, &crew, &from, 1.0, 0.0);
     bench_train(bench, &crew.learner, 0, 101, 0);
@@ -780,7 +759,7 @@ static void a_run_that_cannot_be_is_refused_at_once(void **state)
     check_no_core(bench, &bench_prompts, ERR_VALUE, "run.steps and checkpoint.every");
 }
 
-#define steps_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define steps_test(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
 
 int main(void)
 {

@@ -15,28 +15,18 @@
 #include "engine/generate.h"
 #include "engine/kernels/logprob.h"
 #include "engine/pass.h"
+#include "tests/shape.h"
 #include "tests/test.h"
 #include "world/world.h"
 
 enum { V = 61, T = 640, REQUESTS = 40, PROMPT_MAX = 560, NEW_MAX = 24, EOS = 7 };
 
-static const struct model_config llama = {.family = MODEL_LLAMA,
-                                          .model_type = "llama",
-                                          .head = MODEL_HEAD_LM,
-                                          .V = V,
-                                          .C = 32,
-                                          .L = 2,
-                                          .H = 4,
-                                          .G = 2,
-                                          .D = 8,
-                                          .F = 48,
-                                          .T = T,
-                                          .norm_eps = 1e-5f,
-                                          .tied = true,
-                                          .rope_theta = 10000.0f,
-                                          .bos = -1,
-                                          .eos = EOS,
-                                          .pad = -1};
+static const struct model_config llama = {SHAPE_LLAMA,  .head = MODEL_HEAD_LM,
+                                          .V = V,       .C = 32,
+                                          .L = 2,       .H = 4,
+                                          .G = 2,       .D = 8,
+                                          .F = 48,      .T = T,
+                                          .tied = true, .eos = EOS};
 static const struct model_config qwen3 = {.family = MODEL_LLAMA,
                                           .model_type = "qwen3",
                                           .head = MODEL_HEAD_LM,
@@ -54,25 +44,12 @@ static const struct model_config qwen3 = {.family = MODEL_LLAMA,
                                           .bos = -1,
                                           .eos = EOS,
                                           .pad = -1};
-static const struct model_config gpt2 = {.family = MODEL_GPT2,
-                                         .model_type = "gpt2",
-                                         .head = MODEL_HEAD_LM,
-                                         .V = V,
-                                         .C = 32,
-                                         .L = 2,
-                                         .H = 4,
-                                         .G = 4,
-                                         .D = 8,
-                                         .F = 128,
-                                         .T = T,
-                                         .norm_eps = 1e-5f,
-                                         .tied = true,
-                                         .qkv_bias = true,
-                                         .out_bias = true,
-                                         .mlp_bias = true,
-                                         .bos = -1,
-                                         .eos = EOS,
-                                         .pad = -1};
+static const struct model_config gpt2 = {SHAPE_GPT2, .head = MODEL_HEAD_LM,
+                                         .V = V,     .C = 32,
+                                         .L = 2,     .H = 4,
+                                         .G = 4,     .D = 8,
+                                         .F = 128,   .T = T,
+                                         .eos = EOS};
 
 static const struct model_config *const shapes[] = {&llama, &qwen3, &gpt2};
 

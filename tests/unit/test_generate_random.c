@@ -11,6 +11,7 @@
 #include "base/rng.h"
 #include "engine/generate.h"
 #include "tests/kernel_test.h"
+#include "tests/shape.h"
 
 enum {
     V = 20,
@@ -26,22 +27,12 @@ enum {
 static const uint32_t lengths[] = {1, 2, 16, 17, 31, 33, 48, 480, 512, PROMPT_MAX};
 enum { AT_33 = 5, AT_480 = 7, VARIANTS = 3 };
 
-static const struct model_config config = {.family = MODEL_LLAMA,
-                                           .model_type = "llama",
-                                           .head = MODEL_HEAD_LM,
-                                           .V = V,
-                                           .C = 16,
-                                           .L = 2,
-                                           .H = 4,
-                                           .G = 2,
-                                           .D = 4,
-                                           .F = 24,
-                                           .T = T,
-                                           .norm_eps = 1e-5f,
-                                           .rope_theta = 10000.0f,
-                                           .bos = -1,
-                                           .eos = 3,
-                                           .pad = -1};
+static const struct model_config config = {SHAPE_LLAMA, .head = MODEL_HEAD_LM,
+                                           .V = V,      .C = 16,
+                                           .L = 2,      .H = 4,
+                                           .G = 2,      .D = 4,
+                                           .F = 24,     .T = T,
+                                           .eos = 3};
 
 struct said {
     int32_t ids[NEW_MAX];

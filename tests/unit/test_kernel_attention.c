@@ -180,29 +180,41 @@ static void run_passes(struct passes *p, struct pool *pool, const struct layout 
                        qkv, k_of(l, qkv), v_of(l, qkv), p->out, p->lse, l->offset, l->seqs);
 }
 
+static void bits_check(const struct layout *l, struct pool *const *pools, size_t n)
+{
+    const size_t N = l->offset[l->seqs];
+    float *qkv = kernel_random(N * l->shape.q_stride, 1);
+    float *dout = kernel_random(N * l->shape.out_stride, 2);
+    static struct passes want, got;
+    isa_force(ISA_PLAIN);
+    run_passes(&want, NULL, l, qkv, dout);
+    for (size_t p = 0; p < n; p++)
+        KERNEL_EACH_ISA(isa)
+        {
+            run_passes(&got, pools[p], l, qkv, dout);
+            check_same_bits((const float *)&got, (const float *)&want,
+                            sizeof want / sizeof(float));
+        }
+    free(qkv);
+    free(dout);
+}
+
 static void bits_depend_on_neither_threads_nor_instruction_set(void **state)
 {
     (void)state;
     const uint32_t lengths[] = {33, 1, 100, 7};
-    const struct layout l = layout_of(4, 2, 33, lengths, 4);
-    const size_t N = l.offset[l.seqs];
-    float *qkv = kernel_random(N * l.shape.q_stride, 1);
-    float *dout = kernel_random(N * l.shape.out_stride, 2);
-    static struct passes want, got;
+    /* Heads that fill lanes (engine/kernels/attention_lanes.h), and one that does not. */
+    const size_t D[] = {33, 8, 16, 24, 32};
     struct pool *pools[] = {NULL, kernel_pool(2), kernel_pool(3)};
-    isa_force(ISA_PLAIN);
-    run_passes(&want, NULL, &l, qkv, dout);
-    for (size_t p = 0; p < COUNT(pools); p++)
-        KERNEL_EACH_ISA(isa)
-        {
-            run_passes(&got, pools[p], &l, qkv, dout);
-            check_same_bits((const float *)&got, (const float *)&want,
-                            sizeof want / sizeof(float));
-        }
+    for (size_t i = 0; i < COUNT(D); i++) {
+        const struct layout l = layout_of(4, 2, D[i], lengths, 4);
+        bits_check(&l, pools, COUNT(pools));
+    }
+    const uint32_t longer[] = {300, 20, 200}; /* of so many a task has all heads, or one */
+    const struct layout l = layout_of(4, 2, 16, longer, 3);
+    bits_check(&l, pools, COUNT(pools));
     for (size_t p = 0; p < COUNT(pools); p++)
         pool_free(pools[p]);
-    free(qkv);
-    free(dout);
 }
 
 /* Several caches whose pieces lie among each other, as those of layers do. */

@@ -6,6 +6,8 @@
  * and, the step being odd, mantissas without pattern.
  */
 #include "engine/kernels/vmath.h"
+#include "engine/kernels/vmath_avx512.h"
+#include "engine/kernels/vmath_rows.h"
 #include "tests/kernel_test.h"
 
 enum { STEP = 977 }; /* about 4.4 million of the 2^32 floats */
@@ -133,6 +135,9 @@ static inline ISA_BODY void all_body(float *out, const float *x, size_t n)
         out[2 * n + i] = vmath_tanh(x[i]);
     for (size_t i = 0; i < n; i++)
         out[3 * n + i] = vmath_sigmoid(x[i]);
+    vmath_rows_exp(out + 4 * n, x, n);
+    vmath_rows_tanh(out + 5 * n, x, n);
+    vmath_rows_sigmoid(out + 6 * n, x, n);
 }
 ISA_FUNCTION(all, (float *out, const float *x, size_t n), (out, x, n))
 
@@ -140,18 +145,58 @@ static void vectorised_loops_give_the_same_bits(void **state)
 {
     (void)state;
     enum { N = 4099 };
-    static float x[N], want[4 * N], got[4 * N];
+    static float x[N], want[7 * N], got[7 * N];
     uint64_t seed = 7;
     for (size_t i = 0; i < N; i++)
         x[i] = kernel_uniform(&seed) * (i % 3 == 0 ? 100.0f : i % 3 == 1 ? 5.0f : 0.3f);
     isa_force(ISA_PLAIN);
     all(want, x, N);
+    check_same_bits(want + 4 * N, want, N);
+    check_same_bits(want + 5 * N, want + 2 * N, 2 * N);
     KERNEL_EACH_ISA(isa)
     {
         all(got, x, N);
-        check_same_bits(got, want, 4 * N);
+        check_same_bits(got, want, 7 * N);
     }
 }
+
+#if defined(__x86_64__)
+enum { AT_ONCE = 16 };
+
+ISA_TARGET_AVX512 static void at_once(float *out, const float *x)
+{
+    const __m512 all = _mm512_loadu_ps(x);
+    _mm512_storeu_ps(out, vmath_avx512_exp(all));
+    _mm512_storeu_ps(out + AT_ONCE, vmath_avx512_sigmoid(all));
+    _mm512_storeu_ps(out + 3 * AT_ONCE, vmath_avx512_tanh(all));
+    _mm512_storeu_ps(out + 2 * AT_ONCE,
+                     vmath_avx512_exp_negative(_mm512_min_ps(_mm512_set1_ps(1.0f), all)));
+}
+
+static void sixteen_at_once_have_the_bits_of_each(void **state)
+{
+    (void)state;
+    if (!isa_has(ISA_AVX512))
+        skip();
+    pool_thread_init();
+    for (uint64_t bits = 0; bits < UINT64_C(0x100000000); bits += AT_ONCE * STEP) {
+        float x[AT_ONCE], want[4 * AT_ONCE], got[4 * AT_ONCE];
+        for (size_t i = 0; i < AT_ONCE; i++) {
+            x[i] = vmath_float((uint32_t)(bits + i * STEP));
+            want[i] = vmath_exp(x[i]);
+            want[AT_ONCE + i] = vmath_sigmoid(x[i]);
+            want[3 * AT_ONCE + i] = vmath_tanh(x[i]);
+            want[2 * AT_ONCE + i] = vmath_exp_negative(1.0f < x[i] ? 1.0f : x[i]);
+        }
+        at_once(got, x);
+        for (size_t i = 0; i < 4 * AT_ONCE; i++)
+            if (!isnan(want[i]))
+                check_same_bits(&got[i], &want[i], 1);
+            else
+                assert_true(isnan(got[i])); /* of which only the payload may differ */
+    }
+}
+#endif
 
 int main(void)
 {
@@ -163,6 +208,9 @@ int main(void)
         cmocka_unit_test(sigmoid_is_within_its_stated_error),
         cmocka_unit_test(the_ends_are_what_arithmetic_says),
         cmocka_unit_test(vectorised_loops_give_the_same_bits),
+#if defined(__x86_64__)
+        cmocka_unit_test(sixteen_at_once_have_the_bits_of_each),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -225,6 +225,21 @@ static void a_learner_comes_again_to_what_it_cannot_go_back_to(void **state)
     learner_free(learner);
 }
 
+static void a_learner_may_be_told_to_begin_before_a_checkpoint(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 4);
+    learner_free(learner);
+    for (uint64_t below = 3; below <= 5; below++) {
+        bench.below = below;
+        learner = BENCH_LEARNER(&bench, NULL);
+        bench.below = 0;
+        assert_int_equal(learner->version, below > 4 ? 4 : 2);
+        learner_free(learner);
+    }
+}
+
 static void what_rollbacks_may_need_is_kept(void **state)
 {
     (void)state;
@@ -389,8 +404,9 @@ static void a_damaged_checkpoint_is_passed_over(void **state)
         learner = BENCH_LEARNER(&bench, NULL);
         assert_int_equal(learner->version, 2);
         assert_int_equal(learner->checkpoint, 2);
-        run(learner, 2, 4); /* writes v4 again */
+        run(learner, 2, 4); /* writes v4 again, in the place of the damaged one */
         assert_memory_equal(&learner->weights_hash, &want, sizeof want);
+        assert_false(file_exists(run_path("checkpoints/.tmp-learner-0")));
         learner_free(learner);
     }
     learner = BENCH_LEARNER(&bench, NULL);
@@ -408,6 +424,27 @@ static void a_damaged_checkpoint_is_passed_over(void **state)
     assert_int_equal(learner->checkpoint, 0);
     run(learner, 0, 4);
     assert_memory_equal(&learner->weights_hash, &want, sizeof want);
+    learner_free(learner);
+}
+
+/* The hash is right, the size beside it is not. */
+static void a_manifest_that_contradicts_itself_is_not_believed(void **state)
+{
+    (void)state;
+    struct learner *learner = BENCH_LEARNER(&bench, NULL);
+    run(learner, 0, 4);
+    learner_free(learner);
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    check_ok(file_read(run_path("checkpoints/v00000004/MANIFEST.json"), &text, &err));
+    char *bytes = strstr(text.data, "\"bytes\": ");
+    assert_non_null(bytes);
+    bytes[strlen("\"bytes\": ")] ^= 1; /* another digit */
+    check_ok(
+        file_write(run_path("checkpoints/v00000004/MANIFEST.json"), text.data, text.len, &err));
+    buf_release(&text);
+    learner = BENCH_LEARNER(&bench, NULL);
+    assert_int_equal(learner->version, 2);
     learner_free(learner);
 }
 
@@ -569,12 +606,14 @@ int main(void)
         TEST(a_step_that_goes_back_restores_the_whole_state),
         TEST(a_checkpoint_that_cannot_be_gone_back_to_is_named),
         TEST(a_learner_comes_again_to_what_it_cannot_go_back_to),
+        TEST(a_learner_may_be_told_to_begin_before_a_checkpoint),
         TEST(what_rollbacks_may_need_is_kept),
         TEST(a_reference_is_served_as_long_as_something_is_measured_from_it),
         TEST(a_step_that_goes_back_takes_the_reference_along),
         TEST(a_checkpoint_without_its_reference_is_passed_over),
         TEST(the_versions_actors_may_ask_for_come_back_too),
         TEST(a_damaged_checkpoint_is_passed_over),
+        TEST(a_manifest_that_contradicts_itself_is_not_believed),
         TEST(a_checkpoint_just_written_is_not_the_one_removed),
         TEST(old_checkpoints_go_and_remains_too),
         TEST(another_runs_checkpoint_is_refused),

@@ -141,6 +141,8 @@ static void config_refuses_what_is_not_exactly_the_type(void **state)
     refuses(GOOD "ppo:\n  gamma: [1]\n", "ppo.gamma takes a single value, not a list");
     refuses(GOOD "ppo: 3\n", "ppo holds keys of its own, not a value or a list");
     refuses(GOOD "ppo: [3]\n", "ppo holds keys of its own, not a value or a list");
+    refuses_override("ppo.gamma=", "ppo.gamma has no value");
+    refuses_override("reward.scorers=1", "the first one's are reward.scorers.0.KEY");
 }
 
 static void config_refuses_yaml_that_hides_something(void **state)
@@ -168,6 +170,52 @@ static void config_checks_what_keys_say_together(void **state)
     refuses_override("reward.scorers.0.kind=http", "needs `url`");
     refuses_override("model.critic=reward", "no reward scorer is of kind model");
     refuses_override("timeouts.dead_ms=60", "at least twice");
+    refuses_override("endpoints.control=nowhere", "must begin with tcp:// or ipc://");
+    refuses_override("endpoints.http=9464", "endpoints.http: \"9464\" is not ADDRESS:PORT");
+    refuses_override("endpoints.http=localhost:9464", "is not an IP address and a port");
+    refuses_override("kl.coef=0", "kl.coef");
+    refuses_override("kl.horizon=6.4",
+                     "kl.horizon 6.4 must be above a fifth of pipeline.batch 32");
+}
+
+static void config_names_what_could_not_be_meant(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *override[4],
+            *want; /* the last override refuses, those before it alone do not */
+    } bad[] = {
+        {{"pipeline.batch=8", "ppo.minibatches=9"},
+         "ppo.minibatches 9 is more than pipeline.batch 8"},
+        {{"timeouts.heartbeat_ms=100", "timeouts.dead_ms=199"},
+         "timeouts.dead_ms 199 must be at least twice timeouts.heartbeat_ms 100"},
+        {{"model.critic=path"}, "model.critic is path: model.critic_path is missing"},
+        {{"pipeline.samples_per_prompt=2", "ppo.estimator=grpo", "reward.truncation=bootstrap"},
+         "reward.truncation bootstrap needs a critic"},
+        {{"reward.scorers.0.kind=length", "reward.scorers.0.max_tokens=20",
+          "reward.scorers.0.min_tokens=21"},
+         "scorer \"polite\": min_tokens 21 is above max_tokens 20"},
+        {{"reward.scorers.0.url=ftp://judge", "reward.scorers.0.kind=http"},
+         "scorer \"polite\": url must begin with http:// or https://"},
+        {{"reward.scorers.1.kind=length", "reward.scorers.1.name=other",
+          "reward.scorers.1.name=polite"},
+         "two scorers are named \"polite\""},
+        {{"endpoints.insecure=true", "endpoints.bulk=tcp://0.0.0.0:1",
+          "endpoints.insecure=false"},
+         "endpoints.bulk: tcp://0.0.0.0:1 could be reached from other machines"},
+    };
+    struct run_config config;
+    put(GOOD);
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        size_t n = 0;
+        while (n < COUNT(bad[i].override) && bad[i].override[n])
+            n++;
+        check_fails(run_config_load(&config, file, bad[i].override, n, &err), ERR_USAGE,
+                    bad[i].want);
+        check_ok(run_config_load(&config, file, bad[i].override, n - 1, &err));
+    }
+    refuses("run:\n  dir: x\n  steps: 1\nmodel:\n  policy: p\ndata:\n  prompts: p.jsonl\n",
+            "reward.scorers is empty");
 }
 
 /* The scorer of the file, a cost scorer beside it, and one override more. */
@@ -393,9 +441,31 @@ static void config_refuses_a_gate_that_tests_nothing(void **state)
     refuses_with_gate("gate.candidates=0", "gate.candidates is 0, outside");
     refuses_with_gate("data.prompts=held.jsonl", "gate.prompts is data.prompts");
     /* of 10 checkpoints the last is the final policy */
-    refuses_with_gate("gate.every=1", "makes 10 candidates of this run, but gate.candidates plans");
+    refuses_with_gate("gate.every=1",
+                      "makes 10 candidates of this run, but gate.candidates plans");
     refuses_with_gate("gate.every=2", "makes 5 candidates");
     refuses_with_gate("gate.every=9", "makes 2 candidates");
+}
+
+static void config_asks_a_bounded_gate_for_the_bounds_of_its_cost(void **state)
+{
+    (void)state;
+    static const char *const bounds[] = {"gate.bound=hoeffding", "gate.bound=bernstein"};
+    struct run_config config;
+    put(GOOD);
+    for (size_t i = 0; i < COUNT(bounds); i++) {
+        const char *const overrides[] = {"reward.scorers.1.name=harm",
+                                         "reward.scorers.1.kind=length",
+                                         "reward.scorers.1.role=cost",
+                                         "gate.prompts=held.jsonl",
+                                         "gate.cost=score",
+                                         bounds[i],
+                                         "gate.cost_high=4",
+                                         "gate.cost_low=4"};
+        check_ok(run_config_load(&config, file, overrides, COUNT(overrides) - 1, &err));
+        check_fails(run_config_load(&config, file, overrides, COUNT(overrides), &err),
+                    ERR_USAGE, "gate.cost_low 4 is not below gate.cost_high 4");
+    }
 }
 
 static void config_refuses_a_reference_renewed_within_the_lag(void **state)
@@ -428,8 +498,8 @@ static void config_refuses_a_multiplier_that_could_not_work(void **state)
     put(GOOD);
     check_ok(run_config_load(&config, file, good, COUNT(good), &err));
     assert_true(run_config_has_cost(&config));
-    const char *still[COUNT(good) + 4] = {[COUNT(good)] = "safety.controller=pid",
-                                          "safety.kp=0", "safety.ki=0", "safety.kd=0"};
+    const char *still[COUNT(good) + 4] = {
+        [COUNT(good)] = "safety.controller=pid", "safety.kp=0", "safety.ki=0", "safety.kd=0"};
     memcpy(still, good, sizeof good);
     check_fails(run_config_load(&config, file, still, COUNT(still), &err), ERR_USAGE,
                 "never moves with safety.kp");
@@ -574,6 +644,7 @@ int main(void)
         cmocka_unit_test(config_refuses_what_is_not_exactly_the_type),
         cmocka_unit_test(config_refuses_yaml_that_hides_something),
         cmocka_unit_test(config_checks_what_keys_say_together),
+        cmocka_unit_test(config_names_what_could_not_be_meant),
         cmocka_unit_test(config_refuses_costs_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_kl_controller_that_could_not_work),
         cmocka_unit_test(config_takes_a_tree_with_shapers_that_take_no_references),
@@ -581,6 +652,7 @@ int main(void)
         cmocka_unit_test(config_takes_a_chain_of_shapers_and_a_combiner),
         cmocka_unit_test(config_refuses_a_breaker_that_cannot_be_meant),
         cmocka_unit_test(config_refuses_a_gate_that_tests_nothing),
+        cmocka_unit_test(config_asks_a_bounded_gate_for_the_bounds_of_its_cost),
         cmocka_unit_test(config_refuses_a_reference_renewed_within_the_lag),
         cmocka_unit_test(config_refuses_a_multiplier_that_could_not_work),
         cmocka_unit_test(config_takes_a_probability_for_a_limit_between_0_and_1_alone),

@@ -169,13 +169,13 @@ static struct wire_peer coordinator_hear(struct coordinator *c, enum message_typ
     return (struct wire_peer){0};
 }
 
-static void coordinator_welcome(struct coordinator *c, uint64_t session, uint32_t dead_ms,
-                                struct message *hello)
+static void coordinator_welcome(struct coordinator *c, uint64_t session, uint32_t dead_ms)
 {
-    c->peer = coordinator_hear(c, MESSAGE_HELLO, hello);
-    assert_int_equal(hello->session, 0);
-    assert_int_equal(hello->epoch, 0);
-    message_release(hello); /* the struct is cleared: look before */
+    struct message hello;
+    c->peer = coordinator_hear(c, MESSAGE_HELLO, &hello);
+    assert_int_equal(hello.session, 0);
+    assert_int_equal(hello.epoch, 0);
+    message_release(&hello);
     c->session = session;
     c->seq = 0;
     struct message m = {.type = MESSAGE_WELCOME, .heartbeat_ms = 40, .dead_ms = dead_ms};
@@ -238,6 +238,30 @@ static struct worker_counters rig_counters(struct rig *rig)
 static struct rig rig; /* too large for the stack */
 static struct coordinator coordinator;
 
+/* The worker in session `session`, which it will leave when it is told to. */
+static void session_begin(worker_compute *compute, uint32_t gate, uint64_t session)
+{
+    coordinator_open(&coordinator);
+    rig_start(&rig, compute);
+    atomic_store(&rig.gate, gate);
+    coordinator_welcome(&coordinator, session, NEVER_MS);
+}
+
+/* It leaves with these words. */
+static void session_over(const char *words)
+{
+    coordinator_bye(&coordinator, words);
+    rig_join(&rig);
+    wire_socket_close(coordinator.socket, 0);
+    finish();
+}
+
+static void session_stop(const char *words)
+{
+    worker_stop(rig.worker);
+    session_over(words);
+}
+
 static void worker_serves_a_lease_and_says_goodbye(void **state)
 {
     (void)state;
@@ -276,23 +300,15 @@ static void worker_serves_a_lease_and_says_goodbye(void **state)
     coordinator_ack(&coordinator, coordinator_result(&coordinator, 3));
     assert_int_equal(worker_session(rig.worker), 99);
 
-    worker_stop(rig.worker);
-    coordinator_bye(&coordinator, "told to stop");
-    rig_join(&rig);
+    session_stop("told to stop");
     assert_string_equal(err_name(rig.rc), "ERR_OK");
-    wire_socket_close(coordinator.socket, 0);
-    finish();
 }
 
 /* What was not acknowledged is offered again, in order, under new numbers; what was is not. */
 static void worker_sends_unacknowledged_results_again_after_reset(void **state)
 {
     (void)state;
-    struct message hello;
-    coordinator_open(&coordinator);
-    rig_start(&rig, gated_compute);
-    atomic_store(&rig.gate, 100);
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    session_begin(gated_compute, 100, 1);
     for (uint64_t lease = 1; lease <= 4; lease++)
         coordinator_lease(&coordinator, lease);
     coordinator_result(&coordinator, 1);
@@ -304,7 +320,7 @@ static void worker_sends_unacknowledged_results_again_after_reset(void **state)
     coordinator_say(&coordinator, &reset);
 
     const struct wire_peer before = coordinator.peer;
-    coordinator_welcome(&coordinator, 2, NEVER_MS, &hello);
+    coordinator_welcome(&coordinator, 2, NEVER_MS);
     assert_int_not_equal(coordinator.peer.id, before.id);
     assert_int_equal(coordinator_result(&coordinator, 3), 1);
     const uint64_t last = coordinator_result(&coordinator, 4);
@@ -320,10 +336,7 @@ static void worker_sends_unacknowledged_results_again_after_reset(void **state)
 
     worker_stop(rig.worker);
     coordinator_ack(&coordinator, UINT64_MAX);
-    coordinator_bye(&coordinator, "");
-    rig_join(&rig);
-    wire_socket_close(coordinator.socket, 0);
-    finish();
+    session_over("");
 }
 
 static void worker_takes_silence_for_the_end_of_a_session(void **state)
@@ -354,12 +367,11 @@ static void worker_takes_silence_for_the_end_of_a_session(void **state)
 static void worker_finds_a_coordinator_that_was_restarted(void **state)
 {
     (void)state;
-    struct message hello;
     rig_start(&rig, gated_compute); /* before there is any */
     atomic_store(&rig.gate, 100);
     wire_test_sleep_ms(50);
     coordinator_open(&coordinator);
-    coordinator_welcome(&coordinator, 1, 300, &hello);
+    coordinator_welcome(&coordinator, 1, 300);
     coordinator_lease(&coordinator, 1);
     coordinator_result(&coordinator, 1);
     wire_socket_close(coordinator.socket, 0);
@@ -381,11 +393,7 @@ static void worker_finds_a_coordinator_that_was_restarted(void **state)
         message_release(&m);
     }
     coordinator_ack(&coordinator, coordinator_result(&coordinator, 1));
-    worker_stop(rig.worker);
-    coordinator_bye(&coordinator, "");
-    rig_join(&rig);
-    wire_socket_close(coordinator.socket, 0);
-    finish();
+    session_stop("");
 }
 
 static void worker_stops_where_it_is_refused(void **state)
@@ -409,36 +417,25 @@ static void worker_stops_where_it_is_refused(void **state)
 static void worker_forgets_untaken_leases_with_their_session(void **state)
 {
     (void)state;
-    struct message hello;
-    coordinator_open(&coordinator);
-    rig_start(&rig, gated_compute);
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    session_begin(gated_compute, 0, 1);
     for (uint64_t lease = 1; lease <= 5; lease++)
         coordinator_lease(&coordinator, lease);
     while (rig_counters(&rig).leases < 5)
         wire_test_sleep_ms(1);
     struct message reset = {.type = MESSAGE_RESET};
     coordinator_say(&coordinator, &reset);
-    coordinator_welcome(&coordinator, 2, NEVER_MS, &hello);
+    coordinator_welcome(&coordinator, 2, NEVER_MS);
     coordinator_lease(&coordinator, 6);
     atomic_store(&rig.gate, 100);
     coordinator_ack(&coordinator, coordinator_result(&coordinator, 6));
     assert_int_equal(atomic_load(&rig.taken), 1);
-    worker_stop(rig.worker);
-    coordinator_bye(&coordinator, "");
-    rig_join(&rig);
-    wire_socket_close(coordinator.socket, 0);
-    finish();
+    session_stop("");
 }
 
 static void worker_ignores_messages_of_another_session_or_epoch(void **state)
 {
     (void)state;
-    struct message hello;
-    coordinator_open(&coordinator);
-    rig_start(&rig, gated_compute);
-    atomic_store(&rig.gate, 100);
-    coordinator_welcome(&coordinator, 5, NEVER_MS, &hello);
+    session_begin(gated_compute, 100, 5);
     static const int32_t ids[1] = {1};
     struct wire_item item = {.kind = WIRE_WORK_ROLLOUT, .prompt_tokens = 1};
     struct message m = {.type = MESSAGE_GENERATE_LEASE,
@@ -457,20 +454,14 @@ static void worker_ignores_messages_of_another_session_or_epoch(void **state)
     coordinator_say(&coordinator, &welcome); /* late or repeated: no new session */
     coordinator_lease(&coordinator, 1);
     coordinator_ack(&coordinator, coordinator_result(&coordinator, 1));
-    worker_stop(rig.worker);
-    coordinator_bye(&coordinator, "");
-    rig_join(&rig);
-    wire_socket_close(coordinator.socket, 0);
-    finish();
+    session_stop("");
 }
 
 static void worker_gives_back_leases_it_has_no_room_or_no_role_for(void **state)
 {
     (void)state;
-    struct message hello, m;
-    coordinator_open(&coordinator);
-    rig_start(&rig, gated_compute);
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    struct message m;
+    session_begin(gated_compute, 0, 1);
     for (uint64_t lease = 1; lease <= WORKER_INBOX_MAX + 1; lease++)
         coordinator_lease(&coordinator, lease);
     coordinator_hear(&coordinator, MESSAGE_LEASE_FAILED, &m);
@@ -493,22 +484,14 @@ static void worker_gives_back_leases_it_has_no_room_or_no_role_for(void **state)
     assert_string_equal(m.text, "not a lease for this role");
     message_release(&m);
     assert_int_equal(rig_counters(&rig).leases_refused, 1);
-    worker_stop(rig.worker);
-    coordinator_bye(&coordinator, "");
-    rig_join(&rig);
-    wire_socket_close(coordinator.socket, 0);
-    finish();
+    session_stop("");
 }
 
 /* Compute is one ahead of the coordinator by WORKER_OUTBOX_MAX results, and no more. */
 static void worker_holds_compute_back_while_nothing_is_acknowledged(void **state)
 {
     (void)state;
-    struct message hello;
-    coordinator_open(&coordinator);
-    rig_start(&rig, gated_compute);
-    atomic_store(&rig.gate, 1000);
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    session_begin(gated_compute, 1000, 1);
     uint64_t seq = 0;
     for (uint64_t lease = 1; lease <= WORKER_OUTBOX_MAX; lease++) {
         coordinator_lease(&coordinator, lease);
@@ -524,22 +507,14 @@ static void worker_holds_compute_back_while_nothing_is_acknowledged(void **state
     coordinator_ack(&coordinator, seq);
     coordinator_result(&coordinator, WORKER_OUTBOX_MAX + 1);
     coordinator_ack(&coordinator, coordinator_result(&coordinator, WORKER_OUTBOX_MAX + 2));
-    worker_stop(rig.worker);
-    coordinator_bye(&coordinator, "");
-    rig_join(&rig);
-    wire_socket_close(coordinator.socket, 0);
-    finish();
+    session_stop("");
 }
 
 /* The last acknowledgement comes after the stop; BYE waits for it. */
 static void worker_flushes_before_it_leaves(void **state)
 {
     (void)state;
-    struct message hello;
-    coordinator_open(&coordinator);
-    rig_start(&rig, gated_compute);
-    atomic_store(&rig.gate, 1);
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    session_begin(gated_compute, 1, 1);
     coordinator_lease(&coordinator, 1);
     while (rig_counters(&rig).results < 1)
         wire_test_sleep_ms(1);
@@ -549,22 +524,15 @@ static void worker_flushes_before_it_leaves(void **state)
     coordinator_hear(&coordinator, MESSAGE_HEARTBEAT, &m); /* it is still there */
     message_release(&m);
     coordinator_ack(&coordinator, seq);
-    coordinator_bye(&coordinator, "told to stop");
-    rig_join(&rig);
+    session_over("told to stop");
     assert_int_equal(rig.rc, ERR_OK);
-    wire_socket_close(coordinator.socket, 0);
-    finish();
 }
 
 /* Nobody will acknowledge anything: the run is over. */
 static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **state)
 {
     (void)state;
-    struct message hello;
-    coordinator_open(&coordinator);
-    rig_start(&rig, gated_compute);
-    atomic_store(&rig.gate, 1);
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    session_begin(gated_compute, 1, 1);
     coordinator_lease(&coordinator, 1);
     coordinator_result(&coordinator, 1);
     const uint64_t begin_ms = clock_mono_ms();
@@ -593,21 +561,16 @@ static enum err_code failing_compute(struct worker *worker, void *ctx, struct er
 static void worker_passes_on_why_compute_ended(void **state)
 {
     (void)state;
-    struct message hello, m;
-    coordinator_open(&coordinator);
-    rig_start(&rig, failing_compute);
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    struct message m;
+    session_begin(failing_compute, 0, 1);
     coordinator_lease(&coordinator, 8);
     coordinator_hear(&coordinator, MESSAGE_LEASE_FAILED, &m);
     assert_int_equal(m.lease, 8);
     assert_string_equal(m.text, "the model is gone");
     message_release(&m);
-    coordinator_bye(&coordinator, "cannot read \"model.safetensors\"");
-    rig_join(&rig);
+    session_over("cannot read \"model.safetensors\"");
     assert_string_equal(err_name(rig.rc), "ERR_IO");
     assert_string_equal(rig.err.text, "cannot read \"model.safetensors\"");
-    wire_socket_close(coordinator.socket, 0);
-    finish();
 }
 
 static enum err_code patient_compute(struct worker *worker, void *ctx, struct err *err)
@@ -676,7 +639,7 @@ static void rig_start_with_rendezvous(const char *path, uint32_t rendezvous_ms)
 static void worker_finds_the_coordinator_of_its_own_job(void **state)
 {
     (void)state;
-    struct message hello, reset = {.type = MESSAGE_RESET};
+    struct message reset = {.type = MESSAGE_RESET};
     char path[64], elsewhere[80];
     snprintf(path, sizeof path, "%s/rendezvous", dir);
     snprintf(elsewhere, sizeof elsewhere, "%s-2", ipc);
@@ -687,13 +650,13 @@ static void worker_finds_the_coordinator_of_its_own_job(void **state)
     unlink(path);
     coordinator_open(&coordinator);
     check_ok(rendezvous_write(path, "7.1", ipc, &err));
-    coordinator_welcome(&coordinator, 1, NEVER_MS, &hello);
+    coordinator_welcome(&coordinator, 1, NEVER_MS);
 
     struct coordinator second = {0};
     check_ok(wire_socket_bind(&second.socket, context, elsewhere, WIRE_LIMITS_CONTROL, &err));
     check_ok(rendezvous_write(path, "7.1", elsewhere, &err));
     coordinator_say(&coordinator, &reset);
-    coordinator_welcome(&second, 2, NEVER_MS, &hello);
+    coordinator_welcome(&second, 2, NEVER_MS);
 
     worker_stop(rig.worker);
     rig_join(&rig);

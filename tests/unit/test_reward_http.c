@@ -217,8 +217,9 @@ static void check_state(const struct scorer_score *score, enum score_state want,
 
 static const struct scorer_watch nobody = {0};
 
-/* One sample, one script: its state, words of the reason, number of requests. */
-static void check_script(const struct step *steps, size_t n, uint32_t timeout_ms,
+/* One sample, one script: its state, words of the reason, number of requests.  Returns whether the
+ * service counts as away. */
+static bool check_script(const struct step *steps, size_t n, uint32_t timeout_ms,
                          enum score_state want, const char *words, size_t requests)
 {
     struct server server;
@@ -234,6 +235,7 @@ static void check_script(const struct step *steps, size_t n, uint32_t timeout_ms
     const size_t came = server_close(&server);
     if (came != requests)
         fail_msg("\"%s\": %zu requests, want %zu", words, came, requests);
+    return got.away;
 }
 
 static void batches_are_sent_as_the_contract_says(void **state)
@@ -380,7 +382,7 @@ static void other_statuses_are_not_tried_again(void **state)
                  {501, "HTTP status 501"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct step step = {ANSWER, cases[i].status, "{\"rewards\": [1]}", NULL, NULL};
-        check_script(&step, 1, 20000, SCORE_FAILED, cases[i].words, 1);
+        assert_false(check_script(&step, 1, 20000, SCORE_FAILED, cases[i].words, 1));
     }
 }
 
@@ -391,7 +393,7 @@ static void a_busy_service_is_tried_again(void **state)
     for (size_t i = 0; i < COUNT(busy); i++) {
         const struct step steps[] = {{ANSWER, busy[i], "busy", NULL, NULL},
                                      {ANSWER, 200, "{\"rewards\": [1]}", NULL, NULL}};
-        check_script(steps, 2, 20000, SCORE_OK, "", 2);
+        assert_false(check_script(steps, 2, 20000, SCORE_OK, "", 2));
     }
     static const struct step lost[] = {{HANG_UP, 0, NULL, NULL, NULL},
                                        {ANSWER, 200, "{\"rewards\": [1]}", NULL, NULL}};
@@ -402,7 +404,8 @@ static void a_service_that_stays_busy_is_given_up(void **state)
 {
     (void)state;
     static const struct step steps[] = {{ANSWER, 503, "busy", NULL, NULL}};
-    check_script(steps, 1, 60000, SCORE_FAILED, "HTTP status 503, at the last of 5 tries", 5);
+    assert_true(check_script(steps, 1, 60000, SCORE_FAILED,
+                             "HTTP status 503, at the last of 5 tries", 5));
 }
 
 static void retry_after_is_waited_for(void **state)
@@ -424,7 +427,7 @@ static void retry_after_past_the_deadline_is_not_waited_for(void **state)
 {
     (void)state;
     static const struct step steps[] = {{ANSWER, 503, "busy", "Retry-After", "3600"}};
-    check_script(steps, 1, 60000, SCORE_FAILED, "no time is left", 1);
+    assert_true(check_script(steps, 1, 60000, SCORE_FAILED, "no time is left", 1));
 }
 
 static void a_redirect_is_not_followed(void **state)
@@ -443,7 +446,8 @@ static void a_silent_service_is_a_timeout(void **state)
 {
     (void)state;
     static const struct step steps[] = {{SILENT, 0, NULL, NULL, NULL}};
-    check_script(steps, 1, 300, SCORE_TIMEOUT, "no whole reply before the deadline", 1);
+    assert_false(
+        check_script(steps, 1, 300, SCORE_TIMEOUT, "no whole reply before the deadline", 1));
 }
 
 static void a_dripping_service_is_a_timeout(void **state)
@@ -477,6 +481,7 @@ static void a_closed_port_is_failed(void **state)
     check_state(&got, SCORE_FAILED, url);
     check_state(&got, SCORE_FAILED, "slot 0 of step 7");
     check_state(&got, SCORE_FAILED, "at the last of 5 tries");
+    assert_true(got.away);
     close(fd);
 }
 

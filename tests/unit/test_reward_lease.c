@@ -9,6 +9,7 @@
  */
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -17,6 +18,7 @@
 #include "node/weights.h"
 #include "reward/frozen.h"
 #include "reward/reward.h"
+#include "tests/shape.h"
 #include "tests/test.h"
 
 #define ITEMS      7u
@@ -67,25 +69,10 @@ static void path_of(char path[FILE_PATH_MAX], const char *name)
 
 static struct model_config config_of(enum model_head head, uint32_t V, uint32_t T)
 {
-    return (struct model_config){
-        .family = MODEL_LLAMA,
-        .model_type = "llama",
-        .head = head,
-        .labels = head == MODEL_HEAD_SCORE,
-        .V = V,
-        .C = 32,
-        .L = 2,
-        .H = 4,
-        .G = 2,
-        .D = 8,
-        .F = 64,
-        .T = T,
-        .norm_eps = 1e-5f,
-        .rope_theta = 10000.0f,
-        .bos = -1,
-        .eos = 0,
-        .pad = -1,
-    };
+    return (struct model_config){SHAPE_LLAMA, .head = head, .labels = head == MODEL_HEAD_SCORE,
+                                 .V = V,      .C = 32,      .L = 2,
+                                 .H = 4,      .G = 2,       .D = 8,
+                                 .F = 64,     .T = T,       .eos = 0};
 }
 
 static struct model *make_model(const char *name, const struct model_config *config,
@@ -644,6 +631,77 @@ static void what_fails_a_lease_is_named_before_a_monitor(void **state)
     reward_free(reward);
 }
 
+/* Nobody answers for the scorer at place 2. */
+static struct run_config config_without_service(enum run_role role, uint32_t service_ms)
+{
+    struct run_config config = w.config;
+    config.scorer[2] = (struct run_scorer){.name = "judge",
+                                           .kind = RUN_SCORER_HTTP,
+                                           .role = role,
+                                           .url = "http://127.0.0.1:1/",
+                                           .timeout_ms = 100,
+                                           .batch = 2};
+    config.service_ms = service_ms;
+    return config;
+}
+
+static void a_lease_waits_for_a_service_that_is_away(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    const struct scorer_watch watch = {0};
+    const enum run_role roles[] = {RUN_ROLE_REWARD, RUN_ROLE_COST};
+    struct message result;
+    struct err err;
+    for (size_t i = 0; i < COUNT(roles); i++) {
+        const struct run_config config = config_without_service(roles[i], 3600000);
+        struct reward *reward = reward_of(&config);
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(reward_score(reward, &lease, &watch, &result, &err),
+                             ERR_UNAVAILABLE);
+            assert_non_null(strstr(err.text, "judge: http://127.0.0.1:1/: "));
+        }
+        reward_free(reward);
+    }
+}
+
+static void a_service_is_not_waited_for_longer_than_that(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    const struct scorer_watch watch = {0};
+    const struct run_config config = config_without_service(RUN_ROLE_COST, 1);
+    struct reward *reward = reward_of(&config);
+    struct message result;
+    struct err err;
+    assert_int_equal(reward_score(reward, &lease, &watch, &result, &err), ERR_UNAVAILABLE);
+    nanosleep(&(struct timespec){0, 2000000}, NULL);
+    score(reward, &lease, &result);
+    assert_int_equal(strncmp(result.text, "judge: ", 7), 0);
+    const unsigned char *states = result.frame[1].data;
+    for (uint32_t i = 0; i < ITEMS; i++)
+        assert_int_not_equal(states[3 * i + 2], WIRE_SCORE_OK);
+    reward_free(reward);
+}
+
+static void nobody_waits_for_a_monitor(void **state)
+{
+    (void)state;
+    struct wire_item items[ITEMS];
+    int32_t ids[COUNT(w.ids)];
+    const struct message lease = lease_of(items, ids);
+    const struct run_config config = config_without_service(RUN_ROLE_MONITOR, 3600000);
+    struct reward *reward = reward_of(&config);
+    struct message result;
+    score(reward, &lease, &result);
+    assert_int_equal(strncmp(result.text, "judge: ", 7), 0);
+    reward_free(reward);
+}
+
 /* The store is told other scores than the scorers would give: they must come out, for the
  * references of prompt 0 alone; those of prompt 1 have no label, so not all their scores. */
 static void references_that_are_in_the_store_are_not_scored(void **state)
@@ -763,6 +821,9 @@ int main(void)
         cmocka_unit_test(costs_and_monitors_are_asked_about_rollouts_alone),
         cmocka_unit_test(a_scorer_is_asked_about_prompts_of_its_kind_alone),
         cmocka_unit_test(what_fails_a_lease_is_named_before_a_monitor),
+        cmocka_unit_test(a_lease_waits_for_a_service_that_is_away),
+        cmocka_unit_test(a_service_is_not_waited_for_longer_than_that),
+        cmocka_unit_test(nobody_waits_for_a_monitor),
         cmocka_unit_test(references_that_are_in_the_store_are_not_scored),
         cmocka_unit_test(references_are_kept_with_the_scores_of_their_kind),
     };

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "engine/combiner.h"
 #include "engine/pass.h"
+#include "tests/shape.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/near.h"
 #include "tests/unit/reward_sample.h"
@@ -41,23 +42,12 @@ static int teardown(void **state)
 /* A random model with these labels in dir/name; its outputs after the sample's last token. */
 static void make_model(const char *name, uint32_t labels, uint64_t seed, float *out)
 {
-    struct model_config config = {.family = MODEL_LLAMA,
-                                  .model_type = "llama",
-                                  .head = MODEL_HEAD_SCORE,
-                                  .labels = labels,
-                                  .V = V,
-                                  .C = 8,
-                                  .L = 1,
-                                  .H = 2,
-                                  .G = 2,
-                                  .D = 4,
-                                  .F = 16,
-                                  .T = 16,
-                                  .norm_eps = 1e-5f,
-                                  .rope_theta = 10000.0f,
-                                  .bos = -1,
-                                  .eos = -1,
-                                  .pad = -1};
+    struct model_config config = {SHAPE_LLAMA,      .head = MODEL_HEAD_SCORE,
+                                  .labels = labels, .V = V,
+                                  .C = 8,           .L = 1,
+                                  .H = 2,           .G = 2,
+                                  .D = 4,           .F = 16,
+                                  .T = 16,          .eos = -1};
     static const char *const names[] = {"help", "harm \"quoted\"", "length"};
     for (uint32_t i = 0; labels > 1 && i < labels; i++)
         strcpy(config.label[i], names[i]);
@@ -159,6 +149,9 @@ static void a_combiner_is_read_back_as_it_was_written(void **state)
     for (size_t i = 0; i < 3; i++)
         assert_true(read.weight[i] == wrote.weight[i]);
     assert_true(read.bias == wrote.bias);
+    config.labels = MODEL_LABELS_NAMED + 1; /* as of another config.json beside it */
+    check_fails(combiner_read(&read, &config, path, &found, &err), ERR_VALUE,
+                "the model has 17 labels; at most 16 can be combined");
 }
 
 static void an_ensemble_scores_by_its_mean_its_least_or_its_doubt(void **state)

@@ -160,6 +160,16 @@ static void words_names_the_line_that_is_not_one_word(void **state)
     check_fails(scorer_new(&scorer, &of, &none, &err), ERR_FORMAT, "/bad:1: one word");
     strcpy(of.words, file_of("bad", "\n \n", 3));
     check_fails(scorer_new(&scorer, &of, &none, &err), ERR_FORMAT, "there is no word in it");
+    char longest[254];
+    memset(longest, 'x', 253);
+    longest[252] = '\n';
+    strcpy(of.words, file_of("bad", longest, 253));
+    check_ok(scorer_new(&scorer, &of, &none, &err));
+    scorer_free(scorer);
+    longest[252] = 'x';
+    strcpy(of.words, file_of("bad", longest, 253));
+    check_fails(scorer_new(&scorer, &of, &none, &err), ERR_FORMAT,
+                "/bad:1: the word is longer than 252 bytes");
     strcpy(of.words, "/nowhere/list");
     check_fails(scorer_new(&scorer, &of, &none, &err), ERR_IO, "/nowhere/list");
 }

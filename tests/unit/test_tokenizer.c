@@ -5,8 +5,8 @@
  * begin again), the Unicode standard's own examples for ill-formed text, and the header's
  * sentences.
  */
+#include "base/utf8.h"
 #include "engine/tokenizer/bytes.h"
-#include "engine/tokenizer/utf8.h"
 #include "tests/unit/tokenizer_files.h"
 
 static void tokenizer_names_the_byte_that_is_not_utf8(void **state)

@@ -3,8 +3,8 @@
  *
  * Pure; allocates only what a struct buf grows by.
  */
-#ifndef ENGINE_TOKENIZER_UTF8_H
-#define ENGINE_TOKENIZER_UTF8_H
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,6 +15,10 @@
 /* The bytes [0, n) that are well-formed: n where all are, else the offset of the first byte
  * that begins no well-formed character. */
 size_t utf8_span(const char *text, size_t n);
+
+/* Bytes of the character that the n bytes (> 0) at `text` begin with; 0 where they begin with
+ * none. */
+size_t utf8_character(const char *text, size_t n);
 
 /* Bytes of the character at `text`, which is well-formed and not at the end. */
 size_t utf8_size(const char *text);

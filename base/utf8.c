@@ -1,5 +1,5 @@
 /* utf8.c -- see utf8.h. */
-#include "engine/tokenizer/utf8.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 
@@ -64,6 +64,13 @@ size_t utf8_span(const char *text, size_t n)
         at += size;
     }
     return at;
+}
+
+size_t utf8_character(const char *text, size_t n)
+{
+    bool whole;
+    const size_t size = utf8_prefix(text, n, &whole);
+    return whole ? size : 0;
 }
 
 size_t utf8_size(const char *text)
