@@ -8,6 +8,7 @@
 #include "actor/reference_rollouts.h"
 #include "actor/results.h"
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "engine/generate.h"
@@ -376,20 +377,28 @@ static enum err_code actor_send(struct actor *actor, struct err *err)
     return rc;
 }
 
+/* One turn of the generator; how long it took. */
+static uint64_t actor_generate(struct actor *actor)
+{
+    const uint64_t begin_ms = clock_mono_ms();
+    generator_step(actor->generator, actor_on_result, actor);
+    worker_progress(actor->worker);
+    return clock_mono_ms() - begin_ms;
+}
+
 enum err_code actor_compute(struct worker *worker, void *ctx, struct err *err)
 {
     struct actor *actor = ctx;
+    const size_t rows = actor->config->actor_rows;
     enum err_code rc = ERR_OK;
     actor->worker = worker;
     pool_thread_init();
     while (rc == ERR_OK && !worker_stopping(worker)) {
         rc = actor_take_leases(actor, err);
-        if (rc == ERR_OK && actor->busy > 0) {
-            generator_step(actor->generator, actor_on_result, actor);
-            worker_progress(worker);
-        }
-        if (rc == ERR_OK &&
-            results_are_due(&actor->results, actor->busy, actor->config->actor_rows))
+        if (rc)
+            break;
+        const uint64_t turn_ms = actor->busy > 0 ? actor_generate(actor) : 0;
+        if (results_are_due(&actor->results, actor->busy, rows, turn_ms))
             rc = actor_send(actor, err);
     }
     if (rc == ERR_OK)

@@ -85,10 +85,10 @@ void results_put(struct results *results, uint64_t lease, const struct wire_item
     results->tokens += tokens;
 }
 
-bool results_are_due(const struct results *results, size_t busy, size_t rows)
+bool results_are_due(const struct results *results, size_t busy, size_t rows, uint64_t turn_ms)
 {
     return results->n > 0 && (busy <= rows || RESULTS_ROWS_A_SENDING * results->n >= rows ||
-                              clock_mono_ms() - results->since_ms >= RESULTS_HOLD_MS);
+                              clock_mono_ms() - results->since_ms + turn_ms >= RESULTS_HOLD_MS);
 }
 
 enum err_code results_send(struct results *results, struct worker *worker, uint64_t version,

@@ -8,7 +8,7 @@
  *     at once                      where no sequence waits for a row: the coordinator may have
  *                                  nothing else to do, and a step may wait for these
  *     for every second row,        while others wait for a row: then there is work enough
- *     or after RESULTS_HOLD_MS
+ *     or until RESULTS_HOLD_MS would be over with the next turn of the generator
  */
 #ifndef ACTOR_RESULTS_H
 #define ACTOR_RESULTS_H
@@ -47,8 +47,9 @@ void results_put(struct results *results, uint64_t lease, const struct wire_item
 int32_t *results_scratch_ids(const struct results *results);
 float *results_scratch_logp(const struct results *results);
 
-/* Are they to be sent, where `busy` sequences are under way or wait for one of `rows`? */
-bool results_are_due(const struct results *results, size_t busy, size_t rows);
+/* Are they to be sent, where `busy` sequences are under way or wait for one of `rows`, and the next
+ * time to send comes in turn_ms? */
+bool results_are_due(const struct results *results, size_t busy, size_t rows, uint64_t turn_ms);
 
 /* Send all, a message a lease, as made by this version of the weights.  ERR_UNAVAILABLE of
  * worker_send; those that were not sent are then lost. */

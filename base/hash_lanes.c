@@ -43,10 +43,11 @@ static const unsigned char hash_lanes_sigma[HASH_LANES_ROUNDS][16] = {
         v[b] = ROTATE(v[b] ^ v[c], 63); \
     } while (0)
 
-/* The compression function F on a block of each lane, of which `done` bytes have come with it. */
+/* The compression function F on a block of each lane, of which `done` bytes have come with it;
+ * `last`: all bits where it is a lane's last, else none. */
 static inline __attribute__((always_inline)) void
 hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LANES],
-                    uint64_t done, bool last)
+                    hash_lanes_word done, hash_lanes_word last)
 {
     hash_lanes_word m[16], v[16];
     for (size_t i = 0; i < 16; i++) {
@@ -61,7 +62,7 @@ hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LAN
         v[i + 8] = (hash_lanes_word){0} + hash_lanes_iv[i];
     }
     v[12] ^= done;
-    v[14] ^= last ? UINT64_MAX : 0;
+    v[14] ^= last;
 #pragma GCC unroll 12
     for (size_t round = 0; round < HASH_LANES_ROUNDS; round++) {
         const unsigned char *s = hash_lanes_sigma[round];
@@ -94,6 +95,24 @@ static inline __attribute__((always_inline)) void hash_lanes_move(unsigned char 
     memcpy(to, half, sizeof half);
 }
 
+static inline __attribute__((always_inline)) void hash_lanes_begin(hash_lanes_word h[8])
+{
+    for (size_t i = 0; i < 8; i++)
+        h[i] = (hash_lanes_word){0} + hash_lanes_iv[i];
+    h[0] ^= 0x01010000u ^ HASH_BYTES;
+}
+
+static inline __attribute__((always_inline)) void hash_lanes_end(struct hash out[HASH_LANES],
+                                                                 const hash_lanes_word h[8])
+{
+    for (size_t lane = 0; lane < HASH_LANES; lane++) {
+        for (size_t i = 0; i < HASH_BYTES / 8; i++) {
+            const uint64_t word = h[i][lane];
+            memcpy(out[lane].bytes + 8 * i, &word, sizeof word);
+        }
+    }
+}
+
 static inline __attribute__((always_inline)) void
 hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
                 const unsigned char *const *from, size_t size)
@@ -101,16 +120,15 @@ hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
     hash_lanes_word h[8];
     const unsigned char *at[HASH_LANES];
     unsigned char tail[HASH_LANES][HASH_LANES_BLOCK] = {{0}};
+    const hash_lanes_word none = {0};
     size_t done = 0;
-    for (size_t i = 0; i < 8; i++)
-        h[i] = (hash_lanes_word){0} + hash_lanes_iv[i];
-    h[0] ^= 0x01010000u ^ HASH_BYTES;
+    hash_lanes_begin(h);
     for (size_t lane = 0; lane < HASH_LANES; lane++)
         at[lane] = from[lane];
     while (size - done > HASH_LANES_BLOCK) {
         for (size_t lane = 0; lane < HASH_LANES; lane++)
             hash_lanes_fetch(at[lane]);
-        hash_lanes_compress(h, at, done + HASH_LANES_BLOCK, false);
+        hash_lanes_compress(h, at, none + (done + HASH_LANES_BLOCK), none);
         for (size_t lane = 0; lane < HASH_LANES; lane++) {
             if (to)
                 hash_lanes_move(to[lane] + done, at[lane]);
@@ -124,16 +142,54 @@ hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
             memcpy(to[lane] + done, tail[lane], size - done);
         at[lane] = tail[lane];
     }
-    hash_lanes_compress(h, at, size, true);
-    for (size_t lane = 0; lane < HASH_LANES; lane++) {
-        for (size_t i = 0; i < HASH_BYTES / 8; i++) {
-            const uint64_t word = h[i][lane];
-            memcpy(out[lane].bytes + 8 * i, &word, sizeof word);
+    hash_lanes_compress(h, at, none + size, ~none);
+    hash_lanes_end(out, h);
+}
+
+/* Lanes of any lengths: a lane that is over goes on with the others, and what that makes of it is
+ * thrown away. */
+static inline __attribute__((always_inline)) void
+hash_lanes_each_body(struct hash out[HASH_LANES], const unsigned char *const from[HASH_LANES],
+                     const size_t size[HASH_LANES], size_t size_max)
+{
+    hash_lanes_word h[8];
+    unsigned char tail[HASH_LANES][HASH_LANES_BLOCK] = {{0}};
+    hash_lanes_begin(h);
+    for (size_t begin = 0; begin == 0 || begin < size_max; begin += HASH_LANES_BLOCK) {
+        const unsigned char *at[HASH_LANES];
+        hash_lanes_word done = {0}, last = {0}, over = {0}, next[8];
+        for (size_t lane = 0; lane < HASH_LANES; lane++) {
+            const size_t left = size[lane] > begin ? size[lane] - begin : 0;
+            over[lane] = begin > 0 && left == 0 ? UINT64_MAX : 0;
+            last[lane] = left <= HASH_LANES_BLOCK ? UINT64_MAX : 0;
+            done[lane] = last[lane] ? size[lane] : begin + HASH_LANES_BLOCK;
+            at[lane] = last[lane] ? tail[lane] : from[lane] + begin;
+            if (last[lane] && left > 0)
+                memcpy(tail[lane], from[lane] + begin, left);
         }
+        memcpy(next, h, sizeof next);
+        hash_lanes_compress(next, at, done, last);
+        for (size_t i = 0; i < 8; i++)
+            h[i] = (h[i] & over) | (next[i] & ~over);
     }
+    hash_lanes_end(out, h);
 }
 
 #if defined(__x86_64__)
+__attribute__((target("avx512f"))) static void
+hash_lanes_each_avx512(struct hash out[HASH_LANES], const unsigned char *const from[HASH_LANES],
+                       const size_t size[HASH_LANES], size_t size_max)
+{
+    hash_lanes_each_body(out, from, size, size_max);
+}
+
+__attribute__((target("avx2"))) static void
+hash_lanes_each_avx2(struct hash out[HASH_LANES], const unsigned char *const from[HASH_LANES],
+                     const size_t size[HASH_LANES], size_t size_max)
+{
+    hash_lanes_each_body(out, from, size, size_max);
+}
+
 __attribute__((target("avx512f"))) static void
 hash_lanes_avx512(struct hash out[HASH_LANES], unsigned char *const *to,
                   const unsigned char *const *from, size_t size)
@@ -195,6 +251,31 @@ void hash_lanes_copy(struct hash *out, unsigned char *const *to,
         if (to)
             memmove(to[lane], from[lane], size);
     }
+}
+
+void hash_lanes_each(struct hash *out, const void *const *from, const size_t *size, size_t n)
+{
+    assert(n <= HASH_LANES);
+    if (n < hash_lanes_least()) {
+        for (size_t lane = 0; lane < n; lane++)
+            hash_blake2b(&out[lane], from[lane], size[lane]);
+        return;
+    }
+    struct hash got[HASH_LANES];
+    const unsigned char *all_from[HASH_LANES] = {NULL};
+    size_t all_size[HASH_LANES] = {0}, size_max = 0;
+    for (size_t lane = 0; lane < n; lane++) {
+        all_from[lane] = from[lane];
+        all_size[lane] = size[lane];
+        size_max = size[lane] > size_max ? size[lane] : size_max;
+    }
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        hash_lanes_each_avx512(got, all_from, all_size, size_max);
+    else
+        hash_lanes_each_avx2(got, all_from, all_size, size_max);
+#endif
+    memcpy(out, got, n * sizeof *out);
 }
 
 void hash_lanes_cut(struct hash *out, const void *bytes, size_t size, size_t piece_bytes)

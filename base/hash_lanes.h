@@ -23,6 +23,10 @@
 void hash_lanes_copy(struct hash *out, unsigned char *const *to,
                      const unsigned char *const *from, size_t n, size_t size);
 
+/* out[i] = hash_blake2b(from[i], size[i]) for n of them, 0..HASH_LANES: for several short arrays,
+ * since it takes as long as the longest of them. */
+void hash_lanes_each(struct hash *out, const void *const *from, const size_t *size, size_t n);
+
 /* Pieces of piece_bytes (> 0) that `size` bytes are cut into; the last may be shorter. */
 static inline size_t hash_lanes_pieces(size_t size, size_t piece_bytes)
 {

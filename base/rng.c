@@ -3,6 +3,9 @@
 
 #include <assert.h>
 #include <math.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define RNG_M0 0xD2511F53u
 #define RNG_M1 0xCD9E8D57u
@@ -39,6 +42,76 @@ void rng_block(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, ui
     const uint32_t counter[4] = {(uint32_t)high, (uint32_t)(high >> 32), b, c};
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     rng_philox(counter, key, out);
+}
+
+#if defined(__x86_64__)
+/* Philox of counters that differ in c3, one a lane.  A lane has 64 bits, whose lower 32 are a word:
+ * `mul` looks at those alone. */
+#define RNG_LANES(vector, mul, srl, set)                                       \
+    do {                                                                       \
+        vector c1 = set(counter[1]), c2 = set(counter[2]);                     \
+        uint32_t k0 = key[0], k1 = key[1];                                     \
+        c0 = set(counter[0]);                                                  \
+        for (int round = 0; round < 10; round++, k0 += RNG_W0, k1 += RNG_W1) { \
+            const vector p0 = mul(c0, set(RNG_M0)), p1 = mul(c2, set(RNG_M1)); \
+            c0 = srl(p1, 32) ^ c1 ^ set(k0);                                   \
+            c2 = srl(p0, 32) ^ c3 ^ set(k1);                                   \
+            c1 = p1;                                                           \
+            c3 = p0;                                                           \
+        }                                                                      \
+    } while (0)
+
+/* Both return how many are done: what is left does not fill the lanes. */
+__attribute__((target("avx512f"))) static size_t rng_first_avx512(const uint32_t counter[3],
+                                                                  const uint32_t key[2],
+                                                                  const uint32_t *c,
+                                                                  uint32_t *out, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m512i c0, c3 = _mm512_cvtepu32_epi64(_mm256_loadu_si256((const void *)(c + i)));
+        RNG_LANES(__m512i, _mm512_mul_epu32, _mm512_srli_epi64, _mm512_set1_epi64);
+        _mm256_storeu_si256((void *)(out + i), _mm512_cvtepi64_epi32(c0));
+    }
+    return i;
+}
+
+__attribute__((target("avx2"))) static size_t rng_first_avx2(const uint32_t counter[3],
+                                                             const uint32_t key[2],
+                                                             const uint32_t *c, uint32_t *out,
+                                                             size_t n)
+{
+    const __m256i lower = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m256i c0, c3 = _mm256_cvtepu32_epi64(_mm_loadu_si128((const void *)(c + i)));
+        RNG_LANES(__m256i, _mm256_mul_epu32, _mm256_srli_epi64, _mm256_set1_epi64x);
+        _mm_storeu_si128((void *)(out + i),
+                         _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(c0, lower)));
+    }
+    return i;
+}
+#endif
+
+void rng_first(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, const uint32_t *c,
+               uint32_t *out, size_t n)
+{
+    size_t i = 0;
+    uint32_t word[4];
+#if defined(__x86_64__)
+    assert((unsigned)stream < 256 && a >> 56 == 0);
+    const uint64_t high = (uint64_t)stream << 56 | a;
+    const uint32_t counter[3] = {(uint32_t)high, (uint32_t)(high >> 32), b};
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    if (__builtin_cpu_supports("avx512f"))
+        i = rng_first_avx512(counter, key, c, out, n);
+    else if (__builtin_cpu_supports("avx2"))
+        i = rng_first_avx2(counter, key, c, out, n);
+#endif
+    for (; i < n; i++) {
+        rng_block(seed, stream, a, b, c[i], word);
+        out[i] = word[0];
+    }
 }
 
 /* The 53 high bits of two words as a fraction. */

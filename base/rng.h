@@ -42,6 +42,11 @@ void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
 void rng_block(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c,
                uint32_t out[4]);
 
+/* out[i] = the first number of rng_block(seed, stream, a, b, c[i]), for n of them: several side by
+ * side where the CPU can.  out may be c. */
+void rng_first(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, const uint32_t *c,
+               uint32_t *out, size_t n);
+
 /* In [0,1): the upper 53 of the 64 bits that words 0 (high) and 1 (low) of the block make. */
 double rng_uniform(uint64_t seed, enum rng_stream stream, uint64_t a, uint32_t b, uint32_t c);
 

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
+#include "base/file.h"
 #include "engine/pool.h"
 #include "engine/precision.h"
 
@@ -21,33 +23,39 @@ struct bench {
     struct pool *pool;
     size_t threads;
     double seconds; /* to spend on a measurement */
+    bool once;      /* each call once, whatever it takes: to see that it works */
     bool cpu_time;  /* count processor time, of all threads: for one thread on a busy machine */
-    enum precision precision; /* of train, score, prefill, decode; bf16 stands beside fp32 */
+    enum precision precision; /* of whole models; bf16 stands beside fp32 */
     const char *only;         /* variants whose name contains it; NULL: all */
     enum bench_output { BENCH_TEXT, BENCH_JSON, BENCH_TABLE } output;
 };
 
 /* Cases, in the order of `rlhf-bench` without arguments. */
-#define BENCH_MAP(X)                                                                        \
-    X(peak, "fused multiply-adds in registers and in the first-level cache, GFLOP/s")       \
-    X(gemm, "linear layers, forward and both gradients: own kernels and OpenBLAS, GFLOP/s") \
-    X(attention, "causal attention, forward, backward and decoding, GFLOP/s")               \
-    X(logprob, "log-probability and its gradient over a vocabulary, million logits/s")      \
-    X(elementwise, "norms, activations and rotations, million elements/s")                  \
-    X(preference, "a step of fine-tuning and of a reward model, tokens/s and their ratio")  \
-    X(adamw, "an optimizer update against the triad of the memory, GB/s")                   \
-    X(train, "whole training steps against their products and against sgemm, tokens/s")     \
-    X(score, "log-probs of whole sequences against their products, tokens/s")               \
-    X(prefill, "prompts into a key/value cache against their products, tokens/s")           \
-    X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s") \
-    X(startup, "a small model: from its files to the end of the first step, seconds")       \
-    X(growth, "a step against tokens, sequences and layers: tokens/s, and its memory, MiB") \
-    X(control, "shaping and controllers of a step, without a model, steps/s")               \
-    X(tokenizer, "text to tokens and back, beside copying it, MB/s")                        \
-    X(safetensors, "tensors to a file and back, beside plain write and read, MiB/s")        \
-    X(ledger, "rollouts until durable, 1, 8 and 64 at once, records/s")                     \
-    X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s") \
-    X(weights, "a version published, mapped, and pulled over tcp beside plain libzmq, MiB/s")
+#define BENCH_MAP(X)                                                                          \
+    X(peak, "fused multiply-adds in registers and in the first-level cache, GFLOP/s")         \
+    X(gemm, "linear layers, forward and both gradients: own kernels and OpenBLAS, GFLOP/s")   \
+    X(attention, "causal attention, forward, backward and decoding, GFLOP/s")                 \
+    X(logprob, "log-probability and its gradient over a vocabulary, million logits/s")        \
+    X(elementwise, "norms, activations and rotations, million elements/s")                    \
+    X(preference, "a step of fine-tuning and of a reward model, tokens/s and their ratio")    \
+    X(adamw, "an optimizer update against the triad of the memory, GB/s")                     \
+    X(train, "whole training steps against their products and against sgemm, tokens/s")       \
+    X(score, "log-probs of whole sequences against their products, tokens/s")                 \
+    X(prefill, "prompts into a key/value cache against their products, tokens/s")             \
+    X(decode, "a token for each of 1 to 64 rows against the products or reading, tokens/s")   \
+    X(ppo, "a PPO step: sampling, scores, training, against their products, tokens/s")        \
+    X(startup, "from the command to the first trained step: four processes, and one")         \
+    X(growth, "a step against tokens, sequences and layers: tokens/s, and its memory, MiB")   \
+    X(control, "shaping and controllers of a step, without a model, steps/s")                 \
+    X(tokenizer, "text to tokens and back, beside copying it, MB/s")                          \
+    X(safetensors, "tensors to a file and back, beside plain write and read, MiB/s")          \
+    X(ledger, "rollouts until durable, 1, 8 and 64 at once, records/s")                       \
+    X(exchange, "gradients between two learners, and as many bytes by plain libzmq, MiB/s")   \
+    X(weights, "a version published, mapped, and pulled over tcp beside plain libzmq, MiB/s") \
+    X(core, "the coordinator's core among simulated workers, against its hashing, events/s")  \
+    X(rollouts,                                                                               \
+      "of 512 tokens through a coordinator, against the disk and libzmq, rollouts/s")         \
+    X(workers, "a coordinator among 10 to 1,000 workers: its processor time, latency, memory")
 
 #define X(name, help) void bench_##name(const struct bench *bench);
 BENCH_MAP(X)
@@ -57,6 +65,9 @@ struct bench_time {
     double best, median; /* seconds of one call */
     size_t calls;
 };
+
+/* Of n measured calls, n >= 1, which become sorted. */
+struct bench_time bench_time_of(double *seconds, size_t n);
 
 /* Call fn(arg) again and again for bench->seconds, 5 times at least, after one call that does
  * not count. */
@@ -76,6 +87,10 @@ struct bench_run {
 void bench_times(const struct bench *bench, const struct bench_run *runs, size_t n,
                  struct bench_time *times);
 
+/* The head of the table, where it is to be one and is not begun: for who is about to report from
+ * a child. */
+void bench_report_begin(const struct bench *bench);
+
 /* Say that `what` (of the case `name`) did `work` of `unit` in one call: the rate is work
  * divided by the time. */
 void bench_report(const struct bench *bench, const char *name, const char *what, double work,
@@ -87,10 +102,22 @@ struct bench_ceiling {
     double best, median;
 };
 
+/* `work` in that time. */
+struct bench_ceiling bench_ceiling_of(const char *name, double work, struct bench_time time);
+
 /* The same, with the ratio to each of n ceilings, best to best. */
 void bench_report_under(const struct bench *bench, const char *name, const char *what,
                         double work, const char *unit, struct bench_time time,
                         const struct bench_ceiling *ceilings, size_t n);
+
+/* Numbers that are no rates of this program.  A table of its own; in JSON a line each. */
+struct bench_value {
+    const char *name;
+    double value;
+    const char *unit;
+};
+void bench_report_values(const struct bench *bench, const char *name, const char *what,
+                         const struct bench_value *values, size_t n);
 
 /* The same bench in fp32. */
 struct bench bench_in_fp32(const struct bench *bench);
@@ -105,7 +132,20 @@ float *bench_floats(size_t n);
 /* As many words, of zeros. */
 uint32_t *bench_words(size_t n);
 
-/* End the program with `what` and the sentence of err. */
+/* A directory of a case's own, below /tmp, and a file in it; what cannot be made ends the
+ * program. */
+struct bench_dir {
+    char path[64];
+};
+void bench_dir_open(struct bench_dir *dir);
+void bench_dir_close(const struct bench_dir *dir);
+void bench_dir_at(const struct bench_dir *dir, const char *name, char path[FILE_PATH_MAX]);
+void bench_dir_write(const struct bench_dir *dir, const char *name, const void *bytes,
+                     size_t n);
+
+/* End the program with `what` and the sentence of err; where rc is an error; with a sentence. */
 _Noreturn void bench_fail(const char *what, const struct err *err);
+void bench_check(const char *what, enum err_code rc, const struct err *err);
+_Noreturn void bench_stop(const char *what, const char *why);
 
 #endif

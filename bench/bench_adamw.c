@@ -39,10 +39,10 @@ static void adamw_triad(void *arg)
              adamw_triad_task, arg);
 }
 
-void bench_adamw(const struct bench *bench)
+static void adamw_case(const struct bench *bench, const struct bench_shape *shape)
 {
     struct err err = {0};
-    struct adamw_bench b = {.bench = bench, .model = model_new(&bench_shapes[0].config, &err)};
+    struct adamw_bench b = {.bench = bench, .model = model_new(&shape->config, &err)};
     if (!b.model || adamw_init(&b.adamw, b.model, &err))
         bench_fail("adamw", &err);
     model_init_random(b.model, 1, 0.02f);
@@ -52,11 +52,17 @@ void bench_adamw(const struct bench *bench)
     struct bench_time times[2];
     bench_times(bench, runs, 2, times);
     const double params = (double)b.model->params;
-    const struct bench_ceiling triad = {"triad", 16e-9 * params / times[1].best,
-                                        16e-9 * params / times[1].median};
-    bench_report_under(bench, "adamw", "gpt2-124m", 28e-9 * params, "GB/s", times[0], &triad,
+    const struct bench_ceiling triad = bench_ceiling_of("triad", 16e-9 * params, times[1]);
+    bench_report_under(bench, "adamw", shape->name, 28e-9 * params, "GB/s", times[0], &triad,
                        1);
     adamw_release(&b.adamw);
     model_free(b.model);
     free(b.grad);
+}
+
+void bench_adamw(const struct bench *bench)
+{
+    for (size_t i = 0; i < BENCH_SHAPES; i++)
+        if (!bench_skips(bench, bench_shapes[i].name))
+            adamw_case(bench, &bench_shapes[i]);
 }

@@ -34,12 +34,6 @@ struct control_bench {
     double steps;
 };
 
-static void control_must(enum err_code rc, const struct err *err)
-{
-    if (rc != ERR_OK)
-        bench_fail("control", err);
-}
-
 /* Scores, shaping and costs of one response. */
 static void control_response(struct control_bench *b, uint32_t i, struct chain_state *seen,
                              struct lagrange_sums *costs)
@@ -51,17 +45,19 @@ static void control_response(struct control_bench *b, uint32_t i, struct chain_s
     const struct combine_scores all = {named, SCORERS};
     const double refs[REFERENCES] = {0.5 - shift, 0.25};
     double raw;
-    control_must(combine_apply(&b->combine, NULL, &all, NULL, 0, &raw, &err), &err);
+    bench_check("control", combine_apply(&b->combine, NULL, &all, NULL, 0, &raw, &err), &err);
     raw = reward_length(&b->reward, raw, T);
-    control_must(
+    bench_check(
+        "control",
         chain_apply(&b->chain, &b->chain_state, raw, refs, REFERENCES, &b->shaped[i], &err),
         &err);
-    control_must(chain_add(&b->chain, &b->chain_state, raw, refs, REFERENCES, seen, &err),
-                 &err);
+    bench_check("control",
+                chain_add(&b->chain, &b->chain_state, raw, refs, REFERENCES, seen, &err), &err);
     lagrange_add(costs, score_probability(named[1].value));
-    control_must(kl_sequence(KL_K1, b->logp + i * T, b->logref + i * T, NULL, T, &b->sum[i],
-                             &b->tokens[i], &err),
-                 &err);
+    bench_check("control",
+                kl_sequence(KL_K1, b->logp + i * T, b->logref + i * T, NULL, T, &b->sum[i],
+                            &b->tokens[i], &err),
+                &err);
 }
 
 static void control_streams(struct control_bench *b, double beta)
@@ -69,11 +65,12 @@ static void control_streams(struct control_bench *b, double beta)
     struct err err;
     for (uint32_t i = 0; i < B; i++)
         for (int cost = 0; cost < 2; cost++)
-            control_must(reward_tokens(&b->reward,
-                                       cost ? REWARD_STREAM_COST : REWARD_STREAM_REWARD, beta,
-                                       b->shaped[i], b->logp + i * T, b->logref + i * T, NULL,
-                                       T, b->out + i * T, &err),
-                         &err);
+            bench_check("control",
+                        reward_tokens(&b->reward,
+                                      cost ? REWARD_STREAM_COST : REWARD_STREAM_REWARD, beta,
+                                      b->shaped[i], b->logp + i * T, b->logref + i * T, NULL, T,
+                                      b->out + i * T, &err),
+                        &err);
 }
 
 static void control_step(void *arg)
@@ -86,9 +83,9 @@ static void control_step(void *arg)
         control_response(b, i, &seen, &costs);
     const double beta = b->kl_state.coef;
     const double kl = kl_batch_mean(b->kl.unit, b->sum, b->tokens, B);
-    control_must(kl_step(&b->kl, &b->kl_state, kl, B, &err), &err);
-    control_must(chain_update(&b->chain, &b->chain_state, &seen, &err), &err);
-    control_must(lagrange_step(&b->lagrange, &b->lagrange_state, &costs, &err), &err);
+    bench_check("control", kl_step(&b->kl, &b->kl_state, kl, B, &err), &err);
+    bench_check("control", chain_update(&b->chain, &b->chain_state, &seen, &err), &err);
+    bench_check("control", lagrange_step(&b->lagrange, &b->lagrange_state, &costs, &err), &err);
     struct breaker_sample sample = {.version = b->steps++};
     for (int s = 0; s < (int)BREAKER_SIGNALS; s++) {
         sample.measured[s] = true;

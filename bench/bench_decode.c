@@ -94,12 +94,6 @@ static void decode_free(struct decode_bench *d)
     bench_model_free(d->model);
 }
 
-static struct bench_ceiling decode_ceiling(const char *name, double work,
-                                           struct bench_time time)
-{
-    return (struct bench_ceiling){name, work / time.best, work / time.median};
-}
-
 static void decode_case(const struct bench *bench, const struct bench_shape *shape, size_t rows)
 {
     char what[64];
@@ -122,12 +116,12 @@ static void decode_case(const struct bench *bench, const struct bench_shape *sha
     struct bench_time times[4] = {{0}};
     bench_times(bench, runs, bf16 ? 4 : 3, times);
     const double work = (double)rows;
-    struct bench_ceiling ceilings[3] = {decode_ceiling("own products", work, times[1])};
+    struct bench_ceiling ceilings[3] = {bench_ceiling_of("own products", work, times[1])};
     size_t n = 1;
     if (rows == 1)
-        ceilings[n++] = decode_ceiling("reading the weights", work, times[2]);
+        ceilings[n++] = bench_ceiling_of("reading the weights", work, times[2]);
     if (bf16)
-        ceilings[n++] = decode_ceiling("fp32", work, times[3]);
+        ceilings[n++] = bench_ceiling_of("fp32", work, times[3]);
     bench_report_under(bench, "decode", what, work, "tokens/s", times[0], ceilings, n);
     decode_free(&d);
     if (bf16)
@@ -158,8 +152,8 @@ static void prefill_case(const struct bench *bench, const struct bench_shape *sh
     struct bench_time times[3] = {{0}};
     bench_times(bench, runs, bf16 ? 3 : 2, times);
     const double work = ROWS * PREFILL_PROMPT;
-    const struct bench_ceiling ceilings[] = {decode_ceiling("own products", work, times[1]),
-                                             decode_ceiling("fp32", work, times[2])};
+    const struct bench_ceiling ceilings[] = {bench_ceiling_of("own products", work, times[1]),
+                                             bench_ceiling_of("fp32", work, times[2])};
     char what[64];
     snprintf(what, sizeof what, "%s, %d x %d tokens", shape->name, ROWS, PREFILL_PROMPT);
     bench_report_under(bench, "prefill", what, work, "tokens/s", times[0], ceilings,

@@ -16,14 +16,6 @@ static const struct growth_row {
     {8, 128, 6},  {16, 128, 6}, {64, 128, 6}, {32, 128, 3}, {32, 128, 12}, {32, 128, 24},
 };
 
-static struct bench_shape growth_shape(void)
-{
-    size_t i = 0;
-    while (strcmp(bench_shapes[i].name, "llama-1.3m") != 0)
-        i++;
-    return bench_shapes[i];
-}
-
 static double growth_resident(void)
 {
     long pages = 0;
@@ -50,7 +42,28 @@ static double growth_formula(const struct train_bench *t)
            (double)pass_bytes(&model->config, t->N, true);
 }
 
-/* `timed`: as often as others, and reported; else once, for its memory. */
+static void growth_name(const struct bench_shape *shape, char what[64])
+{
+    snprintf(what, 64, "%s, %zu x %zu tokens, %u layers", shape->name, shape->seqs,
+             shape->tokens, (unsigned)shape->config.L);
+}
+
+/* Beside its products, which grow as tokens and layers do: what is more of it grows otherwise. */
+static void growth_time(struct train_bench *t, const char *what)
+{
+    const struct bench *bench = t->bench;
+    struct bench_model *products = bench_model_new(bench, t->model->shape, t->N, t->N, true);
+    const struct bench_run runs[] = {{.fn = train_bench_step, .arg = t},
+                                     {.fn = bench_model_backward, .arg = products}};
+    struct bench_time times[2];
+    bench_times(bench, runs, 2, times);
+    const struct bench_ceiling ceiling =
+        bench_ceiling_of("own products", (double)t->N, times[1]);
+    bench_report_under(bench, "growth", what, (double)t->N, "tokens/s", times[0], &ceiling, 1);
+    bench_model_free(products);
+}
+
+/* `timed`: its time as well as its memory. */
 static void growth_measure(const struct bench *bench, const struct bench_shape *shape,
                            bool timed)
 {
@@ -69,15 +82,12 @@ static void growth_measure(const struct bench *bench, const struct bench_shape *
     if (!t.pass || adamw_init(&t.adamw, model, &err))
         bench_fail(shape->name, &err);
     char what[64];
-    snprintf(what, sizeof what, "%s, %zu x %zu tokens, %u layers", shape->name, shape->seqs,
-             shape->tokens, (unsigned)shape->config.L);
-    if (timed)
-        bench_report(bench, "growth", what, (double)t.N, "tokens/s",
-                     bench_time(bench, train_bench_step, &t));
-    else
-        train_bench_step(&t);
+    growth_name(shape, what);
+    train_bench_step(&t);
     const double resident = growth_resident() - before;
     const double formula = growth_formula(&t) / mib;
+    if (timed)
+        growth_time(&t, what);
     bench_report_under(bench, "memory", what, resident / mib, "MiB",
                        (struct bench_time){1.0, 1.0, 1},
                        &(struct bench_ceiling){"the formula", formula, formula}, 1);
@@ -87,7 +97,12 @@ static void growth_measure(const struct bench *bench, const struct bench_shape *
 static void growth_apart(const struct bench *bench, const struct bench_shape *shape, bool timed)
 {
     struct err err = {0};
-    fflush(stdout);
+    char what[64];
+    int status = 0;
+    growth_name(shape, what);
+    if (bench_skips(bench, what))
+        return;
+    bench_report_begin(bench);
     const pid_t child = fork();
     if (child == 0) {
         struct bench own = *bench;
@@ -98,20 +113,19 @@ static void growth_apart(const struct bench *bench, const struct bench_shape *sh
         growth_measure(&own, shape, timed);
         _exit(0);
     }
-    if (child > 0)
-        waitpid(child, NULL, 0);
+    if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0)
+        bench_stop(what, "the process that measures it failed");
 }
 
 void bench_growth(const struct bench *bench)
 {
     for (size_t i = 0; i < sizeof growth_rows / sizeof growth_rows[0]; i++) {
-        struct bench_shape shape = growth_shape();
+        struct bench_shape shape = *bench_shape_named("llama-1.3m");
         shape.seqs = growth_rows[i].seqs;
         shape.tokens = growth_rows[i].tokens;
         shape.config.L = growth_rows[i].layers;
         growth_apart(bench, &shape, true);
     }
     for (size_t i = 0; i < BENCH_SHAPES; i++)
-        if (!bench_skips(bench, bench_shapes[i].name))
-            growth_apart(bench, &bench_shapes[i], false);
+        growth_apart(bench, &bench_shapes[i], false);
 }

@@ -26,12 +26,6 @@ struct ledger_bench {
     uint64_t durable;
 };
 
-static void ledger_must(enum err_code rc, const struct err *err)
-{
-    if (rc)
-        bench_fail("ledger", err);
-}
-
 static void ledger_durable(void *ctx, uint64_t seq)
 {
     struct ledger_bench *b = ctx;
@@ -62,7 +56,7 @@ static void call_ledger(void *arg)
                                       .worker = "actor-0",
                                       .ids = ids,
                                       .logprobs = b->numbers};
-        ledger_must(ledger_append(b->ledger, &record, &err), &err);
+        bench_check("ledger", ledger_append(b->ledger, &record, &err), &err);
     }
     ledger_flush(b->ledger);
     pthread_mutex_lock(&b->mutex);
@@ -87,15 +81,16 @@ static void ledger_case(const struct bench *bench, struct ledger_bench *b)
     struct bench_time time[2];
     char what[32];
     bench_times(bench, runs, 2, time);
-    const struct bench_ceiling plain = {"write and fdatasync", records / time[1].best,
-                                        records / time[1].median};
+    const struct bench_ceiling plain =
+        bench_ceiling_of("write and fdatasync", records, time[1]);
     snprintf(what, sizeof what, "%zu at once", b->records);
     bench_report_under(bench, "ledger", what, records, "records/s", time[0], &plain, 1);
 }
 
 void bench_ledger(const struct bench *bench)
 {
-    char dir[] = "/tmp/rlhf-bench-XXXXXX", path[FILE_PATH_MAX];
+    char path[FILE_PATH_MAX];
+    struct bench_dir dir;
     struct ledger_bench b = {.numbers = bench_floats((size_t)TOKENS * RECORDS_MAX * 2)};
     const struct ledger_ops ops = {
         .durable = ledger_durable, .failed = ledger_failed, .ctx = &b};
@@ -103,19 +98,18 @@ void bench_ledger(const struct bench *bench)
     struct err err = {0};
     pthread_mutex_init(&b.mutex, NULL);
     pthread_cond_init(&b.moved, NULL);
-    if (!mkdtemp(dir))
-        exit(73);
-    ledger_must(file_join(path, dir, "plain", &err), &err);
+    bench_dir_open(&dir);
+    bench_dir_at(&dir, "plain", path);
     b.plain = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (b.plain < 0)
         exit(73);
-    ledger_must(ledger_open(&b.ledger, dir, &config, &err), &err);
-    ledger_must(ledger_start(b.ledger, &ops, &err), &err);
+    bench_check("ledger", ledger_open(&b.ledger, dir.path, &config, &err), &err);
+    bench_check("ledger", ledger_start(b.ledger, &ops, &err), &err);
     for (b.records = 1; b.records <= RECORDS_MAX; b.records *= 8)
         ledger_case(bench, &b);
-    ledger_must(ledger_close(b.ledger, &err), &err);
+    bench_check("ledger", ledger_close(b.ledger, &err), &err);
     close(b.plain);
-    file_remove_tree(dir, NULL); /* what stays is in /tmp */
+    bench_dir_close(&dir);
     pthread_cond_destroy(&b.moved);
     pthread_mutex_destroy(&b.mutex);
     free(b.numbers);

@@ -2,107 +2,40 @@
 #include "bench/bench_model.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <cblas.h>
 
 enum { BENCH_HEAD_ROWS = 256 }; /* rows of logits that exist at a time */
 
+#define BENCH_LLAMA(v, c, l, h, g, d, f, t)                                                   \
+    {                                                                                         \
+        .family = MODEL_LLAMA, .model_type = "llama", .V = v, .C = c, .L = l, .H = h, .G = g, \
+        .D = d, .F = f, .T = t, .norm_eps = 1e-5f, .tied = true, .rope_theta = 10000.0f,      \
+        .bos = -1, .eos = -1, .pad = -1                                                       \
+    }
+#define BENCH_GPT2(v, c, l, h, d, f, t)                                                     \
+    {                                                                                       \
+        .family = MODEL_GPT2, .model_type = "gpt2", .V = v, .C = c, .L = l, .H = h, .G = h, \
+        .D = d, .F = f, .T = t, .norm_eps = 1e-5f, .tied = true, .bos = -1, .eos = -1,      \
+        .pad = -1                                                                           \
+    }
+
 const struct bench_shape bench_shapes[BENCH_SHAPES] = {
-    {"gpt2-124m",
-     {.family = MODEL_GPT2,
-      .model_type = "gpt2",
-      .V = 50257,
-      .C = 768,
-      .L = 12,
-      .H = 12,
-      .G = 12,
-      .D = 64,
-      .F = 3072,
-      .T = 1024,
-      .norm_eps = 1e-5f,
-      .tied = true,
-      .bos = -1,
-      .eos = -1,
-      .pad = -1},
-     8,
-     128},
-    {"llama-135m",
-     {.family = MODEL_LLAMA,
-      .model_type = "llama",
-      .V = 49152,
-      .C = 576,
-      .L = 30,
-      .H = 9,
-      .G = 3,
-      .D = 64,
-      .F = 1536,
-      .T = 2048,
-      .norm_eps = 1e-5f,
-      .tied = true,
-      .rope_theta = 10000.0f,
-      .bos = -1,
-      .eos = -1,
-      .pad = -1},
-     8,
-     128},
-    {"llama-10m",
-     {.family = MODEL_LLAMA,
-      .model_type = "llama",
-      .V = 4096,
-      .C = 256,
-      .L = 12,
-      .H = 8,
-      .G = 4,
-      .D = 32,
-      .F = 704,
-      .T = 1024,
-      .norm_eps = 1e-5f,
-      .tied = true,
-      .rope_theta = 10000.0f,
-      .bos = -1,
-      .eos = -1,
-      .pad = -1},
-     16,
-     128},
-    {"llama-1.3m",
-     {.family = MODEL_LLAMA,
-      .model_type = "llama",
-      .V = 1024,
-      .C = 128,
-      .L = 6,
-      .H = 8,
-      .G = 8,
-      .D = 16,
-      .F = 344,
-      .T = 1024,
-      .norm_eps = 1e-5f,
-      .tied = true,
-      .rope_theta = 10000.0f,
-      .bos = -1,
-      .eos = -1,
-      .pad = -1},
-     32,
-     128},
-    {"stories-260k",
-     {.family = MODEL_LLAMA,
-      .model_type = "llama",
-      .V = 512,
-      .C = 64,
-      .L = 5,
-      .H = 8,
-      .G = 4,
-      .D = 8,
-      .F = 172,
-      .T = 512,
-      .norm_eps = 1e-5f,
-      .tied = true,
-      .rope_theta = 10000.0f,
-      .bos = -1,
-      .eos = -1,
-      .pad = -1},
-     32,
-     128},
+    {"gpt2-124m", BENCH_GPT2(50257, 768, 12, 12, 64, 3072, 1024), 8, 128},
+    {"llama-135m", BENCH_LLAMA(49152, 576, 30, 9, 3, 64, 1536, 2048), 8, 128},
+    {"llama-10m", BENCH_LLAMA(4096, 256, 12, 8, 4, 32, 704, 1024), 16, 128},
+    {"llama-1.3m", BENCH_LLAMA(1024, 128, 6, 8, 8, 16, 344, 1024), 32, 128},
+    {"stories-260k", BENCH_LLAMA(512, 64, 5, 8, 4, 8, 172, 512), 32, 128},
 };
+
+const struct bench_shape *bench_shape_named(const char *name)
+{
+    size_t i = 0;
+    while (strcmp(bench_shapes[i].name, name) != 0)
+        i++;
+    return &bench_shapes[i];
+}
 
 struct bench_model *bench_model_new(const struct bench *bench, const struct bench_shape *shape,
                                     size_t rows, size_t head_rows, bool backward)

@@ -20,6 +20,9 @@ struct bench_shape {
 #define BENCH_SHAPES 5
 extern const struct bench_shape bench_shapes[BENCH_SHAPES];
 
+/* One of them. */
+const struct bench_shape *bench_shape_named(const char *name);
+
 struct bench_model {
     const struct bench *bench;
     const struct bench_shape *shape;

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bench/bench.h"
+#include "bench/bench_model.h"
 #include "offline/scoring.h"
 #include "offline/sft.h"
 
@@ -26,23 +26,15 @@ static void preference_progress(void *arg, const struct fit_progress *progress)
     (void)progress;
 }
 
-/* Ends the program: a measurement of a failure is none. */
-static void preference_check(enum err_code rc, const struct err *err)
-{
-    if (rc) {
-        fprintf(stderr, "rlhf-bench: %s\n", err->text);
-        exit(err_exit_code(rc));
-    }
-}
-
 static void preference_sft(void *arg)
 {
     struct preference_bench *b = arg;
     struct fit_history history;
     struct err err = {0};
-    preference_check(sft_train(b->model, b->bench->pool, &b->examples, &b->fit, 0.0,
-                               preference_progress, NULL, &history, &err),
-                     &err);
+    bench_check("preference",
+                sft_train(b->model, b->bench->pool, &b->examples, &b->fit, 0.0,
+                          preference_progress, NULL, &history, &err),
+                &err);
     fit_history_release(&history);
 }
 
@@ -53,9 +45,10 @@ static void preference_reward_model(void *arg)
         .loss = {.reg = 0.001}, .fit = b->fit, .fraction = 1.0};
     struct fit_history history;
     struct err err = {0};
-    preference_check(scoring_train(b->model, b->bench->pool, &b->pairs, &params,
-                                   preference_progress, NULL, &history, &err),
-                     &err);
+    bench_check("preference",
+                scoring_train(b->model, b->bench->pool, &b->pairs, &params, preference_progress,
+                              NULL, &history, &err),
+                &err);
     fit_history_release(&history);
 }
 
@@ -66,7 +59,7 @@ static struct model *preference_model(const struct model_config *config, enum mo
     with.head = head;
     with.labels = head == MODEL_HEAD_SCORE ? 1 : 0;
     struct model *model = model_new(&with, &err);
-    preference_check(model ? ERR_OK : err.code, &err);
+    bench_check("preference", model ? ERR_OK : err.code, &err);
     model_init_random(model, 1, 0.02f);
     return model;
 }
@@ -77,78 +70,51 @@ static void preference_fill(struct preference_bench *b)
     struct err err = {0};
     feedback_init(&b->pairs, FEEDBACK_REWARD, 1);
     b->examples.first = calloc(SEQS, sizeof *b->examples.first);
-    preference_check(b->examples.first ? ERR_OK : ERR_NOMEM, &err);
+    bench_check("preference", b->examples.first ? ERR_OK : ERR_NOMEM, &err);
     for (uint32_t s = 0; s < SEQS; s++) {
         int32_t ids[LENGTH];
         uint32_t seq;
         for (uint32_t i = 0; i < LENGTH; i++)
             ids[i] = (int32_t)((s * 131 + i * 17 + i * i) % V);
-        preference_check(feedback_add(&b->pairs, ids, LENGTH, &seq, &err), &err);
+        bench_check("preference", feedback_add(&b->pairs, ids, LENGTH, &seq, &err), &err);
         b->examples.first[s] = 1;
         const struct feedback_item item = {
             .seq = {s - 1, s}, .prompt = s, .margin = (double)NAN};
         if (s % 2 == 1)
-            preference_check(feedback_add_item(&b->pairs, &item, NULL, &err), &err);
+            bench_check("preference", feedback_add_item(&b->pairs, &item, NULL, &err), &err);
     }
     b->examples.ids = b->pairs.ids; /* borrowed: freed with the pairs */
     b->examples.offset = b->pairs.offset;
     b->examples.n = SEQS;
 }
 
-static double preference_measure(struct preference_bench *b, const struct model_config *config,
-                                 enum model_head head, const char *shape)
+static struct bench_time preference_measure(struct preference_bench *b,
+                                            const struct model_config *config,
+                                            enum model_head head)
 {
-    char what[64];
-    snprintf(what, sizeof what, "%s %s", head == MODEL_HEAD_LM ? "sft" : "reward", shape);
     b->model = preference_model(config, head);
     const struct bench_time time = bench_time(
         b->bench, head == MODEL_HEAD_LM ? preference_sft : preference_reward_model, b);
-    bench_report(b->bench, "preference", what, (double)SEQS * LENGTH, "tokens/s", time);
     model_free(b->model);
-    return time.best;
+    return time;
+}
+
+static void preference_case(struct preference_bench *b, const struct bench_shape *shape)
+{
+    const double tokens = (double)SEQS * LENGTH;
+    const struct bench_time sft = preference_measure(b, &shape->config, MODEL_HEAD_LM);
+    const struct bench_time reward = preference_measure(b, &shape->config, MODEL_HEAD_SCORE);
+    const struct bench_ceiling ceiling = bench_ceiling_of("sft", tokens, sft);
+    char what[64];
+    snprintf(what, sizeof what, "sft, %s", shape->name);
+    bench_report(b->bench, "preference", what, tokens, "tokens/s", sft);
+    snprintf(what, sizeof what, "reward model, %s", shape->name);
+    bench_report_under(b->bench, "preference", what, tokens, "tokens/s", reward, &ceiling, 1);
 }
 
 void bench_preference(const struct bench *bench)
 {
-    static const struct {
-        const char *name;
-        struct model_config config;
-    } shapes[] = {
-        {"llama 0.26M",
-         {.family = MODEL_LLAMA,
-          .model_type = "llama",
-          .V = V,
-          .C = 64,
-          .L = 5,
-          .H = 8,
-          .G = 4,
-          .D = 8,
-          .F = 172,
-          .T = 512,
-          .norm_eps = 1e-5f,
-          .tied = true,
-          .rope_theta = 1e4f,
-          .bos = 1,
-          .eos = 2,
-          .pad = -1}},
-        {"llama 1.3M",
-         {.family = MODEL_LLAMA,
-          .model_type = "llama",
-          .V = V,
-          .C = 128,
-          .L = 6,
-          .H = 8,
-          .G = 4,
-          .D = 16,
-          .F = 384,
-          .T = 512,
-          .norm_eps = 1e-5f,
-          .tied = true,
-          .rope_theta = 1e4f,
-          .bos = 1,
-          .eos = 2,
-          .pad = -1}},
-    };
+    static const char *const shapes[] = {"stories-260k", "llama-1.3m"};
     struct preference_bench b = {
         .bench = bench,
         .fit = {.seed = 1,
@@ -160,18 +126,9 @@ void bench_preference(const struct bench *bench)
                 .grad_clip = 1.0,
                 .adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f}}};
     preference_fill(&b);
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        const double sft =
-            preference_measure(&b, &shapes[i].config, MODEL_HEAD_LM, shapes[i].name);
-        const double reward =
-            preference_measure(&b, &shapes[i].config, MODEL_HEAD_SCORE, shapes[i].name);
-        if (bench->output == BENCH_JSON)
-            printf("{\"case\":\"preference\",\"what\":\"reward / sft %s\",\"ratio\":%.4g}\n",
-                   shapes[i].name, sft / reward);
-        else
-            printf("%-12s %-44s %10.4g\n", "preference", "reward / sft, tokens/s",
-                   sft / reward);
-    }
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        if (!bench_skips(bench, shapes[i]))
+            preference_case(&b, bench_shape_named(shapes[i]));
     free(b.examples.first);
     feedback_release(&b.pairs);
 }

@@ -18,15 +18,10 @@
 struct safetensors_bench {
     enum dtype dtype;
     size_t bytes;
-    char dir[32], path[FILE_PATH_MAX], plain[FILE_PATH_MAX];
+    struct bench_dir dir;
+    char path[FILE_PATH_MAX], plain[FILE_PATH_MAX];
     float *from, *to;
 };
-
-static void safetensors_must(enum err_code rc, const struct err *err)
-{
-    if (rc)
-        bench_fail("safetensors", err);
-}
 
 static void call_save(void *arg)
 {
@@ -37,7 +32,8 @@ static void call_save(void *arg)
     for (size_t i = 0; i < TENSORS; i++)
         sources[i] = (struct safetensors_source){
             .name = names[i], .data = b->from + i * ROWS * COLS, .rows = ROWS, .cols = COLS};
-    safetensors_must(safetensors_write(b->path, sources, TENSORS, b->dtype, &err), &err);
+    bench_check("safetensors", safetensors_write(b->path, sources, TENSORS, b->dtype, &err),
+                &err);
 }
 
 static void call_load(void *arg)
@@ -48,8 +44,9 @@ static void call_load(void *arg)
     if (!st)
         bench_fail("safetensors", &err);
     for (size_t i = 0; i < TENSORS; i++)
-        safetensors_must(
-            safetensors_read(st, safetensors_at(st, i), b->to + i * ROWS * COLS, &err), &err);
+        bench_check("safetensors",
+                    safetensors_read(st, safetensors_at(st, i), b->to + i * ROWS * COLS, &err),
+                    &err);
     safetensors_close(st);
 }
 
@@ -58,7 +55,7 @@ static void call_write(void *arg)
 {
     const struct safetensors_bench *b = arg;
     struct err err = {0};
-    safetensors_must(file_write(b->plain, b->from, b->bytes, &err), &err);
+    bench_check("safetensors", file_write(b->plain, b->from, b->bytes, &err), &err);
 }
 
 static void call_read(void *arg)
@@ -92,7 +89,7 @@ static void safetensors_case(const struct bench *bench, struct safetensors_bench
     bench_times(bench, runs, RUNS, time);
     const double mib = (double)b->bytes / 1048576.0;
     for (size_t i = WRITE; i < RUNS; i++)
-        ceiling[i] = (struct bench_ceiling){names[i], mib / time[i].best, mib / time[i].median};
+        ceiling[i] = bench_ceiling_of(names[i], mib, time[i]);
     snprintf(what, sizeof what, "%s saved, %.0f MiB", dtype_name(b->dtype), mib);
     bench_report_under(bench, "safetensors", what, mib, "MiB/s", time[SAVE], &ceiling[WRITE],
                        1);
@@ -102,14 +99,10 @@ static void safetensors_case(const struct bench *bench, struct safetensors_bench
 
 void bench_safetensors(const struct bench *bench)
 {
-    struct safetensors_bench b = {.dir = "/tmp/rlhf-bench-XXXXXX",
-                                  .from = bench_floats(NUMBERS),
-                                  .to = bench_floats(NUMBERS)};
-    struct err err = {0};
-    if (!mkdtemp(b.dir))
-        exit(73);
-    safetensors_must(file_join(b.path, b.dir, "model.safetensors", &err), &err);
-    safetensors_must(file_join(b.plain, b.dir, "plain", &err), &err);
+    struct safetensors_bench b = {.from = bench_floats(NUMBERS), .to = bench_floats(NUMBERS)};
+    bench_dir_open(&b.dir);
+    bench_dir_at(&b.dir, "model.safetensors", b.path);
+    bench_dir_at(&b.dir, "plain", b.plain);
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
         b.dtype = dtypes[i];
@@ -117,7 +110,7 @@ void bench_safetensors(const struct bench *bench)
         if (!bench_skips(bench, dtype_name(b.dtype)))
             safetensors_case(bench, &b);
     }
-    file_remove_tree(b.dir, NULL); /* what stays is in /tmp */
+    bench_dir_close(&b.dir);
     free(b.from);
     free(b.to);
 }

@@ -18,18 +18,13 @@ struct tokenizer_bench {
     char *copy;
 };
 
-static void tokenizer_must(enum err_code rc, const struct err *err)
-{
-    if (rc)
-        bench_fail("tokenizer", err);
-}
-
 static void call_encode(void *arg)
 {
     struct tokenizer_bench *b = arg;
     struct err err = {0};
     b->tokens.n = 0;
-    tokenizer_must(
+    bench_check(
+        "tokenizer",
         tokenizer_encode(b->tokenizer, b->text.data, b->text.len, false, &b->tokens, &err),
         &err);
 }
@@ -39,7 +34,8 @@ static void call_decode(void *arg)
     struct tokenizer_bench *b = arg;
     struct err err = {0};
     buf_clear(&b->decoded);
-    tokenizer_must(
+    bench_check(
+        "tokenizer",
         tokenizer_decode(b->tokenizer, b->tokens.ids, b->tokens.n, false, &b->decoded, &err),
         &err);
 }
@@ -50,24 +46,23 @@ static void call_copy(void *arg)
     memcpy(b->copy, b->text.data, b->text.len);
 }
 
-static void tokenizer_write(const struct tokenizer_bench *b, const char *dir)
+static void tokenizer_write(const struct tokenizer_bench *b, const struct bench_dir *dir)
 {
-    char path[FILE_PATH_MAX];
     struct buf json;
     struct err err = {0};
     buf_init(&json, 1 << 20);
-    tokenizer_must(world_tokenizer(b->text.data, b->text.len, VOCABULARY, &json, &err), &err);
-    tokenizer_must(file_join(path, dir, "tokenizer.json", &err), &err);
-    tokenizer_must(file_write(path, json.data, json.len, &err), &err);
+    bench_check("tokenizer",
+                world_tokenizer(b->text.data, b->text.len, VOCABULARY, &json, &err), &err);
+    bench_dir_write(dir, "tokenizer.json", json.data, json.len);
     buf_release(&json);
 }
 
 static void tokenizer_open(struct tokenizer_bench *b)
 {
-    char dir[] = "/tmp/rlhf-bench-XXXXXX";
+    struct bench_dir dir;
     struct world world;
     struct err err = {0};
-    tokenizer_must(world_init(&world, &err), &err);
+    bench_check("tokenizer", world_init(&world, &err), &err);
     buf_init(&b->text, 1 << 24);
     buf_init(&b->decoded, 1 << 24);
     for (size_t i = 0; i < world.items_n; i++) {
@@ -76,13 +71,14 @@ static void tokenizer_open(struct tokenizer_bench *b)
     }
     world_release(&world);
     b->copy = malloc(b->text.len);
-    if (!b->copy || !mkdtemp(dir))
-        exit(71);
-    tokenizer_write(b, dir);
-    b->tokenizer = tokenizer_load(dir, &err);
+    if (!b->copy)
+        bench_stop("tokenizer", "out of memory");
+    bench_dir_open(&dir);
+    tokenizer_write(b, &dir);
+    b->tokenizer = tokenizer_load(dir.path, &err);
     if (!b->tokenizer)
         bench_fail("tokenizer", &err);
-    file_remove_tree(dir, NULL); /* what stays is in /tmp */
+    bench_dir_close(&dir);
 }
 
 void bench_tokenizer(const struct bench *bench)
@@ -96,7 +92,7 @@ void bench_tokenizer(const struct bench *bench)
     struct bench_time time[3];
     bench_times(bench, runs, 3, time);
     const double mb = 1e-6 * (double)b.text.len;
-    const struct bench_ceiling copying = {"copying", mb / time[2].best, mb / time[2].median};
+    const struct bench_ceiling copying = bench_ceiling_of("copying", mb, time[2]);
     bench_report_under(bench, "tokenizer", "encode", mb, "MB/s", time[0], &copying, 1);
     bench_report_under(bench, "tokenizer", "decode", mb, "MB/s", time[1], &copying, 1);
     tokens_release(&b.tokens);

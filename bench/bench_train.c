@@ -1,12 +1,9 @@
 /* bench_train.c -- whole training steps and scoring: what is left of the products' speed. */
 #include "bench/bench_train.h"
 
+#include "bench/bench_peak.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "bench/bench_peak.h"
 
 #define BENCH_SETTLE 0.1 /* seconds until OpenBLAS's threads sleep */
 
@@ -83,11 +80,6 @@ void train_bench_step(void *arg)
                  norm > 1.0 ? (float)(1.0 / norm) : 1.0f, 1e-6f);
 }
 
-static struct bench_ceiling train_ceiling(const char *name, double work, struct bench_time time)
-{
-    return (struct bench_ceiling){name, work / time.best, work / time.median};
-}
-
 /* In fp32 against sgemm, which people measure a machine by; in bf16, which OpenBLAS has not,
  * against the tiles' peak and against the same step in fp32. */
 static void train_case(const struct bench *bench, const struct bench_shape *shape)
@@ -115,10 +107,10 @@ static void train_case(const struct bench *bench, const struct bench_shape *shap
     bench_times(bench, runs, n, times);
     const double tokens = (double)t.N, flop = 6.0 * (double)t.model->model->params;
     const struct bench_ceiling ceilings[] = {
-        train_ceiling("own products", tokens, times[PRODUCTS]),
-        train_ceiling(bf16 ? "the tiles' peak at 6N" : "sgemm at 6N",
-                      (bf16 ? peak.flop : BENCH_SGEMM_FLOP) / flop, times[UNITS]),
-        train_ceiling("fp32", tokens, times[FP32]),
+        bench_ceiling_of("own products", tokens, times[PRODUCTS]),
+        bench_ceiling_of(bf16 ? "the tiles' peak at 6N" : "sgemm at 6N",
+                         (bf16 ? peak.flop : BENCH_SGEMM_FLOP) / flop, times[UNITS]),
+        bench_ceiling_of("fp32", tokens, times[FP32]),
     };
     char what[64];
     snprintf(what, sizeof what, "%s, %zu x %zu tokens", shape->name, shape->seqs,
@@ -151,8 +143,8 @@ static void score_case(const struct bench *bench, const struct bench_shape *shap
     struct bench_time times[3] = {{0}};
     bench_times(bench, runs, bf16 ? 3 : 2, times);
     const struct bench_ceiling ceilings[] = {
-        train_ceiling("own products", (double)t.N, times[1]),
-        train_ceiling("fp32", (double)t.N, times[2])};
+        bench_ceiling_of("own products", (double)t.N, times[1]),
+        bench_ceiling_of("fp32", (double)t.N, times[2])};
     char what[64];
     snprintf(what, sizeof what, "%s, %zu x %zu tokens", shape->name, shape->seqs,
              shape->tokens);
@@ -168,62 +160,4 @@ void bench_score(const struct bench *bench)
     for (size_t i = 0; i < BENCH_SHAPES; i++)
         if (!bench_skips(bench, bench_shapes[i].name))
             score_case(bench, &bench_shapes[i]);
-}
-
-/* ---- start-up ---- */
-
-struct startup_bench {
-    const struct bench *bench;
-    const struct bench_shape *shape;
-    char dir[64];
-};
-
-static void startup_run(void *arg)
-{
-    struct startup_bench *s = arg;
-    struct err err = {0};
-    struct pool *pool = pool_new(s->bench->threads, &err);
-    struct model *model = pool ? model_load(s->dir, &err) : NULL;
-    if (!model)
-        bench_fail(s->dir, &err);
-    struct bench bench = *s->bench;
-    bench.pool = pool;
-    struct bench_model loaded = {.bench = &bench, .shape = s->shape, .model = model};
-    struct train_bench t = {.bench = &bench, .model = &loaded};
-    train_bench_batch(&t, s->shape->seqs, s->shape->tokens);
-    t.pass = pass_new(model, pool, t.N, true, &err);
-    t.grad = calloc(model->params, sizeof(float));
-    if (!t.pass || !t.grad || adamw_init(&t.adamw, model, &err))
-        bench_fail(s->shape->name, &err);
-    train_bench_step(&t);
-    pass_free(t.pass);
-    adamw_release(&t.adamw);
-    model_free(model);
-    pool_free(pool);
-    void *const all[] = {t.offset, t.at, t.ids, t.target, t.logp, t.dlogp, t.grad};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        free(all[i]);
-}
-
-void bench_startup(const struct bench *bench)
-{
-    struct err err = {0};
-    struct startup_bench s = {.bench = bench, .shape = &bench_shapes[3]};
-    snprintf(s.dir, sizeof s.dir, "/tmp/rlhf-bench-XXXXXX");
-    struct model *model = model_new(&s.shape->config, &err);
-    if (!model || !mkdtemp(s.dir))
-        bench_fail(s.dir, &err);
-    model_init_random(model, 1, 0.02f);
-    if (model_save(model, s.dir, &err))
-        bench_fail(s.dir, &err);
-    bench_report(bench, "startup", "llama-1.3m: load, lay out, one step", 1.0, "starts/s",
-                 bench_time(bench, startup_run, &s));
-    char path[128];
-    static const char *const files[] = {"config.json", "model.safetensors"};
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", s.dir, files[i]);
-        unlink(path);
-    }
-    rmdir(s.dir);
-    model_free(model);
 }

@@ -1,15 +1,11 @@
-/* main.c -- rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time]
+/* main.c -- rlhf-bench [--threads N] [--seconds S | --once] [--only TEXT] [--cpu-time]
  * [--precision fp32|bf16] [--json | --table] [CASE ...] */
-#define _DEFAULT_SOURCE /* madvise */
-#include <math.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "bench/bench.h"
 #include "node/daemon.h"
 
@@ -22,203 +18,13 @@ static const struct bench_case {
 #undef X
 };
 
-enum { BENCH_CASES = sizeof bench_cases / sizeof bench_cases[0], BENCH_CALLS_MAX = 100000 };
-
-static double bench_now(const struct bench *bench)
-{
-    struct timespec now;
-    clock_gettime(bench->cpu_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static int bench_compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Seconds of calls of one run. */
-struct bench_series {
-    size_t calls;
-    double seconds[BENCH_CALLS_MAX];
-};
-
-static struct bench_time bench_summary(struct bench_series *series)
-{
-    qsort(series->seconds, series->calls, sizeof series->seconds[0], bench_compare);
-    return (struct bench_time){series->seconds[0], series->seconds[series->calls / 2],
-                               series->calls};
-}
-
-static void *bench_allocate(size_t n, size_t size)
-{
-    void *memory = calloc(n, size);
-    if (!memory) {
-        fprintf(stderr, "rlhf-bench: out of memory\n");
-        exit(71);
-    }
-    return memory;
-}
-
-struct bench_time bench_time(const struct bench *bench, void (*fn)(void *arg), void *arg)
-{
-    struct bench_series *series = bench_allocate(1, sizeof *series);
-    fn(arg);
-    const double end = bench_now(bench) + bench->seconds;
-    for (double now = bench_now(bench);
-         series->calls < 5 || (now < end && series->calls < BENCH_CALLS_MAX);) {
-        fn(arg);
-        const double after = bench_now(bench);
-        series->seconds[series->calls++] = after - now;
-        now = after;
-    }
-    const struct bench_time time = bench_summary(series);
-    free(series);
-    return time;
-}
-
-static void bench_sleep(double seconds)
-{
-    const struct timespec span = {(time_t)seconds, (long)(1e9 * (seconds - floor(seconds)))};
-    nanosleep(&span, NULL);
-}
-
-/* One turn; `series` NULL: it does not count. */
-static void bench_turn(const struct bench *bench, const struct bench_run *run,
-                       struct bench_series *series)
-{
-    for (size_t i = 0; i < (run->calls ? run->calls : 1); i++) {
-        if (run->before)
-            run->before(run->arg);
-        const double begin = bench_now(bench);
-        run->fn(run->arg);
-        if (series && series->calls < BENCH_CALLS_MAX)
-            series->seconds[series->calls++] = bench_now(bench) - begin;
-    }
-    if (run->settle > 0.0)
-        bench_sleep(run->settle);
-}
-
-void bench_times(const struct bench *bench, const struct bench_run *runs, size_t n,
-                 struct bench_time *times)
-{
-    struct bench_series *series = bench_allocate(n, sizeof *series);
-    for (size_t i = 0; i < n; i++)
-        bench_turn(bench, &runs[i], NULL);
-    const double end = bench_now(bench) + (double)n * bench->seconds;
-    for (size_t turns = 0; turns < 4 || bench_now(bench) < end; turns++)
-        for (size_t i = 0; i < n; i++)
-            bench_turn(bench, &runs[i], &series[i]);
-    for (size_t i = 0; i < n; i++)
-        times[i] = bench_summary(&series[i]);
-    free(series);
-}
-
-/* ---- what is printed ---- */
-
-void bench_report(const struct bench *bench, const char *name, const char *what, double work,
-                  const char *unit, struct bench_time time)
-{
-    bench_report_under(bench, name, what, work, unit, time, NULL, 0);
-}
-
-static void bench_report_json(const struct bench *bench, const char *name, const char *what,
-                              double work, const char *unit, struct bench_time time,
-                              const struct bench_ceiling *ceilings, size_t n)
-{
-    char path[PRECISION_PATH_MAX];
-    precision_path(bench->precision, path);
-    printf("{\"case\":\"%s\",\"what\":\"%s\",\"threads\":%zu,\"path\":\"%s\",\"unit\":\"%s\","
-           "\"best\":%.6g,\"median\":%.6g,\"calls\":%zu,\"ceilings\":[",
-           name, what, bench->threads, path, unit, work / time.best, work / time.median,
-           time.calls);
-    for (size_t i = 0; i < n; i++)
-        printf("%s{\"of\":\"%s\",\"best\":%.6g,\"median\":%.6g,\"ratio\":%.4g}",
-               i > 0 ? "," : "", ceilings[i].name, ceilings[i].best, ceilings[i].median,
-               work / time.best / ceilings[i].best);
-    printf("]}\n");
-}
-
-void bench_report_under(const struct bench *bench, const char *name, const char *what,
-                        double work, const char *unit, struct bench_time time,
-                        const struct bench_ceiling *ceilings, size_t n)
-{
-    const double best = work / time.best, median = work / time.median;
-    const bool table = bench->output == BENCH_TABLE;
-    if (bench->output == BENCH_JSON) {
-        bench_report_json(bench, name, what, work, unit, time, ceilings, n);
-    } else {
-        printf(table ? "| %s | %s | %.4g %s | %.4g |"
-                     : "%-12s %-44s %10.4g %-10s (median %.4g of %zu)",
-               name, what, best, unit, median, time.calls);
-        for (size_t i = 0; i < n; i++)
-            printf(table ? "%s%.0f %% of %s (%.4g)" : "%s %.0f %% of %s (%.4g)",
-                   i > 0   ? ","
-                   : table ? " "
-                           : "",
-                   100.0 * best / ceilings[i].best, ceilings[i].name, ceilings[i].best);
-        printf(table ? " |\n" : "\n");
-    }
-    fflush(stdout);
-}
-
-struct bench bench_in_fp32(const struct bench *bench)
-{
-    struct bench fp32 = *bench;
-    fp32.precision = PRECISION_FP32;
-    return fp32;
-}
-
-bool bench_skips(const struct bench *bench, const char *what)
-{
-    return bench->only && !strstr(what, bench->only);
-}
-
-_Noreturn void bench_fail(const char *what, const struct err *err)
-{
-    fprintf(stderr, "rlhf-bench: %s: %s\n", what, err->text);
-    exit(err_exit_code(err->code));
-}
-
-/* 4 bytes each; much of it in huge pages, as what stands for it in a learner is. */
-static void *bench_line_of(size_t n)
-{
-    const size_t huge = (size_t)2 << 20, bytes = n * sizeof(float);
-    const size_t align = bytes < huge ? 64 : huge;
-    void *x = aligned_alloc(align, (bytes / align + 1) * align);
-    if (!x) {
-        fprintf(stderr, "rlhf-bench: out of memory for %zu numbers\n", n);
-        exit(71);
-    }
-#if defined(MADV_HUGEPAGE)
-    if (align == huge)
-        madvise(x, bytes, MADV_HUGEPAGE); /* only advice */
-#endif
-    return x;
-}
-
-uint32_t *bench_words(size_t n)
-{
-    uint32_t *words = bench_line_of(n);
-    memset(words, 0, n * sizeof *words);
-    return words;
-}
-
-float *bench_floats(size_t n)
-{
-    float *x = bench_line_of(n);
-    uint64_t state = 1;
-    for (size_t i = 0; i < n; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        x[i] = (float)((double)(state >> 40) / (double)(1u << 24) - 0.5);
-    }
-    return x;
-}
+enum { BENCH_CASES = sizeof bench_cases / sizeof bench_cases[0] };
 
 static void bench_usage(FILE *out)
 {
-    fprintf(out, "usage: rlhf-bench [--threads N] [--seconds S] [--only TEXT] [--cpu-time]\n"
-                 "                  [--precision fp32|bf16] [--json | --table] [CASE ...]\n");
+    fprintf(out, "usage: rlhf-bench [--threads N] [--seconds S | --once] [--only TEXT]\n"
+                 "                  [--precision fp32|bf16] [--cpu-time] [--json | --table]\n"
+                 "                  [CASE ...]\n");
     for (size_t i = 0; i < BENCH_CASES; i++)
         fprintf(out, "  %-12s %s\n", bench_cases[i].name, bench_cases[i].help);
 }
@@ -269,6 +75,9 @@ static int bench_options(struct bench *bench, int argc, char **argv, int *status
             bench->output = BENCH_TABLE;
         } else if (strcmp(argv[i], "--cpu-time") == 0) {
             bench->cpu_time = true;
+        } else if (strcmp(argv[i], "--once") == 0) {
+            bench->once = true;
+            bench->seconds = 0.01;
         } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             bench->only = argv[++i];
         } else if (strcmp(argv[i], "--precision") == 0) {
@@ -297,10 +106,6 @@ static void bench_head(const struct bench *bench)
     precision_path(bench->precision, path);
     if (bench->output == BENCH_TEXT)
         printf("%zu threads, %s\n", bench->threads, path);
-    if (bench->output == BENCH_TABLE)
-        printf("| case, %zu threads, %s | what | best | median | of the ceiling |\n"
-               "|---|---|---|---|---|\n",
-               bench->threads, path);
 }
 
 int main(int argc, char **argv)
@@ -315,6 +120,7 @@ int main(int argc, char **argv)
         return status;
 
     struct err err = {0};
+    log_open("rlhf-bench", STDERR_FILENO, LOG_LEVEL_WARN);
     daemon_keep_memory(); /* as they do */
     pool_thread_init();
     bench.pool = pool_new(bench.threads, &err);

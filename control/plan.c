@@ -9,6 +9,8 @@
  * Nobody attacks the order of a data set: twice log2 of the greatest n. */
 #define PLAN_ROUNDS 64
 
+#define PLAN_PIECE 256u /* entries that go through the rounds together */
+
 #define PLAN_GROUPS_MAX ((uint64_t)1 << 56) /* an epoch has 56 bits in rng.h */
 
 enum err_code plan_check(const struct plan_params *params, struct err *err)
@@ -31,22 +33,30 @@ enum err_code plan_check(const struct plan_params *params, struct err *err)
     return ERR_OK;
 }
 
-/* Entries x[0..count-1] of the epoch's permutation, in place.  A round asks for one sum whatever
- * the count, and the bits of a round do not wait for each other. */
+/* One round, in place; count <= PLAN_PIECE. */
+static void plan_permute_round(uint64_t seed, uint64_t epoch, uint32_t round, uint32_t n,
+                               uint32_t *x, uint32_t count)
+{
+    const uint32_t sum =
+        (uint32_t)rng_below(seed, RNG_STREAM_PLAN, epoch, PLAN_ROUNDS + round, 0, n);
+    uint32_t partner[PLAN_PIECE], word[PLAN_PIECE];
+    for (uint32_t i = 0; i < count; i++) {
+        partner[i] = sum >= x[i] ? sum - x[i] : n - (x[i] - sum);
+        word[i] = x[i] > partner[i] ? x[i] : partner[i];
+    }
+    rng_first(seed, RNG_STREAM_PLAN, epoch, round, word, word, count);
+    for (uint32_t i = 0; i < count; i++) /* no branch, which would be guessed wrong half the time */
+        x[i] ^= (x[i] ^ partner[i]) & (0u - (word[i] & 1));
+}
+
+/* Entries x[0..count-1] of the epoch's permutation, in place. */
 static void plan_permute_all(uint64_t seed, uint64_t epoch, uint32_t n, uint32_t *x,
                              uint32_t count)
 {
-    for (uint32_t round = 0; round < PLAN_ROUNDS; round++) {
-        const uint32_t sum =
-            (uint32_t)rng_below(seed, RNG_STREAM_PLAN, epoch, PLAN_ROUNDS + round, 0, n);
-        for (uint32_t i = 0; i < count; i++) {
-            const uint32_t partner = sum >= x[i] ? sum - x[i] : n - (x[i] - sum);
-            uint32_t word[4];
-            rng_block(seed, RNG_STREAM_PLAN, epoch, round, x[i] > partner ? x[i] : partner,
-                      word);
-            /* Without a branch, which would be guessed wrong half the time. */
-            x[i] ^= (x[i] ^ partner) & (0u - (word[0] & 1));
-        }
+    for (uint32_t done = 0; done < count; done += PLAN_PIECE) {
+        const uint32_t piece = count - done < PLAN_PIECE ? count - done : PLAN_PIECE;
+        for (uint32_t round = 0; round < PLAN_ROUNDS; round++)
+            plan_permute_round(seed, epoch, round, n, x + done, piece);
     }
 }
 

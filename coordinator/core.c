@@ -396,8 +396,10 @@ static void core_durable_now(struct core *core, uint64_t seq)
 {
     assert(seq <= core->seq);
     core->acks_due = core->acks_due || seq > core->durable_seq;
-    if (seq > core->durable_seq)
+    if (seq > core->durable_seq) {
         core->durable_seq = seq;
+        core->score_idle = false;
+    }
     if (!core->started && core->epoch_seq != 0 && core->epoch_seq <= core->durable_seq) {
         core->started = true;
         core->started_ms = core->now_ms;

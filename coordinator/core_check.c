@@ -343,6 +343,38 @@ static enum err_code core_check_table(const struct core *core, struct err *err)
     return ERR_OK;
 }
 
+/* Of these items one that could be leased to be scored, where that was found to be none. */
+static enum err_code core_check_idle_items(const struct core *core,
+                                           const struct core_item *items, uint32_t n,
+                                           struct err *err)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct core_item *item = &items[i];
+        if (item->state != CORE_ITEM_GENERATED || item->lease != 0 ||
+            !core_durable(core, item->seq))
+            continue;
+        const bool late = item->work == WIRE_WORK_ROLLOUT &&
+                          core_kl_reference_of(core, item->version) > 0 &&
+                          item->version > core->score_idle_newest;
+        if (!late)
+            return err_set(err, ERR_STATE, "item %llu/%u could be scored, and nobody looks",
+                           (unsigned long long)item->a, (unsigned)item->b);
+    }
+    return ERR_OK;
+}
+
+static enum err_code core_check_idle(const struct core *core, struct err *err)
+{
+    enum err_code rc = ERR_OK;
+    for (uint64_t step = core->trained; step < core->opened && rc == ERR_OK; step++) {
+        const struct core_refs *refs = core_item_refs(core, step);
+        rc = core_check_idle_items(core, core_item_batch(core, step)->items, core->B, err);
+        if (rc == ERR_OK)
+            rc = core_check_idle_items(core, refs->items, refs->n, err);
+    }
+    return rc;
+}
+
 /* Steps that are open, and those kept for a learner that lost its memory. */
 static enum err_code core_check_steps(const struct core *core, uint32_t *on_lease,
                                       struct err *err)
@@ -378,5 +410,7 @@ enum err_code core_check(const struct core *core, struct err *err)
         rc = core_check_sets(core, err);
     if (rc == ERR_OK && !core->finished)
         rc = core_check_table(core, err);
+    if (rc == ERR_OK && !core->finished && core->score_idle)
+        rc = core_check_idle(core, err);
     return rc;
 }

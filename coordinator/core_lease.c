@@ -114,6 +114,7 @@ static bool core_lease_forget(struct core *core, struct core_item *item, uint64_
     if (item->lease == id)
         item->lease = core_bug(core, 34) ? 0 : item->second;
     item->second = 0;
+    core->score_idle = core->score_idle && (item->lease != 0 || core_bug(core, 45));
     return item->lease != 0;
 }
 
@@ -325,36 +326,43 @@ bool core_lease_eligible(const struct core *core, const struct core_peer *peer,
            core->now_ms >= peer->backoff_ms;
 }
 
-/* Of all who may be given something, together. */
-static uint64_t core_lease_capacity(const struct core *core, enum wire_role role)
+/* What those who may be given something can hold together, and have room for. */
+struct core_lease_room {
+    uint64_t capacity, room;
+};
+
+static struct core_lease_room core_lease_room_of_all(const struct core *core,
+                                                     enum wire_role role)
 {
-    uint64_t capacity = 0;
-    for (size_t i = core_set_next(&core->roomy[role], 0); i < CORE_PEERS_MAX;
-         i = core_set_next(&core->roomy[role], i + 1))
-        if (core_lease_eligible(core, &core->peers[i], role))
-            capacity += core->peers[i].capacity;
-    return capacity;
+    struct core_lease_room all = {0};
+    const struct core_set *roomy = &core->roomy[role];
+    for (size_t i = core_set_next(roomy, 0); i < CORE_PEERS_MAX;
+         i = core_set_next(roomy, i + 1)) {
+        const struct core_peer *peer = &core->peers[i];
+        if (!core_lease_eligible(core, peer, role))
+            continue;
+        all.capacity += peer->capacity;
+        all.room += peer->capacity - peer->in_flight;
+    }
+    return all;
 }
 
 /* A share of what waits by capacity, so that a short queue is spread over all. */
-static uint32_t core_lease_quota(const struct core *core, const struct core_peer *peer,
-                                 uint64_t waiting, uint64_t capacity)
+static uint32_t core_lease_quota(const struct core_peer *peer, uint32_t waiting,
+                                 uint64_t capacity)
 {
-    uint64_t quota = (waiting * peer->capacity + capacity - 1) / capacity;
-    const uint64_t room = peer->capacity - peer->in_flight;
-    if (quota > room)
-        quota = room;
-    if (quota > core->B)
-        quota = core->B;
-    return quota > 0 ? (uint32_t)quota : 1;
+    const uint64_t quota = ((uint64_t)waiting * peer->capacity + capacity - 1) / capacity;
+    const uint32_t room = peer->capacity - peer->in_flight;
+    return quota < room ? (uint32_t)quota : room;
 }
 
 /* Prompt ids, and for scoring the response's too, one item after the other. */
-static size_t core_lease_payload(struct core *core, uint32_t n, bool responses)
+static size_t core_lease_payload(struct core *core, struct core_item *const *items, uint32_t n,
+                                 bool responses)
 {
     size_t at = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const struct core_item *item = core->picked[i];
+        const struct core_item *item = items[i];
         const uint32_t prompt = core_item_prompt_tokens(core, item->prompt);
         memcpy(core->out_ids + at, core->prompts.ids + core->prompts.offset[item->prompt],
                prompt * sizeof(int32_t));
@@ -380,9 +388,9 @@ bool core_lease_give(struct core *core, struct core_peer *peer,
     lease->version = picked->version;
     peer->in_flight += picked->n;
     core_peer_moved(core, peer);
-    const size_t bytes = core_lease_payload(core, picked->n, !picked->generate);
+    const size_t bytes = core_lease_payload(core, picked->items, picked->n, !picked->generate);
     for (uint32_t i = 0; i < picked->n; i++) {
-        struct core_item *item = core->picked[i];
+        struct core_item *item = picked->items[i];
         *(picked->second ? &item->second : &item->lease) = lease->id;
         if (picked->generate && !picked->second)
             core_item_move(core, item, CORE_ITEM_LEASED);
@@ -403,63 +411,81 @@ bool core_lease_give(struct core *core, struct core_peer *peer,
     return true;
 }
 
-/* Is there anything in this state whose policy is there?  Steps that wait for theirs have many
- * slots, and every event comes by here. */
-static bool core_lease_waits(const struct core *core, enum core_item_state state,
-                             uint64_t newest)
+/* Every event comes by here: is there anything to generate whose policy is there?  Steps that wait
+ * for theirs have many slots. */
+static bool core_lease_waits(const struct core *core, uint64_t newest)
 {
     for (uint64_t step = core->trained; step < core->opened; step++)
-        if (core_item_refs(core, step)->count[state] > 0 ||
-            (core_item_batch(core, step)->count[state] > 0 &&
+        if (core_item_refs(core, step)->count[CORE_ITEM_WAITING] > 0 ||
+            (core_item_batch(core, step)->count[CORE_ITEM_WAITING] > 0 &&
              plan_policy_version(step, core->config->lag) <= newest))
             return true;
     return false;
 }
 
-/* What one worker is to have now, if anything can be leased to it; false: nothing can. */
-static bool core_lease_dispatch_one(struct core *core, struct core_peer *peer,
-                                    struct core_lease_pick *pick, const char *endpoint)
+/* And anything to score?  Those that are being scored, or not durable yet, are many. */
+static bool core_lease_is_idle(const struct core *core, bool generate, uint64_t newest)
 {
-    core_lease_each(core, pick->generate ? CORE_ITEM_WAITING : CORE_ITEM_GENERATED,
-                    core_lease_pick_item, pick);
-    const struct core_lease_picked picked = {
-        .generate = pick->generate,
-        .n = pick->n,
-        .version = pick->version,
-        .endpoint = endpoint,
-    };
-    return pick->n > 0 && core_lease_give(core, peer, &picked);
+    return generate ? !core_lease_waits(core, newest)
+                    : core->score_idle && core->score_idle_newest == newest;
 }
 
-/* One lease to each worker of the role that has room, again until nothing is left. */
+/* Share out what was picked among all who may be given something, as far as each has room; false
+ * where no lease is left. */
+static bool core_lease_share(struct core *core, const struct core_lease_pick *pick,
+                             uint64_t capacity, const char *endpoint)
+{
+    const enum wire_role role = pick->generate ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
+    const struct core_set *roomy = &core->roomy[role];
+    uint32_t given = 0;
+    for (size_t i = core_set_next(roomy, 0); i < CORE_PEERS_MAX && given < pick->n;
+         i = core_set_next(roomy, i + 1)) {
+        struct core_peer *peer = &core->peers[i];
+        if (!core_lease_eligible(core, peer, role))
+            continue;
+        const uint64_t of = peer->capacity;
+        const struct core_lease_picked picked = {
+            .generate = pick->generate,
+            .items = core->picked + given,
+            .n = core_lease_quota(peer, pick->n - given, capacity),
+            .version = pick->version,
+            .endpoint = endpoint,
+        };
+        if (!core_lease_give(core, peer, &picked))
+            return false;
+        given += picked.n;
+        capacity -= of;
+    }
+    return true;
+}
+
+/* All that can be leased now and somebody has room for, a version after the other. */
 static void core_lease_dispatch_kind(struct core *core, bool generate,
                                      const struct core_peer *learner)
 {
     const enum wire_role role = generate ? WIRE_ROLE_ACTOR : WIRE_ROLE_REWARD;
     const enum core_item_state state = generate ? CORE_ITEM_WAITING : CORE_ITEM_GENERATED;
-    const struct core_set *roomy = &core->roomy[role];
-    if (!core_lease_waits(core, state, generate ? learner->version : UINT64_MAX))
+    const uint64_t newest = learner ? learner->version : 0;
+    if (core_lease_is_idle(core, generate, newest))
         return;
-    uint64_t capacity = core_lease_capacity(core, role);
-    while (capacity > 0)
-        for (size_t i = core_set_next(roomy, 0); i < CORE_PEERS_MAX;
-             i = core_set_next(roomy, i + 1)) {
-            struct core_peer *peer = &core->peers[i];
-            const uint64_t waiting = core->slots[state] + core->ref_slots[state];
-            if (waiting == 0)
-                return;
-            if (!core_lease_eligible(core, peer, role))
-                continue;
-            struct core_lease_pick pick = {
-                .generate = generate,
-                .quota = core_lease_quota(core, peer, waiting, capacity),
-                .newest = learner ? learner->version : 0,
-            };
-            if (!core_lease_dispatch_one(core, peer, &pick, learner ? learner->endpoint : ""))
-                return;
-            if (!core_set_has(roomy, i))
-                capacity -= peer->capacity;
+    for (;;) {
+        const struct core_lease_room all = core_lease_room_of_all(core, role);
+        struct core_lease_pick pick = {
+            .generate = generate,
+            .quota = all.room < core->B ? (uint32_t)all.room : core->B,
+            .newest = newest,
+        };
+        if (pick.quota == 0)
+            return;
+        core_lease_each(core, state, core_lease_pick_item, &pick);
+        if (pick.n == 0 && !generate) {
+            core->score_idle = true;
+            core->score_idle_newest = newest;
         }
+        if (pick.n == 0 ||
+            !core_lease_share(core, &pick, all.capacity, learner ? learner->endpoint : ""))
+            return;
+    }
 }
 
 void core_lease_dispatch(struct core *core, bool scorable)

@@ -134,6 +134,7 @@ static bool core_second_give(struct core *core, struct core_second *second,
         .generate = generate,
         .second = true,
         .n = second->n,
+        .items = core->picked,
         .version = oldest->version + core_bug(core, 39),
         .endpoint = endpoint,
     };

@@ -328,6 +328,10 @@ struct core {
     uint32_t leases_out[CORE_LEASE_TRAIN + 1]; /* [kind] */
     uint32_t leases_max;                       /* CORE_LEASES_MAX, in tests less */
     bool leases_full;                          /* and it was said */
+    /* Nothing could be leased to be scored, whoever has room, by a learner that holds this version;
+     * so it stays until some record is durable or an item loses its lease. */
+    bool score_idle;
+    uint64_t score_idle_newest;
     uint64_t lease_n; /* leases issued in this epoch */
     struct core_pace pace[CORE_LEASE_TRAIN]; /* by kind: all but TRAIN */
     struct core_offender offenders[CORE_ADDRESSES_MAX];
@@ -452,11 +456,12 @@ typedef bool core_lease_visit(struct core *core, struct core_item *item, void *c
  * Ends where fn says false. */
 void core_lease_each(struct core *core, enum core_item_state state, core_lease_visit *fn,
                      void *ctx);
-/* What is to be leased: core->picked[0..n-1]. */
+/* What is to be leased. */
 struct core_lease_picked {
     bool generate;
     bool second; /* they are out on a lease already */
     uint32_t n;
+    struct core_item *const *items; /* [n] */
     uint64_t version;     /* of all of them; to be scored: that of their reference */
     const char *endpoint; /* where those weights are */
 };

@@ -1,7 +1,13 @@
 /* record.c -- see record.h. */
 #include "coordinator/record.h"
 
+#include <assert.h>
 #include <stddef.h>
+
+#include "base/hash_lanes.h"
+
+#define RECORD_ARRAYS 8u /* of a slot that is hashed */
+static_assert(RECORD_ARRAYS <= HASH_LANES, "all of them at once");
 
 const char *record_kind_name(enum record_kind kind)
 {
@@ -31,20 +37,23 @@ void record_experience_add(struct hash *running, const struct record_experience 
     struct {
         struct hash running;
         uint32_t counts[4];
-        struct hash array[8];
+        struct hash array[RECORD_ARRAYS];
     } all = {
         .running = *running,
         .counts = {slot->slot, slot->prompt_tokens, slot->response_tokens, slot->finish},
     };
     const size_t bytes = slot->response_tokens * sizeof(float);
-    hash_blake2b(&all.array[0], slot->prompt, slot->prompt_tokens * sizeof(int32_t));
-    hash_blake2b(&all.array[1], slot->response, slot->response_tokens * sizeof(int32_t));
-    hash_blake2b(&all.array[2], slot->logp, bytes);
-    hash_blake2b(&all.array[3], slot->ref, bytes);
-    hash_blake2b(&all.array[4], slot->reward, bytes);
-    hash_blake2b(&all.array[5], slot->cost, slot->cost ? bytes : 0);
-    hash_blake2b(&all.array[6], slot->scores, slot->scores_n * sizeof(double));
-    hash_blake2b(&all.array[7], slot->reference_scores,
-                 slot->reference_scores_n * sizeof(double));
+    const void *const arrays[RECORD_ARRAYS] = {
+        slot->prompt, slot->response, slot->logp,   slot->ref,
+        slot->reward, slot->cost,     slot->scores, slot->reference_scores};
+    const size_t sizes[RECORD_ARRAYS] = {slot->prompt_tokens * sizeof(int32_t),
+                                         slot->response_tokens * sizeof(int32_t),
+                                         bytes,
+                                         bytes,
+                                         bytes,
+                                         slot->cost ? bytes : 0,
+                                         slot->scores_n * sizeof(double),
+                                         slot->reference_scores_n * sizeof(double)};
+    hash_lanes_each(all.array, arrays, sizes, RECORD_ARRAYS);
     hash_blake2b(running, &all, sizeof all);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/bench.h"
 #include "bench/workers/crowd.h"
 #include "coordinator/core.h"
 
@@ -32,8 +33,7 @@ struct alone {
 
 static void alone_fail(const char *what)
 {
-    fprintf(stderr, "rlhf-bench-workers: %s\n", what);
-    exit(70);
+    bench_stop("core", what);
 }
 
 /* An address is the worker's number, and one. */
@@ -164,33 +164,45 @@ static void alone_begin(struct alone *alone, const struct core_setup *setup, siz
     alone_durable(alone);
 }
 
-struct alone_result alone_run(size_t n, double seconds)
+struct alone *alone_open(size_t n)
 {
     static struct run_config config;
     static size_t offset[257];
     static int32_t ids[256 * 16];
-    struct alone alone = {0};
+    struct alone *alone = calloc(1, sizeof *alone);
+    if (!alone)
+        alone_fail("out of memory");
     for (size_t i = 0; i <= 256; i++)
         offset[i] = 16 * i;
     alone_config(&config);
     const struct core_setup setup = {.config = &config,
                                      .prompts = {.n = 256, .offset = offset, .ids = ids}};
-    alone_begin(&alone, &setup, n);
-    for (int ms = 0; alone.steps < 1 || crowd_welcomed(&alone.crowd) < n; ms++) {
-        alone_step(&alone);
+    alone_begin(alone, &setup, n);
+    for (int ms = 0; alone->steps < 1 || crowd_welcomed(&alone->crowd) < n; ms++) {
+        alone_step(alone);
         if (ms > 600000)
             alone_fail("the simulated workers do not get on");
     }
-    const uint64_t events = alone.events, rollouts = alone.crowd.results;
+    return alone;
+}
+
+struct alone_result alone_run(struct alone *alone, double seconds)
+{
+    const uint64_t events = alone->events, rollouts = alone->crowd.results;
     struct alone_result result = {0};
-    while (result.core_s < seconds)
-        result.core_s += alone_step(&alone);
-    result.events = alone.events - events;
-    result.rollouts = alone.crowd.results - rollouts;
-    if (alone.crowd.refused > 0)
+    while (result.core_s < seconds || alone->crowd.results == rollouts)
+        result.core_s += alone_step(alone);
+    result.events = alone->events - events;
+    result.rollouts = alone->crowd.results - rollouts;
+    if (alone->crowd.refused > 0)
         alone_fail("a simulated worker was refused");
-    core_free(alone.core);
-    crowd_release(&alone.crowd);
-    free(alone.queue);
     return result;
+}
+
+void alone_close(struct alone *alone)
+{
+    core_free(alone->core);
+    crowd_release(&alone->crowd);
+    free(alone->queue);
+    free(alone);
 }

@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "bench/bench.h"
+
 #define CEILING_BYTES(tokens) (12u * (size_t)(tokens)) /* ids, log-probs, reference log-probs */
 #define CEILING_ANSWER        64u
 
@@ -17,8 +19,7 @@ struct ceiling_clock {
 
 static void ceiling_fail(const char *what)
 {
-    fprintf(stderr, "rlhf-bench-workers: %s\n", what);
-    exit(70);
+    bench_stop("rollouts", what);
 }
 
 static double ceiling_seconds(clockid_t clock)

@@ -6,15 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/bench.h"
+
 #define CROWD_HELLO_AGAIN_US 250000u
 
 static void *crowd_allocate(size_t n, size_t size)
 {
     void *memory = calloc(n, size);
-    if (!memory) {
-        fprintf(stderr, "rlhf-bench-workers: out of memory\n");
-        exit(71);
-    }
+    if (!memory)
+        bench_stop("workers", "out of memory");
     return memory;
 }
 

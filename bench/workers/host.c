@@ -12,108 +12,43 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "engine/model.h"
-#include "engine/tokenizer.h"
-#include "node/run_config.h"
-#include "world/world.h"
+#include "bench/scene.h"
 
 #define HOST_START_MS    20000
 #define HOST_STEP_TOKENS 262144u
+#define HOST_PROMPTS     256u
 
 extern char **environ;
 
-static void host_check(enum err_code rc, const struct err *err)
-{
-    if (rc == ERR_OK)
-        return;
-    fprintf(stderr, "rlhf-bench-workers: %s\n", err->text);
-    exit(err_exit_code(rc));
-}
-
-static void host_path(const struct host *host, const char *name, char path[FILE_PATH_MAX])
-{
-    struct err err;
-    host_check(file_join(path, host->dir, name, &err), &err);
-}
-
-static void host_write(const struct host *host, const char *name, const char *text)
-{
-    char path[FILE_PATH_MAX];
-    struct err err;
-    host_path(host, name, path);
-    host_check(file_write(path, text, strlen(text), &err), &err);
-}
-
 /* The smallest model there can be: the coordinator reads its config and tokenizer alone. */
-static void host_write_model(const struct host *host)
-{
-    char path[FILE_PATH_MAX];
-    struct world world;
-    struct buf text, json;
-    struct err err = {0};
-    host_check(world_init(&world, &err), &err);
-    buf_init(&text, 1 << 20);
-    buf_init(&json, 1 << 20);
-    for (size_t i = 0; i < world.items_n; i += 7)
-        world_prompt(&world.items[i], &text);
-    host_check(world_tokenizer(text.data, text.len, 300, &json, &err), &err);
-    host_path(host, "model", path);
-    mkdir(path, 0755);
-    host_write(host, "model/tokenizer.json", json.data);
-    buf_clear(&text);
-    for (size_t i = 0; i < 256; i++) {
-        buf_clear(&json);
-        world_prompt(&world.items[i % world.items_n], &json);
-        buf_puts(&text, "{\"prompt\": ");
-        buf_json_string(&text, json.data, json.len);
-        buf_puts(&text, "}\n");
-    }
-    host_write(host, "prompts.jsonl", text.data);
-    buf_release(&text);
-    buf_release(&json);
-    struct tokenizer *tokenizer = tokenizer_load(path, &err);
-    if (!tokenizer)
-        host_check(err.code, &err);
-    const struct model_config config = {
-        .family = MODEL_LLAMA,
-        .model_type = "llama",
-        .V = tokenizer_vocabulary(tokenizer),
-        .C = 8,
-        .L = 1,
-        .H = 1,
-        .G = 1,
-        .D = 8,
-        .F = 8,
-        .T = 1024,
-        .norm_eps = 1e-5f,
-        .tied = true,
-        .rope_theta = 10000,
-        .bos = -1,
-        .eos = 0,
-        .pad = -1,
-    };
-    struct model *model = model_new(&config, &err);
-    if (!model)
-        host_check(err.code, &err);
-    model_init_random(model, 1, 0.3f);
-    host_check(model_save(model, path, &err), &err);
-    model_free(model);
-    tokenizer_free(tokenizer);
-}
+static const struct model_config host_model = {
+    .family = MODEL_LLAMA,
+    .model_type = "llama",
+    .C = 8,
+    .L = 1,
+    .H = 1,
+    .G = 1,
+    .D = 8,
+    .F = 8,
+    .T = 1024,
+    .norm_eps = 1e-5f,
+    .tied = true,
+    .rope_theta = 10000,
+    .bos = -1,
+    .eos = 0,
+    .pad = -1,
+};
 
 /* A step has as many tokens whatever a response has: they are one message to the learner. */
 static void host_write_config(struct host *host, uint32_t tokens)
 {
     static struct run_config config;
-    char path[FILE_PATH_MAX], text[1024];
-    struct err err;
+    char text[1024];
     snprintf(text, sizeof text,
              "run:\n  dir: run\n  steps: 1000000\n"
              "model:\n  policy: model\n"
@@ -124,12 +59,8 @@ static void host_write_config(struct host *host, uint32_t tokens)
              "    - name: score\n      kind: words\n      words: words.txt\n"
              "checkpoint:\n  every: 1\n",
              (unsigned)(HOST_STEP_TOKENS / tokens), (unsigned)tokens);
-    host_write(host, "run.yaml", text);
-    host_write(host, "words.txt", "a\n");
-    host_path(host, "run", path);
-    mkdir(path, 0755);
-    host_path(host, "run.yaml", path);
-    host_check(run_config_load(&config, path, NULL, 0, &err), &err);
+    bench_dir_write(&host->dir, "words.txt", "a\n", 2);
+    scene_config(&host->dir, text, &config);
     run_config_hash(&config, &host->config_hash);
 }
 
@@ -148,14 +79,9 @@ static int host_port(void)
 static void host_spawn(struct host *host)
 {
     char program[FILE_PATH_MAX], config[FILE_PATH_MAX], log[FILE_PATH_MAX], self[32];
-    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 32);
-    program[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(program, '/');
-    if (!slash)
-        exit(71);
-    strcpy(slash, "/rlhf-coordinator");
-    host_path(host, "run.yaml", config);
-    host_path(host, "log", log);
+    scene_program("rlhf-coordinator", program);
+    bench_dir_at(&host->dir, "run.yaml", config);
+    bench_dir_at(&host->dir, "log", log);
     snprintf(self, sizeof self, "--supervised=%ld", (long)getpid());
     static char words[][16] = {"--config", "--control", "--http", "--log-level", "warn"};
     char *argv[] = {program,    words[0], config,   words[1], host->control, words[2],
@@ -165,10 +91,8 @@ static void host_spawn(struct host *host)
     posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     const int failed = posix_spawn(&host->pid, program, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
-    if (failed) {
-        fprintf(stderr, "rlhf-bench-workers: %s: %s\n", program, strerror(failed));
-        exit(71);
-    }
+    if (failed)
+        bench_stop(program, strerror(failed));
 }
 
 static int host_connect(const struct host *host)
@@ -186,10 +110,8 @@ static int host_connect(const struct host *host)
 void host_open(struct host *host, uint32_t tokens)
 {
     *host = (struct host){.pid = -1};
-    snprintf(host->dir, sizeof host->dir, "/tmp/rlhf-workers-XXXXXX");
-    if (!mkdtemp(host->dir))
-        exit(73);
-    host_write_model(host);
+    bench_dir_open(&host->dir);
+    scene_write(&host->dir, &host_model, HOST_PROMPTS);
     host_write_config(host, tokens);
     snprintf(host->control, sizeof host->control, "tcp://127.0.0.1:%d", host_port());
     snprintf(host->http, sizeof host->http, "127.0.0.1:%d", host_port());
@@ -200,11 +122,9 @@ void host_open(struct host *host, uint32_t tokens)
         fd = host_connect(host);
         if (fd >= 0)
             close(fd);
-        if (clock_mono_ms() - begin_ms > HOST_START_MS) {
-            fprintf(stderr, "rlhf-bench-workers: the coordinator does not start: %s/log\n",
-                    host->dir);
-            exit(70);
-        }
+        if (clock_mono_ms() - begin_ms > HOST_START_MS)
+            bench_stop(host->dir.path,
+                       "the coordinator does not start; see the file log there");
     }
 }
 
@@ -212,7 +132,7 @@ void host_close(struct host *host)
 {
     kill(host->pid, SIGTERM);
     waitpid(host->pid, NULL, 0);
-    file_remove_tree(host->dir, NULL);
+    bench_dir_close(&host->dir);
 }
 
 struct host_use host_use(const struct host *host)

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/hash.h"
+#include "bench/bench.h"
 
 /* Processor time of its threads: the loop's, libzmq's, and the ledger's. */
 struct host_threads {
@@ -13,7 +14,8 @@ struct host_threads {
 };
 
 struct host {
-    char dir[64], control[64], http[64];
+    struct bench_dir dir;
+    char control[64], http[64];
     pid_t pid;
     struct hash config_hash;
 };

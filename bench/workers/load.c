@@ -3,6 +3,7 @@
  * ZeroMQ lets a context have 1,023 sockets: there is one for each LOAD_SOCKETS workers. */
 #include "bench/workers/load.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -10,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/bench.h"
 #include "bench/workers/crowd.h"
 #include "wire/socket.h"
 
@@ -38,8 +40,7 @@ static uint64_t load_now_us(void)
 
 static void load_fail(const char *what)
 {
-    fprintf(stderr, "rlhf-bench-workers: %s\n", what);
-    exit(70);
+    bench_stop("workers", what);
 }
 
 static void load_drain(struct load *load, size_t w)
@@ -148,10 +149,22 @@ static double load_join(struct load *load)
 static void load_idle(struct load *load, const struct host *host, double seconds,
                       struct load_result *result)
 {
-    load_for(load, LOAD_WARM_S);
+    load_for(load, fmin(LOAD_WARM_S, seconds));
     const double cpu_s = host_use(host).cpu_s;
     load_for(load, seconds);
     result->idle_cpu = (host_use(host).cpu_s - cpu_s) / seconds;
+}
+
+/* Seconds of a rollout; for so long, and until there is one. */
+static double load_piece(struct load *load, double seconds)
+{
+    const uint64_t begin_us = load_now_us(), rollouts = load->crowd.results;
+    do {
+        load_for(load, seconds);
+        if ((double)(load_now_us() - begin_us) > 1e6 * (LOAD_JOIN_S + seconds))
+            load_fail("no rollout is made");
+    } while (load->crowd.results == rollouts);
+    return 1e-6 * (double)(load_now_us() - begin_us) / (double)(load->crowd.results - rollouts);
 }
 
 static void load_work(struct load *load, const struct host *host, double seconds,
@@ -159,12 +172,13 @@ static void load_work(struct load *load, const struct host *host, double seconds
 {
     struct crowd *crowd = &load->crowd;
     crowd->learns = true;
-    load_for(load, LOAD_WARM_S);
+    load_for(load, fmin(LOAD_WARM_S, seconds));
     crowd->acks.n = crowd->leases.n = 0;
     const struct host_use before = host_use(host);
     const struct host_threads threads = host_threads(host);
     const uint64_t rollouts = crowd->results, begin_us = load_now_us();
-    load_for(load, seconds);
+    for (size_t i = 0; i < LOAD_PIECES; i++)
+        result->rollout_s[i] = load_piece(load, seconds / LOAD_PIECES);
     result->use = host_use(host);
     result->threads = host_threads(host);
     result->threads.loop_s -= threads.loop_s;
@@ -192,11 +206,12 @@ struct load_result load_run(size_t n, double rate, uint32_t tokens, double secon
         load.crowd.item_us = (uint64_t)(1e6 * (double)crowd_actors(&load.crowd) / rate);
     load_open(&load, &host, n);
     result.join_s = load_join(&load);
-    load_idle(&load, &host, seconds, &result);
+    if (rate > 0.0)
+        load_idle(&load, &host, seconds, &result);
     load_work(&load, &host, seconds, &result);
     result.scrape_s = host_scrape(&host, &result.scrape_bytes);
     if (load.crowd.refused > 0 || load.lost > 0)
-        fprintf(stderr, "rlhf-bench-workers: %zu workers: %llu refused, %llu not sent\n", n,
+        fprintf(stderr, "rlhf-bench: %zu workers: %llu refused, %llu not sent\n", n,
                 (unsigned long long)load.crowd.refused, (unsigned long long)load.lost);
     load_close(&load);
     host_close(&host);

@@ -17,7 +17,7 @@
 #include "tests/sim/sim.h"
 
 #define SIM_MANY 1000 /* seeds in which everything comes about */
-#define SIM_BUGS 44
+#define SIM_BUGS 45
 static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "none",
     "results are acknowledged, and acted on, before they are durable",
@@ -64,6 +64,7 @@ static const char *const sim_bug_names[SIM_BUGS + 1] = {
     "the KL controller goes on when its reference is renewed",
     "log-probs of another reference are taken",
     "more leases are given out than there are places",
+    "what comes back from a reward worker is not looked for",
 };
 
 static bool sim_main_seeds(const struct sim_plan *plan)

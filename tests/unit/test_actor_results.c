@@ -3,7 +3,7 @@
  * test_actor_results.c -- what an actor holds back, and how it goes out.
  *
  * The oracle is the list of results as they were put in: what is sent of a lease must be that
- * list with those of other leases struck out, in the same order.
+ * list with those of other leases struck out, in the same order, and all of it in one message.
  */
 #include "actor/results.h"
 #include "base/clock.h"
@@ -21,7 +21,7 @@ struct put {
 };
 
 static struct put given[PUT_MAX]; /* all that went in, in order */
-static size_t given_n, sent_items, sent_messages;
+static size_t given_n, sent_items, sent_messages, sent_first;
 static bool lease_sent[LEASES];
 static enum err_code send_rc;
 static uint64_t now_ms = 1000;
@@ -41,10 +41,12 @@ enum err_code worker_send(struct worker *worker, const struct message *m, struct
     const int32_t *ids = m->frame[0].data;
     const float *logp = m->frame[1].data;
     size_t i = 0, at = 0;
+    while (lease_sent[given[sent_first].lease - 1])
+        sent_first++;
+    assert_int_equal(m->lease, given[sent_first].lease); /* who came first, goes first */
     assert_int_equal(m->type, MESSAGE_GENERATE_RESULT);
     assert_int_equal(m->version, 9);
     assert_in_range(m->lease, 1, LEASES);
-    assert_false(lease_sent[m->lease - 1]); /* a message a lease */
     lease_sent[m->lease - 1] = true;
     for (size_t p = 0; p < given_n; p++) {
         const struct put *put = &given[p];
@@ -69,7 +71,7 @@ enum err_code worker_send(struct worker *worker, const struct message *m, struct
 static void begin(struct results *results)
 {
     check_ok(results_init(results, TOKENS_MAX, &err));
-    given_n = sent_items = sent_messages = 0;
+    given_n = sent_items = sent_messages = sent_first = 0;
     memset(lease_sent, 0, sizeof lease_sent);
     send_rc = ERR_OK;
 }
@@ -139,11 +141,11 @@ static void results_wait_only_while_sequences_wait_for_a_row(void **state)
     struct results results;
     const size_t rows = 8;
     begin(&results);
-    assert_false(results_are_due(&results, 0, rows)); /* there is none */
+    assert_false(results_are_due(&results, 0, rows, 0)); /* there is none */
     put(&results, 1, 1);
-    assert_false(results_are_due(&results, rows + 1, rows));
-    assert_true(results_are_due(&results, rows, rows));
-    assert_true(results_are_due(&results, 0, rows));
+    assert_false(results_are_due(&results, rows + 1, rows, 0));
+    assert_true(results_are_due(&results, rows, rows, 0));
+    assert_true(results_are_due(&results, 0, rows, 0));
     results_release(&results);
 }
 
@@ -154,9 +156,9 @@ static void results_wait_for_others_up_to_a_half_of_the_rows(void **state)
     begin(&results);
     for (size_t n = 1; n <= 5; n++) {
         put(&results, 1 + n % LEASES, 1);
-        assert_int_equal(results_are_due(&results, 100, 8), n >= 4);
+        assert_int_equal(results_are_due(&results, 100, 8, 0), n >= 4);
     }
-    assert_true(results_are_due(&results, 100, 1)); /* a row at a time: each at once */
+    assert_true(results_are_due(&results, 100, 1, 0)); /* a row at a time: each at once */
     results_release(&results);
 }
 
@@ -169,11 +171,12 @@ static void results_wait_no_longer_than_the_first_may(void **state)
         put(&results, 1, 1);
         now_ms += RESULTS_HOLD_MS - 1;
         put(&results, 2, 1);
-        assert_false(results_are_due(&results, 100, 8));
+        assert_false(results_are_due(&results, 100, 8, 0));
+        assert_true(results_are_due(&results, 100, 8, 1)); /* after a turn they would be late */
         now_ms += 1;
-        assert_true(results_are_due(&results, 100, 8));
+        assert_true(results_are_due(&results, 100, 8, 0));
         check_ok(results_send(&results, NULL, 9, &err));
-        given_n = 0;
+        given_n = sent_first = 0;
         memset(lease_sent, 0, sizeof lease_sent);
     }
     results_release(&results);

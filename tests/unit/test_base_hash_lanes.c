@@ -75,6 +75,30 @@ static void lanes_copy_what_they_hash(void **state)
     }
 }
 
+/* One length goes through all remainders while the others stand elsewhere, and nobody has any. */
+static void lanes_of_different_lengths_hash_as_one_does(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n <= HASH_LANES; n++) {
+        for (size_t longest = 0; longest <= 400; longest += n < HASH_LANES ? 17 : 1) {
+            struct hash out[HASH_LANES];
+            const void *from[HASH_LANES] = {NULL};
+            size_t size[HASH_LANES] = {0};
+            memset(out, 0x5a, sizeof out);
+            for (size_t i = 0; i < n; i++) {
+                size[i] = i == n / 2 ? longest : (i * 128 + 7 * i * i + longest / 5) % 500;
+                size[i] = i == 1 ? 0 : i == 6 ? 256 : size[i];
+                from[i] = size[i] > 0 ? bytes[i] : NULL;
+            }
+            hash_lanes_each(out, from, size, n);
+            for (size_t i = 0; i < n; i++)
+                check_is_hash(&out[i], from[i], size[i]);
+            for (size_t i = n; i < HASH_LANES; i++)
+                assert_int_equal(out[i].bytes[0], 0x5a);
+        }
+    }
+}
+
 static void the_hash_of_all_is_that_of_their_hashes(void **state)
 {
     (void)state;
@@ -111,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lanes_hash_as_one_does_at_any_size),
         cmocka_unit_test(lanes_copy_what_they_hash),
+        cmocka_unit_test(lanes_of_different_lengths_hash_as_one_does),
         cmocka_unit_test(the_hash_of_all_is_that_of_their_hashes),
         cmocka_unit_test(pieces_are_hashed_each_by_itself),
     };

@@ -43,6 +43,28 @@ static void rng_block_packs_the_counter_as_the_header_says(void **state)
     assert_memory_equal(got, want, sizeof got);
 }
 
+/* Every number of them up to some vectors' worth, in place and not; nothing behind is written. */
+static void rng_draws_many_first_numbers_as_one_by_one(void **state)
+{
+    (void)state;
+    enum { MANY = 70 };
+    for (size_t n = 0; n < MANY; n++) {
+        uint32_t c[MANY], out[MANY];
+        const uint64_t seed = 0x9e3779b97f4a7c15u * (n + 1), a = (seed >> 9) & 0xffffffffffffff;
+        for (size_t i = 0; i < MANY; i++)
+            c[i] = (uint32_t)(seed >> 7) * (uint32_t)(2 * i + 1);
+        memset(out, 0x5a, sizeof out);
+        rng_first(seed, RNG_STREAM_PLAN, a, (uint32_t)n << 26, c, out, n);
+        for (size_t i = 0; i < MANY; i++) {
+            uint32_t block[4];
+            rng_block(seed, RNG_STREAM_PLAN, a, (uint32_t)n << 26, c[i], block);
+            assert_int_equal(out[i], i < n ? block[0] : 0x5a5a5a5a);
+        }
+        rng_first(seed, RNG_STREAM_PLAN, a, (uint32_t)n << 26, c, c, n);
+        assert_memory_equal(c, out, n * sizeof *c);
+    }
+}
+
 static void rng_draws_differ_where_any_argument_does(void **state)
 {
     (void)state;
@@ -203,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rng_philox_gives_the_known_answers),
         cmocka_unit_test(rng_block_packs_the_counter_as_the_header_says),
+        cmocka_unit_test(rng_draws_many_first_numbers_as_one_by_one),
         cmocka_unit_test(rng_draws_differ_where_any_argument_does),
         cmocka_unit_test(rng_uniform_is_the_upper_53_bits_and_evenly_spread),
         cmocka_unit_test(rng_below_is_the_high_product_and_below_n),

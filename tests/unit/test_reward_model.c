@@ -149,6 +149,9 @@ static void a_combiner_is_read_back_as_it_was_written(void **state)
     for (size_t i = 0; i < 3; i++)
         assert_true(read.weight[i] == wrote.weight[i]);
     assert_true(read.bias == wrote.bias);
+    config.labels = MODEL_LABELS_NAMED + 1; /* as of another config.json beside it */
+    check_fails(combiner_read(&read, &config, path, &found, &err), ERR_VALUE,
+                "the model has 17 labels; at most 16 can be combined");
 }
 
 static void an_ensemble_scores_by_its_mean_its_least_or_its_doubt(void **state)

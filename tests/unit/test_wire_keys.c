@@ -150,6 +150,38 @@ static void keys_refuse_what_is_none_and_say_where(void **state)
     check_fails(keys_read_peers(&peers, "/nowhere", &err), ERR_IO, "/nowhere/peers");
 }
 
+#define LONG_NAME \
+    "actor-000000000000000000000000000000000000000000000000000000000" /* 63 bytes */
+
+static void keys_have_names_and_lists_of_a_greatest_length(void **state)
+{
+    (void)state;
+    struct keys_peers *peers;
+    check_ok(keys_make(dir, LONG_NAME, &err));
+    check_fails(keys_make(dir, LONG_NAME "0", &err), ERR_USAGE, "is no process of a run");
+    write_text("peers", LONG_NAME " actor " PUBLIC "\n", 0644);
+    check_ok(keys_read_peers(&peers, dir, &err));
+    assert_string_equal(peers->peer[0].name, LONG_NAME);
+    free(peers);
+    write_text("peers", LONG_NAME "0 actor " PUBLIC "\n", 0644);
+    check_fails(keys_read_peers(&peers, dir, &err), ERR_FORMAT,
+                "peers:1: a name has at most 63 bytes");
+
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    for (unsigned i = 0; i < KEYS_PEERS_MAX; i++)
+        buf_printf(&text, "actor-%u actor %064x\n", i, i + 1);
+    write_text("peers", text.data, 0644);
+    check_ok(keys_read_peers(&peers, dir, &err));
+    assert_int_equal(peers->n, KEYS_PEERS_MAX);
+    free(peers);
+    buf_printf(&text, "learner learner " PUBLIC "\n");
+    write_text("peers", text.data, 0644);
+    check_fails(keys_read_peers(&peers, dir, &err), ERR_FORMAT,
+                "peers:4097: more than 4096 keys");
+    buf_release(&text);
+}
+
 /* A digit is wrong: which of them it is is not told, nor are the others. */
 static void check_secret_is_not_told(const struct keys_peers *peers)
 {
@@ -702,6 +734,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             keys_that_are_made_are_private_distinct_and_never_overwritten, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_refuse_what_is_none_and_say_where, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(keys_have_names_and_lists_of_a_greatest_length, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
             keys_that_others_may_read_or_that_are_not_in_peers_are_not_used, setup, teardown),

@@ -325,6 +325,26 @@ static void message_says_what_is_wrong_with_what_came(void **state)
                 "9 payload frames, at most 8 are allowed");
 }
 
+/* Lists that are longer than any message has room for: refused before memory is taken for them. */
+static void message_refuses_lists_that_are_too_long(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned type, list; /* their fields */
+        size_t most;
+        const char *words;
+    } lists[] = {{20, 5, WIRE_ITEMS_MAX, "a message of 4097 items, at most 4096 are allowed"},
+                 {25, 6, WIRE_STATS_MAX, "a message of 65 stats, at most 64 are allowed"},
+                 {24, 11, WIRE_RANKS_MAX, "a message of 17 ranks, at most 16 are allowed"}};
+    for (size_t i = 0; i < COUNT(lists); i++) {
+        body.n = 0;
+        for (size_t n = 0; n <= lists[i].most; n++)
+            raw_bytes(&body, lists[i].list, "", 0);
+        raw_header(&head, lists[i].type, &body);
+        check_fails(decode_raw(&err), ERR_FORMAT, lists[i].words);
+    }
+}
+
 static void raw_hello(size_t nonce, size_t config, size_t weights, size_t endpoint)
 {
     static const unsigned char fill[400] = {0};
@@ -471,6 +491,7 @@ int main(void)
         cmocka_unit_test(message_refuses_every_truncation),
         cmocka_unit_test(message_survives_ten_thousand_bit_flips),
         cmocka_unit_test(message_says_what_is_wrong_with_what_came),
+        cmocka_unit_test(message_refuses_lists_that_are_too_long),
         cmocka_unit_test(message_refuses_strings_and_hashes_of_the_wrong_size),
         cmocka_unit_test(message_refuses_many_unknown_fields),
         cmocka_unit_test(message_does_not_unpack_a_few_bytes_to_megabytes),
