@@ -192,7 +192,7 @@ static enum err_code rank_sum(struct rank *r, bool is_behind)
     if (!is_behind)
         return exchange_sum(r->x, r->kind, r->leaves, node, r->P, r->sum, &r->err);
     const enum err_code rc =
-        exchange_sum_begin(r->x, r->kind, r->leaves, node, r->P, r->sum, &r->err);
+        exchange_sum_begin(r->x, r->kind, r->leaves, node, r->P, 0, r->sum, &r->err);
     wire_test_sleep_ms(1);
     return rc ? rc : exchange_sum_end(r->x, &r->err);
 }
@@ -355,7 +355,7 @@ static void exchange_names_a_rank_that_is_not_there(void **state)
     struct rank rank[2];
     for (uint32_t i = 0; i < 2; i++)
         rank[i] = (struct rank){
-            .rank = i * 2, .ranks = 3, .leaves = 3, .P = 50, .attempt = 1, .silent_ms = 1000};
+            .rank = i * 2, .ranks = 3, .leaves = 3, .P = 500, .attempt = 1, .silent_ms = 1000};
     const uint64_t before_ms = clock_mono_ms();
     run_ranks(rank, 2);
     assert_in_range(clock_mono_ms() - before_ms, 1000, 10000);
@@ -376,7 +376,7 @@ static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
         rank[i] = (struct rank){.rank = i,
                                 .ranks = 3,
                                 .leaves = 3,
-                                .P = 50,
+                                .P = 500,
                                 .attempt = 1,
                                 .silent_ms = 1500,
                                 .late_ms = 2500};
@@ -424,10 +424,10 @@ static void exchange_moves_as_many_bytes_as_it_says(void **state)
         struct rank rank[2];
         for (uint32_t i = 0; i < 2; i++)
             rank[i] = (struct rank){
-                .rank = i, .ranks = 2, .leaves = 4, .P = 100000, .kind = kind, .attempt = 1};
+                .rank = i, .ranks = 2, .leaves = 4, .P = 102400, .kind = kind, .attempt = 1};
         run_ranks(rank, 2);
         const uint64_t bytes =
-            gradient_bytes(kind) * 100000 / 2 * 2 + 1; /* and that it is done */
+            gradient_bytes(kind) * 102400 / 2 * 2 + 1; /* and that it is done */
         for (uint32_t i = 0; i < 2; i++) {
             assert_int_equal(rank[i].wrong, 0);
             assert_int_equal(rank[i].counts.bytes_received, ROUNDS * bytes);
@@ -481,19 +481,19 @@ static void exchange_gives_up_a_sum_that_is_under_way(void **state)
     const void *nodes[] = {node};
     rank_open(&rank[0]);
     assert_int_equal(pthread_create(&rank[2].thread, NULL, rank_thread, &rank[2]), 0);
-    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, 0, sum, &err));
     wire_test_sleep_ms(200);
     assert_false(exchange_sum_failed(rank[0].x));
     const uint64_t before_ms = clock_mono_ms();
     exchange_abandon(rank[0].x, "its loss is not finite");
     assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
-    check_fails(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err),
+    check_fails(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, 0, sum, &err),
                 ERR_STATE, "its loss is not finite");
     pthread_join(rank[2].thread, NULL);
     check_says(&rank[2], ERR_UNAVAILABLE, "its loss is not finite");
     const struct exchange_group next = group_of(2, 3, 0);
     check_ok(exchange_join(rank[0].x, &next, &err)); /* of which nobody is there */
-    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, 0, sum, &err));
     wire_test_sleep_ms(200);
     assert_false(exchange_sum_failed(rank[0].x));
     rank_close(&rank[0]);
@@ -504,7 +504,7 @@ static void *subnormal_thread(void *ctx)
 {
     struct rank *r = ctx;
     const void *node[] = {r->node[0]};
-    r->rc = exchange_sum_begin(r->x, PRECISION_FP32, 2, node, r->P, r->sum, &r->err);
+    r->rc = exchange_sum_begin(r->x, PRECISION_FP32, 2, node, r->P, 0, r->sum, &r->err);
     r->rc = r->rc ? r->rc : exchange_sum_end(r->x, &r->err);
     return NULL;
 }
@@ -540,7 +540,7 @@ static void exchange_tells_that_a_sum_under_way_has_failed(void **state)
     float node[50] = {0}, sum[50];
     const void *nodes[] = {node};
     rank_open(&r);
-    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, 0, sum, &err));
     const uint64_t deadline_ms = clock_mono_ms() + LONG_MS;
     while (!exchange_sum_failed(r.x) && clock_mono_ms() < deadline_ms)
         wire_test_sleep_ms(5);
@@ -558,7 +558,7 @@ static void exchange_closes_while_a_sum_is_under_way(void **state)
     float node[50] = {0}, sum[50];
     const void *nodes[] = {node};
     rank_open(&r);
-    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, 0, sum, &err));
     const uint64_t before_ms = clock_mono_ms();
     rank_close(&r);
     assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
@@ -647,9 +647,8 @@ static void exchange_goes_on_without_a_rank_that_was_killed(void **state)
 
 /* --- peers of plain libzmq --------------------------------------------------------------- */
 
-/* Rank 1 of 2 with a leaf each, played by the test.  A shard is a chunk and some.  It never
- * asks. */
-enum { FAKE_SHARD = EXCHANGE_CHUNK_BYTES / 4 + 10, FAKE_P = 2 * FAKE_SHARD };
+/* Rank 1 of 2 with a leaf each, played by the test.  Each has two chunks.  It never asks. */
+enum { FAKE_P = 2 * (EXCHANGE_CHUNK_BYTES / 4 + 10) };
 
 struct fake {
     pthread_t thread;
@@ -670,7 +669,7 @@ struct fake {
 static size_t fake_bytes(const struct wire_gradient *ask, unsigned char *out)
 {
     const bool is_sum = ask->part == EXCHANGE_PART_SUM;
-    const size_t first = ask->first / sizeof(float) + (is_sum ? FAKE_SHARD : 0);
+    const size_t first = ask->first / sizeof(float);
     for (size_t i = 0; i < ask->bytes / sizeof(float); i++) {
         const float x = is_sum ? tree_value(PRECISION_FP32, 0, 0, 2, first + i)
                                : leaf_value(0, 1, first + i);
@@ -819,7 +818,7 @@ static void exchange_works_with_a_rank_played_by_the_test(void **state)
     struct rank r;
     check_fake_helps(&(struct fake){0}, &r);
     assert_int_equal(r.counts.bad + r.counts.stale + r.counts.repeated, 0);
-    assert_int_equal(r.counts.bytes_received, 2 * FAKE_SHARD * 4 + 1);
+    assert_int_equal(r.counts.bytes_received, FAKE_P * 4 + 1);
 }
 
 static void exchange_asks_again_for_a_chunk_that_was_bent(void **state)
