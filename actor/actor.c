@@ -16,13 +16,10 @@
 #include "engine/pool.h"
 #include "engine/tokenizer.h"
 #include "node/weights.h"
+#include "node/weights_choice.h"
 
 #define ACTOR_LEASES_MAX WORKER_INBOX_MAX
 #define ACTOR_NO_VERSION UINT64_MAX
-
-/* Differences of weights are made at 600 to 900 MiB/s, once; a network that brings less brings
- * them sooner than the weights, whose size they have half of. */
-#define ACTOR_DELTA_MIB_S 400u
 
 /* An item in the generator, and which lease it came with. */
 struct actor_item {
@@ -43,7 +40,7 @@ struct actor {
     struct weights_view view;     /* of another version: where it is */
     struct arena fetched;         /* its buffer, touched where it cannot be mapped */
     uint64_t fetched_version;     /* in it; 0: none */
-    bool is_slow;                 /* what the last fetch brought came below ACTOR_DELTA_MIB_S */
+    struct weights_choice choice; /* the whole next time, or the difference from that */
     struct weights_server *relay; /* NULL: it serves nobody */
     enum actor_way { ACTOR_WAY_NONE, ACTOR_WAY_MAPPED, ACTOR_WAY_FETCHED } way; /* the last */
 
@@ -149,20 +146,20 @@ static enum err_code actor_fetch(struct actor *actor, const struct message *leas
     actor->version = ACTOR_NO_VERSION; /* until another is whole */
     model_set_weights(actor->model, NULL);
     weights_release(&actor->view);
+    const uint64_t base = actor->choice.differs ? actor->fetched_version : 0;
     const struct weights_request request = {.context = actor->context,
                                             .endpoint = lease->text,
                                             .version = lease->version,
                                             .buffer = actor->fetched.base,
                                             .size = size,
-                                            .base = actor->is_slow ? actor->fetched_version : 0,
+                                            .base = base,
                                             .relay = actor->relay,
                                             .patience = &patience};
     const enum err_code rc = weights_fetch(&request, &actor->view, err);
     if (rc || !actor->view.memory.bytes) /* the buffer was written */
         actor->fetched_version = rc ? 0 : lease->version;
     if (rc == ERR_OK && !actor->view.memory.bytes)
-        actor->is_slow = actor->view.came_bytes / (1024 * 1024) * 1000 <
-                         ACTOR_DELTA_MIB_S * (actor->view.ms + 1);
+        weights_choice_note(&actor->choice, base != 0, size, actor->view.ms);
     return rc;
 }
 

@@ -6,7 +6,6 @@
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
-#define XXH_STATIC_LINKING_ONLY /* for the size of XXH3_state_t */
 #include <xxh_x86dispatch.h> /* the same numbers, by the widest vectors there are */
 
 #include "base/file.h"
@@ -15,7 +14,6 @@
 
 static_assert(HASH_BYTES == crypto_hash_sha256_BYTES, "SHA-256 fits struct hash");
 static_assert(HASH_BYTES == crypto_generichash_BYTES, "BLAKE2b-256 fits struct hash");
-static_assert(HASH_STREAM_BYTES == sizeof(XXH3_state_t), "the state fits struct hash_stream");
 
 void hash_blake2b(struct hash *out, const void *bytes, size_t size)
 {
@@ -34,21 +32,6 @@ void hash_sha256(struct hash *out, const void *bytes, size_t size)
 uint64_t hash_xxh3(const void *bytes, size_t size)
 {
     return XXH3_64bits(bytes, size);
-}
-
-void hash_stream_begin(struct hash_stream *stream)
-{
-    XXH3_64bits_reset((XXH3_state_t *)(void *)stream->state);
-}
-
-void hash_stream_add(struct hash_stream *stream, const void *bytes, size_t size)
-{
-    XXH3_64bits_update((XXH3_state_t *)(void *)stream->state, bytes, size);
-}
-
-uint64_t hash_stream_end(const struct hash_stream *stream)
-{
-    return XXH3_64bits_digest((const XXH3_state_t *)(const void *)stream->state);
 }
 
 enum err_code hash_file_sha256(struct hash *out, const char *path, struct err *err)

@@ -19,17 +19,7 @@ struct hash {
 
 void hash_blake2b(struct hash *out, const void *bytes, size_t size);
 void hash_sha256(struct hash *out, const void *bytes, size_t size);
-uint64_t hash_xxh3(const void *bytes, size_t size);
-
-/* XXH3-64 of bytes that are looked at piece by piece, for who does something else with each
- * piece while it is in the cache. */
-#define HASH_STREAM_BYTES 576u
-struct hash_stream {
-    _Alignas(64) unsigned char state[HASH_STREAM_BYTES]; /* the library's */
-};
-void hash_stream_begin(struct hash_stream *stream);
-void hash_stream_add(struct hash_stream *stream, const void *bytes, size_t size);
-uint64_t hash_stream_end(const struct hash_stream *stream); /* of all that was added */
+uint64_t hash_xxh3(const void *bytes, size_t size); /* piece by piece: hash_stream.h */
 
 /* SHA-256 of a whole regular file, streamed; blocks on the disk.  ERR_IO names the path. */
 enum err_code hash_file_sha256(struct hash *out, const char *path, struct err *err);

@@ -47,7 +47,7 @@ static const unsigned char hash_lanes_sigma[HASH_LANES_ROUNDS][16] = {
  * `last`: all bits where it is a lane's last, else none. */
 static inline __attribute__((always_inline)) void
 hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LANES],
-                    hash_lanes_word done, hash_lanes_word last)
+                    const hash_lanes_word *done, const hash_lanes_word *last)
 {
     hash_lanes_word m[16], v[16];
     for (size_t i = 0; i < 16; i++) {
@@ -61,8 +61,8 @@ hash_lanes_compress(hash_lanes_word h[8], const unsigned char *const at[HASH_LAN
         v[i] = h[i];
         v[i + 8] = (hash_lanes_word){0} + hash_lanes_iv[i];
     }
-    v[12] ^= done;
-    v[14] ^= last;
+    v[12] ^= *done;
+    v[14] ^= *last;
 #pragma GCC unroll 12
     for (size_t round = 0; round < HASH_LANES_ROUNDS; round++) {
         const unsigned char *s = hash_lanes_sigma[round];
@@ -128,7 +128,8 @@ hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
     while (size - done > HASH_LANES_BLOCK) {
         for (size_t lane = 0; lane < HASH_LANES; lane++)
             hash_lanes_fetch(at[lane]);
-        hash_lanes_compress(h, at, none + (done + HASH_LANES_BLOCK), none);
+        const hash_lanes_word come = none + (done + HASH_LANES_BLOCK);
+        hash_lanes_compress(h, at, &come, &none);
         for (size_t lane = 0; lane < HASH_LANES; lane++) {
             if (to)
                 hash_lanes_move(to[lane] + done, at[lane]);
@@ -142,7 +143,8 @@ hash_lanes_body(struct hash out[HASH_LANES], unsigned char *const *to,
             memcpy(to[lane] + done, tail[lane], size - done);
         at[lane] = tail[lane];
     }
-    hash_lanes_compress(h, at, none + size, ~none);
+    const hash_lanes_word come = none + size, all = ~none;
+    hash_lanes_compress(h, at, &come, &all);
     hash_lanes_end(out, h);
 }
 
@@ -168,7 +170,7 @@ hash_lanes_each_body(struct hash out[HASH_LANES], const unsigned char *const fro
                 memcpy(tail[lane], from[lane] + begin, left);
         }
         memcpy(next, h, sizeof next);
-        hash_lanes_compress(next, at, done, last);
+        hash_lanes_compress(next, at, &done, &last);
         for (size_t i = 0; i < 8; i++)
             h[i] = (h[i] & over) | (next[i] & ~over);
     }
@@ -278,25 +280,35 @@ void hash_lanes_each(struct hash *out, const void *const *from, const size_t *si
     memcpy(out, got, n * sizeof *out);
 }
 
-void hash_lanes_cut(struct hash *out, const void *bytes, size_t size, size_t piece_bytes)
+void hash_lanes_chunk(struct hash *out, unsigned char *to, const unsigned char *from,
+                      size_t size)
 {
-    assert(piece_bytes > 0);
-    const unsigned char *at = bytes;
-    while (size >= piece_bytes) {
-        const unsigned char *piece[HASH_LANES];
-        size_t n = 0;
-        for (; n < HASH_LANES && size >= piece_bytes; n++, size -= piece_bytes) {
-            piece[n] = at;
-            at += piece_bytes;
-        }
-        hash_lanes_copy(out, NULL, piece, n, piece_bytes);
-        out += n;
+    assert(size > 0 && size <= HASH_LANES_CHUNK_BYTES);
+    struct hash hash[HASH_LANES];
+    unsigned char *to_piece[HASH_LANES] = {NULL};
+    const unsigned char *piece[HASH_LANES] = {NULL};
+    const size_t whole = size / HASH_LANES_PIECE_BYTES, rest = size % HASH_LANES_PIECE_BYTES;
+    const size_t n = whole + (rest != 0);
+    for (size_t i = 0; i < n; i++) {
+        piece[i] = from + i * HASH_LANES_PIECE_BYTES;
+        to_piece[i] = to ? to + i * HASH_LANES_PIECE_BYTES : NULL;
     }
-    if (size > 0)
-        hash_blake2b(out, at, size);
+    hash_lanes_copy(hash, to ? to_piece : NULL, piece, whole, HASH_LANES_PIECE_BYTES);
+    if (rest)
+        hash_lanes_copy(&hash[whole], to ? &to_piece[whole] : NULL, &piece[whole], 1, rest);
+    hash_lanes_root(out, hash, n);
 }
 
-void hash_lanes_root(struct hash *out, const struct hash *pieces, size_t n)
+void hash_lanes_cut(struct hash *out, const void *bytes, size_t size, size_t chunk_bytes)
 {
-    hash_blake2b(out, pieces, n * sizeof *pieces);
+    const unsigned char *at = bytes;
+    for (; size > chunk_bytes; size -= chunk_bytes, at += chunk_bytes)
+        hash_lanes_chunk(out++, NULL, at, chunk_bytes);
+    if (size > 0)
+        hash_lanes_chunk(out, NULL, at, size);
+}
+
+void hash_lanes_root(struct hash *out, const struct hash *hashes, size_t n)
+{
+    hash_blake2b(out, hashes, n * sizeof *hashes);
 }

@@ -50,7 +50,7 @@ static const char ledger_schema[] =
     "CREATE TABLE pause(seq INTEGER PRIMARY KEY, at_ms INT, paused INT NOT NULL);"
     "CREATE TABLE event(seq INTEGER PRIMARY KEY, at_ms INT, id TEXT NOT NULL,"
     " text TEXT NOT NULL);"
-    "PRAGMA user_version = 6;";
+    "PRAGMA user_version = 7;";
 
 enum err_code ledger_refuse(const struct ledger *ledger, const char *what, struct err *err)
 {

@@ -46,7 +46,7 @@
 #include "coordinator/record.h"
 
 #define LEDGER_FILE   "ledger.sqlite"
-#define LEDGER_SCHEMA 6
+#define LEDGER_SCHEMA 7
 #define LEDGER_QUEUE_BYTES                                            \
     ((size_t)256 * 1024 * 1024) /* not yet written; then append waits \
                                  */

@@ -21,7 +21,8 @@
  * in it.  What is asked for and not final yet waits for it.
  *
  * Bytes are read from memory once where that can be: a chunk's checksum is looked at block by block
- * while it is added or copied, and that of a finished chunk is taken while it is in the cache.
+ * while it is added or copied, and that of a finished chunk is taken while it is in the cache.  The
+ * sum is written past the caches (base/hash_stream.h): it is not read here before it is complete.
  *
  * Which nodes are added in which order is fixed by the tree; what has arrived first only waits.
  * exchange_gather gives every rank the blocks of all, in the order of ranks: losses, values and

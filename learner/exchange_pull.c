@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/hash.h"
+#include "base/hash_stream.h"
 #include "learner/exchange_state.h"
 
 #define EXCHANGE_WAIT_MS   50  /* between looks at the clock and at stop() */
@@ -117,18 +117,11 @@ static bool exchange_place(const struct exchange_stream *s, const struct wire_gr
     return *i >= s->base && *i < s->next && !(s->here >> (*i - s->base) & 1);
 }
 
-/* Bytes are read from memory once: a block that its checksum has seen is copied from the cache. */
 static bool exchange_copy(unsigned char *to, const struct message *m)
 {
-    const unsigned char *from = m->frame[0].data;
-    const size_t size = m->frame[0].size;
     struct hash_stream stream;
     hash_stream_begin(&stream);
-    for (size_t at = 0; at < size; at += EXCHANGE_BLOCK_BYTES) {
-        const size_t n = size - at < EXCHANGE_BLOCK_BYTES ? size - at : EXCHANGE_BLOCK_BYTES;
-        hash_stream_add(&stream, from + at, n);
-        memcpy(to + at, from + at, n);
-    }
+    hash_stream_copy(&stream, to, m->frame[0].data, m->frame[0].size);
     return hash_stream_end(&stream) == m->payload_xxh3;
 }
 

@@ -24,9 +24,9 @@
 #define EXCHANGE_PART_SUM  (WIRE_PARTS_MAX - 2u) /* the sum; a rank has its own chunks of it */
 #define EXCHANGE_PART_DONE (WIRE_PARTS_MAX - 1u) /* a byte: needs nothing more in this round */
 
-/* Walked along the tree, copied or held against a checksum at once: what is between stays in the
- * second-level cache. */
-#define EXCHANGE_BLOCK_BYTES (64u * 1024u)
+/* Walked along the tree, and held against a checksum, at once: what is between stays in the
+ * first-level cache. */
+#define EXCHANGE_BLOCK_BYTES (16u * 1024u)
 
 #define EXCHANGE_ASKS_MAX    (2u * EXCHANGE_WINDOW + 1u) /* of one rank under way */
 #define EXCHANGE_PARKED_MAX  (EXCHANGE_RANKS_MAX * EXCHANGE_ASKS_MAX)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/hash_stream.h"
 #include "learner/exchange_state.h"
 
 uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
@@ -61,10 +62,10 @@ static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
     return true;
 }
 
-/* Bytes at .. at+size-1 of a chunk along the tree.  Nodes are read where they are; the last
- * addition writes the sum. */
-static void exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at, void *out,
-                               size_t size)
+/* Bytes at .. at+size-1 of a chunk along the tree.  Nodes are read where they are, sums are made in
+ * scratch; returns where the last one is. */
+static const void *exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at,
+                                      size_t size)
 {
     const struct exchange_tree *tree = x->tree;
     const size_t n = size / gradient_bytes(tree->kind);
@@ -77,14 +78,12 @@ static void exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at, vo
         const uint32_t count = summation_commit(&sum, tree->level[i], merges);
         for (uint32_t k = 0; k < count; k++) {
             const struct summation_merge m = merges[k];
-            const bool is_last = i + 1 == tree->nodes && k + 1 == count;
-            void *to = is_last ? out : x->scratch[m.into];
-            gradient_add_packed(tree->kind, to, buffer[m.from], buffer[m.into], n);
-            buffer[m.into] = to;
+            gradient_add_packed(tree->kind, x->scratch[m.into], buffer[m.from], buffer[m.into],
+                                n);
+            buffer[m.into] = x->scratch[m.into];
         }
     }
-    if (tree->nodes == 1)
-        memcpy(out, buffer[summation_result(&sum)], size);
+    return buffer[summation_result(&sum)];
 }
 
 static void exchange_tree_drop(struct exchange_tree *tree, uint64_t chunk)
@@ -113,8 +112,7 @@ static uint64_t exchange_tree_add(struct exchange *x, uint64_t chunk,
             size - at < EXCHANGE_BLOCK_BYTES ? size - at : EXCHANGE_BLOCK_BYTES;
         if (late)
             hash_stream_add(&in, late->data + at, block);
-        exchange_tree_walk(x, chunk, at, out + at, block);
-        hash_stream_add(&result, out + at, block);
+        hash_stream_copy(&result, out + at, exchange_tree_walk(x, chunk, at, block), block);
     }
     if (chunk < EXCHANGE_KNOWN_MAX)
         tree->known[chunk] = hash_stream_end(&result);

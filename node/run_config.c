@@ -627,10 +627,11 @@ const char *run_config_difference(const struct run_config *a, const struct run_c
 
 void run_config_document(struct buf *out)
 {
-    buf_puts(out, "# Configuration\n\nEvery key of a run's YAML file. Printed from the schema "
-                  "in node/run_config.c by `rlhf config --document`.\n\nA relative path starts at "
-                  "the directory of the file it stands in; one that is given as KEY=VALUE\n"
-                  "on a command line, at the working directory. `reward.scorers.0.weight=2` is the "
-                  "weight of the first\nscorer; the number after the last adds one.\n");
+    buf_puts(out,
+             "# Configuration\n\nEvery key of a run's YAML file. Printed from the schema "
+             "in node/run_config.c by `rlhf config --document`.\n\nA relative path starts at "
+             "the directory of the file it stands in; one that is given as KEY=VALUE\n"
+             "on a command line, at the working directory. `reward.scorers.0.weight=2` is the "
+             "weight of the first\nscorer; the number after the last adds one.\n");
     config_document(&run_schema, out);
 }

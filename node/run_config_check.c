@@ -371,14 +371,15 @@ static enum err_code run_config_check_kl(const struct run_config *c, const char 
                        "%s: kl.controller pid never moves with kl.kp, kl.ki and kl.kd all 0",
                        path);
     if (adaptive && c->kl_coef == 0)
-        return err_set(err, ERR_USAGE,
-                       "%s: kl.controller adaptive multiplies beta, which never leaves a kl.coef "
-                       "of 0",
-                       path);
+        return err_set(
+            err, ERR_USAGE,
+            "%s: kl.controller adaptive multiplies beta, which never leaves a kl.coef "
+            "of 0",
+            path);
     if (adaptive && c->kl_horizon > 0 && c->kl_horizon <= c->batch / 5.0)
         return err_set(err, ERR_USAGE,
-                       "%s: kl.horizon %g must be above a fifth of pipeline.batch %u, or 0", path,
-                       c->kl_horizon, c->batch);
+                       "%s: kl.horizon %g must be above a fifth of pipeline.batch %u, or 0",
+                       path, c->kl_horizon, c->batch);
     if (c->kl_reference_every > 0 && c->kl_reference_every <= c->lag)
         return err_set(err, ERR_USAGE,
                        "%s: kl.reference_every %llu must be more than pipeline.lag %u", path,

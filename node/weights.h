@@ -12,10 +12,10 @@
  *
  * The client asks for WEIGHTS_WINDOW chunks and for one more with each that comes, so nothing piles
  * up and nothing is dropped; what does not come is asked for again, also from a server that was
- * restarted in between.  The manifest has a BLAKE2b for each chunk, and the BLAKE2b of those, which
- * is the hash of the version.  A chunk has no other checksum on its way: it counts when it has its
- * hash, and one of the server's that does not is asked for again, twice.  What came is hashed and
- * copied into its place at once, eight chunks side by side.  A version is a byte string to both:
+ * restarted in between.  The manifest has a hash for each chunk (base/hash_lanes.h), and the
+ * BLAKE2b of those, which is the hash of the version.  A chunk has no other checksum on its way: it
+ * counts when it has its hash, and one of the server's that does not is asked for again, twice.
+ * What comes is hashed and copied into its place at once.  A version is a byte string to both:
  * the model's flat float32 parameters, little-endian, as engine/model lays them out.
  *
  * So that a learner sends each chunk once, however many actors there are, an actor may be a
@@ -31,6 +31,11 @@
  *
  * Relays begin at different chunks, and so have some for each other from the start.  The learner
  * remembers the last relay that it sent a chunk to, and sends it again to one that insists.
+ *
+ * A server that owes a chunk and is silent for WEIGHTS_SILENT_MS may be another by now: it is asked
+ * for its manifest, that often, and for at most a window of what is missing once that is here.  It
+ * answers in order, so one that is only slow has sent by then what it was asked for, which counts,
+ * and sends nothing twice.  The patience of the fetch bounds all of it.
  *
  * A chunk of the server's may come as its difference from an older version that the client has
  * (node/weights_delta.h), and then becomes the chunk where that lies.
@@ -49,7 +54,7 @@
 
 #define WEIGHTS_WINDOW       8u    /* chunks asked for and not yet here */
 #define WEIGHTS_ABSENT_MS    2000u /* ask so long again for a version that is not held (yet) */
-#define WEIGHTS_SILENT_MS    500u  /* without a chunk: ask again for what is missing */
+#define WEIGHTS_SILENT_MS    500u  /* of a server that owes a chunk: it is asked again */
 #define WEIGHTS_RELAY_MS     2000u /* a relay may be silent so long, or lack a chunk it is to get */
 #define WEIGHTS_VERSIONS_MAX 16u
 #define WEIGHTS_RELAYS_MAX   64u /* that a server remembers; what older ones have is sent anew */

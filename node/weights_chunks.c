@@ -34,7 +34,7 @@ static uint32_t weights_chunks_first(const struct weights_pull *p, uint32_t chun
 
 enum err_code weights_chunks_begin(struct weights_pull *p, const struct message *manifest)
 {
-    const size_t chunks = hash_lanes_pieces(p->request->size, WIRE_CHUNK_BYTES);
+    const size_t chunks = hash_lanes_chunks(p->request->size, WIRE_CHUNK_BYTES);
     struct weights_chunk *chunk = calloc(chunks, sizeof *chunk);
     struct hash *chunk_hash = malloc(chunks * sizeof *chunk_hash);
     if (!chunk || !chunk_hash) {
@@ -53,7 +53,6 @@ enum err_code weights_chunks_begin(struct weights_pull *p, const struct message 
     p->chunks = (uint32_t)chunks;
     p->hash = manifest->hash;
     p->first = weights_chunks_first(p, p->chunks);
-    weights_chunks_forget(p);
     p->asked = p->later = p->here = p->next = 0;
     for (uint32_t i = 0; i < p->sources; i++)
         p->source[i].asked = 0;
@@ -175,108 +174,58 @@ void weights_chunks_ask_later(struct weights_pull *p, uint64_t now_ms)
             weights_chunks_wait(p, i, p->chunk[i].source, now_ms);
 }
 
-/* The chunk itself; *taken: it may be looked at. */
+/* The chunk itself into its place, and its hash; *taken: there is one. */
 static enum err_code weights_chunks_take(struct weights_pull *p, uint32_t source,
-                                         const struct message *m, bool *taken)
+                                         const struct message *m, struct hash *got, bool *taken)
 {
     const size_t want = weights_chunks_bytes(p, m->chunk_index);
     *taken = m->frame[0].size == want;
-    if (!*taken && source == 0)
+    if (*taken)
+        hash_lanes_chunk(got, weights_chunks_at(p, m->chunk_index), m->frame[0].data, want);
+    else if (source == 0)
         return weights_pull_fail(p, ERR_FORMAT, "chunk %u has %zu bytes, not %zu",
                                  m->chunk_index, m->frame[0].size, want);
-    if (!*taken)
+    else
         weights_sources_avoid(p, source, "sent a chunk of another size");
     return ERR_OK;
 }
 
-/* What is in the buffer becomes the chunk; false where this is no difference from that. */
+/* What is in the buffer becomes the chunk, and its hash; false where this is no difference from
+ * that. */
 static bool weights_chunks_take_delta(struct weights_pull *p, uint32_t source,
-                                      const struct message *m)
+                                      const struct message *m, struct hash *got)
 {
     const uint32_t index = m->chunk_index;
+    unsigned char *at = weights_chunks_at(p, index);
+    const size_t size = weights_chunks_bytes(p, index);
     if (source > 0)
         weights_sources_avoid(p, source, "sent a difference, which it was not asked for");
     if (source > 0 || m->base != p->base || p->chunk[index].plain)
         return false; /* the latter two: late */
-    if (weights_delta_apply(p->delta, weights_chunks_at(p, index),
-                            weights_chunks_bytes(p, index), m->frame[0].data, m->frame[0].size,
-                            NULL) == ERR_OK)
-        return true;
     p->chunk[index].plain = true;
+    if (weights_delta_apply(p->delta, at, size, m->frame[0].data, m->frame[0].size, NULL) ==
+        ERR_OK) {
+        hash_lanes_chunk(got, NULL, at, size);
+        return true;
+    }
     weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
     return false;
 }
 
-enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
-                                      struct message *m, uint64_t now_ms)
-{
-    const uint32_t index = m->chunk_index;
-    if (index >= p->chunks || p->chunk[index].state >= WEIGHTS_CHUNK_CAME ||
-        p->source[source].avoided)
-        return ERR_OK; /* late, or twice */
-    bool taken = m->base && weights_chunks_take_delta(p, source, m);
-    const enum err_code rc = m->base ? ERR_OK : weights_chunks_take(p, source, m, &taken);
-    if (!taken)
-        return rc;
-    p->heard_ms = p->source[source].heard_ms = now_ms;
-    p->came_bytes += m->frame[0].size;
-    p->chunk[index].plain = true;
-    p->chunk[index].is_delta = m->base != 0;
-    weights_chunks_move(p, index, WEIGHTS_CHUNK_CAME, source);
-    struct weights_came *came = &p->came[p->came_n++];
-    *came = (struct weights_came){.index = index};
-    if (!m->base) {
-        came->message = *m;
-        *m = (struct message){0};
-    }
-    fault_at(FAULT_weights_pull_chunk);
-    const bool is_last = p->here + p->came_n == p->chunks;
-    return p->came_n == HASH_LANES || is_last ? weights_chunks_verify(p) : ERR_OK;
-}
-
-void weights_chunks_forget(struct weights_pull *p)
-{
-    while (p->came_n > 0)
-        message_release(&p->came[--p->came_n].message);
-}
-
-/* The hashes of what came, which is in the buffer then: whole chunks side by side. */
-static void weights_chunks_hash(const struct weights_pull *p, struct hash got[HASH_LANES])
-{
-    struct hash hash[HASH_LANES];
-    const unsigned char *from[HASH_LANES] = {NULL};
-    unsigned char *to[HASH_LANES] = {NULL};
-    uint32_t of[HASH_LANES], n = 0;
-    for (uint32_t i = 0; i < p->came_n; i++) {
-        const struct message *m = &p->came[i].message;
-        const size_t size = weights_chunks_bytes(p, p->came[i].index);
-        of[n] = i;
-        to[n] = weights_chunks_at(p, p->came[i].index);
-        from[n] = m->frames_n > 0 ? m->frame[0].data : to[n];
-        if (size == WIRE_CHUNK_BYTES)
-            n++;
-        else
-            hash_lanes_copy(&got[i], &to[n], &from[n], 1, size);
-    }
-    hash_lanes_copy(hash, to, from, n, WIRE_CHUNK_BYTES);
-    for (uint32_t i = 0; i < n; i++)
-        got[of[i]] = hash[i];
-}
-
 /* What it sent is not what the manifest says: bent on the way, which nothing else would tell, or
  * wrong where it was sent. */
-static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t index)
+static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t source,
+                                           const struct message *m)
 {
-    struct weights_chunk *chunk = &p->chunk[index];
-    const uint32_t source = chunk->source;
+    const uint32_t index = m->chunk_index;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
-    if (chunk->is_delta) /* the buffer held something else */
+    if (m->base) /* the buffer held something else */
         return ERR_OK;
-    if (source > 0 && !p->source[source].avoided)
+    if (source > 0) {
         weights_sources_avoid(p, source, "sent a chunk that is not what the manifest says");
-    if (source > 0)
         return ERR_OK;
-    if (++chunk->wrong == WEIGHTS_CHUNKS_WRONG_MAX)
+    }
+    if (++p->chunk[index].wrong == WEIGHTS_CHUNKS_WRONG_MAX)
         return weights_pull_fail(p, ERR_FORMAT,
                                  "chunk %u is not what the manifest says, %u times", index,
                                  WEIGHTS_CHUNKS_WRONG_MAX);
@@ -287,22 +236,26 @@ static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t inde
     return ERR_OK;
 }
 
-enum err_code weights_chunks_verify(struct weights_pull *p)
+enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
+                                      const struct message *m, uint64_t now_ms)
 {
-    struct hash got[HASH_LANES];
-    enum err_code rc = ERR_OK;
-    weights_chunks_hash(p, got);
-    for (uint32_t i = 0; i < p->came_n && !rc; i++) {
-        const uint32_t index = p->came[i].index;
-        if (memcmp(&got[i], &p->chunk_hash[index], sizeof got[i]) != 0) {
-            rc = weights_chunks_refuse(p, index);
-            continue;
-        }
-        weights_chunks_move(p, index, WEIGHTS_CHUNK_HERE, p->chunk[index].source);
-        p->here++;
-        if (p->request->relay)
-            weights_server_relay_chunk(p->request->relay, p->request->version, index);
-    }
-    weights_chunks_forget(p);
-    return rc;
+    const uint32_t index = m->chunk_index;
+    struct hash got;
+    if (index >= p->chunks || p->chunk[index].state == WEIGHTS_CHUNK_HERE)
+        return ERR_OK; /* late, or twice */
+    bool taken = m->base && weights_chunks_take_delta(p, source, m, &got);
+    const enum err_code rc = m->base ? ERR_OK : weights_chunks_take(p, source, m, &got, &taken);
+    if (!taken)
+        return rc;
+    p->heard_ms = p->source[source].heard_ms = now_ms;
+    p->came_bytes += m->frame[0].size;
+    p->chunk[index].plain = true;
+    fault_at(FAULT_weights_pull_chunk);
+    if (memcmp(&got, &p->chunk_hash[index], sizeof got) != 0)
+        return weights_chunks_refuse(p, source, m);
+    weights_chunks_move(p, index, WEIGHTS_CHUNK_HERE, source);
+    p->here++;
+    if (p->request->relay)
+        weights_server_relay_chunk(p->request->relay, p->request->version, index);
+    return ERR_OK;
 }

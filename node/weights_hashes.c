@@ -3,24 +3,24 @@
 
 #include <signal.h>
 
-#define WEIGHTS_HASHES_LEAST (2u * HASH_LANES) /* pieces: a thread costs as much as one */
+#define WEIGHTS_HASHES_LEAST 4u /* chunks: a thread costs as much as a quarter of one */
 
 static void *weights_hashes_thread(void *ctx)
 {
     const struct weights_hashes *hashes = ctx;
-    hash_lanes_cut(hashes->out, hashes->bytes, hashes->size, hashes->piece_bytes);
+    hash_lanes_cut(hashes->out, hashes->bytes, hashes->size, hashes->chunk_bytes);
     return NULL;
 }
 
 void weights_hashes_begin(struct weights_hashes *hashes, struct hash *out, const void *bytes,
-                          size_t size, size_t piece_bytes)
+                          size_t size, size_t chunk_bytes)
 {
     *hashes = (struct weights_hashes){
-        .out = out, .bytes = bytes, .size = size, .piece_bytes = piece_bytes};
+        .out = out, .bytes = bytes, .size = size, .chunk_bytes = chunk_bytes};
     sigset_t all, before; /* signals are for the main thread */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    hashes->runs = hash_lanes_pieces(size, piece_bytes) >= WEIGHTS_HASHES_LEAST &&
+    hashes->runs = hash_lanes_chunks(size, chunk_bytes) >= WEIGHTS_HASHES_LEAST &&
                    pthread_create(&hashes->thread, NULL, weights_hashes_thread, hashes) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!hashes->runs)
@@ -34,13 +34,12 @@ void weights_hashes_end(struct weights_hashes *hashes)
     hashes->runs = false;
 }
 
-void weights_hashes_cut(struct hash *out, const void *bytes, size_t size, size_t piece_bytes)
+void weights_hashes_cut(struct hash *out, const void *bytes, size_t size, size_t chunk_bytes)
 {
-    const size_t groups = hash_lanes_pieces(size, piece_bytes) / HASH_LANES;
-    const size_t mine = groups / 2 * HASH_LANES; /* pieces */
+    const size_t mine = hash_lanes_chunks(size, chunk_bytes) / 2; /* chunks */
     struct weights_hashes rest;
-    weights_hashes_begin(&rest, out + mine, (const char *)bytes + mine * piece_bytes,
-                         size - mine * piece_bytes, piece_bytes);
-    hash_lanes_cut(out, bytes, mine * piece_bytes, piece_bytes);
+    weights_hashes_begin(&rest, out + mine, (const char *)bytes + mine * chunk_bytes,
+                         size - mine * chunk_bytes, chunk_bytes);
+    hash_lanes_cut(out, bytes, mine * chunk_bytes, chunk_bytes);
     weights_hashes_end(&rest);
 }

@@ -20,17 +20,17 @@ struct weights_hashes {
     bool runs; /* false: begin has done all */
     struct hash *out;
     const void *bytes;
-    size_t size, piece_bytes;
+    size_t size, chunk_bytes;
 };
 
-/* As hash_lanes_cut(out, bytes, size, piece_bytes), done when weights_hashes_end returns; until
+/* As hash_lanes_cut(out, bytes, size, chunk_bytes), done when weights_hashes_end returns; until
  * then out is not to be touched, and bytes not to be changed.  Never fails: where there is no
  * thread to be had, all is done here. */
 void weights_hashes_begin(struct weights_hashes *hashes, struct hash *out, const void *bytes,
-                          size_t size, size_t piece_bytes);
+                          size_t size, size_t chunk_bytes);
 void weights_hashes_end(struct weights_hashes *hashes);
 
 /* Begin and end of one half, the other by the caller. */
-void weights_hashes_cut(struct hash *out, const void *bytes, size_t size, size_t piece_bytes);
+void weights_hashes_cut(struct hash *out, const void *bytes, size_t size, size_t chunk_bytes);
 
 #endif

@@ -132,23 +132,23 @@ static enum err_code weights_memory_open(const char *path, size_t size, int *fd,
     return rc;
 }
 
-/* The same pieces, by their hashes? */
+/* The same chunks, by their hashes? */
 static enum err_code weights_memory_compare(const struct weights_memory *memory,
-                                            const struct hash *hashes, size_t piece_bytes,
+                                            const struct hash *hashes, size_t chunk_bytes,
                                             const char *path, struct err *err)
 {
-    const size_t n = hash_lanes_pieces(memory->size, piece_bytes);
+    const size_t n = hash_lanes_chunks(memory->size, chunk_bytes);
     struct hash *got = malloc(n * sizeof *got);
     if (!got)
         return err_set(err, ERR_NOMEM, "no memory for %zu hashes", n);
-    weights_hashes_cut(got, memory->bytes, memory->size, piece_bytes);
+    weights_hashes_cut(got, memory->bytes, memory->size, chunk_bytes);
     const bool same = memcmp(got, hashes, n * sizeof *got) == 0;
     free(got);
     return same ? ERR_OK : err_set(err, ERR_FORMAT, "%s is not what the manifest says", path);
 }
 
 enum err_code weights_memory_map(struct weights_memory *out, uint64_t pid, uint32_t fd,
-                                 size_t size, const struct hash *hashes, size_t piece_bytes,
+                                 size_t size, const struct hash *hashes, size_t chunk_bytes,
                                  struct err *err)
 {
     char path[64];
@@ -162,7 +162,7 @@ enum err_code weights_memory_map(struct weights_memory *out, uint64_t pid, uint3
         return rc;
     close(out->fd); /* the mapping stays */
     out->fd = -1;
-    rc = weights_memory_compare(out, hashes, piece_bytes, path, err);
+    rc = weights_memory_compare(out, hashes, chunk_bytes, path, err);
     if (rc)
         weights_memory_release(out);
     fault_at(FAULT_weights_mapped);

@@ -42,8 +42,8 @@ enum err_code weights_memory_new_private(struct weights_memory *out, const void 
                                          size_t size, struct err *err);
 
 /*
- * Map what process `pid` holds as `fd`; released likewise.  `hashes` are those of its pieces of
- * piece_bytes (base/hash_lanes.h).  err tells why it cannot be used:
+ * Map what process `pid` holds as `fd`; released likewise.  `hashes` are those of its chunks of
+ * chunk_bytes (base/hash_lanes.h).  err tells why it cannot be used:
  *
  *   ERR_UNAVAILABLE  there is no such process or descriptor here, or it may not be opened
  *   ERR_FORMAT       it is no sealed memory, another user's, of another size, or its bytes do
@@ -51,7 +51,7 @@ enum err_code weights_memory_new_private(struct weights_memory *out, const void 
  *   ERR_IO           the system refuses to map it; ERR_NOMEM
  */
 enum err_code weights_memory_map(struct weights_memory *out, uint64_t pid, uint32_t fd,
-                                 size_t size, const struct hash *hashes, size_t piece_bytes,
+                                 size_t size, const struct hash *hashes, size_t chunk_bytes,
                                  struct err *err);
 
 /* Harmless where none is held, and twice. */

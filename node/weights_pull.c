@@ -10,8 +10,7 @@
 #include "base/fault.h"
 
 #define WEIGHTS_PULL_WAIT_MS   50  /* between looks at the clock and at stop() */
-#define WEIGHTS_PULL_TURNS     64  /* messages of one source, before the others' */
-#define WEIGHTS_PULL_LULL_MS   2   /* without a message: look at what came */
+#define WEIGHTS_PULL_TURNS     8   /* messages of one source, before the others' */
 #define WEIGHTS_PULL_ABSENT_MS 100 /* between two questions for a version that is not there */
 #define WEIGHTS_PULL_BASE_MS   60000u
 #define WEIGHTS_PULL_BYTES_MS  (16u * 1024u) /* a millisecond more for so many: 16 MiB/s */
@@ -102,7 +101,7 @@ static enum err_code weights_pull_on_manifest(struct weights_pull *p, const stru
 }
 
 static enum err_code weights_pull_on_message(struct weights_pull *p, uint32_t source,
-                                             struct message *m)
+                                             const struct message *m)
 {
     const uint64_t now_ms = clock_mono_ms();
     if (source == 0)
@@ -146,11 +145,11 @@ static enum err_code weights_pull_receive(struct weights_pull *p, uint32_t sourc
     return rc;
 }
 
-/* Whoever has something to say; where nobody has for a moment, look at what came. */
+/* Whoever has something to say. */
 static enum err_code weights_pull_listen(struct weights_pull *p)
 {
-    if (!weights_sources_wait(p, p->came_n ? WEIGHTS_PULL_LULL_MS : WEIGHTS_PULL_WAIT_MS))
-        return p->came_n ? weights_chunks_verify(p) : ERR_OK;
+    if (!weights_sources_wait(p, WEIGHTS_PULL_WAIT_MS))
+        return ERR_OK;
     enum err_code rc = ERR_OK;
     const uint32_t sources = p->sources;
     for (uint32_t i = 0; i < sources && !rc; i++)
@@ -225,7 +224,6 @@ static enum err_code weights_pull_run(struct weights_pull *p)
         p->view->ms = clock_mono_ms() - begun_ms;
         p->view->came_bytes = p->came_bytes;
     }
-    weights_chunks_forget(p);
     free(p->chunk);
     free(p->chunk_hash);
     weights_delta_free(p->delta);

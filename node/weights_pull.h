@@ -1,7 +1,7 @@
 /*
  * weights_pull.h -- one fetch under way: for node/weights_*.c alone; see node/weights.h.
  *
- *      MISSING --asked--> ASKED --it came--> CAME --right--> HERE
+ *      MISSING --asked--> ASKED --it came, and is right--> HERE
  *         ^                 |  \
  *         |                 |   --"not here yet"--> LATER --> ASKED
  *         +---- nobody answers, it was wrong -------+
@@ -22,22 +22,13 @@ struct weights_chunk {
         WEIGHTS_CHUNK_MISSING,
         WEIGHTS_CHUNK_ASKED,
         WEIGHTS_CHUNK_LATER,
-        WEIGHTS_CHUNK_CAME,
         WEIGHTS_CHUNK_HERE
     } state : 8;
     unsigned source : 8; /* who is asked, or gave it */
     unsigned tries : 16; /* at a relay */
-    bool insist : 1;     /* the server is to give it */
-    bool plain : 1;    /* itself, no difference: the buffer does not hold the base's any more */
-    bool is_delta : 1; /* what came was a difference */
+    bool insist : 1;    /* the server is to give it */
+    bool plain : 1;     /* itself, no difference: the buffer does not hold the base's any more */
     unsigned wrong : 2; /* times that the server sent something else */
-};
-
-/* A chunk that came, until it is held against its hash.  The message has its bytes; where that has
- * no frame they are in the buffer, a difference's. */
-struct weights_came {
-    uint32_t index;
-    struct message message;
 };
 
 struct weights_source {
@@ -65,8 +56,6 @@ struct weights_pull {
     uint32_t asked, later, here; /* asked: ASKED and LATER */
     uint64_t base;               /* version that the buffer held; 0: none */
     struct weights_delta *delta; /* NULL: no base */
-    struct weights_came came[HASH_LANES];
-    uint32_t came_n;
     uint64_t came_bytes; /* in chunks, and differences as they are */
     uint64_t later_ms;   /* when those that are LATER are asked for */
 
@@ -88,19 +77,16 @@ weights_pull_fail(const struct weights_pull *p, enum err_code code, const char *
 /* As the manifest has them, all MISSING. */
 enum err_code weights_chunks_begin(struct weights_pull *p, const struct message *manifest);
 void weights_chunks_ask(struct weights_pull *p); /* as many as may be under way */
-/* Takes over what *m owns where the chunk is to be looked at. */
+/* Put it into the buffer, held against its hash.  ERR_FORMAT where the server's own is wrong again
+ * and again. */
 enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
-                                      struct message *m, uint64_t now_ms);
+                                      const struct message *m, uint64_t now_ms);
 void weights_chunks_on_elsewhere(struct weights_pull *p, uint32_t source,
                                  const struct message *m, uint64_t now_ms);
 /* Ask once more for those that are LATER, where it is time. */
 void weights_chunks_ask_later(struct weights_pull *p, uint64_t now_ms);
 /* What is asked of this source is MISSING: the server is asked again. */
 void weights_chunks_take_back(struct weights_pull *p, uint32_t source);
-/* Put what came into the buffer, held against its hashes.  ERR_FORMAT where the server's own is
- * wrong again and again. */
-enum err_code weights_chunks_verify(struct weights_pull *p);
-void weights_chunks_forget(struct weights_pull *p); /* what came */
 
 /* Sources: weights_sources.c. */
 

@@ -8,11 +8,12 @@
 #include "wire/message.h"
 
 _Static_assert(WEIGHTS_CHUNKS_MAX *HASH_BYTES <= WIRE_CHUNK_BYTES, "hashes fit a frame");
+_Static_assert(WIRE_CHUNK_BYTES <= HASH_LANES_CHUNK_BYTES, "a chunk has a hash");
 
 static enum err_code weights_version_allocate(struct weights_version **out, uint64_t version,
                                               size_t size, struct err *err)
 {
-    const size_t chunks = hash_lanes_pieces(size, WIRE_CHUNK_BYTES);
+    const size_t chunks = hash_lanes_chunks(size, WIRE_CHUNK_BYTES);
     if (chunks > WEIGHTS_CHUNKS_MAX)
         return err_set(err, ERR_VALUE, "%zu bytes are more than %u chunks", size,
                        WEIGHTS_CHUNKS_MAX);

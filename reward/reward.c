@@ -51,8 +51,9 @@ struct reward {
     size_t logp_max;      /* room in both */
     char why[WIRE_TEXT_MAX];
 
-    uint64_t away_ms[RUN_SCORERS_MAX]; /* since when the service of a scorer is away; 0: it is not */
-    bool waiting;                      /* the lease at hand cannot be scored before it is back */
+    uint64_t
+        away_ms[RUN_SCORERS_MAX]; /* since when the service of a scorer is away; 0: it is not */
+    bool waiting;                 /* the lease at hand cannot be scored before it is back */
 };
 
 static enum err_code reward_allocate(struct reward *reward, struct err *err)

@@ -48,7 +48,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 
-#define WIRE_VERSION         2u
+#define WIRE_VERSION         3u
 #define WIRE_HEADER_MAX      (256u * 1024u) /* bytes: a lease of WIRE_ITEMS_MAX items fits */
 #define WIRE_FRAMES_MAX      8u
 #define WIRE_PAYLOAD_MAX     (256u * 1024u * 1024u) /* bytes, all payload frames together */

@@ -43,7 +43,7 @@ struct attention_lanes {
 static inline __mmask16 attention_lanes_seen(const struct attention_lanes *lanes, size_t j)
 {
     const ptrdiff_t blind = (ptrdiff_t)j + 1 - lanes->whole; /* lanes; at most 30 */
-    return blind <= 0 ? 0xffff : (__mmask16)(0xffffu << blind);
+    return (__mmask16)(0xffffu << (blind < 0 ? 0 : blind));
 }
 
 /* Scores of a panel of keys, j being the first of them; what a lane does not see is -infinity.

@@ -506,10 +506,9 @@ static void run_with_costs_takes_every_controller_and_estimator(void **state)
 static void run_without_any_cost_trains_nothing(void **state)
 {
     (void)state;
-    const char *const overrides[] = {"reward.scorers.1.kind=http",
-                                     "reward.scorers.1.url=http://127.0.0.1:1/",
-                                     "reward.scorers.1.timeout_ms=20",
-                                     "timeouts.service_ms=0", NULL};
+    const char *const overrides[] = {
+        "reward.scorers.1.kind=http", "reward.scorers.1.url=http://127.0.0.1:1/",
+        "reward.scorers.1.timeout_ms=20", "timeouts.service_ms=0", NULL};
     const struct run run = run_start_from("cost.yaml", "cost-fails", overrides);
     assert_int_equal(run_wait(&run), 65);
     char path[FILE_PATH_MAX + 32];

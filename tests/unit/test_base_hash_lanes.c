@@ -1,12 +1,12 @@
 /*
- * test_base_hash_lanes.c -- eight hashes at once.
+ * test_base_hash_lanes.c -- eight hashes at once, and the hash of a chunk.
  *
- * Oracle: libsodium's BLAKE2b, called here, one array after another.
+ * Oracle: libsodium's BLAKE2b, called here and in tests/chunk_hash.h, one array after another.
  */
-#include <sodium.h>
 #include <stdlib.h>
 
 #include "base/hash_lanes.h"
+#include "tests/chunk_hash.h"
 #include "tests/test.h"
 
 #define SIZE_MAX_TESTED 1100u
@@ -102,32 +102,62 @@ static void lanes_of_different_lengths_hash_as_one_does(void **state)
 static void the_hash_of_all_is_that_of_their_hashes(void **state)
 {
     (void)state;
-    struct hash pieces[3], root;
-    for (size_t n = 1; n <= COUNT(pieces); n++) {
-        hash_lanes_cut(pieces, bytes[1], n * 100 - 1, 100);
-        hash_lanes_root(&root, pieces, n);
-        check_is_hash(&root, pieces, n * HASH_BYTES);
+    struct hash chunks[3], root;
+    for (size_t n = 1; n <= COUNT(chunks); n++) {
+        hash_lanes_cut(chunks, bytes[1], n * 100 - 1, 100);
+        hash_lanes_root(&root, chunks, n);
+        check_is_hash(&root, chunks, n * HASH_BYTES);
     }
 }
 
-static void pieces_are_hashed_each_by_itself(void **state)
+static void check_is_chunk(const struct hash *got, const unsigned char *of, size_t size)
+{
+    const struct hash want = chunk_hash(of, size);
+    assert_memory_equal(got, &want, sizeof want);
+}
+
+/* Any number of pieces, whole ones and a last that is short, from and to any place; nothing behind
+ * is written. */
+static void the_hash_of_a_chunk_is_that_of_its_pieces(void **state)
 {
     (void)state;
-    const size_t piece = 64;
+    static unsigned char from[HASH_LANES_CHUNK_BYTES + 8], to[HASH_LANES_CHUNK_BYTES + 8];
+    const size_t piece = HASH_LANES_PIECE_BYTES;
+    const size_t sizes[] = {1,         127,           128,           129,           piece - 1,
+                            piece,     piece + 1,     2 * piece,     3 * piece - 5, 4 * piece,
+                            5 * piece, 7 * piece + 3, 8 * piece - 1, 8 * piece};
+    for (size_t i = 0; i < sizeof from; i++)
+        from[i] = (unsigned char)(bytes[i % 7][i % 1009] + i / 4096);
+    for (size_t k = 0; k < COUNT(sizes); k++) {
+        struct hash got, copied;
+        memset(to, 0x5a, sizeof to);
+        hash_lanes_chunk(&got, NULL, from + k % 3, sizes[k]);
+        check_is_chunk(&got, from + k % 3, sizes[k]);
+        hash_lanes_chunk(&copied, to + k % 5, from + k % 3, sizes[k]);
+        assert_memory_equal(&copied, &got, sizeof got);
+        assert_memory_equal(to + k % 5, from + k % 3, sizes[k]);
+        assert_int_equal(to[k % 5 + sizes[k]], 0x5a);
+    }
+}
+
+static void chunks_are_hashed_each_by_itself(void **state)
+{
+    (void)state;
+    const size_t chunk = 64;
     const size_t sizes[] = {1, 63, 64, 65, 511, 512, 513, 1024, 1100, 8 * 64 + 7 * 64 + 1};
     for (size_t k = 0; k < COUNT(sizes); k++) {
-        const size_t size = sizes[k], n = (size + piece - 1) / piece;
+        const size_t size = sizes[k], n = (size + chunk - 1) / chunk;
         struct hash out[SIZE_MAX_TESTED / 64 + 2];
-        assert_int_equal(hash_lanes_pieces(size, piece), n);
+        assert_int_equal(hash_lanes_chunks(size, chunk), n);
         memset(out, 0x5a, sizeof out);
-        hash_lanes_cut(out, bytes[2], size, piece);
+        hash_lanes_cut(out, bytes[2], size, chunk);
         for (size_t i = 0; i < n; i++)
-            check_is_hash(&out[i], bytes[2] + i * piece,
-                          size - i * piece < piece ? size - i * piece : piece);
+            check_is_chunk(&out[i], bytes[2] + i * chunk,
+                           size - i * chunk < chunk ? size - i * chunk : chunk);
         for (size_t i = 0; i < HASH_BYTES; i++)
             assert_int_equal(out[n].bytes[i], 0x5a);
     }
-    assert_int_equal(hash_lanes_pieces(0, piece), 0);
+    assert_int_equal(hash_lanes_chunks(0, chunk), 0);
 }
 
 int main(void)
@@ -137,7 +167,8 @@ int main(void)
         cmocka_unit_test(lanes_copy_what_they_hash),
         cmocka_unit_test(lanes_of_different_lengths_hash_as_one_does),
         cmocka_unit_test(the_hash_of_all_is_that_of_their_hashes),
-        cmocka_unit_test(pieces_are_hashed_each_by_itself),
+        cmocka_unit_test(the_hash_of_a_chunk_is_that_of_its_pieces),
+        cmocka_unit_test(chunks_are_hashed_each_by_itself),
     };
     return cmocka_run_group_tests_name("base/hash_lanes", tests, group_setup, NULL);
 }

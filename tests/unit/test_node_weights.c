@@ -7,7 +7,6 @@
  */
 #include <pthread.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -16,6 +15,7 @@
 
 #include "base/log.h"
 #include "node/weights.h"
+#include "tests/chunk_hash.h"
 #include "tests/wire_messages.h"
 
 #define LONG_MS 20000u
@@ -69,14 +69,14 @@ static int teardown(void **state)
     return rmdir(dir);
 }
 
-/* The hash of a version: that of its chunks' hashes; each of them by libsodium. */
+/* The hash of a version: that of its chunks' hashes, by libsodium. */
 static void hash_version(const unsigned char *bytes, unsigned char hash[HASH_BYTES],
                          struct hash *of_chunks)
 {
     const size_t n = SIZE / WIRE_CHUNK_BYTES + 1;
     for (size_t i = 0; i < n; i++)
-        crypto_generichash(of_chunks[i].bytes, HASH_BYTES, bytes + i * WIRE_CHUNK_BYTES,
-                           i + 1 < n ? WIRE_CHUNK_BYTES : SIZE % WIRE_CHUNK_BYTES, NULL, 0);
+        of_chunks[i] = chunk_hash(bytes + i * WIRE_CHUNK_BYTES,
+                                  i + 1 < n ? WIRE_CHUNK_BYTES : SIZE % WIRE_CHUNK_BYTES);
     crypto_generichash(hash, HASH_BYTES, (const unsigned char *)of_chunks, n * HASH_BYTES, NULL,
                        0);
 }
@@ -423,6 +423,7 @@ enum trick {
     TRICK_DEAF_AFTER_10,  /* answers 10 chunks and then nothing, until restarted */
     TRICK_SLOW,           /* a chunk each SLOW_MS */
     TRICK_CORRUPT_TWICE,  /* chunk 3 with a flipped bit, the first two times */
+    TRICK_DOUBLE,         /* each chunk twice, the second with a flipped bit */
     TRICK_LIE,            /* chunk 3 with a flipped bit, each time */
     TRICK_OTHER_HASH,     /* a hash that is not that of the chunks' hashes */
     TRICK_SHORT,          /* chunk 3 one byte short */
@@ -504,6 +505,8 @@ static void player_chunk(struct player *p, void *router, const unsigned char id[
     if (p->trick == TRICK_SLOW)
         wire_test_sleep_ms(SLOW_MS);
     player_send(router, id, &m, corrupt);
+    if (p->trick == TRICK_DOUBLE)
+        player_send(router, id, &m, true);
     p->chunks++;
 }
 
@@ -577,6 +580,18 @@ static void weights_with_a_lie_inside_are_refused(void **state)
     check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
                              &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
                 ERR_FORMAT, "chunk 3 has 1048575 bytes, not 1048576");
+    player_stop(&player);
+    finish();
+}
+
+static void a_chunk_that_comes_twice_counts_once(void **state)
+{
+    (void)state;
+    struct player player;
+    player_start(&player, TRICK_DOUBLE);
+    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
+                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
+    assert_memory_equal(got, weights, SIZE);
     player_stop(&player);
     finish();
 }
@@ -741,6 +756,7 @@ int main(void)
         TEST(weights_whose_memory_lies_come_in_chunks),
         TEST(larger_weights_are_given_more_time),
         TEST(weights_come_as_differences_from_what_is_here),
+        TEST(a_chunk_that_comes_twice_counts_once),
         TEST(a_difference_that_is_none_is_asked_for_as_a_chunk),
         TEST(weights_with_a_lie_inside_are_refused),
         TEST(weights_that_come_slowly_are_waited_for),

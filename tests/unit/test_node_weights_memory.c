@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -19,14 +18,15 @@
 #include <unistd.h>
 
 #include "node/weights_memory.h"
+#include "tests/chunk_hash.h"
 #include "tests/test.h"
 
 #define SIZE   (3u * 1024u * 1024u + 12u)
 #define NOBODY 65534
 
 static unsigned char *bytes;  /* (SIZE) */
-static struct hash hashes[4]; /* of pieces of 1 MiB */
-#define PIECE (1024u * 1024u)
+static struct hash hashes[4]; /* of chunks of 1 MiB */
+#define CHUNK (1024u * 1024u)
 
 static int group_setup(void **state)
 {
@@ -36,8 +36,7 @@ static int group_setup(void **state)
     for (size_t i = 0; bytes && i < SIZE; i++)
         bytes[i] = (unsigned char)((x = x * 1664525u + 1013904223u) >> 24);
     for (size_t i = 0; bytes && i < COUNT(hashes); i++)
-        crypto_generichash(hashes[i].bytes, sizeof hashes[i].bytes, bytes + i * PIECE,
-                           i < 3 ? PIECE : SIZE - 3 * PIECE, NULL, 0);
+        hashes[i] = chunk_hash(bytes + i * CHUNK, i < 3 ? CHUNK : SIZE - 3 * CHUNK);
     return bytes ? 0 : -1;
 }
 
@@ -82,7 +81,7 @@ static void check_refused(uint64_t pid, int fd, enum err_code code, const char *
 {
     struct weights_memory memory;
     const size_t before = descriptors();
-    check_fails(weights_memory_map(&memory, pid, (uint32_t)fd, SIZE, hashes, PIECE, &err), code,
+    check_fails(weights_memory_map(&memory, pid, (uint32_t)fd, SIZE, hashes, CHUNK, &err), code,
                 words);
     assert_null(memory.bytes);
     assert_int_equal(descriptors(), before);
@@ -113,7 +112,7 @@ static void shared_memory_is_mapped_by_another_process(void **state)
         struct weights_memory mapped;
         close(made.fd); /* it has none of its own */
         const enum err_code rc = weights_memory_map(
-            &mapped, (uint64_t)getppid(), (uint32_t)made.fd, SIZE, hashes, PIECE, NULL);
+            &mapped, (uint64_t)getppid(), (uint32_t)made.fd, SIZE, hashes, CHUNK, NULL);
         const bool same = rc == ERR_OK && mapped.fd < 0 && mapped.size == SIZE &&
                           memcmp(mapped.bytes, bytes, SIZE) == 0;
         weights_memory_release(&mapped);
@@ -148,7 +147,7 @@ static void a_mapping_outlives_what_it_was_made_from(void **state)
     const size_t before = descriptors();
     check_ok(weights_memory_new(&made, bytes, SIZE, &err));
     const int fd = made.fd;
-    check_ok(weights_memory_map(&mapped, me(), (uint32_t)fd, SIZE, hashes, PIECE, &err));
+    check_ok(weights_memory_map(&mapped, me(), (uint32_t)fd, SIZE, hashes, CHUNK, &err));
     weights_memory_release(&made);
     assert_int_equal(descriptors(), before);
     assert_memory_equal(mapped.bytes, bytes, SIZE);
@@ -219,7 +218,7 @@ static void memory_of_another_user_is_refused(void **state)
         struct weights_memory mapped;
         const bool refused = setuid(NOBODY) == 0 &&
                              weights_memory_map(&mapped, (uint64_t)getppid(), (uint32_t)made.fd,
-                                                SIZE, hashes, PIECE, NULL) == ERR_UNAVAILABLE;
+                                                SIZE, hashes, CHUNK, NULL) == ERR_UNAVAILABLE;
         _exit(refused ? 0 : 1);
     }
     assert_int_equal(child_status(child), 0);

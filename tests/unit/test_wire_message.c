@@ -302,7 +302,7 @@ static void message_says_what_is_wrong_with_what_came(void **state)
     check_fails(message_decode(&m, head.bytes, head.n, &frame, 1, &err), ERR_FORMAT,
                 "a message that says 0 payload frames and has 1");
     head.bytes[1] = 1;
-    check_fails(decode_raw(&err), ERR_FORMAT, "a message of wire version 1, this is 2");
+    check_fails(decode_raw(&err), ERR_FORMAT, "a message of wire version 1, this is 3");
 
     head.n = 0;
     raw_uint(&head, 1, WIRE_VERSION);
