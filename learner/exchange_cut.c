@@ -11,10 +11,9 @@ struct exchange_cut exchange_cut(size_t size, uint32_t ranks, uint32_t rank)
     const size_t chunks = (size + most - 1) / most * ranks;
     const size_t chunk = (size + chunks - 1) / chunks;
     assert(size > 0 && rank < ranks);
-    return (struct exchange_cut){size,
-                                 (chunk + EXCHANGE_CUT_ALIGN - 1) / EXCHANGE_CUT_ALIGN *
-                                     EXCHANGE_CUT_ALIGN,
-                                 ranks, rank};
+    return (struct exchange_cut){
+        size, (chunk + EXCHANGE_CUT_ALIGN - 1) / EXCHANGE_CUT_ALIGN * EXCHANGE_CUT_ALIGN, ranks,
+        rank};
 }
 
 struct exchange_cut exchange_cut_whole(size_t size)

@@ -1,101 +1,22 @@
 /*
  * test_learner_exchange.c -- any number of ranks ends with the bits of one.
  *
- * The oracle is the tree's definition in control/summation.h, written as a recursion over all
- * leaves; that the data tells one order from another is checked first.  Ranks are threads with
+ * That the data tells one order from another is checked first.  Ranks are threads with
  * a context each, or processes where one is to be killed; ranks and peers that break the rules
  * are played by plain libzmq sockets.  Deadlines are long where a round is to succeed.
  */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
 
 #include "base/clock.h"
-#include "learner/exchange.h"
 #include "learner/exchange_state.h"
-#include "tests/wire_messages.h"
+#include "tests/unit/exchange_scene.h"
 
 enum { RANKS = 4, LEAVES_MAX = 13, ROUNDS = 3 };
-#define LONG_MS 30000u
-#define RUN     0x5eedu
-
-static char dir[32];
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/exchange-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char path[64];
-    for (int rank = 0; rank < RANKS; rank++) {
-        snprintf(path, sizeof path, "%s/r%d", dir, rank);
-        unlink(path);
-    }
-    return rmdir(dir);
-}
-
-static struct exchange_group group_of(uint64_t attempt, uint32_t ranks, uint32_t rank)
-{
-    struct exchange_group group = {.step = 7, .attempt = attempt, .ranks = ranks, .rank = rank};
-    for (uint32_t i = 0; i < ranks; i++) {
-        snprintf(group.peer[i].name, sizeof group.peer[i].name, "learner-%u", i);
-        snprintf(group.peer[i].endpoint, sizeof group.peer[i].endpoint, "ipc://%s/r%u", dir, i);
-    }
-    return group;
-}
-
-/* --- the oracle -------------------------------------------------------------------------- */
-
-/* Number j of a leaf in a round: of mixed size and sign, so that order shows in the bits. */
-static float leaf_value(uint32_t round, uint32_t leaf, size_t j)
-{
-    uint64_t seed = (uint64_t)round << 56 ^ (uint64_t)leaf << 48 ^ j;
-    const uint64_t r = wire_test_next(&seed);
-    return ldexpf((float)(int32_t)(r >> 20), (int)(r >> 60) - 39);
-}
-
-/* To a bfloat16, of 8 digits: by rint, in double. */
-static float rounded(float x)
-{
-    int exponent;
-    frexp((double)x, &exponent);
-    return (float)ldexp(rint(ldexp((double)x, 8 - exponent)), exponent - 8);
-}
-
-static float tree_value(enum precision kind, uint32_t round, uint32_t a, uint32_t n, size_t j)
-{
-    float sum;
-    if (n == 1) {
-        sum = leaf_value(round, a, j);
-    } else {
-        uint32_t p = 1;
-        while (p * 2 < n)
-            p *= 2;
-        sum = tree_value(kind, round, a, p, j) + tree_value(kind, round, a + p, n - p, j);
-    }
-    return kind == PRECISION_BF16 ? rounded(sum) : sum;
-}
-
-/* A value of the tree where it is number j of a packed array. */
-static void put(enum precision kind, void *array, size_t j, float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (kind == PRECISION_BF16)
-        ((uint16_t *)array)[j] = (uint16_t)(bits >> 16);
-    else
-        ((uint32_t *)array)[j] = bits;
-}
-
 static void exchange_data_tells_one_order_from_another(void **state)
 {
     (void)state;
@@ -967,6 +888,42 @@ static void exchange_answers_only_what_belongs_to_its_round(void **state)
     rank_close(&r);
 }
 
+/* Each of two ranks has a chunk of the sum.  Its own is not there yet; the other is never its to
+ * send. */
+static void exchange_sends_no_chunk_of_another_ranks(void **state)
+{
+    (void)state;
+    struct rank r = {.ranks = 2, .leaves = 2, .P = 500, .attempt = 1};
+    float node[500] = {0}, sum[500];
+    const void *nodes[] = {node};
+    rank_open(&r);
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 500, 0, sum, &err));
+    wire_test_sleep_ms(100); /* an ask ahead of the round would be kept */
+    void *context = zmq_ctx_new(), *dealer = zmq_socket(context, ZMQ_DEALER);
+    const int linger = 0, wait = (int)LONG_MS;
+    zmq_setsockopt(dealer, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(dealer, ZMQ_RCVTIMEO, &wait, sizeof wait);
+    assert_int_equal(zmq_connect(dealer, group_of(1, 2, 0).peer[0].endpoint), 0);
+    struct message ask = {.type = MESSAGE_GRADIENT_ASK, .step = 7};
+    ask.gradient = (struct wire_gradient){.run = RUN,
+                                          .attempt = 1,
+                                          .shape = r.x->shape,
+                                          .round = 1,
+                                          .rank = 1,
+                                          .part = EXCHANGE_PART_SUM,
+                                          .bytes = 1024};
+    send_ask(dealer, &ask);
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_WAIT, "");
+    ask.gradient.first = 1024;
+    ask.gradient.bytes = 976;
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_REFUSED, "976 bytes at 1024 are no chunk of");
+    ask.gradient.first = 0;
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_REFUSED, "976 bytes at 0 are no chunk of");
+    zmq_close(dealer);
+    zmq_ctx_term(context);
+    rank_close(&r);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -1002,6 +959,7 @@ int main(void)
         TEST(exchange_takes_a_chunk_once),
         TEST(exchange_takes_chunks_in_any_order),
         TEST(exchange_answers_only_what_belongs_to_its_round),
+        TEST(exchange_sends_no_chunk_of_another_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
