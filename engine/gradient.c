@@ -59,7 +59,8 @@ ISA_FUNCTION(gradient_add_halves,
 
 /* Number j goes to byte 2n + 2j, which is of float (n + j) / 2: of one that is read already, or of
  * the block. */
-static inline ISA_BODY void gradient_pack_each_body(float *x, size_t n, size_t first, size_t end)
+static inline ISA_BODY void gradient_pack_each_body(float *x, size_t n, size_t first,
+                                                    size_t end)
 {
     uint16_t half[GRADIENT_BLOCK];
     while (end > first) {

@@ -19,7 +19,7 @@
  * for subnormals, which become zeros.  Infinite stays infinite, and a NaN one; what passes 3.39e38
  * becomes infinite: a gradient that cannot be used is noticed as before.
  *
- * A packed sum is n bfloat16 at the front of the memory of n floats.  A leaf or node is packed as it
+ * A packed sum is n bfloat16 at the front of the memory of n floats.  A node is packed as it
  * becomes final, from the back, and so to the back of its memory: what is not final yet is not
  * written over.  None of these allocates.
  */

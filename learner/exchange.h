@@ -82,7 +82,7 @@
 
 #define EXCHANGE_RANKS_MAX   WIRE_RANKS_MAX
 #define EXCHANGE_NODES_MAX   (WIRE_PARTS_MAX - 2u) /* of one rank; 62 come to pass */
-#define EXCHANGE_CHUNK_BYTES (1024u * 1024u) /* at most; all ranks have as many, as nearly as can be */
+#define EXCHANGE_CHUNK_BYTES (1024u * 1024u)       /* at most */
 #define EXCHANGE_WINDOW      4u /* asks under way for one array of one rank */
 #define EXCHANGE_AHEAD       4u /* chunks held for the tree */
 

@@ -272,7 +272,7 @@ static enum err_code exchange_watch_rank(struct exchange *x, uint32_t rank, uint
     return ERR_OK;
 }
 
-/* In the order of streams: those of nodes first.  A rank that cannot finish its shard because
+/* In the order of streams: those of nodes first.  A rank that cannot finish its chunks because
  * a third is late is not the one to be named. */
 static enum err_code exchange_watch_all(struct exchange *x, uint64_t now_ms, struct err *err)
 {

@@ -68,11 +68,11 @@ struct exchange_stream {
     uint32_t part, parts; /* chunk i is the cut's chunk i / parts of part + i % parts */
     struct exchange_cut cut;
     unsigned char *to; /* the whole array; NULL: chunks are held for the tree */
-    uint64_t total;       /* chunks */
-    uint64_t base;        /* all before it are here */
-    uint64_t next;        /* the next to ask for */
-    uint64_t here;        /* bit j: chunk base + j is here */
-    bool unsent;          /* the last ask could not be sent */
+    uint64_t total;    /* chunks */
+    uint64_t base;     /* all before it are here */
+    uint64_t next;     /* the next to ask for */
+    uint64_t here;     /* bit j: chunk base + j is here */
+    bool unsent;       /* the last ask could not be sent */
 };
 
 /* A received chunk: its message's memory, and the numbers in it. */
@@ -120,9 +120,9 @@ struct exchange_behind {
     enum exchange_behind_state state;
     bool is_under_way; /* the caller's: it has begun one and not ended it */
     atomic_bool failed, cancelled;
-    int wake;             /* an eventfd: more is final */
-    atomic_size_t first;  /* numbers from this one on are final, of all nodes */
-    size_t chunk_numbers; /* of a chunk */
+    int wake;                /* an eventfd: more is final */
+    atomic_size_t first;     /* numbers from this one on are final, of all nodes */
+    size_t chunk_numbers;    /* of a chunk */
     char why[WIRE_TEXT_MAX]; /* it is cancelled */
     enum precision kind;     /* from here on as exchange_sum has them */
     uint32_t leaves;
@@ -220,8 +220,7 @@ void exchange_behind_hear(struct exchange *x);
 
 /* exchange_sum of nodes of which behind.first says what is final. */
 enum err_code exchange_sum_final(struct exchange *x, enum precision kind, uint32_t leaves,
-                                 const void *const *node, size_t P, void *sum,
-                                 struct err *err);
+                                 const void *const *node, size_t P, void *sum, struct err *err);
 
 /* Add what is here and final; tells the others of both. */
 void exchange_tree_advance(struct exchange *x);
@@ -236,6 +235,8 @@ bool exchange_tree_owns(const struct exchange *x, const struct wire_gradient *as
 
 /* The XXH3 of what is asked for where it is known, else 0. */
 uint64_t exchange_tree_known(const struct exchange *x, const struct wire_gradient *ask);
-void exchange_tree_release(struct exchange_tree *tree); /* what is held; nothing is left to do */
+
+/* Let go of what is held; nothing is left to do. */
+void exchange_tree_release(struct exchange_tree *tree);
 
 #endif

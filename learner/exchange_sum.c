@@ -37,7 +37,8 @@ static void exchange_tree_init(struct exchange *x, enum precision kind, uint32_t
     tree->sum = sum;
     tree->kind = kind;
     tree->cut = exchange_cut(P * gradient_bytes(kind), ranks, x->group.rank);
-    tree->from = tree->first[x->group.rank + 1] > tree->first[x->group.rank] ? tree->cut.size : 0;
+    tree->from =
+        tree->first[x->group.rank + 1] > tree->first[x->group.rank] ? tree->cut.size : 0;
     tree->chunks = exchange_cut_count(&tree->cut);
     tree->done = 0;
 }
@@ -221,13 +222,13 @@ static void exchange_add_streams(struct exchange *x)
                                              .cut = tree->cut});
     for (uint32_t rank = 0; rank < x->group.ranks; rank++)
         if (rank != x->group.rank)
-            exchange_stream_add(
-                x, &(struct exchange_stream){
-                       .rank = rank,
-                       .part = EXCHANGE_PART_SUM,
-                       .parts = 1,
-                       .cut = exchange_cut(tree->cut.size, x->group.ranks, rank),
-                       .to = tree->sum});
+            exchange_stream_add(x,
+                                &(struct exchange_stream){
+                                    .rank = rank,
+                                    .part = EXCHANGE_PART_SUM,
+                                    .parts = 1,
+                                    .cut = exchange_cut(tree->cut.size, x->group.ranks, rank),
+                                    .to = tree->sum});
 }
 
 enum err_code exchange_sum_final(struct exchange *x, enum precision kind, uint32_t leaves,
@@ -272,11 +273,11 @@ enum err_code exchange_gather(struct exchange *x, const size_t *bytes, void *all
         if (rank == x->group.rank)
             exchange_offer(x, 0, at, bytes[rank], 0);
         else
-            exchange_stream_add(x,
-                                &(struct exchange_stream){.rank = rank,
-                                                          .parts = 1,
-                                                          .cut = exchange_cut_whole(bytes[rank]),
-                                                          .to = at});
+            exchange_stream_add(
+                x, &(struct exchange_stream){.rank = rank,
+                                             .parts = 1,
+                                             .cut = exchange_cut_whole(bytes[rank]),
+                                             .to = at});
         at += bytes[rank];
     }
     return exchange_round(x, digest, err);

@@ -272,7 +272,7 @@ static enum err_code train_gradients(struct train *t, uint32_t first, uint32_t e
             continue;
         trainable_begin(next, micros, l->group.ranks, l->group.rank);
         enum err_code rc = train_micros(t, model, first, end, micros, leaf, err);
-        if (rc == ERR_OK && t->summed != next) /* no micro-batch is this rank's, or one failed */
+        if (rc == ERR_OK && t->summed != next) /* no leaf is this rank's, or a sum failed */
             rc = train_sum(t, next, err);
         if (rc)
             return rc;

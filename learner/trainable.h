@@ -7,7 +7,7 @@
  *
  *     trainable_begin(t, micros, ranks, rank)
  *     for each micro-batch of this rank, in order:
- *         trainable_sum_begin(t, exchange)       before the last one's backward pass; alone: nothing
+ *         trainable_sum_begin(t, exchange)       before the last one's; alone: nothing to do
  *         float *grad = trainable_leaf(t)        anything: to be written
  *         ... pass_forward, pass_backward_begin(t->pass, grad, GEMM_SET), ..., pass_backward_end
  *             trainable_leaf_ready(t, first)     in it, as numbers become final, or never

@@ -261,8 +261,8 @@ bool wire_socket_wait(struct wire_socket *socket, int timeout_ms)
     return zmq_poll(&item, 1, timeout_ms) > 0 && (item.revents & ZMQ_POLLIN);
 }
 
-static bool socket_wait(struct wire_socket *const *sockets, size_t n, short of_first,
-                        int fd, int timeout_ms)
+static bool socket_wait(struct wire_socket *const *sockets, size_t n, short of_first, int fd,
+                        int timeout_ms)
 {
     assert(n <= WIRE_RANKS_MAX);
     zmq_pollitem_t items[WIRE_RANKS_MAX + 1];

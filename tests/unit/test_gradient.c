@@ -112,8 +112,8 @@ static void check_add(void)
     gradient_pack(PRECISION_BF16, from, N, 0, N);
     gradient_pack(PRECISION_BF16, into, N, 0, N);
     void *packed = gradient_packed(PRECISION_BF16, into, N);
-    gradient_add_packed(PRECISION_BF16, packed, gradient_packed(PRECISION_BF16, from, N), packed,
-                        N);
+    gradient_add_packed(PRECISION_BF16, packed, gradient_packed(PRECISION_BF16, from, N),
+                        packed, N);
     memmove(into, packed, N * sizeof(uint16_t));
     gradient_unpack(PRECISION_BF16, into, N);
     for (size_t j = 0; j < N; j++)

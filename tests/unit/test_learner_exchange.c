@@ -750,7 +750,7 @@ static void exchange_asks_again_for_a_chunk_that_was_bent(void **state)
     assert_int_equal(r.counts.bad, 3);
 }
 
-/* The first chunks of the node and of the finished shard come after the second. */
+/* The first chunks of the node and of the sum come after the second. */
 static void exchange_asks_again_for_a_bent_chunk_that_came_before_its_turn(void **state)
 {
     (void)state;
