@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/hash_stream.h"
+#include "learner/exchange_add.h"
 #include "learner/exchange_state.h"
 
 uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
@@ -63,28 +64,33 @@ static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
     return true;
 }
 
-/* Bytes at .. at+size-1 of a chunk along the tree.  Nodes are read where they are, sums are made in
- * scratch; returns where the last one is. */
-static const void *exchange_tree_walk(struct exchange *x, uint64_t chunk, size_t at,
-                                      size_t size)
+/* Bytes at .. at+size-1 of a chunk along the tree, up to the last addition, which is returned.  Nodes
+ * are read where they are, sums are made in scratch. */
+static struct exchange_addition exchange_tree_walk(struct exchange *x, uint64_t chunk,
+                                                   size_t at, size_t size)
 {
     const struct exchange_tree *tree = x->tree;
     const size_t n = size / gradient_bytes(tree->kind);
-    const void *buffer[SUMMATION_LEVELS];
+    const unsigned char *buffer[SUMMATION_LEVELS];
     struct summation_merge merges[SUMMATION_LEVELS];
     struct summation sum;
+    struct exchange_addition last = {
+        .kind = tree->kind, .from = exchange_tree_data(x, 0, chunk) + at, .size = size};
     summation_init(&sum, tree->leaves);
     for (uint32_t i = 0; i < tree->nodes; i++) {
         buffer[summation_work(&sum)] = exchange_tree_data(x, i, chunk) + at;
         const uint32_t count = summation_commit(&sum, tree->level[i], merges);
         for (uint32_t k = 0; k < count; k++) {
             const struct summation_merge m = merges[k];
-            gradient_add_packed(tree->kind, x->scratch[m.into], buffer[m.from], buffer[m.into],
-                                n);
-            buffer[m.into] = x->scratch[m.into];
+            if (last.into)
+                gradient_add_packed(tree->kind, last.scratch, last.from, last.into, n);
+            last.from = buffer[m.from];
+            last.into = buffer[m.into];
+            last.scratch = x->scratch[m.into];
+            buffer[m.into] = last.scratch;
         }
     }
-    return buffer[summation_result(&sum)];
+    return last;
 }
 
 static void exchange_tree_drop(struct exchange_tree *tree, uint64_t chunk)
@@ -111,9 +117,9 @@ static uint64_t exchange_tree_add(struct exchange *x, uint64_t chunk,
     for (size_t at = 0; at < size; at += EXCHANGE_BLOCK_BYTES) {
         const size_t block =
             size - at < EXCHANGE_BLOCK_BYTES ? size - at : EXCHANGE_BLOCK_BYTES;
-        if (late)
-            hash_stream_add(&in, late->data + at, block);
-        hash_stream_copy(&result, out + at, exchange_tree_walk(x, chunk, at, block), block);
+        struct exchange_addition last = exchange_tree_walk(x, chunk, at, block);
+        last.late = late ? late->data + at : NULL;
+        exchange_add(&last, out + at, &result, &in);
     }
     if (chunk < EXCHANGE_KNOWN_MAX)
         tree->known[chunk] = hash_stream_end(&result);
