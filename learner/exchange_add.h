@@ -14,7 +14,8 @@
 #include "base/hash_stream.h"
 #include "engine/precision.h"
 
-/* out = from + into; or, where `into` is NULL, from.  All of `size` bytes, and none overlaps out. */
+/* out = from + into; or, where `into` is NULL, from.  All are of `size` bytes and lie as numbers do,
+ * but for `late`, which may lie anywhere; none overlaps out. */
 struct exchange_addition {
     enum precision kind;
     const unsigned char *from, *into;
