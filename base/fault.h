@@ -77,8 +77,8 @@
     X(reward_lease, "reward", false)                                                         \
     X(reward_scored, "reward", false)                                                        \
     X(train_step, "learner", false)                                                          \
-    X(train_sum, "learner", false)                 /* gradients are there, alone */           \
-    X(train_summed, "learner", false)              /* and of all ranks */                     \
+    X(train_sum, "learner", false)                 /* a gradient is to be exchanged */        \
+    X(train_summed, "learner", false)              /* it is there, of all ranks */            \
     X(train_half_updated, "learner", false)        /* the policy is, its critic is not */     \
     X(train_done, "learner", false)                /* all weights are new, nobody knows */    \
     X(train_result, "learner", false)                                                        \

@@ -57,18 +57,23 @@ ISA_FUNCTION(gradient_add_halves,
              (uint16_t * out, const uint16_t *from, const uint16_t *into, size_t n),
              (out, from, into, n))
 
-/* A block is read before its place, or one that is read already, is written. */
-static inline ISA_BODY void gradient_pack_each_body(float *x, size_t n)
+/* Number j goes to byte 2n + 2j, which is of float (n + j) / 2: of one that is read already, or of
+ * the block. */
+static inline ISA_BODY void gradient_pack_each_body(float *x, size_t n, size_t first,
+                                                    size_t end)
 {
     uint16_t half[GRADIENT_BLOCK];
-    for (size_t at = 0; at < n; at += GRADIENT_BLOCK) {
-        const size_t block = n - at < GRADIENT_BLOCK ? n - at : GRADIENT_BLOCK;
+    while (end > first) {
+        const size_t block = end - first < GRADIENT_BLOCK ? end - first : GRADIENT_BLOCK;
+        const size_t at = end - block;
         for (size_t j = 0; j < block; j++)
             half[j] = gradient_half(x[at + j]);
-        memcpy((unsigned char *)x + at * sizeof half[0], half, block * sizeof half[0]);
+        memcpy((unsigned char *)x + (n + at) * sizeof half[0], half, block * sizeof half[0]);
+        end = at;
     }
 }
-ISA_FUNCTION(gradient_pack_each, (float *x, size_t n), (x, n))
+ISA_FUNCTION(gradient_pack_each, (float *x, size_t n, size_t first, size_t end),
+             (x, n, first, end))
 
 /* From the end, as what is written is twice as long. */
 static inline ISA_BODY void gradient_unpack_each_body(float *x, size_t n)
@@ -113,10 +118,15 @@ void gradient_add_packed(enum precision kind, void *out, const void *from, const
         gradient_add_floats(out, from, into, n);
 }
 
-void gradient_pack(enum precision kind, float *x, size_t n)
+void *gradient_packed(enum precision kind, float *x, size_t n)
+{
+    return (unsigned char *)x + n * (sizeof *x - gradient_bytes(kind));
+}
+
+void gradient_pack(enum precision kind, float *x, size_t n, size_t first, size_t end)
 {
     if (kind == PRECISION_BF16)
-        gradient_pack_each(x, n);
+        gradient_pack_each(x, n, first, end);
 }
 
 void gradient_unpack(enum precision kind, float *x, size_t n)

@@ -19,7 +19,9 @@
  * for subnormals, which become zeros.  Infinite stays infinite, and a NaN one; what passes 3.39e38
  * becomes infinite: a gradient that cannot be used is noticed as before.
  *
- * A packed array is n bfloat16 at the front of the memory of n floats.  None of these allocates.
+ * A packed sum is n bfloat16 at the front of the memory of n floats.  A node is packed as it
+ * becomes final, from the back, and so to the back of its memory: what is not final yet is not
+ * written over.  None of these allocates.
  */
 #ifndef ENGINE_GRADIENT_H
 #define ENGINE_GRADIENT_H
@@ -41,8 +43,14 @@ void gradient_add(enum precision kind, float *into, const float *from, size_t n)
 void gradient_add_packed(enum precision kind, void *out, const void *from, const void *into,
                          size_t n);
 
-/* x (n), rounded before, to packed and back, in place. */
-void gradient_pack(enum precision kind, float *x, size_t n);
+/* Where the packed numbers of x (n) come to lie. */
+void *gradient_packed(enum precision kind, float *x, size_t n);
+
+/* Numbers first .. end-1 of x (n), rounded before, to packed, in place; those from `end` on are
+ * packed already. */
+void gradient_pack(enum precision kind, float *x, size_t n, size_t first, size_t end);
+
+/* x, n packed numbers at the front, to floats, in place. */
 void gradient_unpack(enum precision kind, float *x, size_t n);
 
 #endif

@@ -71,10 +71,17 @@ void pass_scores(struct pass *pass, size_t rows, const uint32_t *at, float *out)
  * model's layout, is written, zeros between tensors too, or with GEMM_ADD added to (+=); either
  * way it is whole when pass_backward_end returns.
  *
+ * It is finished from the back: the layout is embeddings, layers, final norm, head.  Who wants
+ * to do something with what is finished says so to pass_backward_watch before pass_backward_end: in
+ * this pass `final` is then called, in the caller's thread, after the final norm, after each layer
+ * and at the end, with `first` falling to 0: elements from `first` on will not change any more.
+ * The head is among them at once; one that is tied to the embeddings is where these are, last.
+ *
  * dlogp[i], dentropy[i] (may be NULL): d loss / d logp[i], d loss / d entropy[i].
  * dscore (rows, labels).
  */
 void pass_backward_begin(struct pass *pass, float *grad, enum gemm_into into);
+void pass_backward_watch(struct pass *pass, void (*final)(void *ctx, size_t first), void *ctx);
 void pass_logprobs_backward(struct pass *pass, const struct pass_logprob *want,
                             const float *dlogp, const float *dentropy);
 void pass_scores_backward(struct pass *pass, size_t rows, const uint32_t *at,

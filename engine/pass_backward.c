@@ -59,9 +59,24 @@ void pass_backward_begin(struct pass *pass, float *grad, enum gemm_into into)
     assert(pass->block->generation == pass->model->generation);
     pass->grad = grad;
     pass->layers_into = pass->head_into = into;
+    pass->final = NULL;
     if (into == GEMM_SET)
         pass_clear_grad(pass);
     memset(pass->dhidden, 0, pass->N * pass->model->config.C * sizeof(float));
+}
+
+void pass_backward_watch(struct pass *pass, void (*final)(void *ctx, size_t first), void *ctx)
+{
+    assert(pass->grad);
+    pass->final = final;
+    pass->final_ctx = ctx;
+}
+
+/* Elements from `first` on are final. */
+static void pass_tell(const struct pass *pass, size_t first)
+{
+    if (pass->final)
+        pass->final(pass->final_ctx, first);
 }
 
 static float *pass_grad(const struct pass *pass, size_t at)
@@ -225,17 +240,21 @@ void pass_backward_end(struct pass *pass)
 {
     assert(pass->grad);
     const struct model_config *c = &pass->model->config;
+    const struct block_linear *head = &pass->block->head;
+    if (pass->head_into == GEMM_SET) /* nothing was asked of it */
+        memset(pass->grad + head->w_at, 0, head->N * head->K * sizeof(float));
     memset(pass->dx, 0, pass->N * c->C * sizeof(float));
     const struct pass_piece all = {0, pass->N};
     pass_norm_backward(pass, &pass->block->final, &all, pass->dx, pass->dhidden, pass->x_last,
                        pass->mean, pass->r);
-    for (uint32_t l = c->L; l-- > 0;)
+    pass_tell(pass, pass->block->final.w_at);
+    for (uint32_t l = c->L; l-- > 0;) {
         pass_layer_backward(pass, l);
-    const struct block_linear *head = &pass->block->head;
-    if (pass->head_into == GEMM_SET) /* nothing was asked of it */
-        memset(pass->grad + head->w_at, 0, head->N * head->K * sizeof(float));
+        pass_tell(pass, pass->block->layers[l].norm1.w_at);
+    }
     embedding_backward(pass->pool, pass->grad + pass->block->wte_at,
                        pass_grad(pass, pass->block->wpe_at), pass->dx, pass->batch.ids,
                        pass->position, pass->N, c->C);
+    pass_tell(pass, 0);
     pass->grad = NULL;
 }

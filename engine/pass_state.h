@@ -69,6 +69,8 @@ struct pass {
     float *dnorm, *dqkv, *datt, *dqk, *dup, *dact; /* as their namesakes */
     /* What products do to grad: the layers', and the head's, which after its first chunk add. */
     enum gemm_into layers_into, head_into;
+    void (*final)(void *ctx, size_t first); /* NULL: nobody wants to know */
+    void *final_ctx;
     struct arena arena;
 };
 

@@ -149,19 +149,19 @@ void exchange_abandon(struct exchange *x, const char *why)
 
 /* The server's thread looks at parts only while a round is open. */
 void exchange_offer(struct exchange *x, uint32_t part, const void *bytes, size_t size,
-                    size_t ready)
+                    size_t from)
 {
-    assert(part < WIRE_PARTS_MAX && ready <= size);
+    assert(part < WIRE_PARTS_MAX && from <= size);
     x->part[part].bytes = bytes;
     x->part[part].size = size;
-    atomic_store(&x->part[part].ready, ready);
+    atomic_store(&x->part[part].from, from);
 }
 
-void exchange_ready(struct exchange *x, uint32_t part, size_t ready)
+void exchange_ready(struct exchange *x, uint32_t part, size_t from)
 {
-    assert(ready <= x->part[part].size);
-    atomic_store(&x->part[part].ready, ready);
-    pthread_mutex_lock(&x->mutex); /* an ask that found it less ready has been kept by now */
+    assert(from <= x->part[part].size);
+    atomic_store(&x->part[part].from, from);
+    pthread_mutex_lock(&x->mutex); /* an ask that found less there has been kept by now */
     const bool is_awaited = x->parked_n > 0;
     pthread_mutex_unlock(&x->mutex);
     if (is_awaited)
@@ -178,7 +178,7 @@ enum err_code exchange_check_joined(const struct exchange *x, struct err *err)
 
 static void exchange_begin(struct exchange *x, uint64_t shape)
 {
-    exchange_offer(x, EXCHANGE_PART_DONE, &exchange_byte, 1, 0);
+    exchange_offer(x, EXCHANGE_PART_DONE, &exchange_byte, 1, 1);
     pthread_mutex_lock(&x->mutex);
     x->state = EXCHANGE_OPEN;
     x->shape = shape;
@@ -192,13 +192,13 @@ static void exchange_begin(struct exchange *x, uint64_t shape)
 static enum err_code exchange_wait_done(struct exchange *x, struct err *err)
 {
     unsigned char byte[EXCHANGE_RANKS_MAX];
-    exchange_ready(x, EXCHANGE_PART_DONE, 1);
+    exchange_ready(x, EXCHANGE_PART_DONE, 0);
     for (uint32_t rank = 0; rank < x->group.ranks; rank++)
         if (rank != x->group.rank)
             exchange_stream_add(x, &(struct exchange_stream){.rank = rank,
                                                              .part = EXCHANGE_PART_DONE,
                                                              .parts = 1,
-                                                             .size = 1,
+                                                             .cut = exchange_cut_whole(1),
                                                              .to = &byte[rank]});
     return exchange_pull(x, err);
 }

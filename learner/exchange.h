@@ -8,12 +8,17 @@
  *
  *     6 leaves on 3 ranks:  ((0 1) (2 3)) (4 5)        a node of two leaves on each rank
  *
- *     rank 0   |  shard 0  |  shard 1  |  shard 2  |   of P numbers
- *     rank 1   |           |           |           |
- *     rank 2   |           |           |           |
+ *     rank 0   | 0 | 1 | 2 | 3 | 4 | 5 |   chunks of P numbers; c is rank c mod 3's
+ *     rank 1   |   |   |   |   |   |   |
+ *     rank 2   |   |   |   |   |   |   |
  *
- *     reduce-scatter   rank r fetches shard r of the others' nodes and adds along the tree
- *     all-gather       and fetches the finished shards of the others, while they are finished
+ *     reduce-scatter   rank r fetches its chunks of the others' nodes and adds along the tree
+ *     all-gather       and fetches the others' finished chunks, while they are finished
+ *
+ * All go from the last chunk to the first, for so a backward pass finishes its numbers: those of
+ * the head and the last layer first, the embeddings last (engine/pass.h).  So the exchange of a model
+ * need not wait for the last backward pass: exchange_sum_begin before it, exchange_sum_ready
+ * in it.  What is asked for and not final yet waits for it.
  *
  * Bytes are read from memory once where that can be: a chunk's checksum is looked at block by block
  * while it is added or copied, and that of a finished chunk is taken while it is in the cache.  The
@@ -49,14 +54,16 @@
  * are powers of two; at most 2 log2 of a rank's leaves):
  *     memory      s P (k[r] + 1) bytes of nodes and result, the caller's; and here
  *                 EXCHANGE_AHEAD chunks of each other rank's nodes, and 2 MiB
- *     received    s P/R (sum of k[q], q != r)  +  s P (R-1)/R      bytes
+ *     received    s P/R (sum of k[q], q != r)  +  s P (R-1)/R      bytes, to a cache line a chunk
  *     sent        s P (R-1)/R k[r]             +  s P (R-1)/R
  * Every rank then holds the whole gradient and makes the same update, rather than a shard of
  * it: the optimizer's 8P bytes are held R times, but the norm needs no further exchange, any
  * rank can write a checkpoint or serve weights, and any can be lost.
  *
  * exchange_sum_begin .. exchange_sum_end is exchange_sum in a thread of the exchange's own, so that
- * the caller computes meanwhile: the next model's gradients, say.
+ * the caller computes meanwhile: the rest of these gradients, then the next model's.  Of its own
+ * model's passes an exchange can have one beside it, the last micro-batch's backward, and of that
+ * what comes before the embeddings: the other micro-batches give every number a new value.
  *
  * One thread calls; it is the one that made the exchange.  Allocates nothing after
  * exchange_open but the sockets of a new group; ZeroMQ allocates each message.
@@ -75,9 +82,9 @@
 
 #define EXCHANGE_RANKS_MAX   WIRE_RANKS_MAX
 #define EXCHANGE_NODES_MAX   (WIRE_PARTS_MAX - 2u) /* of one rank; 62 come to pass */
-#define EXCHANGE_CHUNK_BYTES (1024u * 1024u)
+#define EXCHANGE_CHUNK_BYTES (1024u * 1024u)       /* at most */
 #define EXCHANGE_WINDOW      4u /* asks under way for one array of one rank */
-#define EXCHANGE_AHEAD       4u /* chunks held for the tree of one shard */
+#define EXCHANGE_AHEAD       4u /* chunks held for the tree */
 
 struct exchange;
 
@@ -154,9 +161,14 @@ enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t lea
  * The same in two: what is passed is the exchange's until the end, and nothing but these and
  * exchange_abandon may be called meanwhile.  begin: ERR_STATE; then end blocks, and returns what
  * exchange_sum would.  failed: it has ended so already, and the caller need not go on.
+ *
+ * Numbers `first` .. P-1 of all nodes are final, those before them still the caller's to write:
+ * ready says that more are, and is cheap.  The end is for when all are (first 0).
  */
 enum err_code exchange_sum_begin(struct exchange *x, enum precision kind, uint32_t leaves,
-                                 const void *const *node, size_t P, void *sum, struct err *err);
+                                 const void *const *node, size_t P, size_t first, void *sum,
+                                 struct err *err);
+void exchange_sum_ready(struct exchange *x, size_t first);
 bool exchange_sum_failed(const struct exchange *x);
 enum err_code exchange_sum_end(struct exchange *x, struct err *err);
 

@@ -1,8 +1,11 @@
 /* exchange_behind.c -- a sum behind the caller's back: see exchange.h. */
 #include <assert.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "engine/pool.h"
@@ -20,7 +23,7 @@ static void *exchange_behind_thread(void *ctx)
             continue;
         }
         pthread_mutex_unlock(&b->mutex);
-        b->rc = exchange_sum(x, b->kind, b->leaves, b->node, b->P, b->sum, &b->err);
+        b->rc = exchange_sum_final(x, b->kind, b->leaves, b->node, b->P, b->sum, &b->err);
         atomic_store(&b->failed, b->rc != ERR_OK);
         pthread_mutex_lock(&b->mutex);
         b->state = EXCHANGE_BEHIND_DONE;
@@ -34,6 +37,9 @@ enum err_code exchange_behind_open(struct exchange *x, struct err *err)
 {
     struct exchange_behind *b = &x->behind;
     sigset_t all, before; /* signals are for the main thread */
+    b->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (b->wake < 0)
+        return err_errno(err, "make an eventfd for an exchange of gradients");
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->changed, NULL);
     sigfillset(&all);
@@ -42,6 +48,7 @@ enum err_code exchange_behind_open(struct exchange *x, struct err *err)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc == 0)
         return ERR_OK;
+    close(b->wake);
     pthread_cond_destroy(&b->changed);
     pthread_mutex_destroy(&b->mutex);
     return err_set(err, ERR_NOMEM, "no thread for an exchange of gradients: %s", strerror(rc));
@@ -73,13 +80,15 @@ void exchange_behind_close(struct exchange *x)
     pthread_join(b->thread, NULL);
     pthread_cond_destroy(&b->changed);
     pthread_mutex_destroy(&b->mutex);
+    close(b->wake);
 }
 
 enum err_code exchange_sum_begin(struct exchange *x, enum precision kind, uint32_t leaves,
-                                 const void *const *node, size_t P, void *sum, struct err *err)
+                                 const void *const *node, size_t P, size_t first, void *sum,
+                                 struct err *err)
 {
     struct exchange_behind *b = &x->behind;
-    assert(!b->is_under_way);
+    assert(!b->is_under_way && first <= P);
     const enum err_code rc = exchange_check_joined(x, err);
     if (rc)
         return rc;
@@ -88,11 +97,30 @@ enum err_code exchange_sum_begin(struct exchange *x, enum precision kind, uint32
     b->node = node;
     b->P = P;
     b->sum = sum;
+    b->chunk_numbers =
+        exchange_cut(P * gradient_bytes(kind), x->group.ranks, 0).chunk / gradient_bytes(kind);
+    atomic_store(&b->first, first);
     b->err = (struct err){0};
     b->is_under_way = true;
     atomic_store(&b->failed, false);
     exchange_behind_tell(b, EXCHANGE_BEHIND_ASKED);
     return ERR_OK;
+}
+
+void exchange_sum_ready(struct exchange *x, size_t first)
+{
+    struct exchange_behind *b = &x->behind;
+    const size_t before = atomic_load(&b->first), chunk = b->chunk_numbers;
+    assert(b->is_under_way && first <= before);
+    atomic_store(&b->first, first);
+    if ((first + chunk - 1) / chunk < (before + chunk - 1) / chunk) /* a chunk more is final */
+        eventfd_write(b->wake, 1); /* full: it has not been heard of yet, and will be */
+}
+
+void exchange_behind_hear(struct exchange *x)
+{
+    eventfd_t count;
+    eventfd_read(x->behind.wake, &count); /* mostly there is nothing */
 }
 
 bool exchange_sum_failed(const struct exchange *x)

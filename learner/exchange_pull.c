@@ -21,7 +21,7 @@ void exchange_stream_add(struct exchange *x, const struct exchange_stream *strea
     assert(x->streams < EXCHANGE_STREAMS_MAX);
     struct exchange_stream *s = &x->stream[x->streams];
     *s = *stream;
-    s->total = (s->size + EXCHANGE_CHUNK_BYTES - 1) / EXCHANGE_CHUNK_BYTES * s->parts;
+    s->total = exchange_cut_count(&s->cut) * s->parts;
     if (s->total > 0)
         x->streams++;
 }
@@ -45,8 +45,6 @@ exchange_blame(const struct exchange *x, uint32_t rank, enum err_code code, stru
 static struct wire_gradient exchange_piece(const struct exchange *x,
                                            const struct exchange_stream *s, uint64_t i)
 {
-    const uint64_t at = i / s->parts * EXCHANGE_CHUNK_BYTES;
-    const uint64_t rest = s->size - at;
     return (struct wire_gradient){
         .run = x->options.run,
         .attempt = x->attempt,
@@ -54,8 +52,8 @@ static struct wire_gradient exchange_piece(const struct exchange *x,
         .round = x->round,
         .rank = x->group.rank,
         .part = s->part + (uint32_t)(i % s->parts),
-        .first = s->first + at,
-        .bytes = rest < EXCHANGE_CHUNK_BYTES ? (uint32_t)rest : EXCHANGE_CHUNK_BYTES,
+        .first = exchange_cut_first(&s->cut, i / s->parts),
+        .bytes = (uint32_t)exchange_cut_bytes(&s->cut, i / s->parts),
     };
 }
 
@@ -110,16 +108,13 @@ static struct exchange_stream *exchange_stream_of(struct exchange *x, uint32_t r
 
 /* Where in its stream (NULL: it is of none) what `got` is about belongs; false where that was not
  * asked for, or is here. */
-static bool exchange_place(const struct exchange *x, const struct exchange_stream *s,
-                           const struct wire_gradient *got, uint64_t *i)
+static bool exchange_place(const struct exchange_stream *s, const struct wire_gradient *got,
+                           uint64_t *i)
 {
-    if (!s || got->first < s->first)
+    if (!s || !exchange_cut_find(&s->cut, got->first, i))
         return false;
-    const uint64_t chunk = (got->first - s->first) / EXCHANGE_CHUNK_BYTES;
-    *i = chunk * s->parts + (got->part - s->part);
-    if (*i < s->base || *i >= s->next || (s->here >> (*i - s->base) & 1))
-        return false;
-    return got->first == exchange_piece(x, s, *i).first;
+    *i = *i * s->parts + (got->part - s->part);
+    return *i >= s->base && *i < s->next && !(s->here >> (*i - s->base) & 1);
 }
 
 static bool exchange_copy(unsigned char *to, const struct message *m)
@@ -135,7 +130,7 @@ static bool exchange_keep(struct exchange *x, const struct exchange_stream *s, u
                           struct message *m)
 {
     if (s->to)
-        return exchange_copy(s->to + i * EXCHANGE_CHUNK_BYTES, m);
+        return exchange_copy(s->to + exchange_cut_first(&s->cut, i), m);
     const uint32_t node = x->tree->first[s->rank] + (uint32_t)(i % s->parts);
     return exchange_tree_take(x, node, i / s->parts, m);
 }
@@ -158,7 +153,7 @@ static enum err_code exchange_on_chunk(struct exchange *x, uint32_t rank, struct
     struct exchange_stream *s = exchange_stream_of(x, rank, m->gradient.part);
     const size_t size = m->frame[0].size;
     uint64_t i;
-    if (!exchange_place(x, s, &m->gradient, &i) || size != exchange_piece(x, s, i).bytes) {
+    if (!exchange_place(s, &m->gradient, &i) || size != exchange_piece(x, s, i).bytes) {
         atomic_fetch_add(&x->repeated, 1);
         return ERR_OK;
     }
@@ -185,7 +180,7 @@ static enum err_code exchange_on_refused(struct exchange *x, uint32_t rank,
                                          const struct message *m, struct err *err)
 {
     uint64_t i;
-    if (exchange_place(x, exchange_stream_of(x, rank, m->gradient.part), &m->gradient, &i))
+    if (exchange_place(exchange_stream_of(x, rank, m->gradient.part), &m->gradient, &i))
         return exchange_blame(x, rank, ERR_UNAVAILABLE, err, "refuses, \"%s\"", m->text);
     atomic_fetch_add(&x->stale, 1);
     return ERR_OK;
@@ -239,15 +234,19 @@ static bool exchange_awaits(const struct exchange_stream *s)
     return s->base < s->next || s->unsent;
 }
 
-/* A rank of which nothing is awaited is neither silent nor late. */
+/* A rank of which nothing is awaited is neither silent nor late; nor is one late that may be
+ * waiting for this rank's own nodes. */
 static void exchange_excuse(struct exchange *x, uint64_t now_ms)
 {
     bool awaited[EXCHANGE_RANKS_MAX] = {false};
     for (uint32_t i = 0; i < x->streams; i++)
         awaited[x->stream[i].rank] |= exchange_awaits(&x->stream[i]);
-    for (uint32_t rank = 0; rank < x->group.ranks; rank++)
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
         if (!awaited[rank])
-            x->watch[rank].heard_ms = x->watch[rank].moved_ms = now_ms;
+            x->watch[rank].heard_ms = now_ms;
+        if (!awaited[rank] || x->tree->from > 0)
+            x->watch[rank].moved_ms = now_ms;
+    }
 }
 
 static enum err_code exchange_watch_rank(struct exchange *x, uint32_t rank, uint64_t now_ms,
@@ -273,7 +272,7 @@ static enum err_code exchange_watch_rank(struct exchange *x, uint32_t rank, uint
     return ERR_OK;
 }
 
-/* In the order of streams: those of nodes first.  A rank that cannot finish its shard because
+/* In the order of streams: those of nodes first.  A rank that cannot finish its chunks because
  * a third is late is not the one to be named. */
 static enum err_code exchange_watch_all(struct exchange *x, uint64_t now_ms, struct err *err)
 {
@@ -300,7 +299,7 @@ static bool exchange_is_complete(const struct exchange *x)
     for (uint32_t i = 0; i < x->streams; i++)
         if (x->stream[i].base < x->stream[i].total)
             return false;
-    return true;
+    return exchange_tree_is_done(x);
 }
 
 static void exchange_watch_begin(struct exchange *x)
@@ -319,8 +318,8 @@ static enum err_code exchange_turn(struct exchange *x, struct err *err)
         unsent |= x->stream[i].unsent;
     }
     const uint64_t before_us = clock_mono_us();
-    wire_socket_wait_any(x->socket, x->group.ranks,
-                         unsent ? EXCHANGE_UNSENT_MS : EXCHANGE_WAIT_MS);
+    wire_socket_wait_any_or(x->socket, x->group.ranks, x->behind.wake,
+                            unsent ? EXCHANGE_UNSENT_MS : EXCHANGE_WAIT_MS);
     const uint64_t now_us = clock_mono_us(), now_ms = now_us / 1000;
     if (!x->behind.is_under_way) /* else it is the caller who waits, or not */
         atomic_fetch_add(&x->waited_us, now_us - before_us);
@@ -330,6 +329,8 @@ static enum err_code exchange_turn(struct exchange *x, struct err *err)
         if (rc)
             return rc;
     }
+    exchange_behind_hear(x);
+    exchange_tree_advance(x);
     return exchange_watch_all(x, now_ms, err);
 }
 

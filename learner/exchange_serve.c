@@ -30,7 +30,12 @@ static enum exchange_verdict exchange_judge_now(const struct exchange *x,
                  ask->bytes, (unsigned long long)ask->first);
         return EXCHANGE_REFUSE;
     }
-    return ask->first + ask->bytes <= atomic_load(&part->ready) ? EXCHANGE_SEND : EXCHANGE_PARK;
+    if (ask->part == EXCHANGE_PART_SUM && !exchange_tree_owns(x, ask)) {
+        snprintf(why, cap, "the sum's %u bytes at %llu are no chunk of this rank", ask->bytes,
+                 (unsigned long long)ask->first);
+        return EXCHANGE_REFUSE;
+    }
+    return ask->first >= atomic_load(&part->from) ? EXCHANGE_SEND : EXCHANGE_PARK;
 }
 
 /* With the mutex held.  `why` is filled where it refuses. */

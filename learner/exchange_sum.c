@@ -1,4 +1,4 @@
-/* exchange_sum.c -- the two kinds of round, and the tree over a shard: see exchange.h. */
+/* exchange_sum.c -- the two kinds of round, and the tree over a rank's chunks: see exchange.h. */
 #include <assert.h>
 #include <string.h>
 
@@ -22,15 +22,6 @@ uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
 
 /* --- the tree ---------------------------------------------------------------------------- */
 
-/* Rank's shard of P numbers: *size bytes from *first on. */
-static void exchange_shard(enum precision kind, size_t P, uint32_t ranks, uint32_t rank,
-                           size_t *first, size_t *size)
-{
-    const size_t bytes = gradient_bytes(kind);
-    *first = (P / ranks * rank + (rank < P % ranks ? rank : P % ranks)) * bytes;
-    *size = (P / ranks + (rank < P % ranks ? 1 : 0)) * bytes;
-}
-
 static void exchange_tree_init(struct exchange *x, enum precision kind, uint32_t leaves,
                                const void *const *node, size_t P, void *sum)
 {
@@ -46,27 +37,23 @@ static void exchange_tree_init(struct exchange *x, enum precision kind, uint32_t
     tree->node = node;
     tree->sum = sum;
     tree->kind = kind;
-    exchange_shard(kind, P, ranks, x->group.rank, &tree->shard, &tree->shard_size);
-    tree->chunks = (tree->shard_size + EXCHANGE_CHUNK_BYTES - 1) / EXCHANGE_CHUNK_BYTES;
+    tree->cut = exchange_cut(P * gradient_bytes(kind), ranks, x->group.rank);
+    tree->from =
+        tree->first[x->group.rank + 1] > tree->first[x->group.rank] ? tree->cut.size : 0;
+    tree->chunks = exchange_cut_count(&tree->cut);
     tree->done = 0;
 }
 
-/* Node i in a chunk of the shard; NULL: not here. */
+/* Node i in a chunk of this rank; NULL: not here, or not final. */
 static const unsigned char *exchange_tree_data(const struct exchange *x, uint32_t i,
                                                uint64_t chunk)
 {
     const struct exchange_tree *tree = x->tree;
     const uint32_t own = tree->first[x->group.rank];
-    if (i >= own && i < tree->first[x->group.rank + 1])
-        return (const unsigned char *)tree->node[i - own] + tree->shard +
-               chunk * EXCHANGE_CHUNK_BYTES;
-    return tree->held[chunk % EXCHANGE_AHEAD][i].data;
-}
-
-static size_t exchange_tree_bytes(const struct exchange_tree *tree, uint64_t chunk)
-{
-    const size_t rest = tree->shard_size - (size_t)chunk * EXCHANGE_CHUNK_BYTES;
-    return rest < EXCHANGE_CHUNK_BYTES ? rest : EXCHANGE_CHUNK_BYTES;
+    if (i < own || i >= tree->first[x->group.rank + 1])
+        return tree->held[chunk % EXCHANGE_AHEAD][i].data;
+    const size_t first = exchange_cut_first(&tree->cut, chunk);
+    return first >= tree->from ? (const unsigned char *)tree->node[i - own] + first : NULL;
 }
 
 static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
@@ -116,14 +103,14 @@ static void exchange_tree_drop(struct exchange_tree *tree, uint64_t chunk)
     }
 }
 
-/* A chunk of the shard.  `late`, whose checksum nobody has looked at yet, and the result are
+/* A chunk of this rank.  `late`, whose checksum nobody has looked at yet, and the result are
  * hashed block by block while these are in the cache; returns the hash of `late`. */
 static uint64_t exchange_tree_add(struct exchange *x, uint64_t chunk,
                                   const struct exchange_held *late)
 {
     struct exchange_tree *tree = x->tree;
-    const size_t size = exchange_tree_bytes(tree, chunk);
-    unsigned char *out = tree->sum + tree->shard + chunk * EXCHANGE_CHUNK_BYTES;
+    const size_t size = exchange_cut_bytes(&tree->cut, chunk);
+    unsigned char *out = tree->sum + exchange_cut_first(&tree->cut, chunk);
     struct hash_stream in, result;
     hash_stream_begin(&in);
     hash_stream_begin(&result);
@@ -143,15 +130,32 @@ static uint64_t exchange_tree_add(struct exchange *x, uint64_t chunk,
 static void exchange_tree_next(struct exchange *x)
 {
     struct exchange_tree *tree = x->tree;
-    const size_t done =
-        (size_t)tree->done * EXCHANGE_CHUNK_BYTES + exchange_tree_bytes(tree, tree->done);
+    const size_t from = exchange_cut_first(&tree->cut, tree->done);
     exchange_tree_drop(tree, tree->done++);
-    exchange_ready(x, EXCHANGE_PART_SUM, done);
+    exchange_ready(x, EXCHANGE_PART_SUM, from);
+}
+
+/* More of this rank's nodes may be final. */
+static void exchange_tree_look(struct exchange *x)
+{
+    struct exchange_tree *tree = x->tree;
+    const size_t from = atomic_load(&x->behind.first) * gradient_bytes(tree->kind);
+    if (from >= tree->from)
+        return;
+    tree->from = from;
+    for (uint32_t i = tree->first[x->group.rank]; i < tree->first[x->group.rank + 1]; i++)
+        exchange_ready(x, i - tree->first[x->group.rank], from);
+}
+
+bool exchange_tree_is_done(const struct exchange *x)
+{
+    return x->tree->done == x->tree->chunks;
 }
 
 void exchange_tree_advance(struct exchange *x)
 {
     struct exchange_tree *tree = x->tree;
+    exchange_tree_look(x);
     while (tree->done < tree->chunks && exchange_tree_has(x, tree->done)) {
         exchange_tree_add(x, tree->done, NULL);
         exchange_tree_next(x);
@@ -178,11 +182,18 @@ bool exchange_tree_take(struct exchange *x, uint32_t node, uint64_t chunk, struc
     return true;
 }
 
+bool exchange_tree_owns(const struct exchange *x, const struct wire_gradient *ask)
+{
+    uint64_t chunk;
+    return exchange_cut_find(&x->tree->cut, ask->first, &chunk) &&
+           ask->bytes == exchange_cut_bytes(&x->tree->cut, chunk);
+}
+
 uint64_t exchange_tree_known(const struct exchange *x, const struct wire_gradient *ask)
 {
-    const uint64_t chunk = ask->first / EXCHANGE_CHUNK_BYTES;
-    if (ask->part != EXCHANGE_PART_SUM || ask->first % EXCHANGE_CHUNK_BYTES != 0 ||
-        chunk >= EXCHANGE_KNOWN_MAX || ask->bytes != exchange_tree_bytes(x->tree, chunk))
+    uint64_t chunk;
+    if (ask->part != EXCHANGE_PART_SUM ||
+        !exchange_cut_find(&x->tree->cut, ask->first, &chunk) || chunk >= EXCHANGE_KNOWN_MAX)
         return 0;
     return x->tree->known[chunk];
 }
@@ -191,19 +202,22 @@ void exchange_tree_release(struct exchange_tree *tree)
 {
     for (uint64_t chunk = 0; chunk < EXCHANGE_AHEAD; chunk++)
         exchange_tree_drop(tree, chunk);
+    tree->chunks = tree->done = 0;
+    tree->from = 0;
 }
 
 /* --- rounds ------------------------------------------------------------------------------ */
 
-/* What both ends of an ask have to agree on; of a gather, numbers are of no bytes. */
+/* What both ends of an ask have to agree on; of a gather, numbers are of no bytes.  The version
+ * tells how an array is cut: learners that cut otherwise refuse each other. */
 static uint64_t exchange_shape(const struct exchange *x, uint64_t number_bytes, uint64_t a,
                                uint64_t b)
 {
-    const uint64_t words[] = {x->step, x->group.ranks, number_bytes, a, b};
+    const uint64_t words[] = {EXCHANGE_VERSION, x->step, x->group.ranks, number_bytes, a, b};
     return hash_xxh3(words, sizeof words);
 }
 
-static void exchange_add_streams(struct exchange *x, size_t P)
+static void exchange_add_streams(struct exchange *x)
 {
     const struct exchange_tree *tree = x->tree;
     for (uint32_t rank = 0; rank < x->group.ranks; rank++)
@@ -211,22 +225,20 @@ static void exchange_add_streams(struct exchange *x, size_t P)
             exchange_stream_add(
                 x, &(struct exchange_stream){.rank = rank,
                                              .parts = tree->first[rank + 1] - tree->first[rank],
-                                             .first = tree->shard,
-                                             .size = tree->shard_size});
-    for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
-        size_t first, size;
-        exchange_shard(tree->kind, P, x->group.ranks, rank, &first, &size);
+                                             .cut = tree->cut});
+    for (uint32_t rank = 0; rank < x->group.ranks; rank++)
         if (rank != x->group.rank)
-            exchange_stream_add(x, &(struct exchange_stream){.rank = rank,
-                                                             .part = EXCHANGE_PART_SUM,
-                                                             .parts = 1,
-                                                             .size = size,
-                                                             .to = tree->sum + first});
-    }
+            exchange_stream_add(x,
+                                &(struct exchange_stream){
+                                    .rank = rank,
+                                    .part = EXCHANGE_PART_SUM,
+                                    .parts = 1,
+                                    .cut = exchange_cut(tree->cut.size, x->group.ranks, rank),
+                                    .to = tree->sum});
 }
 
-enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t leaves,
-                           const void *const *node, size_t P, void *sum, struct err *err)
+enum err_code exchange_sum_final(struct exchange *x, enum precision kind, uint32_t leaves,
+                                 const void *const *node, size_t P, void *sum, struct err *err)
 {
     assert(leaves > 0 && P > 0);
     enum err_code rc = exchange_check_joined(x, err);
@@ -236,14 +248,21 @@ enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t lea
     const struct exchange_tree *tree = x->tree;
     const uint32_t own = tree->first[x->group.rank];
     for (uint32_t i = own; i < tree->first[x->group.rank + 1]; i++)
-        exchange_offer(x, i - own, node[i - own], P * gradient_bytes(kind),
-                       P * gradient_bytes(kind));
-    exchange_offer(x, EXCHANGE_PART_SUM, tree->sum + tree->shard, tree->shard_size, 0);
-    exchange_add_streams(x, P);
-    exchange_tree_advance(x); /* where no other rank has a node */
+        exchange_offer(x, i - own, node[i - own], tree->cut.size, tree->cut.size);
+    exchange_offer(x, EXCHANGE_PART_SUM, tree->sum, tree->cut.size, tree->cut.size);
+    exchange_add_streams(x);
+    exchange_tree_advance(x); /* what is final, and the sum where no other rank has a node */
     rc = exchange_round(x, exchange_shape(x, gradient_bytes(kind), leaves, P), err);
     exchange_tree_release(x->tree);
     return rc;
+}
+
+enum err_code exchange_sum(struct exchange *x, enum precision kind, uint32_t leaves,
+                           const void *const *node, size_t P, void *sum, struct err *err)
+{
+    assert(!x->behind.is_under_way);
+    atomic_store(&x->behind.first, 0);
+    return exchange_sum_final(x, kind, leaves, node, P, sum, err);
 }
 
 enum err_code exchange_gather(struct exchange *x, const size_t *bytes, void *all,
@@ -258,11 +277,13 @@ enum err_code exchange_gather(struct exchange *x, const size_t *bytes, void *all
     for (uint32_t rank = 0; rank < x->group.ranks; rank++) {
         digest = exchange_shape(x, 0, digest, bytes[rank]);
         if (rank == x->group.rank)
-            exchange_offer(x, 0, at, bytes[rank], bytes[rank]);
+            exchange_offer(x, 0, at, bytes[rank], 0);
         else
-            exchange_stream_add(x,
-                                &(struct exchange_stream){
-                                    .rank = rank, .parts = 1, .size = bytes[rank], .to = at});
+            exchange_stream_add(
+                x, &(struct exchange_stream){.rank = rank,
+                                             .parts = 1,
+                                             .cut = exchange_cut_whole(bytes[rank]),
+                                             .to = at});
         at += bytes[rank];
     }
     return exchange_round(x, digest, err);

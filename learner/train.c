@@ -21,6 +21,7 @@ struct train {
     float *weight;   /* (N) of the optimizer update under way */
     uint32_t *order; /* (rows) */
     struct ppo_params ppo;
+    struct trainable *summed; /* whose sum is under way, or NULL */
     struct train_stats stats;
     double norm, critic_norm, cost_critic_norm; /* greatest gradient norms of the step */
     uint64_t updates;
@@ -57,9 +58,41 @@ static enum err_code train_gather_open(struct train *t, struct train_gather *g, 
     return ERR_OK;
 }
 
+/* The ranks sum this model's gradient, of which at most the last leaf is to come, once they have
+ * summed the one before. */
+static enum err_code train_sum(struct train *t, struct trainable *next, struct err *err)
+{
+    enum err_code rc = t->summed ? trainable_sum_end(t->summed, err) : ERR_OK;
+    t->summed = NULL;
+    fault_at(FAULT_train_sum);
+    if (rc == ERR_OK)
+        rc = trainable_sum_begin(next, group_exchange(t->learner), err);
+    if (rc == ERR_OK)
+        t->summed = next;
+    return rc;
+}
+
+static void train_on_final(void *ctx, size_t first)
+{
+    trainable_leaf_ready(ctx, first);
+}
+
+/* Before a micro-batch's backward pass; the sum goes on beside the last one's. */
+static enum err_code train_backward_begin(struct train *t, struct trainable *model,
+                                          bool is_last, struct err *err)
+{
+    const enum err_code rc = is_last ? train_sum(t, model, err) : ERR_OK;
+    if (rc)
+        return rc;
+    pass_backward_begin(model->pass, trainable_leaf(model), GEMM_SET);
+    if (is_last && group_exchange(t->learner))
+        pass_backward_watch(model->pass, train_on_final, model);
+    return ERR_OK;
+}
+
 static enum err_code train_policy_micro(struct train *t, const struct experience_micro *micro,
-                                        struct train_gather *g, struct ppo_stats *stats,
-                                        struct err *err)
+                                        bool is_last, struct train_gather *g,
+                                        struct ppo_stats *stats, struct err *err)
 {
     struct learner *l = t->learner;
     struct pass *pass = l->policy.pass;
@@ -79,10 +112,9 @@ static enum err_code train_policy_micro(struct train *t, const struct experience
     train_pick(g->weight, t->weight, micro);
     const struct ppo_policy_batch in = {micro->tokens, g->weight, g->logp,   g->logp_old,
                                         g->adv,        g->logref, g->entropy};
-    rc = ppo_policy(&t->ppo, &in, g->dlogp, g->dentropy, stats, err);
-    if (rc)
+    if ((rc = ppo_policy(&t->ppo, &in, g->dlogp, g->dentropy, stats, err)) ||
+        (rc = train_backward_begin(t, &l->policy, is_last, err)))
         return rc;
-    pass_backward_begin(pass, trainable_leaf(&l->policy), GEMM_SET);
     pass_logprobs_backward(pass, &want, g->dlogp, t->ppo.entropy_coef > 0 ? g->dentropy : NULL);
     pass_backward_end(pass);
     trainable_leaf_done(&l->policy);
@@ -90,7 +122,7 @@ static enum err_code train_policy_micro(struct train *t, const struct experience
 }
 
 static enum err_code train_critic_micro(struct train *t, const struct advantages_stream *stream,
-                                        const struct experience_micro *micro,
+                                        const struct experience_micro *micro, bool is_last,
                                         struct train_gather *g, struct ppo_stats *stats,
                                         struct err *err)
 {
@@ -104,10 +136,9 @@ static enum err_code train_critic_micro(struct train *t, const struct advantages
     train_pick(g->ret, stream->ret, micro);
     const struct ppo_value_batch in = {micro->tokens, g->weight, g->value, g->value_old,
                                        g->ret};
-    rc = ppo_value(&t->ppo, &in, g->dvalue, stats, err);
-    if (rc)
+    if ((rc = ppo_value(&t->ppo, &in, g->dvalue, stats, err)) ||
+        (rc = train_backward_begin(t, stream->critic, is_last, err)))
         return rc;
-    pass_backward_begin(pass, trainable_leaf(stream->critic), GEMM_SET);
     pass_scores_backward(pass, micro->tokens, micro->at, g->dvalue);
     pass_backward_end(pass);
     trainable_leaf_done(stream->critic);
@@ -130,7 +161,8 @@ static struct trainable *train_model(struct learner *l, enum train_model model)
 }
 
 static enum err_code train_micro(struct train *t, enum train_model model, uint32_t first,
-                                 uint32_t end, struct train_stats *stats, struct err *err)
+                                 uint32_t end, bool is_last, struct train_stats *stats,
+                                 struct err *err)
 {
     struct learner *l = t->learner;
     const size_t mark = arena_mark(&l->step);
@@ -140,11 +172,11 @@ static enum err_code train_micro(struct train *t, enum train_model model, uint32
     if (rc == ERR_OK)
         rc = train_gather_open(t, &gather, micro.tokens, err);
     if (rc == ERR_OK && model == TRAIN_POLICY)
-        rc = train_policy_micro(t, &micro, &gather, &stats->ppo, err);
+        rc = train_policy_micro(t, &micro, is_last, &gather, &stats->ppo, err);
     if (rc == ERR_OK && model == TRAIN_CRITIC)
-        rc = train_critic_micro(t, &t->a.reward, &micro, &gather, &stats->ppo, err);
+        rc = train_critic_micro(t, &t->a.reward, &micro, is_last, &gather, &stats->ppo, err);
     if (rc == ERR_OK && model == TRAIN_COST_CRITIC)
-        rc = train_critic_micro(t, &t->a.cost, &micro, &gather, &stats->cost, err);
+        rc = train_critic_micro(t, &t->a.cost, &micro, is_last, &gather, &stats->cost, err);
     arena_reset(&l->step, mark);
     worker_progress(t->worker);
     return rc;
@@ -219,36 +251,34 @@ static enum err_code train_micros(struct train *t, enum train_model model, uint3
         next = experience_cut(&t->x, t->order, end, at, l->config->micro_tokens);
         if (exchange && exchange_sum_failed(exchange))
             return ERR_OK;
+        const bool is_last = i + 1 == own_end;
         const enum err_code rc =
-            i >= own ? train_micro(t, model, at, next, &leaf[i], err) : ERR_OK;
+            i >= own ? train_micro(t, model, at, next, is_last, &leaf[i], err) : ERR_OK;
         if (rc)
             return rc;
     }
     return ERR_OK;
 }
 
-/* Model after model, each summed by the ranks while the next is computed. */
+/* Model after model, each summed by the ranks beside its last backward pass and what is computed of
+ * the next. */
 static enum err_code train_gradients(struct train *t, uint32_t first, uint32_t end,
                                      uint32_t micros, struct train_stats *leaf, struct err *err)
 {
     struct learner *l = t->learner;
-    struct trainable *summed = NULL;
     for (enum train_model model = 0; model < TRAIN_MODELS; model++) {
         struct trainable *next = train_model(l, model);
         if (!next)
             continue;
         trainable_begin(next, micros, l->group.ranks, l->group.rank);
         enum err_code rc = train_micros(t, model, first, end, micros, leaf, err);
-        if (rc == ERR_OK && summed)
-            rc = trainable_sum_end(summed, err);
-        fault_at(FAULT_train_sum);
-        if (rc == ERR_OK)
-            rc = trainable_sum_begin(next, group_exchange(l), err);
+        if (rc == ERR_OK && t->summed != next) /* no leaf is this rank's, or a sum failed */
+            rc = train_sum(t, next, err);
         if (rc)
             return rc;
-        summed = next;
     }
-    const enum err_code rc = trainable_sum_end(summed, err);
+    const enum err_code rc = trainable_sum_end(t->summed, err);
+    t->summed = NULL;
     fault_at(FAULT_train_summed);
     return rc;
 }

@@ -94,6 +94,8 @@ void trainable_begin(struct trainable *t, uint32_t micros, uint32_t ranks, uint3
     t->micros = micros;
     t->ranks = ranks;
     t->done = 0;
+    t->ready = t->model->params;
+    t->exchange = NULL;
     t->whole = NULL;
     t->nodes = 1;
     t->size[0] = micros; /* alone, the whole tree is one node */
@@ -119,6 +121,13 @@ float *trainable_leaf(struct trainable *t)
     return trainable_work(t);
 }
 
+/* Where the numbers of the node that is summed in `result` lie. */
+static void *trainable_node(const struct trainable *t, float *result)
+{
+    return t->ranks > 1 ? gradient_packed(t->setup.gradients, result, t->model->params)
+                        : result;
+}
+
 /* The node is summed: of its buffers only the result is held. */
 static void trainable_node_done(struct trainable *t)
 {
@@ -126,21 +135,42 @@ static void trainable_node_done(struct trainable *t)
     for (uint32_t i = 0; i < SUMMATION_LEVELS; i++)
         if (t->buffer[i] && t->buffer[i] != result)
             trainable_give_back(t, t->buffer[i]);
-    if (t->ranks > 1)
-        gradient_pack(t->setup.gradients, result, t->model->params);
-    t->node[t->done++] = result;
+    t->node[t->done++] = trainable_node(t, result);
     trainable_begin_node(t);
+}
+
+/* The additions that the leaf brings, of some of its numbers: each is by itself, so the bits are
+ * those of all at once. */
+static void trainable_add(struct trainable *t, size_t first, size_t end)
+{
+    const enum precision kind = t->setup.gradients;
+    struct summation sum = t->sum;
+    struct summation_merge merges[SUMMATION_LEVELS];
+    gradient_round(kind, t->buffer[summation_work(&sum)] + first, end - first);
+    const uint32_t n = summation_commit(&sum, 0, merges);
+    for (uint32_t i = 0; i < n; i++)
+        gradient_add(kind, t->buffer[merges[i].into] + first, t->buffer[merges[i].from] + first,
+                     end - first);
+    if (sum.done == sum.leaves && t->ranks > 1)
+        gradient_pack(kind, t->buffer[summation_result(&sum)], t->model->params, first, end);
+}
+
+void trainable_leaf_ready(struct trainable *t, size_t first)
+{
+    assert(t->done < t->nodes && first <= t->ready);
+    if (first < t->ready)
+        trainable_add(t, first, t->ready);
+    t->ready = first;
+    if (t->exchange)
+        exchange_sum_ready(t->exchange, first);
 }
 
 void trainable_leaf_done(struct trainable *t)
 {
-    const enum precision kind = t->setup.gradients;
-    const size_t P = t->model->params;
     struct summation_merge merges[SUMMATION_LEVELS];
-    gradient_round(kind, t->buffer[summation_work(&t->sum)], P);
-    const uint32_t n = summation_commit(&t->sum, 0, merges);
-    for (uint32_t i = 0; i < n; i++)
-        gradient_add(kind, t->buffer[merges[i].into], t->buffer[merges[i].from], P);
+    trainable_leaf_ready(t, 0);
+    summation_commit(&t->sum, 0, merges); /* done */
+    t->ready = t->model->params;
     if (t->sum.done == t->sum.leaves)
         trainable_node_done(t);
 }
@@ -148,21 +178,28 @@ void trainable_leaf_done(struct trainable *t)
 enum err_code trainable_sum_begin(struct trainable *t, struct exchange *exchange,
                                   struct err *err)
 {
-    assert(t->done == t->nodes);
-    t->exchange = exchange;
-    if (!exchange) {
-        t->whole = t->node[0];
+    const size_t P = t->model->params;
+    const bool done = t->done == t->nodes;
+    assert(done || (t->done + 1 == t->nodes && t->sum.done + 1 == t->sum.leaves));
+    if (!exchange)
         return ERR_OK;
-    }
+    if (!done) /* the sum will be where the last leaf is now */
+        t->node[t->done] = trainable_node(t, trainable_work(t));
     t->whole = trainable_take(t);
-    return exchange_sum_begin(exchange, t->setup.gradients, t->micros,
-                              (const void *const *)t->node, t->model->params, t->whole, err);
+    const enum err_code rc =
+        exchange_sum_begin(exchange, t->setup.gradients, t->micros,
+                           (const void *const *)t->node, P, done ? 0 : P, t->whole, err);
+    t->exchange = rc ? NULL : exchange;
+    return rc;
 }
 
 enum err_code trainable_sum_end(struct trainable *t, struct err *err)
 {
-    if (!t->exchange)
+    assert(t->done == t->nodes);
+    if (!t->exchange) {
+        t->whole = t->node[0];
         return ERR_OK;
+    }
     const enum err_code rc = exchange_sum_end(t->exchange, err);
     if (rc == ERR_OK)
         gradient_unpack(t->setup.gradients, t->whole, t->model->params);

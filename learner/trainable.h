@@ -7,10 +7,11 @@
  *
  *     trainable_begin(t, micros, ranks, rank)
  *     for each micro-batch of this rank, in order:
+ *         trainable_sum_begin(t, exchange)       before the last one's; alone: nothing to do
  *         float *grad = trainable_leaf(t)        anything: to be written
  *         ... pass_forward, pass_backward_begin(t->pass, grad, GEMM_SET), ..., pass_backward_end
+ *             trainable_leaf_ready(t, first)     in it, as numbers become final, or never
  *         trainable_leaf_done(t)
- *     trainable_sum_begin(t, exchange)           alone: nothing to do
  *         ... what else there is to compute
  *     trainable_sum_end(t)
  *     trainable_update(t, lr, &norm)
@@ -67,6 +68,7 @@ struct trainable {
     void *node[EXCHANGE_NODES_MAX];    /* those that are summed; of a group, packed */
     uint32_t done;                     /* of them */
     struct summation sum;              /* of the next */
+    size_t ready;                      /* numbers of the leaf from here on are in that sum */
     float *buffer[SUMMATION_LEVELS];   /* its buffers, as they are needed */
     struct exchange *exchange;         /* that sums it now, or NULL */
     float *whole;                      /* the gradient, after trainable_sum_end */
@@ -83,10 +85,15 @@ void trainable_release(struct trainable *t);
  * summation_first(micros, ranks, rank) on, perhaps none. */
 void trainable_begin(struct trainable *t, uint32_t micros, uint32_t ranks, uint32_t rank);
 float *trainable_leaf(struct trainable *t);
-void trainable_leaf_done(struct trainable *t);
 
-/* The whole gradient, from this rank's nodes and the others', while the caller computes; the end
- * blocks.  `exchange` NULL: there are no others.  Errors of exchange_sum. */
+/* Numbers of the leaf from `first` on, which falls, are final: add them along the tree, and let the
+ * exchange have them where it waits for them. */
+void trainable_leaf_ready(struct trainable *t, size_t first);
+void trainable_leaf_done(struct trainable *t); /* all are */
+
+/* The whole gradient, from this rank's nodes and the others', while the caller computes: at most
+ * the last leaf is still to come when it begins.  The end, when that is done, blocks.  `exchange`
+ * NULL: there are no others.  Errors of exchange_sum. */
 enum err_code trainable_sum_begin(struct trainable *t, struct exchange *exchange,
                                   struct err *err);
 enum err_code trainable_sum_end(struct trainable *t, struct err *err);

@@ -261,25 +261,33 @@ bool wire_socket_wait(struct wire_socket *socket, int timeout_ms)
     return zmq_poll(&item, 1, timeout_ms) > 0 && (item.revents & ZMQ_POLLIN);
 }
 
-static bool socket_wait(struct wire_socket *const *sockets, size_t n, short of_first,
+static bool socket_wait(struct wire_socket *const *sockets, size_t n, short of_first, int fd,
                         int timeout_ms)
 {
     assert(n <= WIRE_RANKS_MAX);
-    zmq_pollitem_t items[WIRE_RANKS_MAX];
+    zmq_pollitem_t items[WIRE_RANKS_MAX + 1];
     int count = 0;
     for (size_t i = 0; i < n; i++)
         if (sockets[i])
             items[count++] = (zmq_pollitem_t){.socket = sockets[i]->zmq,
                                               .events = i == 0 ? of_first : ZMQ_POLLIN};
+    if (fd >= 0)
+        items[count++] = (zmq_pollitem_t){.fd = fd, .events = ZMQ_POLLIN};
     return zmq_poll(items, count, timeout_ms) > 0;
 }
 
 bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms)
 {
-    return socket_wait(sockets, n, ZMQ_POLLIN, timeout_ms);
+    return socket_wait(sockets, n, ZMQ_POLLIN, -1, timeout_ms);
+}
+
+bool wire_socket_wait_any_or(struct wire_socket *const *sockets, size_t n, int fd,
+                             int timeout_ms)
+{
+    return socket_wait(sockets, n, ZMQ_POLLIN, fd, timeout_ms);
 }
 
 bool wire_socket_wait_ready(struct wire_socket *const *sockets, size_t n, int timeout_ms)
 {
-    return socket_wait(sockets, n, ZMQ_POLLIN | ZMQ_POLLOUT, timeout_ms);
+    return socket_wait(sockets, n, ZMQ_POLLIN | ZMQ_POLLOUT, -1, timeout_ms);
 }

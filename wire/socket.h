@@ -14,7 +14,7 @@
  * peer is to be answered with RESET.
  *
  * A socket belongs to one thread, from creation to close.  The context may be used from all.
- * Nothing blocks but the three wire_socket_wait*, and wire_context_free.
+ * Nothing blocks but the four wire_socket_wait*, and wire_context_free.
  */
 #ifndef WIRE_SOCKET_H
 #define WIRE_SOCKET_H
@@ -114,6 +114,10 @@ bool wire_socket_wait(struct wire_socket *socket, int timeout_ms);
 
 /* The same for any of n sockets, at most WIRE_RANKS_MAX; NULL among them is passed over. */
 bool wire_socket_wait_any(struct wire_socket *const *sockets, size_t n, int timeout_ms);
+
+/* The same, also until the descriptor `fd` can be read. */
+bool wire_socket_wait_any_or(struct wire_socket *const *sockets, size_t n, int fd,
+                             int timeout_ms);
 
 /* The same, also until a message can be sent by the first of them, which has just connected. */
 bool wire_socket_wait_ready(struct wire_socket *const *sockets, size_t n, int timeout_ms);

@@ -109,12 +109,13 @@ static void check_add(void)
             fail_msg("%a + %a is %a, not %a", (double)from[j], (double)into[j], (double)sum[j],
                      (double)want);
     }
-    gradient_pack(PRECISION_BF16, from, N);
-    gradient_pack(PRECISION_BF16, into, N);
-    gradient_pack(PRECISION_BF16, sum, N);
-    gradient_add_packed(PRECISION_BF16, into, from, into, N);
+    gradient_pack(PRECISION_BF16, from, N, 0, N);
+    gradient_pack(PRECISION_BF16, into, N, 0, N);
+    void *packed = gradient_packed(PRECISION_BF16, into, N);
+    gradient_add_packed(PRECISION_BF16, packed, gradient_packed(PRECISION_BF16, from, N),
+                        packed, N);
+    memmove(into, packed, N * sizeof(uint16_t));
     gradient_unpack(PRECISION_BF16, into, N);
-    gradient_unpack(PRECISION_BF16, sum, N);
     for (size_t j = 0; j < N; j++)
         assert_true(is_same(into[j], sum[j]));
 }
@@ -132,14 +133,21 @@ static void check_pack(void)
         fill(x, 4);
         gradient_round(PRECISION_BF16, x, N);
         memcpy(y, x, sizeof x);
-        gradient_pack(PRECISION_BF16, y, n);
+        for (size_t end = n, first; end > 0; end = first) { /* in ranges of all sizes */
+            first = end * 5 / 7;
+            gradient_pack(PRECISION_BF16, y, n, first, end);
+            assert_memory_equal(y, x, first * sizeof x[0]); /* not written over */
+        }
+        const char *packed = gradient_packed(PRECISION_BF16, y, n);
         for (size_t j = 0; j < n; j++) {
             uint16_t half;
             uint32_t bits;
-            memcpy(&half, (const char *)y + 2 * j, sizeof half);
+            memcpy(&half, packed + 2 * j, sizeof half);
             memcpy(&bits, &x[j], sizeof bits);
             assert_int_equal(half, bits >> 16);
         }
+        assert_memory_equal(y + n, x + n, (N - n) * sizeof x[0]);
+        memmove(y, packed, n * sizeof(uint16_t));
         gradient_unpack(PRECISION_BF16, y, n);
         assert_memory_equal(y, x, n * sizeof x[0]);
         assert_memory_equal(y + n, x + n, (N - n) * sizeof x[0]);

@@ -1,101 +1,22 @@
 /*
  * test_learner_exchange.c -- any number of ranks ends with the bits of one.
  *
- * The oracle is the tree's definition in control/summation.h, written as a recursion over all
- * leaves; that the data tells one order from another is checked first.  Ranks are threads with
+ * That the data tells one order from another is checked first.  Ranks are threads with
  * a context each, or processes where one is to be killed; ranks and peers that break the rules
  * are played by plain libzmq sockets.  Deadlines are long where a round is to succeed.
  */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
 
 #include "base/clock.h"
-#include "learner/exchange.h"
 #include "learner/exchange_state.h"
-#include "tests/wire_messages.h"
+#include "tests/unit/exchange_scene.h"
 
 enum { RANKS = 4, LEAVES_MAX = 13, ROUNDS = 3 };
-#define LONG_MS 30000u
-#define RUN     0x5eedu
-
-static char dir[32];
-
-static int setup(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/exchange-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    char path[64];
-    for (int rank = 0; rank < RANKS; rank++) {
-        snprintf(path, sizeof path, "%s/r%d", dir, rank);
-        unlink(path);
-    }
-    return rmdir(dir);
-}
-
-static struct exchange_group group_of(uint64_t attempt, uint32_t ranks, uint32_t rank)
-{
-    struct exchange_group group = {.step = 7, .attempt = attempt, .ranks = ranks, .rank = rank};
-    for (uint32_t i = 0; i < ranks; i++) {
-        snprintf(group.peer[i].name, sizeof group.peer[i].name, "learner-%u", i);
-        snprintf(group.peer[i].endpoint, sizeof group.peer[i].endpoint, "ipc://%s/r%u", dir, i);
-    }
-    return group;
-}
-
-/* --- the oracle -------------------------------------------------------------------------- */
-
-/* Number j of a leaf in a round: of mixed size and sign, so that order shows in the bits. */
-static float leaf_value(uint32_t round, uint32_t leaf, size_t j)
-{
-    uint64_t seed = (uint64_t)round << 56 ^ (uint64_t)leaf << 48 ^ j;
-    const uint64_t r = wire_test_next(&seed);
-    return ldexpf((float)(int32_t)(r >> 20), (int)(r >> 60) - 39);
-}
-
-/* To a bfloat16, of 8 digits: by rint, in double. */
-static float rounded(float x)
-{
-    int exponent;
-    frexp((double)x, &exponent);
-    return (float)ldexp(rint(ldexp((double)x, 8 - exponent)), exponent - 8);
-}
-
-static float tree_value(enum precision kind, uint32_t round, uint32_t a, uint32_t n, size_t j)
-{
-    float sum;
-    if (n == 1) {
-        sum = leaf_value(round, a, j);
-    } else {
-        uint32_t p = 1;
-        while (p * 2 < n)
-            p *= 2;
-        sum = tree_value(kind, round, a, p, j) + tree_value(kind, round, a + p, n - p, j);
-    }
-    return kind == PRECISION_BF16 ? rounded(sum) : sum;
-}
-
-/* A value of the tree where it is number j of a packed array. */
-static void put(enum precision kind, void *array, size_t j, float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (kind == PRECISION_BF16)
-        ((uint16_t *)array)[j] = (uint16_t)(bits >> 16);
-    else
-        ((uint32_t *)array)[j] = bits;
-}
-
 static void exchange_data_tells_one_order_from_another(void **state)
 {
     (void)state;
@@ -192,7 +113,7 @@ static enum err_code rank_sum(struct rank *r, bool is_behind)
     if (!is_behind)
         return exchange_sum(r->x, r->kind, r->leaves, node, r->P, r->sum, &r->err);
     const enum err_code rc =
-        exchange_sum_begin(r->x, r->kind, r->leaves, node, r->P, r->sum, &r->err);
+        exchange_sum_begin(r->x, r->kind, r->leaves, node, r->P, 0, r->sum, &r->err);
     wire_test_sleep_ms(1);
     return rc ? rc : exchange_sum_end(r->x, &r->err);
 }
@@ -355,7 +276,7 @@ static void exchange_names_a_rank_that_is_not_there(void **state)
     struct rank rank[2];
     for (uint32_t i = 0; i < 2; i++)
         rank[i] = (struct rank){
-            .rank = i * 2, .ranks = 3, .leaves = 3, .P = 50, .attempt = 1, .silent_ms = 1000};
+            .rank = i * 2, .ranks = 3, .leaves = 3, .P = 500, .attempt = 1, .silent_ms = 1000};
     const uint64_t before_ms = clock_mono_ms();
     run_ranks(rank, 2);
     assert_in_range(clock_mono_ms() - before_ms, 1000, 10000);
@@ -376,7 +297,7 @@ static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
         rank[i] = (struct rank){.rank = i,
                                 .ranks = 3,
                                 .leaves = 3,
-                                .P = 50,
+                                .P = 500,
                                 .attempt = 1,
                                 .silent_ms = 1500,
                                 .late_ms = 2500};
@@ -424,10 +345,10 @@ static void exchange_moves_as_many_bytes_as_it_says(void **state)
         struct rank rank[2];
         for (uint32_t i = 0; i < 2; i++)
             rank[i] = (struct rank){
-                .rank = i, .ranks = 2, .leaves = 4, .P = 100000, .kind = kind, .attempt = 1};
+                .rank = i, .ranks = 2, .leaves = 4, .P = 102400, .kind = kind, .attempt = 1};
         run_ranks(rank, 2);
         const uint64_t bytes =
-            gradient_bytes(kind) * 100000 / 2 * 2 + 1; /* and that it is done */
+            gradient_bytes(kind) * 102400 / 2 * 2 + 1; /* and that it is done */
         for (uint32_t i = 0; i < 2; i++) {
             assert_int_equal(rank[i].wrong, 0);
             assert_int_equal(rank[i].counts.bytes_received, ROUNDS * bytes);
@@ -481,19 +402,19 @@ static void exchange_gives_up_a_sum_that_is_under_way(void **state)
     const void *nodes[] = {node};
     rank_open(&rank[0]);
     assert_int_equal(pthread_create(&rank[2].thread, NULL, rank_thread, &rank[2]), 0);
-    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, 0, sum, &err));
     wire_test_sleep_ms(200);
     assert_false(exchange_sum_failed(rank[0].x));
     const uint64_t before_ms = clock_mono_ms();
     exchange_abandon(rank[0].x, "its loss is not finite");
     assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
-    check_fails(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err),
+    check_fails(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, 0, sum, &err),
                 ERR_STATE, "its loss is not finite");
     pthread_join(rank[2].thread, NULL);
     check_says(&rank[2], ERR_UNAVAILABLE, "its loss is not finite");
     const struct exchange_group next = group_of(2, 3, 0);
     check_ok(exchange_join(rank[0].x, &next, &err)); /* of which nobody is there */
-    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, 0, sum, &err));
     wire_test_sleep_ms(200);
     assert_false(exchange_sum_failed(rank[0].x));
     rank_close(&rank[0]);
@@ -504,7 +425,7 @@ static void *subnormal_thread(void *ctx)
 {
     struct rank *r = ctx;
     const void *node[] = {r->node[0]};
-    r->rc = exchange_sum_begin(r->x, PRECISION_FP32, 2, node, r->P, r->sum, &r->err);
+    r->rc = exchange_sum_begin(r->x, PRECISION_FP32, 2, node, r->P, 0, r->sum, &r->err);
     r->rc = r->rc ? r->rc : exchange_sum_end(r->x, &r->err);
     return NULL;
 }
@@ -540,7 +461,7 @@ static void exchange_tells_that_a_sum_under_way_has_failed(void **state)
     float node[50] = {0}, sum[50];
     const void *nodes[] = {node};
     rank_open(&r);
-    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, 0, sum, &err));
     const uint64_t deadline_ms = clock_mono_ms() + LONG_MS;
     while (!exchange_sum_failed(r.x) && clock_mono_ms() < deadline_ms)
         wire_test_sleep_ms(5);
@@ -558,7 +479,7 @@ static void exchange_closes_while_a_sum_is_under_way(void **state)
     float node[50] = {0}, sum[50];
     const void *nodes[] = {node};
     rank_open(&r);
-    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, sum, &err));
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, 0, sum, &err));
     const uint64_t before_ms = clock_mono_ms();
     rank_close(&r);
     assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
@@ -647,9 +568,8 @@ static void exchange_goes_on_without_a_rank_that_was_killed(void **state)
 
 /* --- peers of plain libzmq --------------------------------------------------------------- */
 
-/* Rank 1 of 2 with a leaf each, played by the test.  A shard is a chunk and some.  It never
- * asks. */
-enum { FAKE_SHARD = EXCHANGE_CHUNK_BYTES / 4 + 10, FAKE_P = 2 * FAKE_SHARD };
+/* Rank 1 of 2 with a leaf each, played by the test.  Each has two chunks.  It never asks. */
+enum { FAKE_P = 2 * (EXCHANGE_CHUNK_BYTES / 4 + 10) };
 
 struct fake {
     pthread_t thread;
@@ -670,7 +590,7 @@ struct fake {
 static size_t fake_bytes(const struct wire_gradient *ask, unsigned char *out)
 {
     const bool is_sum = ask->part == EXCHANGE_PART_SUM;
-    const size_t first = ask->first / sizeof(float) + (is_sum ? FAKE_SHARD : 0);
+    const size_t first = ask->first / sizeof(float);
     for (size_t i = 0; i < ask->bytes / sizeof(float); i++) {
         const float x = is_sum ? tree_value(PRECISION_FP32, 0, 0, 2, first + i)
                                : leaf_value(0, 1, first + i);
@@ -819,7 +739,7 @@ static void exchange_works_with_a_rank_played_by_the_test(void **state)
     struct rank r;
     check_fake_helps(&(struct fake){0}, &r);
     assert_int_equal(r.counts.bad + r.counts.stale + r.counts.repeated, 0);
-    assert_int_equal(r.counts.bytes_received, 2 * FAKE_SHARD * 4 + 1);
+    assert_int_equal(r.counts.bytes_received, FAKE_P * 4 + 1);
 }
 
 static void exchange_asks_again_for_a_chunk_that_was_bent(void **state)
@@ -830,7 +750,7 @@ static void exchange_asks_again_for_a_chunk_that_was_bent(void **state)
     assert_int_equal(r.counts.bad, 3);
 }
 
-/* The first chunks of the node and of the finished shard come after the second. */
+/* The first chunks of the node and of the sum come after the second. */
 static void exchange_asks_again_for_a_bent_chunk_that_came_before_its_turn(void **state)
 {
     (void)state;
@@ -968,6 +888,42 @@ static void exchange_answers_only_what_belongs_to_its_round(void **state)
     rank_close(&r);
 }
 
+/* Each of two ranks has a chunk of the sum.  Its own is not there yet; the other is never its to
+ * send. */
+static void exchange_sends_no_chunk_of_another_ranks(void **state)
+{
+    (void)state;
+    struct rank r = {.ranks = 2, .leaves = 2, .P = 500, .attempt = 1};
+    float node[500] = {0}, sum[500];
+    const void *nodes[] = {node};
+    rank_open(&r);
+    check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 500, 0, sum, &err));
+    wire_test_sleep_ms(100); /* an ask ahead of the round would be kept */
+    void *context = zmq_ctx_new(), *dealer = zmq_socket(context, ZMQ_DEALER);
+    const int linger = 0, wait = (int)LONG_MS;
+    zmq_setsockopt(dealer, ZMQ_LINGER, &linger, sizeof linger);
+    zmq_setsockopt(dealer, ZMQ_RCVTIMEO, &wait, sizeof wait);
+    assert_int_equal(zmq_connect(dealer, group_of(1, 2, 0).peer[0].endpoint), 0);
+    struct message ask = {.type = MESSAGE_GRADIENT_ASK, .step = 7};
+    ask.gradient = (struct wire_gradient){.run = RUN,
+                                          .attempt = 1,
+                                          .shape = r.x->shape,
+                                          .round = 1,
+                                          .rank = 1,
+                                          .part = EXCHANGE_PART_SUM,
+                                          .bytes = 1024};
+    send_ask(dealer, &ask);
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_WAIT, "");
+    ask.gradient.first = 1024;
+    ask.gradient.bytes = 976;
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_REFUSED, "976 bytes at 1024 are no chunk of");
+    ask.gradient.first = 0;
+    check_answer(dealer, &ask, MESSAGE_GRADIENT_REFUSED, "976 bytes at 0 are no chunk of");
+    zmq_close(dealer);
+    zmq_ctx_term(context);
+    rank_close(&r);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -1003,6 +959,7 @@ int main(void)
         TEST(exchange_takes_a_chunk_once),
         TEST(exchange_takes_chunks_in_any_order),
         TEST(exchange_answers_only_what_belongs_to_its_round),
+        TEST(exchange_sends_no_chunk_of_another_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

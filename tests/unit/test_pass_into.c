@@ -4,7 +4,8 @@
  *
  * Oracle: the same pass added to zeros, bit for bit; of two passes added, the sum of both.  Written
  * gradients begin as NaN.  All families; heads tied to the embeddings and not; with requests to the
- * head and without; fewer tokens than are taken at a time (224 a thread), and more.
+ * head and without; fewer tokens than are taken at a time (224 a thread), and more.  And what is said
+ * to be final is: copied then, it is what is there at the end.
  */
 #include "engine/pass.h"
 #include "tests/kernel_test.h"
@@ -39,10 +40,27 @@ static void batch_fill(struct batch *batch, const struct model *model, size_t N,
         batch->dscore[i] = kernel_uniform(&seed);
 }
 
+/* What was final when it was said to be; and when that was. */
+struct finals {
+    const float *grad;
+    float *copy;
+    size_t from, calls;
+};
+
+static void on_final(void *ctx, size_t first)
+{
+    struct finals *finals = ctx;
+    assert_true(first < finals->from);
+    memcpy(finals->copy + first, finals->grad + first, (finals->from - first) * sizeof(float));
+    finals->from = first;
+    finals->calls++;
+}
+
 /* Ask for `rows` outputs; 0 asks for nothing at all. */
 static void run(struct pass *pass, const struct model *model, const struct batch *batch,
                 size_t rows, float *grad, enum gemm_into into)
 {
+    struct finals finals = {grad, kernel_room(model->params), model->params, 0};
     check_ok(
         pass_forward(pass, &(struct pass_batch){batch->seqs, batch->offset, batch->ids}, &err));
     pass_backward_begin(pass, grad, into);
@@ -52,7 +70,12 @@ static void run(struct pass *pass, const struct model *model, const struct batch
         pass_logprobs_backward(pass,
                                &(struct pass_logprob){rows, batch->at, batch->target, 0.9f},
                                batch->dlogp, batch->dentropy);
+    pass_backward_watch(pass, on_final, &finals);
     pass_backward_end(pass);
+    assert_int_equal(finals.from, 0);
+    assert_int_equal(finals.calls, model->config.L + 2);
+    check_same_bits(finals.copy, grad, model->params);
+    free(finals.copy);
 }
 
 /* A gradient that was written to memory of NaN. */
