@@ -48,8 +48,8 @@ HASH_STREAM_WIDE static void hash_stream_move(XXH3_state_t *state, unsigned char
     hash_stream_narrow(state, sum, n);
 }
 
-/* All but one or two stripes, the last of which may be short: they wait in the state, for the last of
- * all is added otherwise.  Returns how many bytes. */
+/* All but one or two stripes, the last of which may be short: they wait in the state, for the last
+ * of all is added otherwise.  Returns how many bytes. */
 static size_t hash_stream_copy_most(XXH3_state_t *state, unsigned char *to,
                                     const unsigned char *from, size_t size)
 {

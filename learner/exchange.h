@@ -16,8 +16,8 @@
  *     all-gather       and fetches the others' finished chunks, while they are finished
  *
  * All go from the last chunk to the first, for so a backward pass finishes its numbers: those of
- * the head and the last layer first, the embeddings last (engine/pass.h).  So the exchange of a model
- * need not wait for the last backward pass: exchange_sum_begin before it, exchange_sum_ready
+ * the head and the last layer first, the embeddings last (engine/pass.h).  So the exchange of a
+ * model need not wait for the last backward pass: exchange_sum_begin before it, exchange_sum_ready
  * in it.  What is asked for and not final yet waits for it.
  *
  * Bytes are read from memory once where that can be: a chunk's checksum is looked at block by block

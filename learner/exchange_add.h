@@ -14,8 +14,8 @@
 #include "base/hash_stream.h"
 #include "engine/precision.h"
 
-/* out = from + into; or, where `into` is NULL, from.  All are of `size` bytes and lie as numbers do,
- * but for `late`, which may lie anywhere; none overlaps out. */
+/* out = from + into; or, where `into` is NULL, from.  All are of `size` bytes and lie as numbers
+ * do, but for `late`, which may lie anywhere; none overlaps out. */
 struct exchange_addition {
     enum precision kind;
     const unsigned char *from, *into;
@@ -24,8 +24,8 @@ struct exchange_addition {
     size_t size;
 };
 
-/* A piece of a chunk: `sum` goes on with what is written, `in` with `late`.  Pieces of a multiple of
- * 64 bytes, but for the last, are fastest.  Another thread that is told of `out` sees it. */
+/* A piece of a chunk: `sum` goes on with what is written, `in` with `late`.  Pieces of a multiple
+ * of 64 bytes, but for the last, are fastest.  Another thread that is told of `out` sees it. */
 void exchange_add(const struct exchange_addition *add, unsigned char *out,
                   struct hash_stream *sum, struct hash_stream *in);
 

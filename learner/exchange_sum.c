@@ -64,8 +64,8 @@ static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
     return true;
 }
 
-/* Bytes at .. at+size-1 of a chunk along the tree, up to the last addition, which is returned.  Nodes
- * are read where they are, sums are made in scratch. */
+/* Bytes at .. at+size-1 of a chunk along the tree, up to the last addition, which is returned.
+ * Nodes are read where they are, sums are made in scratch. */
 static struct exchange_addition exchange_tree_walk(struct exchange *x, uint64_t chunk,
                                                    size_t at, size_t size)
 {

@@ -1,6 +1,6 @@
 /*
- * vmath_avx512.h -- vmath.h for sixteen numbers at once, to the bit, where the compiler's own vectors
- * of it are half as fast.
+ * vmath_avx512.h -- vmath.h for sixteen numbers at once, to the bit, where the compiler's own
+ * vectors of it are half as fast.
  *
  * For functions of the target ISA_TARGET_AVX512, in the engine's mode (flush-to-zero on): VSCALEFPS
  * is both factors of vmath_exp in one, and a mask its range.

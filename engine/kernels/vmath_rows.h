@@ -3,8 +3,8 @@
  *
  *     y[i] = f(x[i])      i < n
  *
- * The bits are those of vmath.h in the engine's mode (flush-to-zero on); of a NaN only the payload may
- * differ.  y may be x.  What a compiler makes of a loop over vmath_exp is half as fast.
+ * The bits are those of vmath.h in the engine's mode (flush-to-zero on); of a NaN only the payload
+ * may differ.  y may be x.  What a compiler makes of a loop over vmath_exp is half as fast.
  */
 #ifndef ENGINE_KERNELS_VMATH_ROWS_H
 #define ENGINE_KERNELS_VMATH_ROWS_H
