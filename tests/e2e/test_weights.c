@@ -3,8 +3,8 @@
  *
  *     test_weights [FILTER]
  *
- * The oracle is that of faults.h; that the way was the one meant, the log says.  What /metrics tells
- * of the ways is held against the size of the model: it is what each fetch must have had.
+ * The oracle is that of faults.h; that the way was the one meant, the log says.  What /metrics
+ * tells of the ways is held against the size of the model: it is what each fetch must have had.
  */
 #include "cli/status_fetch.h"
 #include "tests/e2e/faults.h"
