@@ -2,10 +2,10 @@
  * held.h -- runs that go no further than the test lets them, however late the test itself comes.
  *
  * One process of a held run stands still at a point of each step (base/fault.h) until it is told
- * to go on: the coordinator when a step is done, so that nothing happens in the run's name; or the
- * learner before it trains one, so that the coordinator can be asked meanwhile.  What is to happen
- * after some step then happens there, and to a process that is there: the run cannot be over
- * before.  Told to go on it does one step more, in the midst of which others can be killed.
+ * to go on: the coordinator when a step is done; or the only learner before it trains one, so that
+ * the coordinator can be asked meanwhile.  What is to happen after some step then happens there,
+ * and to a process that is there: the run cannot be over before.  Told to go on it does one step
+ * more, in the midst of which others can be killed.
  *
  * `pid` is the `rlhf run`, `run` its directory.  What waits here fails the test where the run ends
  * first, or after SCENE_DEADLINE_MS.

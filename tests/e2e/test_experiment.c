@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 #include "base/json.h"
-#include "tests/e2e/scene.h"
+#include "tests/e2e/held.h"
 
 #define RUNS 4
 static const char *const runs[RUNS] = {"fast-s1", "slow-s1", "fast-s2", "slow-s2"};
@@ -224,18 +224,48 @@ static void other_answers_asked_for_are_made_and_models_are_not(void **state)
 
 /* --- disturbed ---------------------------------------------------------------------------- */
 
-/* Wait until some run of the grid has this file: progress.jsonl once it has done a step. */
-static void wait_for(const char *name, const char *file)
+/* The learners of its runs stand still before each step (held.h). */
+static pid_t start_held(const char *line)
+{
+    held_begin_by_learner();
+    const pid_t pid = scene_start(line);
+    held_end();
+    return pid;
+}
+
+/* Let one of them go on; false: none stands still. */
+static bool go_on(const char *name)
+{
+    for (size_t i = 0; i < RUNS; i++) {
+        char at[128], path[FILE_PATH_MAX];
+        snprintf(at, sizeof at, "%s/%s", name, runs[i]);
+        scene_path(path, at);
+        const pid_t learner = held_process(path);
+        if (learner > 0)
+            return kill(learner, SIGCONT) == 0;
+    }
+    return false;
+}
+
+/* So many steps begin. */
+static void let_begin(const char *name, int steps)
 {
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    for (;;) {
-        for (size_t i = 0; i < RUNS; i++) {
-            char at[128], path[FILE_PATH_MAX];
-            snprintf(at, sizeof at, "%s/%s/%s", name, runs[i], file);
-            scene_path(path, at);
-            if (file_exists(path))
-                return;
-        }
+    while (steps > 0) {
+        assert_true(clock_mono_ms() < deadline);
+        steps -= go_on(name);
+        scene_nap(2);
+    }
+}
+
+/* The first run has begun. */
+static void wait_for_log(const char *name)
+{
+    char at[128], path[FILE_PATH_MAX];
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    snprintf(at, sizeof at, "%s/%s/run.log", name, runs[0]);
+    scene_path(path, at);
+    while (!file_exists(path)) {
         assert_true(clock_mono_ms() < deadline);
         scene_nap(2);
     }
@@ -265,41 +295,48 @@ static bool is_running(const char *name)
     return found;
 }
 
+/* Its runs have been told to end: none does another step before its coordinator has heard of it. */
 static void wait_until_gone(const char *name)
 {
+    char grid[FILE_PATH_MAX];
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    scene_path(grid, name);
     while (is_running(name)) {
         assert_true(clock_mono_ms() < deadline);
-        scene_nap(20);
+        if (scene_process((const char *const[]){"rlhf-coordinator", grid, NULL}) == 0)
+            go_on(name);
+        scene_nap(5);
     }
 }
 
 static void stopped_and_continued_it_ends_with_the_same_models(void **state)
 {
     (void)state;
-    static const char *const when[] = {"run.log", "progress.jsonl"};
     write_experiment("stopped");
-    for (size_t i = 0; i < COUNT(when); i++) {
-        const pid_t pid = scene_start("rlhf experiment @/stopped.yaml");
-        wait_for("stopped", when[i]);
+    for (int i = 0; i < 2; i++) {
+        const pid_t pid = start_held("rlhf experiment @/stopped.yaml");
+        if (i == 0)
+            wait_for_log("stopped");
+        else
+            let_begin("stopped", 3);
         kill(pid, SIGTERM);
+        wait_until_gone("stopped");
         assert_int_equal(scene_wait(pid), 75);
         check_said("err", "stopping; the same command goes on from here");
-        assert_false(is_running("stopped"));
     }
     check_said("stopped/fast-s1.log", "rlhf run: stopping"); /* it was told, too */
     run_experiment("rlhf experiment @/stopped.yaml", 0);
     check_plain("stopped");
 }
 
+/* After some of its runs' 12 steps. */
 static void killed_and_continued_it_ends_with_the_same_models(void **state)
 {
     (void)state;
     write_experiment("killed");
     for (int i = 0; i < 3; i++) {
-        const pid_t pid = scene_start("rlhf experiment @/killed.yaml");
-        wait_for("killed", "progress.jsonl");
-        scene_nap(150 * i);
+        const pid_t pid = start_held("rlhf experiment @/killed.yaml");
+        let_begin("killed", 1 + 2 * i);
         kill(pid, SIGKILL);
         assert_int_equal(scene_wait(pid), 128 + SIGKILL);
         wait_until_gone("killed"); /* its children end by themselves */

@@ -7,7 +7,7 @@
  */
 #include <sys/stat.h>
 
-#include "tests/e2e/scene.h"
+#include "tests/e2e/held.h"
 
 #define SLURM_DEADLINE_MS 60000u
 #define SLURM_TEXT_MAX    8192
@@ -96,17 +96,20 @@ struct job {
     char log[64];     /* what the batch script and the steps said */
 };
 
+/* Its learner stands still before each step (held.h). */
 static struct job job_submit(const char *name, const char *options, const char *overrides)
 {
     struct job job = {.name = name};
     char out[SLURM_TEXT_MAX];
     snprintf(job.log, sizeof job.log, "%s.out", name);
+    held_begin_by_learner();
     const int status = slurm_say(
         out,
         "cd %s && sbatch --parsable --time=10 --output=%s %s "
         "%s/ops/slurm/rlhf.sbatch run.yaml run.dir=%s/%s run.steps=30 workers.actors=2 "
         "workers.rewards=2 %s 2>&1",
         dir, job.log, options, TEST_SOURCE_DIR, dir, name, overrides);
+    held_end();
     if (status != 0)
         fail_msg("sbatch: %s", out);
     snprintf(job.id, sizeof job.id, "%.31s", out);
@@ -138,9 +141,34 @@ static void job_show(const struct job *job)
         fprintf(stderr, "(not all of it could be shown)\n");
 }
 
-/* Until `field` is `value`.  A requeued job waits two minutes in Slurm, so that what its nodes still
+/* A learner of the job's that stands still; 0: none does. */
+static pid_t job_held(const struct job *job)
+{
+    static const char *const learners[] = {"learner-0", "learner-1"};
+    char config[FILE_PATH_MAX];
+    snprintf(config, sizeof config, "%s/%s/config.yaml", dir, job->name);
+    for (size_t i = 0; i < COUNT(learners); i++) {
+        const pid_t pid = scene_process((const char *const[]){learners[i], config, NULL});
+        if (pid > 0 && held_is_still(pid))
+            return pid;
+    }
+    return 0;
+}
+
+/* For some 200 ms. */
+static void job_go_on(const struct job *job)
+{
+    for (int i = 0; i < 40; i++) {
+        const pid_t held = job_held(job);
+        if (held > 0)
+            kill(held, SIGCONT);
+        scene_nap(5);
+    }
+}
+
+/* Until `field` is `value`; `goes_on`: it trains meanwhile.  A requeued job waits two minutes in Slurm, so that what its nodes still
  * say of the start before is not taken for the next one's; here they are all done in a moment. */
-static void job_wait(const struct job *job, const char *field, const char *value)
+static void job_wait(const struct job *job, const char *field, const char *value, bool goes_on)
 {
     const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;
     while (!job_is(job, field, value)) {
@@ -154,22 +182,41 @@ static void job_wait(const struct job *job, const char *field, const char *value
             fail_msg("job %s (%s): %s is not %s after %u s", job->id, job->name, field, value,
                      SLURM_DEADLINE_MS / 1000);
         }
-        scene_nap(200);
+        if (goes_on)
+            job_go_on(job);
+        else
+            scene_nap(200);
     }
 }
 
-static void job_wait_for_steps(const struct job *job, uint64_t steps)
+/* Afterwards it stands still, with so many steps done. */
+static void job_go_to(const struct job *job, uint64_t steps)
 {
     char path[FILE_PATH_MAX];
     const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;
     scene_path(path, job->name);
-    while (scene_steps(path) < steps) {
+    for (;;) {
+        const pid_t held = job_held(job);
+        if (held > 0 && scene_steps(path) >= steps)
+            return;
+        if (held > 0)
+            kill(held, SIGCONT);
         if (clock_mono_ms() > deadline) {
             job_show(job);
             fail_msg("job %s (%s) does not get to step %u", job->id, job->name,
                      (unsigned)steps);
         }
-        scene_nap(10);
+        scene_nap(5);
+    }
+}
+
+static void job_wait_until_said(const char *name, const char *words)
+{
+    char out[SLURM_TEXT_MAX];
+    const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;
+    while (slurm_say(out, "grep -h '%s' %s/%s", words, dir, name) != 0) {
+        assert_true(clock_mono_ms() < deadline);
+        scene_nap(20);
     }
 }
 
@@ -190,7 +237,9 @@ static void job_check_said(const struct job *job, const char *words, bool said)
 static void job_check(const struct job *job, const char *restarts)
 {
     char path[FILE_PATH_MAX], name[128], sha[HASH_HEX_BYTES];
-    job_wait(job, "JobState", "COMPLETED");
+    if (strcmp(restarts, "0") != 0)
+        job_wait(job, "Restarts", restarts, false);
+    job_wait(job, "JobState", "COMPLETED", true);
     if (!job_is(job, "Restarts", restarts)) {
         job_show(job);
         fail_msg("job %s (%s) was not restarted %s times", job->id, job->name, restarts);
@@ -212,7 +261,7 @@ static void job_of_three_nodes_has_the_weights_of_a_run_on_one_machine(void **st
         skip();
     char out[SLURM_TEXT_MAX];
     const struct job job = job_submit("whole", "-N3", "");
-    job_wait_for_steps(&job, 2);
+    job_go_to(&job, 2);
     slurm_say(out, "stat -c %%a %s/whole/rendezvous; true", dir);
     assert_string_equal(out, "600");
     /* Steps over nodes: the learner on the first, a worker of each kind on each of the others. */
@@ -245,7 +294,7 @@ static void job_that_is_requeued_in_the_middle_goes_on(void **state)
         skip();
     char out[SLURM_TEXT_MAX];
     const struct job job = job_submit("requeued", "-N3 --export=ALL,RLHF_RELAY=yes", "");
-    job_wait_for_steps(&job, 3);
+    job_go_to(&job, 3);
     assert_int_equal(slurm_say(out, "scontrol requeue %s", job.id), 0);
     job_check(&job, "1");
 }
@@ -257,8 +306,10 @@ static void job_told_to_end_has_a_checkpoint_first_and_requeues_itself(void **st
         skip();
     char out[SLURM_TEXT_MAX];
     const struct job job = job_submit("told", "-N3", "");
-    job_wait_for_steps(&job, 3);
+    job_go_to(&job, 3);
     assert_int_equal(slurm_say(out, "scancel --signal=TERM --batch %s", job.id), 0);
+    job_wait_until_said("told/log/coordinator-0.log", "to end with the next checkpoint");
+    job_wait(&job, "Restarts", "1", true);
     job_check(&job, "1");
     job_check_said(&job, "TERM: to end with a checkpoint", true);
     job_check_said(&job, "takes too long", false);
@@ -274,7 +325,7 @@ static void job_whose_steps_are_told_to_end_requeues_itself(void **state)
         skip();
     char out[SLURM_TEXT_MAX];
     const struct job job = job_submit("steps", "-N3", "");
-    job_wait_for_steps(&job, 3);
+    job_go_to(&job, 3);
     assert_int_equal(slurm_say(out, "scancel --signal=TERM %s", job.id), 0);
     job_check(&job, "1");
     job_check_said(&job, "is left", true);
@@ -310,9 +361,9 @@ static void job_with_a_node_that_died_begins_again(void **state)
     if (!installed)
         skip();
     const struct job job = job_submit("node", "-N3", "");
-    job_wait_for_steps(&job, 3);
+    job_go_to(&job, 3);
     node_die("3");
-    job_wait(&job, "Restarts", "1");
+    job_wait(&job, "Restarts", "1", false);
     node_come_back("3");
     job_check(&job, "1");
 }
@@ -325,7 +376,7 @@ static void job_whose_first_node_died_begins_again_elsewhere(void **state)
         skip();
     char out[SLURM_TEXT_MAX];
     const struct job job = job_submit("first", "-N2 --exclude=n3", "");
-    job_wait_for_steps(&job, 3);
+    job_go_to(&job, 3);
     node_die("1");
     assert_int_equal(slurm_say(out, "grep -x 'job %s.0' %s/first/rendezvous", job.id, dir), 0);
     assert_int_equal(slurm_say(out, "scontrol update JobId=%s ExcNodeList=n1", job.id), 0);
@@ -340,7 +391,7 @@ static void job_with_no_kill_goes_on_without_a_node_of_workers(void **state)
         skip();
     char out[SLURM_TEXT_MAX];
     const struct job job = job_submit("no-kill", "-N3 --no-kill", "");
-    job_wait_for_steps(&job, 2);
+    job_go_to(&job, 2);
     node_die("3");
     slurm_say(out, "squeue -h -j %s -o '%%T %%N'; true", job.id);
     assert_string_equal(out, "RUNNING n[1-2]");
@@ -355,9 +406,9 @@ static void job_that_is_cancelled_stays_cancelled(void **state)
         skip();
     char out[SLURM_TEXT_MAX];
     const struct job job = job_submit("cancelled", "-N2", "");
-    job_wait_for_steps(&job, 1);
+    job_go_to(&job, 1);
     assert_int_equal(slurm_say(out, "scancel %s", job.id), 0);
-    job_wait(&job, "JobState", "CANCELLED");
+    job_wait(&job, "JobState", "CANCELLED", false);
     scene_nap(2000);
     assert_true(job_is(&job, "JobState", "CANCELLED"));
     assert_true(job_is(&job, "Restarts", "0"));
@@ -371,7 +422,7 @@ static void job_with_a_wrong_configuration_fails_and_is_not_requeued(void **stat
         skip();
     const struct job job =
         job_submit("whole", "-N2", ""); /* of a run that is complete: ends well */
-    job_wait(&job, "JobState", "COMPLETED");
+    job_wait(&job, "JobState", "COMPLETED", true);
     char out[SLURM_TEXT_MAX];
     slurm_say(out,
               "cd %s && sbatch --parsable --output=wrong.out -N2 %s/ops/slurm/rlhf.sbatch "
@@ -379,7 +430,7 @@ static void job_with_a_wrong_configuration_fails_and_is_not_requeued(void **stat
               dir, TEST_SOURCE_DIR, dir);
     struct job wrong = {.name = "whole", .log = "wrong.out"};
     snprintf(wrong.id, sizeof wrong.id, "%.31s", out);
-    job_wait(&wrong, "JobState", "FAILED");
+    job_wait(&wrong, "JobState", "FAILED", false);
     assert_true(job_is(&wrong, "ExitCode", "78:0"));
     assert_true(job_is(&wrong, "Restarts", "0"));
 }

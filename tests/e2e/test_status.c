@@ -3,39 +3,22 @@
  *
  * Oracles: the rules of Prometheus' text format 0.0.4, read by the small parser of scrape.h (and by
  * promtool, where there is one); the accounting identity of coordinator/core.h at every scrape;
- * counters that never go back.  The run waits for its only actor, which the test starts, so
- * that what is seen before does not depend on how fast anything is.
+ * counters that never go back.  The run waits for its only actor, which the test starts and lets
+ * go on turn by turn, so that what is seen does not depend on how fast anything is.
  */
 #define _DEFAULT_SOURCE /* mkdtemp */
-#include <ctype.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/buf.h"
-#include "base/clock.h"
-#include "base/file.h"
-#include "cli/cli.h"
 #include "cli/status_fetch.h"
+#include "tests/e2e/held.h"
 #include "tests/e2e/scrape.h"
-#include "tests/test.h"
 #include "tests/unit/cli_run.h"
 
-#define DEADLINE_MS 60000u
 #define STEPS       "8"
 #define BATCH       "16"
 #define LAG         1 /* of the fixture */
 
-extern char **environ;
-
-static char dir[64], run_dir[96], control[128], bulk[128], address[128];
+static char run_dir[96], control[128], bulk[128], address[128];
 static pid_t run_pid, actor_pid;
 
 /* --- processes ---------------------------------------------------------------------------- */
@@ -55,32 +38,30 @@ static pid_t start(const char *const *argv)
     return pid;
 }
 
-static void nap(long ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
-}
-
 static void start_run(void)
 {
     char where[128], ctl[160], blk[160];
     snprintf(where, sizeof where, "run.dir=%s", run_dir);
     snprintf(ctl, sizeof ctl, "endpoints.control=%s", control);
     snprintf(blk, sizeof blk, "endpoints.bulk=%s", bulk);
-    const char *const argv[] = {RLHF_BIN "/rlhf",
-                                "run",
-                                TEST_SOURCE_DIR "/tests/fixture/run.yaml",
-                                where,
-                                ctl,
-                                blk,
-                                "run.steps=" STEPS,
-                                "pipeline.batch=" BATCH,
-                                "reward.references=1",
-                                "workers.actors=0",
-                                "checkpoint.every=4",
-                                NULL};
+    const char *const argv[] = {
+        RLHF_BIN "/rlhf",
+        "run",
+        TEST_SOURCE_DIR "/tests/fixture/run.yaml",
+        where,
+        ctl,
+        blk,
+        "run.steps=" STEPS,
+        "pipeline.batch=" BATCH,
+        "reward.references=1",
+        "workers.actors=0",
+        "checkpoint.every=4",
+        "timeouts.dead_ms=60000", /* an actor that stands still is live */
+        NULL};
     run_pid = start(argv);
 }
 
+/* It stands still at each turn, until the test has looked. */
 static void start_actor(void)
 {
     char config[128];
@@ -95,7 +76,9 @@ static void start_actor(void)
                                 "--bulk",
                                 bulk,
                                 NULL};
+    setenv("RLHF_FAULT", "actor_turn:1:stop", 1);
     actor_pid = start(argv);
+    unsetenv("RLHF_FAULT");
 }
 
 /* -1: it runs on. */
@@ -212,12 +195,12 @@ static bool scrape_once(struct scrape *scrape, struct buf *text)
 static void wait_for_address(void)
 {
     char path[FILE_PATH_MAX];
-    const uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     struct buf text;
     buf_init(&text, 128);
     check_ok(file_join(path, run_dir, "http", &err));
     while (file_read(path, &text, NULL) && run_ended() < 0 && clock_mono_ms() < deadline)
-        nap(5);
+        scene_nap(5);
     text.data[strcspn(text.data, "\n")] = '\0';
     snprintf(address, sizeof address, "%s", text.data);
     buf_release(&text);
@@ -228,9 +211,9 @@ static void wait_for_address(void)
 static void wait_for_others(struct buf *text)
 {
     static struct scrape scrape;
-    const uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     do {
-        nap(5);
+        scene_nap(5);
         assert_true(clock_mono_ms() < deadline);
         assert_true(scrape_once(&scrape, text));
     } while (scrape_value(&scrape, "rlhfd_peers_learner{state=\"live\"}") != 1 ||
@@ -270,14 +253,17 @@ static void its_numbers_add_up_at_every_scrape(void **state)
     char line[160];
     int ended;
     bool trained = false, ready = false;
-    const uint64_t deadline = clock_mono_ms() + DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     buf_init(&text, 1 << 20);
     assert_true(scrape_once(&before, &text));
     start_actor();
     while ((ended = run_ended()) < 0 && clock_mono_ms() < deadline) {
+        const bool still = held_is_still(actor_pid);
+        scene_nap(2);
         if (!scrape_once(&now, &text))
             continue; /* it ends */
-        nap(2);
+        if (still)
+            kill(actor_pid, SIGCONT);
         scrape_check_counters(&before, &now);
         before = now;
         ready = ready || scrape_value(&now, "rlhfd_ready") == 1;
@@ -321,7 +307,7 @@ static int remove_dir(void **state)
     (void)state;
     if (run_pid > 0 && kill(run_pid, SIGTERM) == 0)
         waitpid(run_pid, NULL, 0);
-    if (actor_pid > 0 && kill(actor_pid, SIGTERM) == 0)
+    if (actor_pid > 0 && kill(actor_pid, SIGKILL) == 0)
         waitpid(actor_pid, NULL, 0);
     return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
 }

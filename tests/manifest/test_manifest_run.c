@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 
 #include "node/run_config.h"
-#include "tests/e2e/scene.h"
+#include "tests/e2e/held.h"
 #include "tests/manifest/manifest.h"
 
 #define PODS_MAX       16
@@ -30,7 +30,8 @@ static const char *const shorter[] = {"run.steps=12",
                                       "sampling.max_new_tokens=16",
                                       "data.prompt_tokens_max=64",
                                       "checkpoint.every=5",
-                                      "ppo.micro_tokens=128"};
+                                      "ppo.micro_tokens=128",
+                                      "timeouts.dead_ms=60000"};
 
 struct pod {
     struct manifest_node root, container;
@@ -173,6 +174,7 @@ static void pod_mount(struct pod *pod)
     }
 }
 
+/* The learner stands still before each step (held.h), until the test lets it go on. */
 static void pod_start(struct pod *pod)
 {
     static char word[POD_WORDS_MAX][4096];
@@ -199,8 +201,9 @@ static void pod_start(struct pod *pod)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0644);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    char *const nothing[] = {NULL}; /* but what the manifest says, and all of that is in args */
-    assert_int_equal(posix_spawn(&pod->pid, program, &actions, NULL, argv, nothing), 0);
+    char fault[] = "RLHF_FAULT=train_step:1:stop:learner";
+    char *const others[] = {fault, NULL}; /* what the manifest says is all in args */
+    assert_int_equal(posix_spawn(&pod->pid, program, &actions, NULL, argv, others), 0);
     posix_spawn_file_actions_destroy(&actions);
 }
 
@@ -251,7 +254,14 @@ static void pod_wait_for_probe(const struct pod *pod, const char *probe, int sta
     }
 }
 
-/* The exit status, once it has ended. */
+static void learner_go_on(void)
+{
+    const pid_t learner = pod_named("learner-0")->pid;
+    if (learner > 0 && held_is_still(learner))
+        kill(learner, SIGCONT);
+}
+
+/* The exit status, once it has ended; the run goes on meanwhile. */
 static int pod_wait(struct pod *pod)
 {
     const uint64_t deadline = clock_mono_ms() + POD_WAIT_MS;
@@ -261,6 +271,7 @@ static int pod_wait(struct pod *pod)
             show_all();
             fail_msg("%s does not end", pod->name);
         }
+        learner_go_on();
         scene_nap(5);
     }
     pod->pid = 0;
@@ -390,8 +401,12 @@ static void pods_train_the_weights_of_a_run_on_one_machine(void **state)
             pod_start(&pods[i]);
     pod_wait_for_probe(coordinator, "readinessProbe", 200);
     snprintf(run, sizeof run, "%s/coordinator-0-run/run", dir);
-    while (scene_steps(run) < 2)
+    for (bool still = false; !still || scene_steps(run) < 2;
+         still = held_is_still(learner->pid)) {
+        if (still)
+            kill(learner->pid, SIGCONT);
         scene_nap(5);
+    }
 
     /* Its node is drained: the hook, and again on another, with the same volume. */
     pod_pre_stop(coordinator);
