@@ -11,7 +11,7 @@
 
 enum {
     ATTENTION_STRIP = 128, /* packed rows of a task */
-    ATTENTION_SHARES = 4,  /* strips a thread from which on a task has all heads of one */
+    ATTENTION_SHARES = 4,  /* strips a thread, of several, from which on a task has all heads */
 };
 
 /* A block of keys or values laid out on the stack. */
@@ -161,6 +161,7 @@ void attention_forward(struct pool *pool, const struct attention *shape, float *
                                 .offset = offset,
                                 .seqs = seqs};
     job.strips = (offset[seqs] + ATTENTION_STRIP - 1) / ATTENTION_STRIP;
-    job.heads = job.strips < ATTENTION_SHARES * pool_threads(pool) ? 1 : shape->H;
+    const size_t threads = pool_threads(pool);
+    job.heads = threads > 1 && job.strips < ATTENTION_SHARES * threads ? 1 : shape->H;
     pool_run(pool, job.strips * (shape->H / job.heads), attention_forward_task, &job);
 }

@@ -1,10 +1,11 @@
 /*
  * held.h -- runs that go no further than the test lets them, however late the test itself comes.
  *
- * The coordinator of a held run stands still after each step (base/fault.h) until it is told to go
- * on.  So what is to happen after some step happens there, and to a process that is there: the run
- * cannot be over before.  Told to go on it does one step more, in the midst of which others can be
- * killed.
+ * One process of a held run stands still at a point of each step (base/fault.h) until it is told
+ * to go on: the coordinator when a step is done, so that nothing happens in the run's name; or the
+ * learner before it trains one, so that the coordinator can be asked meanwhile.  What is to happen
+ * after some step then happens there, and to a process that is there: the run cannot be over
+ * before.  Told to go on it does one step more, in the midst of which others can be killed.
  *
  * `pid` is the `rlhf run`, `run` its directory.  What waits here fails the test where the run ends
  * first, or after SCENE_DEADLINE_MS.
@@ -14,21 +15,44 @@
 
 #include "tests/e2e/scene.h"
 
-/* Whether runs are held that are started from now on. */
-static inline void held_begin(bool held)
+static const char *held_program = "rlhf-coordinator"; /* which of them stands still */
+
+/* Runs that are started from now on are held, up to held_end. */
+static inline void held_begin(void)
 {
-    if (held)
-        setenv("RLHF_FAULT", "coordinator_step_told:1:stop:coordinator", 1);
-    else
-        unsetenv("RLHF_FAULT");
+    held_program = "rlhf-coordinator";
+    setenv("RLHF_FAULT", "coordinator_step_told:1:stop:coordinator", 1);
 }
 
-/* The run's coordinator, where it stands still; 0: there is none, or it is at work. */
-static inline pid_t held_coordinator(const char *run)
+static inline void held_begin_by_learner(void)
+{
+    held_program = "rlhf-learner";
+    setenv("RLHF_FAULT", "train_step:1:stop:learner", 1);
+}
+
+static inline void held_end(void)
+{
+    unsetenv("RLHF_FAULT");
+}
+
+static inline bool held_is_still(pid_t pid)
 {
     char state[64];
-    const pid_t pid = scene_find(run, "rlhf-coordinator");
-    return pid > 0 && scene_process_says(pid, "State:", state) && state[0] == 'T' ? pid : 0;
+    return scene_process_says(pid, "State:", state) && state[0] == 'T';
+}
+
+/* Who stands still; 0: nobody does. */
+static inline pid_t held_process(const char *run)
+{
+    const pid_t pid = scene_find(run, held_program);
+    return pid > 0 && held_is_still(pid) ? pid : 0;
+}
+
+static inline void held_go_on(const char *run)
+{
+    const pid_t still = held_process(run);
+    if (still > 0)
+        kill(still, SIGCONT);
 }
 
 /* One turn of waiting for what the run has to do. */
@@ -42,20 +66,17 @@ static inline void held_turn(pid_t pid, const char *run, uint64_t deadline)
     scene_nap(2);
 }
 
-static inline void held_go_on(const char *run)
-{
-    const pid_t coordinator = held_coordinator(run);
-    if (coordinator > 0)
-        kill(coordinator, SIGCONT);
-}
-
-/* Afterwards it stands still, with so many steps done. */
+/* Afterwards it stands still, with so many steps done.  Only who was seen to stand still before
+ * the steps were counted is told to go on. */
 static inline void held_go_to(pid_t pid, const char *run, uint64_t steps)
 {
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    /* Who is seen to stand still adds no line before it is told to. */
-    while (held_coordinator(run) == 0 || scene_steps(run) < steps) {
-        held_go_on(run);
+    for (;;) {
+        const pid_t still = held_process(run);
+        if (still > 0 && scene_steps(run) >= steps)
+            return;
+        if (still > 0)
+            kill(still, SIGCONT);
         held_turn(pid, run, deadline);
     }
 }
@@ -76,14 +97,14 @@ static inline void held_kill(pid_t pid, const char *run, const char *words)
         ; /* it ended by itself meanwhile */
 }
 
-/* Ask the run to end where it stands: its coordinator knows of it before it goes on. */
+/* Ask the run to end where it stands: who stands still knows of it before it goes on. */
 static inline void held_interrupt(pid_t pid, const char *run)
 {
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    const pid_t coordinator = held_coordinator(run);
-    assert_true(coordinator > 0);
+    const pid_t still = held_process(run);
+    assert_true(still > 0);
     assert_int_equal(kill(pid, SIGTERM), 0);
-    for (char pending[64]; !scene_process_says(coordinator, "ShdPnd:", pending) ||
+    for (char pending[64]; !scene_process_says(still, "ShdPnd:", pending) ||
                            (strtoull(pending, NULL, 16) & 1u << (SIGTERM - 1)) == 0;)
         held_turn(pid, run, deadline);
 }

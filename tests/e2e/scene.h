@@ -200,8 +200,8 @@ static inline void scene_remove(void)
 
 /* Start `line`, split at blanks ("~" stands for a blank inside a word, "@" at the start of a
  * word for the scene's directory), with dir/in as its standard input where there is one, and
- * dir/out and dir/err as the others. */
-static inline pid_t scene_start(const char *line)
+ * these files below dir as the others. */
+static inline pid_t scene_start_to(const char *line, const char *said, const char *blamed)
 {
     char text[2048], word_at[SCENE_ARGS_MAX][FILE_PATH_MAX], path[3][FILE_PATH_MAX];
     char *argv[SCENE_ARGS_MAX + 1] = {NULL};
@@ -219,8 +219,8 @@ static inline pid_t scene_start(const char *line)
         argc++;
     }
     scene_path(path[0], "in");
-    scene_path(path[1], "out");
-    scene_path(path[2], "err");
+    scene_path(path[1], said);
+    scene_path(path[2], blamed);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, file_exists(path[0]) ? path[0] : "/dev/null",
@@ -233,6 +233,12 @@ static inline pid_t scene_start(const char *line)
     assert_int_equal(posix_spawn(&pid, program, &actions, NULL, argv, environ), 0);
     posix_spawn_file_actions_destroy(&actions);
     return pid;
+}
+
+/* The same, to dir/out and dir/err. */
+static inline pid_t scene_start(const char *line)
+{
+    return scene_start_to(line, "out", "err");
 }
 
 static inline void scene_show(const char *name)

@@ -189,9 +189,9 @@ static void survives(const char *yaml, const char *name, struct history *want)
     run_end(run_start(yaml, name), name, first);
     read_history(name, want);
     snprintf(killed, sizeof killed, "%s-killed", name);
-    held_begin(true);
+    held_begin();
     const pid_t pid = run_start(yaml, killed);
-    held_begin(false);
+    held_end();
     for (size_t i = 0; i < COUNT(kills); i++)
         run_kill_coordinator(pid, killed, kills[i]);
     run_end(pid, killed, sha);

@@ -54,9 +54,9 @@ static size_t damage_newest(const char *name, size_t n, enum damage damage)
 static pid_t start_to_step_3(const char *name, const char *overrides, char run[FILE_PATH_MAX])
 {
     scene_path(run, name);
-    held_begin(true);
+    held_begin();
     const pid_t pid = faults_start(name, overrides);
-    held_begin(false);
+    held_end();
     held_go_to(pid, run, 3);
     return pid;
 }

@@ -43,9 +43,9 @@ static pid_t start(const char *name, const char *overrides)
 
 static pid_t start_held(const char *name, const char *overrides)
 {
-    held_begin(true);
+    held_begin();
     const pid_t pid = start(name, overrides);
-    held_begin(false);
+    held_end();
     return pid;
 }
 

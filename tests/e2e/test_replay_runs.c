@@ -125,9 +125,9 @@ static pid_t run_start(const char *override)
 
 static pid_t run_start_held(const char *override)
 {
-    held_begin(true);
+    held_begin();
     const pid_t pid = run_start(override);
-    held_begin(false);
+    held_end();
     return pid;
 }
 

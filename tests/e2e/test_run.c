@@ -116,9 +116,9 @@ static struct run run_start(const char *name, const char *const *overrides)
 static struct run run_start_held_from(const char *yaml, const char *name,
                                       const char *const *overrides)
 {
-    held_begin(true);
+    held_begin();
     const struct run run = run_start_from(yaml, name, overrides);
-    held_begin(false);
+    held_end();
     return run;
 }
 
