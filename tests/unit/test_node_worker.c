@@ -564,10 +564,9 @@ static void worker_flushes_before_it_leaves(void **state)
     assert_int_equal(rig.rc, ERR_OK);
 }
 
-/* Nobody will acknowledge anything: the run is over. */
-static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **state)
+/* Milliseconds from hearing that the run is over to BYE, with a result unacknowledged. */
+static uint64_t leave_unacknowledged(void)
 {
-    (void)state;
     session_begin(gated_compute, 1, 1);
     coordinator_lease(&coordinator, 1);
     coordinator_result(&coordinator, 1);
@@ -576,10 +575,21 @@ static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **stat
     message_set_text(&over, "the run is complete");
     coordinator_say(&coordinator, &over);
     coordinator_bye(&coordinator, "told to stop");
-    assert_true(clock_mono_ms() - begin_ms < WORKER_FLUSH_MS);
+    const uint64_t ms = clock_mono_ms() - begin_ms;
     rig_join(&rig);
     assert_int_equal(rig.rc, ERR_OK);
     wire_socket_close(coordinator.socket, 0);
+    return ms;
+}
+
+/* Nobody will acknowledge anything then.  Once is enough: a busy machine may make anything late, and nothing early. */
+static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **state)
+{
+    (void)state;
+    uint64_t ms = leave_unacknowledged();
+    for (int tries = 1; tries < 10 && ms >= WORKER_FLUSH_MS; tries++)
+        ms = leave_unacknowledged();
+    assert_true(ms < WORKER_FLUSH_MS);
     finish();
 }
 
