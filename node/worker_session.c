@@ -9,6 +9,7 @@
 #include "node/worker_state.h"
 
 #define WORKER_WELCOME_MS     3000u /* a HELLO unanswered for so long is said again */
+#define WORKER_CONNECT_MS     7000u /* longer than a connection and its handshake may take */
 #define WORKER_BACKOFF_MAX_MS 2000u
 #define WORKER_LINGER_MS      500 /* for BYE */
 
@@ -313,6 +314,7 @@ static void worker_session_connect(struct worker *w)
         return;
     }
     w->hello_sent = false;
+    w->since_ms = clock_mono_ms();
     worker_session_enter(w, WORKER_CONNECTING);
     worker_session_hello(w);
 }
@@ -327,6 +329,9 @@ void worker_session_tick(struct worker *w, uint64_t now_ms)
     case WORKER_CONNECTING:
         if (!w->hello_sent) {
             worker_session_hello(w);
+            /* libzmq connects no more, for good, once a stranger at that address has answered. */
+            if (!w->hello_sent && now_ms - w->since_ms >= WORKER_CONNECT_MS)
+                worker_session_drop(w, "no connection");
         } else if (now_ms - w->since_ms >= WORKER_WELCOME_MS) {
             worker_session_bump(w, &w->counters.silences);
             log_warn("SESSION-NONE", "%s: no answer to HELLO from %s for %u ms", w->name,

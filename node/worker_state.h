@@ -42,7 +42,7 @@ struct worker {
     enum worker_state state;    /* CONNECTING, READY or BACKOFF, until STOPPED */
     bool hello_sent;
     uint64_t epoch, seq;
-    uint64_t since_ms; /* HELLO sent, or compute seen to have ended */
+    uint64_t since_ms; /* socket made, HELLO sent, or compute seen to have ended */
     uint64_t heard_ms; /* last message of this session */
     uint64_t said_ms;
     uint64_t beat_ms;         /* the last heartbeat, or the session's beginning */

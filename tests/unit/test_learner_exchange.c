@@ -279,7 +279,7 @@ static void exchange_names_a_rank_that_is_not_there(void **state)
             .rank = i * 2, .ranks = 3, .leaves = 3, .P = 500, .attempt = 1, .silent_ms = 1000};
     const uint64_t before_ms = clock_mono_ms();
     run_ranks(rank, 2);
-    assert_in_range(clock_mono_ms() - before_ms, 1000, 10000);
+    assert_in_range(clock_mono_ms() - before_ms, 1000, LONG_MS - 1);
     /* Whichever notices first tells the other. */
     for (uint32_t i = 0; i < 2; i++)
         if (!strstr(rank[i].err.text, "rank 1 (learner-1 at ipc://") ||
@@ -434,7 +434,7 @@ static void exchange_gives_up_a_sum_that_is_under_way(void **state)
     assert_false(exchange_sum_failed(rank[0].x));
     const uint64_t before_ms = clock_mono_ms();
     exchange_abandon(rank[0].x, "its loss is not finite");
-    assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
+    assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS - 1);
     check_fails(exchange_sum_begin(rank[0].x, PRECISION_FP32, 3, nodes, 50, 0, sum, &err),
                 ERR_STATE, "its loss is not finite");
     pthread_join(rank[2].thread, NULL);
@@ -509,7 +509,7 @@ static void exchange_closes_while_a_sum_is_under_way(void **state)
     check_ok(exchange_sum_begin(r.x, PRECISION_FP32, 2, nodes, 50, 0, sum, &err));
     const uint64_t before_ms = clock_mono_ms();
     rank_close(&r);
-    assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS / 10);
+    assert_in_range(clock_mono_ms() - before_ms, 0, LONG_MS - 1);
 }
 
 static bool stop_now(void *ctx)

@@ -7,10 +7,13 @@
  * depends on how long something took.
  */
 #include <assert.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -473,6 +476,39 @@ static void worker_finds_a_coordinator_that_was_restarted(void **state)
     session_stop("");
 }
 
+/* It speaks ZMTP and then nonsense, whereupon libzmq calls no more; until nobody does. */
+static void answer_as_a_stranger(int listener)
+{
+    static const char nonsense[64] = "\xff\0\0\0\0\0\0\0\1\x7f\3\0NONSENSE";
+    struct pollfd caller = {.fd = listener, .events = POLLIN};
+    for (int wait_ms = WAIT_MS; poll(&caller, 1, wait_ms) == 1; wait_ms = 1000) {
+        const int fd = accept(listener, NULL, NULL);
+        char greeting[64];
+        (void)!send(fd, nonsense, sizeof nonsense, MSG_NOSIGNAL);
+        while (recv(fd, greeting, sizeof greeting, 0) > 0)
+            ;
+        close(fd);
+    }
+    close(listener);
+}
+
+static void worker_comes_back_from_a_stranger_at_the_coordinators_address(void **state)
+{
+    (void)state;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    const char *path = ipc + strlen("ipc://");
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    rig_start(&rig, gated_compute);
+    answer_as_a_stranger(listener);
+    unlink(path);
+    coordinator_open(&coordinator);
+    coordinator_welcome(&coordinator, 1, NEVER_MS);
+    session_stop("");
+}
+
 static void worker_stops_where_it_is_refused(void **state)
 {
     (void)state;
@@ -605,10 +641,9 @@ static void worker_flushes_before_it_leaves(void **state)
     assert_int_equal(rig.rc, ERR_OK);
 }
 
-/* Nobody will acknowledge anything: the run is over. */
-static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **state)
+/* Milliseconds from hearing that the run is over to BYE, with a result unacknowledged. */
+static uint64_t leave_unacknowledged(void)
 {
-    (void)state;
     session_begin(gated_compute, 1, 1);
     coordinator_lease(&coordinator, 1);
     coordinator_result(&coordinator, 1);
@@ -617,10 +652,21 @@ static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **stat
     message_set_text(&over, "the run is complete");
     coordinator_say(&coordinator, &over);
     coordinator_bye(&coordinator, "told to stop");
-    assert_true(clock_mono_ms() - begin_ms < WORKER_FLUSH_MS);
+    const uint64_t ms = clock_mono_ms() - begin_ms;
     rig_join(&rig);
     assert_int_equal(rig.rc, ERR_OK);
     wire_socket_close(coordinator.socket, 0);
+    return ms;
+}
+
+/* Nobody will acknowledge anything then.  Once is enough: a busy machine may make anything late, and nothing early. */
+static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **state)
+{
+    (void)state;
+    uint64_t ms = leave_unacknowledged();
+    for (int tries = 1; tries < 10 && ms >= WORKER_FLUSH_MS; tries++)
+        ms = leave_unacknowledged();
+    assert_true(ms < WORKER_FLUSH_MS);
     finish();
 }
 
@@ -796,6 +842,7 @@ int main(void)
         TEST(worker_sends_unacknowledged_results_again_after_reset),
         TEST(worker_takes_silence_for_the_end_of_a_session),
         TEST(worker_finds_a_coordinator_that_was_restarted),
+        TEST(worker_comes_back_from_a_stranger_at_the_coordinators_address),
         TEST(worker_stops_where_it_is_refused),
         TEST(worker_forgets_untaken_leases_with_their_session),
         TEST(worker_ignores_messages_of_another_session_or_epoch),
