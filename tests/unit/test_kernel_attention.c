@@ -179,11 +179,11 @@ static void backward_is_the_slope_of_the_definition(void **state)
         layout_of(2, 1, 16, lengths, 3), layout_of(1, 1, 24, lengths, 3),
         layout_of(2, 2, 64, lengths, 3),
     };
-    const size_t steps[] = {7, 7, 11, 7, 43};
+    const size_t steps[] = {7, 29, 43, 29, 397};
     for (size_t i = 0; i < COUNT(layouts); i++)
         backward_check(&layouts[i], steps[i]);
     const struct layout l = layout_of(2, 1, 8, longer, 1);
-    backward_check(&l, 97);
+    backward_check(&l, 389);
 }
 
 struct passes {
