@@ -20,11 +20,12 @@ enum fault_action {
     FAULT_SLEEP,
     FAULT_EIO,
     FAULT_ENOSPC,
+    FAULT_STOP,
     FAULT_BITS,
     FAULT_ACTIONS
 };
-static const char *const fault_actions[FAULT_ACTIONS] = {"kill", "exit",   "sleep",
-                                                         "eio",  "enospc", "bits"};
+static const char *const fault_actions[FAULT_ACTIONS] = {"kill",   "exit", "sleep", "eio",
+                                                         "enospc", "stop", "bits"};
 
 int fault_armed = -1;
 static struct {
@@ -69,7 +70,7 @@ enum err_code fault_arm(const char *spec, const char *dir, const char *who, stru
     if (point < 0 || nth < 1 || action < 0)
         return err_set(err, ERR_USAGE,
                        "RLHF_FAULT is \"%.80s\": must be POINT:NTH:ACTION[:WHO], a point of "
-                       "base/fault.h and kill, exit, sleep, eio, enospc or bits",
+                       "base/fault.h and kill, exit, sleep, eio, enospc, stop or bits",
                        spec);
     const char *meant = word[word_n] == ':' ? word + word_n + 1 : "";
     if (strncmp(who, meant, strlen(meant)) != 0)
@@ -99,6 +100,11 @@ bool fault_come_by(enum fault_point point)
     const long left = atomic_fetch_sub(&fault.left, 1);
     if (fault.action == FAULT_BITS)
         return left <= 1;
+    if (fault.action == FAULT_STOP) {
+        if (left <= 1)
+            raise(SIGSTOP);
+        return false;
+    }
     if (left != 1 || !fault_mark(point))
         return false;
     switch (fault.action) {
@@ -107,6 +113,7 @@ bool fault_come_by(enum fault_point point)
     case FAULT_SLEEP: nanosleep(&(struct timespec){.tv_sec = FAULT_SLEEP_S}, NULL); break;
     case FAULT_EIO: errno = EIO; return true;
     case FAULT_ENOSPC: errno = ENOSPC; return true;
+    case FAULT_STOP:
     case FAULT_BITS:
     case FAULT_ACTIONS: break;
     }

@@ -5,10 +5,11 @@
  *     RLHF_FAULT_DIR=DIR                  DIR/POINT is made when it fires, and it fires once
  *
  * The NTH time that a process comes by POINT, ACTION happens: kill (SIGKILL to itself), exit
- * (status 70), sleep (3 s), eio or enospc (the operation there fails so), bits (from that time on
- * what is made there has a wrong bit: at actor_turn, where alone it means anything).  WHO is the
- * beginning of the names of the processes that are meant: "learner", "actor-0", "run" for
- * `rlhf run`.
+ * (status 70), sleep (3 s), eio or enospc (the operation there fails so), stop (from that time on
+ * the process stands still there, SIGSTOP to itself, until somebody sends it SIGCONT), bits (from
+ * that time on what is made there has a wrong bit: at actor_turn, where alone it means anything).
+ * What happens from a time on leaves no mark.  WHO is the beginning of the names of the processes
+ * that are meant: "learner", "actor-0", "run" for `rlhf run`.
  *
  * It is in every build: what is tested is then what is shipped.  Unarmed, a point is a load and
  * a branch, and none is in a loop over tokens or parameters.  This is the second file of base,

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "tests/e2e/faults.h"
+#include "tests/e2e/held.h"
 
 #define CREW_MAX         8
 #define CREW_DEADLINE_MS 120000u
@@ -27,15 +28,23 @@ struct crew {
     char log[128]; /* its name, below the scene */
 };
 
+/* One that is free, and below those that the kernel gives to whoever connects: it stays free until
+ * the coordinator is there, and where that starts again. */
 static inline int crew_port(void)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof at;
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &n), 0);
-    close(fd);
-    return ntohs(at.sin_port);
+    static unsigned tried;
+    for (;;) {
+        const unsigned port = 20000 + ((unsigned)getpid() * 16 + tried++) % 12000;
+        struct sockaddr_in at = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const bool is_free = bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
+        close(fd);
+        if (is_free)
+            return (int)port;
+        assert_true(tried < 12000);
+    }
 }
 
 static inline void crew_start(struct crew *crew, struct member *member)
@@ -105,6 +114,26 @@ static inline bool crew_turn(struct crew *crew, bool *halted)
     return false;
 }
 
+/* A crew that was started held (held.h) stands still afterwards, with so many steps done. */
+static inline void crew_go_to(struct crew *crew, const char *name, uint64_t steps)
+{
+    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    bool halted = false;
+    for (;;) {
+        const pid_t coordinator = crew->member[0].pid;
+        const bool still = held_is_still(coordinator);
+        if (still && faults_steps_done(name) >= steps)
+            return;
+        if (still)
+            kill(coordinator, SIGCONT);
+        if (crew_turn(crew, &halted) || halted || clock_mono_ms() > deadline) {
+            scene_show(crew->log);
+            fail_msg("%s does not come to step %u", name, (unsigned)steps);
+        }
+        scene_nap(2);
+    }
+}
+
 static inline bool crew_wait(struct crew *crew)
 {
     const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
@@ -112,6 +141,8 @@ static inline bool crew_wait(struct crew *crew)
     while (clock_mono_ms() < deadline && !halted) {
         if (crew_turn(crew, &halted))
             return true;
+        if (held_is_still(crew->member[0].pid))
+            kill(crew->member[0].pid, SIGCONT);
         scene_nap(5);
     }
     return false;

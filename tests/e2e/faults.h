@@ -177,11 +177,4 @@ static inline uint64_t faults_steps_done(const char *name)
     return scene_steps(run);
 }
 
-static inline pid_t faults_find(const char *name, const char *words)
-{
-    char run[FILE_PATH_MAX];
-    scene_path(run, name);
-    return scene_find(run, words);
-}
-
 #endif

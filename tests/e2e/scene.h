@@ -142,20 +142,66 @@ static inline void scene_make(void)
                             "  lease_ms: 2000\n");
 }
 
-static inline void scene_remove(void)
-{
-    check_ok(file_remove_tree(dir, &err));
-}
-
 static inline void scene_nap(long ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
 }
 
+/* A process whose command line has all of these words, up to a NULL; 0: there is none now. */
+static inline pid_t scene_process(const char *const *words)
+{
+    DIR *proc = opendir("/proc");
+    assert_non_null(proc);
+    pid_t found = 0;
+    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
+        char path[64], line[4096];
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
+        FILE *file = fopen(path, "r");
+        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
+        if (file)
+            fclose(file);
+        for (size_t i = 0; i < n; i++)
+            line[i] = line[i] ? line[i] : ' ';
+        line[n] = '\0';
+        size_t met = 0;
+        while (words[met] && strstr(line, words[met]))
+            met++;
+        if (!words[met])
+            found = (pid_t)strtol(entry->d_name, NULL, 10);
+    }
+    closedir(proc);
+    return found;
+}
+
+/* What the kernel says of a process behind this word of its status; false: it is gone. */
+static inline bool scene_process_says(pid_t pid, const char *word, char said[64])
+{
+    char path[64], line[256];
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *status = fopen(path, "r");
+    while (status && !found && fgets(line, sizeof line, status))
+        found = strncmp(line, word, strlen(word)) == 0 &&
+                sscanf(line + strlen(word), "%63s", said) == 1;
+    if (status)
+        fclose(status);
+    return found;
+}
+
+/* The directory, and processes that a test which failed has left at work there. */
+static inline void scene_remove(void)
+{
+    for (pid_t pid; (pid = scene_process((const char *const[]){dir, NULL})) > 0; scene_nap(1))
+        kill(pid, SIGKILL);
+    check_ok(file_remove_tree(dir, &err));
+}
+
 /* Start `line`, split at blanks ("~" stands for a blank inside a word, "@" at the start of a
  * word for the scene's directory), with dir/in as its standard input where there is one, and
- * dir/out and dir/err as the others. */
-static inline pid_t scene_start(const char *line)
+ * these files below dir as the others. */
+static inline pid_t scene_start_to(const char *line, const char *said, const char *blamed)
 {
     char text[2048], word_at[SCENE_ARGS_MAX][FILE_PATH_MAX], path[3][FILE_PATH_MAX];
     char *argv[SCENE_ARGS_MAX + 1] = {NULL};
@@ -173,8 +219,8 @@ static inline pid_t scene_start(const char *line)
         argc++;
     }
     scene_path(path[0], "in");
-    scene_path(path[1], "out");
-    scene_path(path[2], "err");
+    scene_path(path[1], said);
+    scene_path(path[2], blamed);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 0, file_exists(path[0]) ? path[0] : "/dev/null",
@@ -189,6 +235,12 @@ static inline pid_t scene_start(const char *line)
     return pid;
 }
 
+/* The same, to dir/out and dir/err. */
+static inline pid_t scene_start(const char *line)
+{
+    return scene_start_to(line, "out", "err");
+}
+
 static inline void scene_show(const char *name)
 {
     char path[FILE_PATH_MAX];
@@ -201,6 +253,14 @@ static inline void scene_show(const char *name)
                 : text.len      ? text.data
                                 : "");
     buf_release(&text);
+}
+
+/* Whether the child has not ended yet; what ended is still to be waited for. */
+static inline bool scene_lives(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == 0;
 }
 
 /* The exit status, 128 + n for signal n; what does not end in time fails the test. */
@@ -251,27 +311,9 @@ static inline uint64_t scene_steps(const char *run)
 static inline pid_t scene_find(const char *run, const char *words)
 {
     char config[FILE_PATH_MAX];
+    assert_null(strstr(run, words)); /* or all of its processes would have them */
     check_ok(file_join(config, run, "config.yaml", &err));
-    DIR *proc = opendir("/proc");
-    assert_non_null(proc);
-    pid_t found = 0;
-    for (const struct dirent *entry; !found && (entry = readdir(proc));) {
-        char path[64], line[4096];
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        snprintf(path, sizeof path, "/proc/%.20s/cmdline", entry->d_name);
-        FILE *file = fopen(path, "r");
-        const size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
-        if (file)
-            fclose(file);
-        for (size_t i = 0; i < n; i++)
-            line[i] = line[i] ? line[i] : ' ';
-        line[n] = '\0';
-        if (strstr(line, words) && strstr(line, config) && strstr(line, "--supervised"))
-            found = (pid_t)strtol(entry->d_name, NULL, 10);
-    }
-    closedir(proc);
-    return found;
+    return scene_process((const char *const[]){words, config, "--supervised", NULL});
 }
 
 /* The child of `parent` with this word in its command line. */

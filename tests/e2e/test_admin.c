@@ -12,13 +12,14 @@
 #include "cli/run_lock.h"
 #include "cli/status_fetch.h"
 #include "cli/status_source.h"
-#include "tests/e2e/scene.h"
+#include "tests/e2e/held.h"
 #include "tests/unit/cli_run.h"
 
 #define STEPS 80
 
 static char undisturbed[HASH_HEX_BYTES];
-static pid_t run;
+static pid_t run; /* the newest, below run_dir */
+static char run_dir[FILE_PATH_MAX];
 
 static void begin(const char *name, const char *rest)
 {
@@ -26,12 +27,21 @@ static void begin(const char *name, const char *rest)
     snprintf(line, sizeof line,
              "rlhf run @/run.yaml run.dir=@/%s run.steps=%d checkpoint.every=%d%s", name, STEPS,
              STEPS, rest);
+    scene_path(run_dir, name);
     run = scene_start(line);
+}
+
+/* Its learner stands still before each step, so that the coordinator can be asked. */
+static void begin_held(const char *name, const char *rest)
+{
+    held_begin_by_learner();
+    begin(name, rest);
+    held_end();
 }
 
 static int end_of_run(void)
 {
-    const int status = scene_wait(run);
+    const int status = held_wait(run, run_dir);
     run = 0;
     return status;
 }
@@ -66,6 +76,7 @@ static void wait_for_count(const char *name, const char *key, int64_t n)
     while (count(name, key) < n) {
         if (clock_mono_ms() > deadline)
             fail_msg("%s did not come to %d", key, (int)n);
+        held_go_on(run_dir);
         scene_nap(20);
     }
 }
@@ -79,17 +90,34 @@ static void expect(const char *word, const char *name, const char *rest, int cod
     check_line(cli_main, line, code, words);
 }
 
+/* The same of a command that waits for what a held run does. */
+static void expect_of_held(const char *word, const char *name, const char *words)
+{
+    char line[128];
+    struct buf out;
+    snprintf(line, sizeof line, "rlhf %s @/%s", word, name);
+    const int code = held_wait(scene_start_to(line, "answer", "no"), run_dir);
+    scene_read("answer", &out);
+    if (code != 0 || !strstr(out.data, words)) {
+        scene_show("no");
+        fail_msg("%s: %d, \"%s\"", line, code, out.data);
+    }
+    buf_release(&out);
+}
+
 /* --- the cases ---------------------------------------------------------------------------- */
 
 static void a_paused_run_stands_still_also_after_a_crash_of_its_coordinator(void **state)
 {
     (void)state;
-    begin("a", " --quiet");
-    wait_for_count("a", "trained", 2);
+    begin_held("a", " --quiet");
+    held_go_to(run, run_dir, 2);
     expect("pause", "a", "", 0, "paused after ");
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    while (count("a", "leases_out") != 0 && clock_mono_ms() < deadline)
+    while (count("a", "leases_out") != 0 && clock_mono_ms() < deadline) {
+        held_go_on(run_dir);
         scene_nap(20);
+    }
     const int64_t trained = count("a", "trained");
     assert_in_range(trained, 2, STEPS - 1);
     assert_int_equal(kill(scene_child(run, "rlhf-coordinator"), SIGKILL), 0);
@@ -108,7 +136,7 @@ static void a_checkpoint_can_be_asked_for(void **state)
     (void)state;
     char path[FILE_PATH_MAX], name[64];
     assert_int_equal(count("a", "checkpoint_version"), 0);
-    expect("checkpoint", "a", "", 0, "the newest checkpoint is version ");
+    expect_of_held("checkpoint", "a", "the newest checkpoint is version ");
     const int64_t version = count("a", "checkpoint_version");
     assert_in_range(version, 1, STEPS);
     snprintf(name, sizeof name, "a/checkpoints/v%08lld/MANIFEST.json", (long long)version);
@@ -122,7 +150,7 @@ static void a_drained_run_ends_with_0_and_goes_on_to_the_same_weights(void **sta
     char hex[HASH_HEX_BYTES], path[FILE_PATH_MAX];
     struct status_past past;
     expect("pause", "a", "", 0, "paused after ");
-    expect("drain", "a", "", 0, ", with their checkpoint; the same command goes on\n");
+    expect_of_held("drain", "a", ", with their checkpoint; the same command goes on\n");
     scene_path(path, "a");
     assert_false(run_lock_is_taken(path)); /* so it does at once */
     assert_int_equal(end_of_run(), 0);
@@ -133,7 +161,7 @@ static void a_drained_run_ends_with_0_and_goes_on_to_the_same_weights(void **sta
     scene_path(path, "a/final");
     assert_false(file_exists(path));
 
-    begin("a", " --quiet"); /* paused still */
+    begin_held("a", " --quiet"); /* paused still */
     wait_for_count("a", "epoch", 3);
     scene_nap(500);
     assert_int_equal(count("a", "trained"), past.summary.steps);
@@ -149,9 +177,9 @@ static void a_run_that_ends_otherwise_was_not_drained(void **state)
 {
     (void)state;
     struct buf said_by_drain;
-    begin("c", " --quiet");
+    begin_held("c", " --quiet");
     const pid_t its_run = run;
-    wait_for_count("c", "trained", 1);
+    held_go_to(run, run_dir, 1);
     const pid_t learner = scene_child(run, "rlhf-learner");
     assert_int_equal(kill(learner, SIGSTOP), 0);
     const pid_t drain = scene_start("rlhf drain @/c");
@@ -191,8 +219,8 @@ static void who_has_not_the_token_may_not(void **state)
     scene_path(other, "other");
     assert_int_equal(chmod(path, 0600), 0);
     assert_int_equal(chmod(other, 0600), 0);
-    begin("b", " endpoints.token_file=@/token");
-    wait_for_count("b", "trained", 1);
+    begin_held("b", " endpoints.token_file=@/token");
+    held_go_to(run, run_dir, 1);
     scene_read("b/http", &http);
     http.data[strcspn(http.data, "\n")] = '\0';
     snprintf(line, sizeof line, "rlhf pause http://%s", http.data);
@@ -205,7 +233,7 @@ static void who_has_not_the_token_may_not(void **state)
     check_line(cli_main, line, 0, "paused after ");
     assert_true(is_true("b", "paused"));
     expect("resume", "b", "", 0, "goes on after "); /* config.yaml says where the token is */
-    expect("drain", "b", "", 0, "drained after ");
+    expect_of_held("drain", "b", "drained after ");
     assert_int_equal(end_of_run(), 0);
     struct buf log, out;
     scene_read("out", &out);
@@ -231,6 +259,19 @@ static void sockets_of(const char *name, char path[64])
     buf_release(&text);
 }
 
+/* Who worked for the run has been told to end, and does so when it goes on. */
+static void wait_until_gone(void)
+{
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
+    while (scene_find(run_dir, "rlhf-coordinator") > 0 ||
+           scene_find(run_dir, "rlhf-learner") > 0) {
+        assert_true(clock_mono_ms() < deadline);
+        if (scene_find(run_dir, "rlhf-coordinator") == 0)
+            held_go_on(run_dir);
+        scene_nap(2);
+    }
+}
+
 /* A run's directory whose lock names this: the run is taken, and let go. */
 static void take_after(const char *named)
 {
@@ -249,8 +290,8 @@ static void one_at_a_time_has_a_run_and_tidies_up_after_one_that_was_killed(void
 {
     (void)state;
     char line[512], killed[64], now[64], sha[HASH_HEX_BYTES];
-    begin("k", " --quiet");
-    wait_for_count("k", "trained", 2);
+    begin_held("k", " --quiet");
+    held_go_to(run, run_dir, 2);
     snprintf(line, sizeof line,
              "rlhf run %s/run.yaml run.dir=%s/k run.steps=%d checkpoint.every=%d", dir, dir,
              STEPS, STEPS);
@@ -261,9 +302,10 @@ static void one_at_a_time_has_a_run_and_tidies_up_after_one_that_was_killed(void
     assert_true(file_exists(killed));
     assert_int_equal(kill(run, SIGKILL), 0);
     end_of_run();
+    wait_until_gone();
     assert_true(file_exists(killed)); /* nobody could remove it */
 
-    begin("k", " --quiet");
+    begin_held("k", " --quiet");
     wait_for_count("k", "epoch", 2);
     sockets_of("k", now);
     assert_true(strcmp(killed, now) != 0 && file_exists(now));

@@ -3,6 +3,7 @@
  * them: it goes on from an older one, or from the models of the run, to the same weights.
  */
 #include "tests/e2e/faults.h"
+#include "tests/e2e/held.h"
 
 enum damage { DAMAGE_TRUNCATE, DAMAGE_FLIP, DAMAGE_DELETE, DAMAGES };
 static const char *const damage_names[DAMAGES] = {"truncate", "flip", "delete"};
@@ -49,17 +50,25 @@ static size_t damage_newest(const char *name, size_t n, enum damage damage)
     return done;
 }
 
-/* Stop the run after `steps`, damage what it has written, go on. */
+/* The run stands still with three steps done; `run` becomes its directory. */
+static pid_t start_to_step_3(const char *name, const char *overrides, char run[FILE_PATH_MAX])
+{
+    scene_path(run, name);
+    held_begin();
+    const pid_t pid = faults_start(name, overrides);
+    held_end();
+    held_go_to(pid, run, 3);
+    return pid;
+}
+
+/* Stop the run after three steps, damage what it has written, go on. */
 static void survives(const char *name, const char *overrides, size_t newest, enum damage damage,
                      const char *said)
 {
-    const pid_t pid = faults_start(name, overrides);
-    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    while (faults_steps_done(name) < 3 && clock_mono_ms() < deadline)
-        scene_nap(2);
-    kill(pid, SIGTERM);
-    if (scene_wait(pid) == 0)
-        print_message("%s was over before it was stopped\n", name);
+    char run[FILE_PATH_MAX];
+    const pid_t pid = start_to_step_3(name, overrides, run);
+    held_interrupt(pid, run);
+    assert_int_equal(held_wait(pid, run), 75);
     assert_true(damage_newest(name, newest, damage) >= 1);
     assert_int_equal(faults_run(name, overrides), 1);
     faults_check(name);
@@ -103,18 +112,15 @@ static void a_learner_may_die_beside_its_damaged_checkpoint(void **state)
 {
     (void)state;
     for (uint32_t learners = 1; learners <= 2; learners++) {
-        char name[64], overrides[64];
+        char name[64], overrides[64], run[FILE_PATH_MAX];
         snprintf(name, sizeof name, "alive-%u", learners);
         snprintf(overrides, sizeof overrides, "workers.learners=%u", learners);
-        const pid_t pid = faults_start(name, overrides);
-        const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-        while (faults_steps_done(name) < 3 && clock_mono_ms() < deadline)
-            scene_nap(2);
-        const pid_t learner = faults_find(name, "--name learner-0");
-        if (learner > 0)
-            kill(learner, SIGKILL);
+        const pid_t pid = start_to_step_3(name, overrides, run);
+        const pid_t learner = held_find(pid, run, "--name learner-0");
+        assert_int_equal(kill(learner, SIGSTOP), 0); /* it removes none meanwhile */
         damage_newest(name, 1, DAMAGE_FLIP);
-        if (scene_wait(pid) != 0)
+        assert_int_equal(kill(learner, SIGKILL), 0);
+        if (held_wait(pid, run) != 0)
             faults_run(name, overrides);
         faults_check(name);
     }

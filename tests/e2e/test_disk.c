@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 
 #include "tests/e2e/faults.h"
+#include "tests/e2e/held.h"
 
 static bool mounted;
 
@@ -95,12 +96,18 @@ static void check_nothing_is_half_published(const char *name)
 
 static void survives_full_disk(const char *name, uint64_t steps, size_t leave)
 {
+    char run[FILE_PATH_MAX];
+    scene_path(run, name);
+    held_begin();
     const pid_t pid = faults_start(name, "");
-    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    while (faults_steps_done(name) < steps && clock_mono_ms() < deadline)
-        scene_nap(1);
+    held_end();
+    if (steps > 0)
+        held_go_to(pid, run, steps);
     disk_fill(leave);
-    scene_nap(1500);
+    for (int i = 0; i < 150; i++) { /* as far as it comes */
+        held_go_on(run);
+        scene_nap(10);
+    }
     check_nothing_is_half_published(name);
     int status = 0;
     const bool ended = waitpid(pid, &status, WNOHANG) == pid;
@@ -108,7 +115,7 @@ static void survives_full_disk(const char *name, uint64_t steps, size_t leave)
                   disk_said(name, "CHECKPOINT-FAILED") ? ", a checkpoint failed" : "");
     disk_free();
     if (!ended)
-        status = scene_wait(pid);
+        status = held_wait(pid, run);
     if (ended || status != 0)
         faults_run(name, "");
     faults_check(name);

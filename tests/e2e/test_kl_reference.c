@@ -8,7 +8,7 @@
  * undisturbed run, whose hash is another than without renewals, so that the comparison can fail.
  */
 #include "coordinator/ledger.h"
-#include "tests/e2e/scene.h"
+#include "tests/e2e/held.h"
 
 #define STEPS_MAX 12
 
@@ -41,34 +41,29 @@ static pid_t start(const char *name, const char *overrides)
     return scene_start(line);
 }
 
-static uint64_t steps_of(const char *name)
+static pid_t start_held(const char *name, const char *overrides)
+{
+    held_begin();
+    const pid_t pid = start(name, overrides);
+    held_end();
+    return pid;
+}
+
+/* In the midst of the step behind these. */
+static void slay_after(uint64_t steps, pid_t pid, const char *name, const char *words)
 {
     char path[FILE_PATH_MAX];
     scene_path(path, name);
-    return scene_steps(path);
-}
-
-static void await(const char *name, uint64_t steps)
-{
-    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    while (steps_of(name) < steps && clock_mono_ms() < deadline)
-        scene_nap(2);
-    assert_true(steps_of(name) >= steps);
-}
-
-static void slay(const char *name, const char *words)
-{
-    char path[FILE_PATH_MAX];
-    scene_path(path, name);
-    const pid_t pid = scene_find(path, words);
-    if (pid > 0) /* it may be starting again, or the run be over */
-        kill(pid, SIGKILL);
+    held_go_to(pid, path, steps);
+    held_go_on(path);
+    held_kill(pid, path, words);
 }
 
 static void finish(const char *name, pid_t pid, char sha[HASH_HEX_BYTES])
 {
-    char final[128];
-    if (scene_wait(pid) != 0) {
+    char final[128], path[FILE_PATH_MAX];
+    scene_path(path, name);
+    if (held_wait(pid, path) != 0) {
         scene_show("err");
         fail_msg("%s did not end well", name);
     }
@@ -144,11 +139,9 @@ static void a_renewal_survives_whoever_is_killed(void **state)
             char name[64], overrides[256];
             snprintf(name, sizeof name, "killed-%u-%zu", learners, v);
             snprintf(overrides, sizeof overrides, RENEWED " workers.learners=%u", learners);
-            const pid_t pid = start(name, overrides);
-            for (uint64_t s = 3; s < 8; s += s == 4 ? 2 : 1) {
-                await(name, s);
-                slay(name, victims[v]);
-            }
+            const pid_t pid = start_held(name, overrides);
+            for (uint64_t s = 3; s < 8; s += s == 4 ? 2 : 1)
+                slay_after(s, pid, name, victims[v]);
             finish(name, pid, sha);
             assert_string_equal(sha, want);
             const struct history h = read_history(name);
@@ -182,13 +175,10 @@ static void rollbacks_go_back_to_the_reference_too(void **state)
         char name[64], overrides[640];
         snprintf(name, sizeof name, "back-%u", learners);
         snprintf(overrides, sizeof overrides, ROLLING " workers.learners=%u", learners);
-        const pid_t pid = start(name, overrides);
-        await(name, first);
-        slay(name, "--name learner-0");
-        await(name, first + 1);
-        slay(name, "rlhf-coordinator");
-        await(name, first + 2);
-        slay(name, "rlhf-reward");
+        const pid_t pid = start_held(name, overrides);
+        slay_after(first, pid, name, "--name learner-0");
+        slay_after(first + 1, pid, name, "rlhf-coordinator");
+        slay_after(first + 2, pid, name, "rlhf-reward");
         finish(name, pid, sha);
         assert_string_equal(sha, want);
         const struct history h = read_history(name);

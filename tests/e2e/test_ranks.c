@@ -26,19 +26,6 @@ static void ranks_start(struct crew *crew, const char *name)
     crew_add(crew, "rlhf-actor --name actor-0 %s", common);
 }
 
-/* False where the run is over before so many steps are done. */
-static bool ranks_wait_for_steps(struct crew *crew, const char *name, uint64_t steps)
-{
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
-    bool halted = false;
-    while (faults_steps_done(name) < steps && clock_mono_ms() < deadline) {
-        if (crew_turn(crew, &halted) || halted)
-            return false;
-        scene_nap(2);
-    }
-    return true;
-}
-
 /* It comes back with nothing: the steps that it lacks are sent to it again, the first of them out
  * of the ledger. */
 static void a_learner_whose_disk_is_lost_catches_up_from_the_ledger(void **state)
@@ -49,8 +36,10 @@ static void a_learner_whose_disk_is_lost_catches_up_from_the_ledger(void **state
     faults_run("alone", RANKS_STEPS);
     scene_sha("alone/final/model.safetensors", want);
 
+    held_begin();
     ranks_start(&crew, "ranks");
-    assert_true(ranks_wait_for_steps(&crew, "ranks", 10));
+    held_end();
+    crew_go_to(&crew, "ranks", 10);
     struct member *lost = &crew.member[2];
     kill(lost->pid, SIGKILL);
     waitpid(lost->pid, NULL, 0);

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 #include "coordinator/ledger.h"
-#include "tests/e2e/scene.h"
+#include "tests/e2e/held.h"
 #include "tests/unit/cli_run.h"
 
 #define STEPS   6
@@ -123,10 +123,19 @@ static pid_t run_start(const char *override)
     return scene_start(line);
 }
 
+static pid_t run_start_held(const char *override)
+{
+    held_begin();
+    const pid_t pid = run_start(override);
+    held_end();
+    return pid;
+}
+
 static void run_end(pid_t pid, int want)
 {
-    char log[64];
-    const int code = scene_wait(pid);
+    char run[FILE_PATH_MAX], log[64];
+    scene_path(run, run_name);
+    const int code = held_wait(pid, run);
     if (code == want)
         return;
     scene_show("err");
@@ -135,23 +144,23 @@ static void run_end(pid_t pid, int want)
     fail_msg("%s ended with %d", run_name, code);
 }
 
-static void run_wait_for_steps(pid_t pid, uint64_t steps)
+/* In the midst of the step behind these. */
+static void run_kill_after(uint64_t steps, pid_t pid, const char *words)
 {
-    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     char run[FILE_PATH_MAX];
     scene_path(run, run_name);
-    while (scene_steps(run) < steps && clock_mono_ms() < deadline &&
-           waitpid(pid, NULL, WNOHANG) == 0)
-        scene_nap(1);
+    held_go_to(pid, run, steps);
+    held_go_on(run);
+    held_kill(pid, run, words);
 }
 
-static void run_kill(const char *words)
+static void run_interrupt_after(uint64_t steps, pid_t pid)
 {
     char run[FILE_PATH_MAX];
     scene_path(run, run_name);
-    const pid_t pid = scene_find(run, words);
-    if (pid > 0)
-        kill(pid, SIGKILL);
+    held_go_to(pid, run, steps);
+    held_interrupt(pid, run);
+    run_end(pid, 75);
 }
 
 /* --- the replay --------------------------------------------------------------------------- */
@@ -346,18 +355,12 @@ static void a_run_that_was_killed_and_continued_is_derived_again(void **state)
 {
     (void)state;
     run_write(safe, "killed");
-    pid_t pid = run_start("workers.actors=2");
-    run_wait_for_steps(pid, 1);
-    run_kill("rlhf-coordinator");
-    run_wait_for_steps(pid, 2);
-    run_kill("rlhf-learner");
-    run_wait_for_steps(pid, 3);
-    kill(pid, SIGTERM);
-    const int code = scene_wait(pid);
-    assert_true(code == 75 || code == 0);
+    const pid_t pid = run_start_held("workers.actors=2");
+    run_kill_after(1, pid, "rlhf-coordinator");
+    run_kill_after(2, pid, "rlhf-learner");
+    run_interrupt_after(3, pid);
     replays(0, " steps of ");
-    if (code != 0)
-        run_end(run_start("workers.actors=2"), 0);
+    run_end(run_start("workers.actors=2"), 0);
     derived_again();
 }
 
@@ -395,11 +398,7 @@ static void a_run_that_lost_a_checkpoint_is_derived_again(void **state)
 {
     (void)state;
     run_write(par, "damaged");
-    const pid_t pid = run_start("");
-    run_wait_for_steps(pid, 4);
-    kill(pid, SIGTERM);
-    const int code = scene_wait(pid);
-    assert_true(code == 75);
+    run_interrupt_after(4, run_start_held(""));
     damage_checkpoints();
     run_end(run_start(""), 0);
     struct buf log;
@@ -415,11 +414,9 @@ static void a_run_that_goes_back_is_derived_again(void **state)
     (void)state;
     static const char more[] = "run.steps=12 optimizer.lr=3.0e-2";
     run_write(back, "back");
-    pid_t pid = run_start(more);
-    run_wait_for_steps(pid, 4);
-    run_kill("rlhf-coordinator");
-    run_wait_for_steps(pid, 6);
-    run_kill("rlhf-learner");
+    const pid_t pid = run_start_held(more);
+    run_kill_after(4, pid, "rlhf-coordinator");
+    run_kill_after(6, pid, "rlhf-learner");
     run_end(pid, 0);
     replays(0, ": 12 steps of 96 slots, ");
     change_by("UPDATE step SET dropped=replace(dropped,'rolled_back','quarantined') WHERE"

@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "coordinator/ledger.h"
 #include "node/gate_record.h"
-#include "tests/e2e/scene.h"
+#include "tests/e2e/held.h"
 
 #define RUN_DEADLINE_MS 120000u
 
@@ -113,6 +113,20 @@ static struct run run_start(const char *name, const char *const *overrides)
     return run_start_from("run.yaml", name, overrides);
 }
 
+static struct run run_start_held_from(const char *yaml, const char *name,
+                                      const char *const *overrides)
+{
+    held_begin();
+    const struct run run = run_start_from(yaml, name, overrides);
+    held_end();
+    return run;
+}
+
+static struct run run_start_held(const char *name, const char *const *overrides)
+{
+    return run_start_held_from("run.yaml", name, overrides);
+}
+
 static void run_show(const struct run *run)
 {
     static const char *const names[] = {".out", "/run.log"};
@@ -142,25 +156,22 @@ static int run_wait(const struct run *run)
             run_show(run);
             fail_msg("%s did not end within %u ms", run->dir, RUN_DEADLINE_MS);
         }
-        scene_nap(20);
+        held_go_on(run->dir);
+        scene_nap(5);
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static void run_wait_for_steps(const struct run *run, uint64_t steps)
+static void run_go_to(const struct run *run, uint64_t steps)
 {
-    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
-    while (scene_steps(run->dir) < steps && clock_mono_ms() < deadline &&
-           waitpid(run->pid, NULL, WNOHANG) == 0)
-        scene_nap(5);
-    assert_true(scene_steps(run->dir) >= steps);
+    held_go_to(run->pid, run->dir, steps);
 }
 
+/* In the midst of the step behind the one it went to. */
 static void run_kill(const struct run *run, const char *program)
 {
-    const pid_t pid = scene_find(run->dir, program);
-    assert_true(pid > 0);
-    assert_int_equal(kill(pid, SIGKILL), 0);
+    held_go_on(run->dir);
+    held_kill(run->pid, run->dir, program);
 }
 
 static void run_sha(const struct run *run, char hex[HASH_HEX_BYTES])
@@ -284,11 +295,11 @@ static void run_does_not_depend_on_how_many_work(void **state)
 static void run_survives_kill(const char *program)
 {
     char name[64];
-    snprintf(name, sizeof name, "kill-%s", program);
-    const struct run run = run_start(name, NULL);
-    run_wait_for_steps(&run, 2);
+    snprintf(name, sizeof name, "kill-%s", program + strlen("rlhf-"));
+    const struct run run = run_start_held(name, NULL);
+    run_go_to(&run, 2);
     run_kill(&run, program);
-    run_wait_for_steps(&run, 5);
+    run_go_to(&run, 5);
     run_kill(&run, program);
     expect_plain(&run);
 }
@@ -331,14 +342,14 @@ static void run_survives_killed_learners_of_three(void **state)
 {
     (void)state;
     const char *const three[] = {"workers.learners=3", NULL};
-    const struct run run = run_start("learners-killed", three);
+    const struct run run = run_start_held("learners-killed", three);
     static const char *const victims[] = {"--name learner-1", "--name learner-0",
                                           "--name learner-2", "rlhf-coordinator"};
     for (size_t i = 0; i < COUNT(victims); i++) {
-        run_wait_for_steps(&run, 1 + 2 * i);
+        run_go_to(&run, 1 + 2 * i);
         run_kill(&run, victims[i]);
         if (i == 2)
-            run_kill(&run, "--name learner-0");
+            held_kill(run.pid, run.dir, "--name learner-0");
     }
     expect_plain(&run);
 }
@@ -353,13 +364,12 @@ static void run_survives_a_stopped_learner_of_two(void **state)
     for (size_t i = 0; i < COUNT(victims); i++) {
         char name[48];
         snprintf(name, sizeof name, "stopped-%s", victims[i]);
-        const struct run run = run_start(name, two);
-        run_wait_for_steps(&run, 2);
+        const struct run run = run_start_held(name, two);
+        run_go_to(&run, 2);
         snprintf(name, sizeof name, "--name %s", victims[i]);
-        const pid_t pid = scene_find(run.dir, name);
-        assert_true(pid > 0);
+        const pid_t pid = held_find(run.pid, run.dir, name);
         assert_int_equal(kill(pid, SIGSTOP), 0);
-        run_wait_for_steps(&run, 5);
+        run_go_to(&run, 5);
         assert_int_equal(kill(pid, SIGCONT), 0);
         expect_plain(&run);
     }
@@ -384,10 +394,10 @@ static void run_in_bf16_has_the_same_weights_whatever_happens(void **state)
     assert_string_equal(sha, first);
     expect_no_logp_difference(&run);
 
-    run = run_start("bf16-killed", bf16);
-    run_wait_for_steps(&run, 2);
+    run = run_start_held("bf16-killed", bf16);
+    run_go_to(&run, 2);
     run_kill(&run, "rlhf-learner");
-    run_wait_for_steps(&run, 5);
+    run_go_to(&run, 5);
     run_kill(&run, "rlhf-learner");
     finish(&run, sha);
     assert_string_equal(sha, first);
@@ -406,8 +416,8 @@ static void run_keeps_the_shapers_statistics_through_a_kill(void **state)
     char undisturbed[HASH_HEX_BYTES], killed[HASH_HEX_BYTES];
     struct run run = run_start("meanstd", meanstd);
     finish(&run, undisturbed);
-    run = run_start("meanstd-killed", meanstd);
-    run_wait_for_steps(&run, 4);
+    run = run_start_held("meanstd-killed", meanstd);
+    run_go_to(&run, 4);
     run_kill(&run, "rlhf-coordinator");
     finish(&run, killed);
     assert_string_equal(killed, undisturbed);
@@ -463,12 +473,12 @@ static void run_with_costs_has_the_same_weights_whatever_happens(void **state)
     finish(&run, sha);
     assert_string_equal(sha, first);
 
-    run = run_start_from("cost.yaml", "cost-killed", NULL);
-    run_wait_for_steps(&run, 2);
+    run = run_start_held_from("cost.yaml", "cost-killed", NULL);
+    run_go_to(&run, 2);
     run_kill(&run, "rlhf-coordinator");
-    run_wait_for_steps(&run, 4);
+    run_go_to(&run, 4);
     run_kill(&run, "rlhf-learner");
-    run_wait_for_steps(&run, 6);
+    run_go_to(&run, 6);
     run_kill(&run, "rlhf-coordinator");
     finish(&run, sha);
     assert_string_equal(sha, first);
@@ -580,12 +590,12 @@ static void run_resumes_its_controllers_to_the_last_digit(void **state)
     finish(&run, first);
     read_states(&run, &want);
     assert_true(want.aside > 0 && want.aside < 7);
-    run = run_start_from("cost.yaml", "states-killed", overrides);
-    run_wait_for_steps(&run, 2);
+    run = run_start_held_from("cost.yaml", "states-killed", overrides);
+    run_go_to(&run, 2);
     run_kill(&run, "rlhf-coordinator");
-    run_wait_for_steps(&run, 4);
+    run_go_to(&run, 4);
     run_kill(&run, "rlhf-learner");
-    run_wait_for_steps(&run, 6);
+    run_go_to(&run, 6);
     run_kill(&run, "rlhf-coordinator");
     finish(&run, sha);
     assert_string_equal(sha, first);
@@ -609,13 +619,13 @@ static const char *const rollback_overrides[] = {"optimizer.lr=3.0e-2",
                                                  "run.steps=12",
                                                  NULL};
 
-static struct run rollback_start(const char *name, const char *learners)
+static struct run rollback_start(const char *name, const char *learners, bool held)
 {
     const char *overrides[COUNT(rollback_overrides) + 1];
     memcpy(overrides, rollback_overrides, sizeof rollback_overrides);
     overrides[COUNT(rollback_overrides) - 1] = learners;
     overrides[COUNT(rollback_overrides)] = NULL;
-    return run_start_from("cost.yaml", name, overrides);
+    return (held ? run_start_held_from : run_start_from)("cost.yaml", name, overrides);
 }
 
 /* Steps that went back, in the order of the ledger. */
@@ -649,7 +659,7 @@ static void run_goes_back_to_the_same_weights_whatever_is_killed(void **state)
     (void)state;
     static const char *const learners[] = {"workers.learners=1", "workers.learners=2"};
     char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
-    struct run run = rollback_start("back", learners[0]);
+    struct run run = rollback_start("back", learners[0], false);
     finish(&run, first);
     const struct rollbacks want = read_rollbacks(&run);
     assert_true(want.n >= 2 && want.step[0] >= 1);
@@ -658,16 +668,16 @@ static void run_goes_back_to_the_same_weights_whatever_is_killed(void **state)
     for (size_t l = 0; l < COUNT(learners); l++) {
         char name[32];
         snprintf(name, sizeof name, "back-killed-%zu", l);
-        run = rollback_start(name, learners[l]);
+        run = rollback_start(name, learners[l], true);
         for (size_t i = 0; i < 2; i++) {
-            run_wait_for_steps(&run, want.step[i]);
+            run_go_to(&run, want.step[i]);
             run_kill(&run, "--name learner-0");
-            run_wait_for_steps(&run, want.step[i] + 1);
+            run_go_to(&run, want.step[i] + 1);
             run_kill(&run, l == 0 ? "rlhf-coordinator" : "--name learner-1");
-            run_wait_for_steps(&run, want.step[i] + 2);
+            run_go_to(&run, want.step[i] + 2);
             run_kill(&run, "--name learner-0");
             if (l > 0)
-                run_kill(&run, "rlhf-coordinator");
+                held_kill(run.pid, run.dir, "rlhf-coordinator");
         }
         finish(&run, sha);
         assert_string_equal(sha, first);
@@ -693,14 +703,15 @@ static unsigned rollback_base(const struct run *run)
     return base;
 }
 
-/* As soon as that version's checkpoint is there, one of its files is cut off. */
+/* The run stands where that version is the newest: one of its checkpoint's files is cut off. */
 static void damage_version(const struct run *run, unsigned version)
 {
     char path[FILE_PATH_MAX + 64];
     const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
     snprintf(path, sizeof path, "%s/checkpoints/v%08u/policy.moments.f32", run->dir, version);
-    while (truncate(path, 100) != 0 && clock_mono_ms() < deadline)
-        scene_nap(1);
+    run_go_to(run, version);
+    while (truncate(path, 100) != 0)
+        held_turn(run->pid, run->dir, deadline);
 }
 
 /* What a step goes back to is damaged: the learner comes there again from before it. */
@@ -709,25 +720,21 @@ static void a_version_to_go_back_to_is_made_again_where_it_is_damaged(void **sta
     (void)state;
     static const char *const learners[] = {"workers.learners=1", "workers.learners=2"};
     char first[HASH_HEX_BYTES], sha[HASH_HEX_BYTES];
-    struct run run = rollback_start("base", learners[0]);
+    struct run run = rollback_start("base", learners[0], false);
     finish(&run, first);
     const struct rollbacks want = read_rollbacks(&run);
     const unsigned base = rollback_base(&run);
     assert_true(base > 0);
     for (size_t l = 0; l < COUNT(learners); l++) {
-        size_t rewinds = 0;
-        for (int tries = 0; tries < 5 && rewinds == 0; tries++) { /* it may come too late */
-            char name[32];
-            snprintf(name, sizeof name, "base-%zu-%d", l, tries);
-            run = rollback_start(name, learners[l]);
-            damage_version(&run, base);
-            finish(&run, sha);
-            assert_string_equal(sha, first);
-            const struct rollbacks got = read_rollbacks(&run);
-            assert_memory_equal(&got, &want, sizeof want);
-            rewinds = run_log_count(&run, " REWIND ");
-        }
-        assert_true(rewinds > 0);
+        char name[32];
+        snprintf(name, sizeof name, "base-%zu", l);
+        run = rollback_start(name, learners[l], true);
+        damage_version(&run, base);
+        finish(&run, sha);
+        assert_string_equal(sha, first);
+        const struct rollbacks got = read_rollbacks(&run);
+        assert_memory_equal(&got, &want, sizeof want);
+        assert_true(run_log_count(&run, " REWIND ") > 0);
     }
 }
 
@@ -764,9 +771,14 @@ static void run_publishes_what_passes_the_gate(void **state)
     snprintf(held, sizeof held, "gate.prompts=%s/held.jsonl", dir);
     const char *const passes[] = {held, "gate.every=1", "gate.candidates=5", "gate.cost=score",
                                   "gate.bound=hoeffding", "gate.limit=1.2", NULL};
-    struct run run = run_start_from("cost.yaml", "gate", passes);
+    struct run run = run_start_held_from("cost.yaml", "gate", passes);
+    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    run_go_to(&run, 4);
+    snprintf(published, sizeof published, "%s/gate.jsonl", run.dir);
+    while (!file_exists(published)) /* the checkpoint of step 3 is a candidate too */
+        held_turn(run.pid, run.dir, deadline);
     assert_int_equal(run_wait(&run), 0);
-    check_said(&run, "/checkpoints/v0000000"); /* a checkpoint was a candidate too */
+    check_said(&run, "/checkpoints/v0000000");
     check_said(&run, "gate      final: PASS");
     snprintf(published, sizeof published, "%s/published/model.safetensors", run.dir);
     check_ok(hash_file_sha256(&hash, published, &err));
@@ -810,11 +822,11 @@ static void run_publishes_what_passes_the_gate(void **state)
 static void run_that_was_interrupted_goes_on(void **state)
 {
     (void)state;
-    struct run run = run_start("interrupted", NULL);
-    run_wait_for_steps(&run, 4);
-    kill(run.pid, SIGTERM);
+    struct run run = run_start_held("interrupted", NULL);
+    run_go_to(&run, 4);
+    held_interrupt(run.pid, run.dir);
     assert_int_equal(run_wait(&run), 75);
-    assert_int_equal(scene_find(run.dir, "rlhf-"), 0); /* nothing is left behind */
+    assert_int_equal(scene_process((const char *const[]){run.dir, NULL}), 0); /* none is left */
     run = run_start("interrupted", NULL);
     expect_plain(&run);
 }
@@ -919,9 +931,9 @@ static void run_refuses_files_that_changed_under_it(void **state)
         char name[16], path[FILE_PATH_MAX];
         struct buf text;
         snprintf(name, sizeof name, "edited-%zu", i);
-        const struct run first = run_start(name, NULL);
-        run_wait_for_steps(&first, 2);
-        assert_int_equal(kill(first.pid, SIGTERM), 0);
+        const struct run first = run_start_held(name, NULL);
+        run_go_to(&first, 2);
+        held_interrupt(first.pid, first.dir);
         assert_int_equal(run_wait(&first), 75);
 
         buf_init(&text, 1 << 20);

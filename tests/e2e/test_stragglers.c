@@ -31,16 +31,6 @@ static void start_crew(struct crew *crew, const char *name, const char *override
         crew_add(crew, "rlhf-actor --name actor-%d %s", i, common);
 }
 
-static void wait_steps(struct crew *crew, const char *name, uint64_t steps)
-{
-    bool halted = false;
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
-    while (faults_steps_done(name) < steps && clock_mono_ms() < deadline &&
-           !crew_turn(crew, &halted))
-        scene_nap(1);
-    assert_false(halted);
-}
-
 /* How often the words stand in the file. */
 static unsigned count_words(const char *file, const char *words)
 {
@@ -59,8 +49,10 @@ static unsigned count_words(const char *file, const char *words)
 static void survives_a_stopped(size_t who, const char *name)
 {
     struct crew crew;
+    held_begin();
     start_crew(&crew, name, SLOW_TIMEOUTS);
-    wait_steps(&crew, name, 2);
+    held_end();
+    crew_go_to(&crew, name, 2);
     kill(crew.member[who].pid, SIGSTOP);
     const uint64_t begin = clock_mono_ms();
     const bool over = crew_wait(&crew);

@@ -3,6 +3,7 @@
  * The oracle is the header's text.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -54,6 +55,28 @@ static void fault_bits_are_wrong_from_the_nth_time_on(void **state)
     assert_false(fault_at(FAULT_actor_lease));
     for (int i = 0; i < 5; i++)
         assert_true(fault_at(FAULT_actor_turn));
+}
+
+static void fault_stops_the_process_from_the_nth_time_on(void **state)
+{
+    (void)state;
+    const pid_t child = fork();
+    if (child == 0) {
+        if (fault_arm("actor_turn:2:stop", dir, "actor-0", NULL) != ERR_OK)
+            _exit(9);
+        for (int i = 0; i < 4; i++)
+            if (fault_at(FAULT_actor_turn))
+                _exit(8);
+        _exit(7);
+    }
+    int status = 0;
+    for (int i = 0; i < 3; i++) { /* the second time to the fourth */
+        assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+        assert_true(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+        assert_int_equal(kill(child, SIGCONT), 0);
+    }
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 }
 
 static void fault_fires_the_nth_time_at_its_point_alone(void **state)
@@ -110,6 +133,7 @@ int main(void)
         cmocka_unit_test(fault_names_what_is_wrong_in_its_word),
         cmocka_unit_test(fault_fires_the_nth_time_at_its_point_alone),
         cmocka_unit_test(fault_bits_are_wrong_from_the_nth_time_on),
+        cmocka_unit_test(fault_stops_the_process_from_the_nth_time_on),
         cmocka_unit_test(fault_fires_once_where_it_leaves_a_mark),
         cmocka_unit_test(fault_kills_or_ends_the_process),
     };
