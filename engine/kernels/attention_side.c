@@ -10,6 +10,7 @@
 enum {
     ATTENTION_SIDE_TURN =
         4, /* numbers of a row or column that are turned together; divides D and W */
+    ATTENTION_SIDE_SUMS = 4, /* lines that are under way together: divides W */
     ATTENTION_SIDE_QUERIES = LANES / ATTENTION_SIDE_TURN,
 };
 
@@ -80,14 +81,17 @@ static inline ISA_BODY void attention_side_spread(float *restrict line, const fl
 static inline ISA_BODY void attention_side_scores(float *restrict p, const float *restrict q,
                                                   const float *restrict k, size_t D, size_t W)
 {
-    for (size_t l = 0; l < W; l++) {
-        float s[LANES] = {0}, one[LANES];
+    for (size_t at = 0; at < W * LANES; at += ATTENTION_SIDE_SUMS * LANES) {
+        float s[ATTENTION_SIDE_SUMS][LANES] = {{0}}, one[LANES];
         for (size_t d = 0; d < D; d++) {
+            const float *line = k + d * W * LANES + at;
             attention_side_spread(one, q + d * W, W);
-            for (size_t i = 0; i < LANES; i++)
-                s[i] = fmaf(k[(d * W + l) * LANES + i], one[i], s[i]);
+            ISA_UNROLL
+            for (size_t l = 0; l < ATTENTION_SIDE_SUMS; l++)
+                for (size_t i = 0; i < LANES; i++)
+                    s[l][i] = fmaf(line[l * LANES + i], one[i], s[l][i]);
         }
-        memcpy(p + l * LANES, s, sizeof s);
+        memcpy(p + at, s, sizeof s);
     }
 }
 
@@ -121,25 +125,25 @@ static inline ISA_BODY void attention_side_weigh(float *restrict sum, float *res
     memcpy(sum, part, W * sizeof *sum);
 }
 
-/* sum = keep sum + weights times values, one query. */
+/* sum = keep sum + weights times values, one query: `lines` lines of each key, from `at` on. */
 static inline ISA_BODY void attention_side_values(const struct attention_side *side,
                                                   float *restrict sum, const float *restrict p,
-                                                  const float *restrict keep, size_t W)
+                                                  const float *restrict keep, size_t at,
+                                                  size_t lines, size_t W)
 {
-    const size_t step = side->D * W;
-    float line[LANES], by[LANES];
-    attention_side_spread(by, keep, W);
-    for (size_t at = 0; at < step; at += LANES) {
-        float part[LANES] = {0};
-        for (size_t j = 0; j < side->keys; j++) {
-            const float *v = side->v[j / ATTENTION_PIECE] + j % ATTENTION_PIECE * step + at;
-            attention_side_spread(line, p + j * W, W);
+    float part[ATTENTION_SIDE_SUMS][LANES] = {{0}}, one[LANES];
+    for (size_t j = 0; j < side->keys; j++) {
+        const float *v = side->v[j / ATTENTION_PIECE] + j % ATTENTION_PIECE * side->D * W + at;
+        attention_side_spread(one, p + j * W, W);
+        ISA_UNROLL
+        for (size_t l = 0; l < lines; l++)
             for (size_t i = 0; i < LANES; i++)
-                part[i] = fmaf(v[i], line[i], part[i]);
-        }
-        for (size_t i = 0; i < LANES; i++)
-            sum[at + i] = fmaf(sum[at + i], by[i], part[i]);
+                part[l][i] = fmaf(v[l * LANES + i], one[i], part[l][i]);
     }
+    attention_side_spread(one, keep, W);
+    for (size_t l = 0; l < lines; l++, at += LANES)
+        for (size_t i = 0; i < LANES; i++)
+            sum[at + i] = fmaf(sum[at + i], one[i], part[l][i]);
 }
 
 static inline ISA_BODY void attention_side_query(const struct attention_side *side, size_t x,
@@ -163,7 +167,11 @@ static inline ISA_BODY void attention_side_query(const struct attention_side *si
     attention_side_weigh(sum, p, pieces, max, side->scale, W);
     for (size_t w = 0; w < W; w++)
         total[w] = fmaf(total[w], keep[w], sum[w]);
-    attention_side_values(side, side->sum + x * D * W, p, keep, W);
+    size_t at = 0;
+    for (; at + ATTENTION_SIDE_SUMS * LANES <= D * W; at += ATTENTION_SIDE_SUMS * LANES)
+        attention_side_values(side, side->sum + x * D * W, p, keep, at, ATTENTION_SIDE_SUMS, W);
+    for (; at < D * W; at += LANES)
+        attention_side_values(side, side->sum + x * D * W, p, keep, at, 1, W);
 }
 
 /* W is a constant of each part. */

@@ -1,8 +1,8 @@
 /*
  * attention_side.h -- attention over caches with small heads, whose groups lie side by side.
  *
- * A line is LANES floats, 16.  Of W neighbouring groups (a group: a key/value head and the query heads
- * that read it) one has the same channel of 16 / W keys, or the same key in 16 / W channels: so
+ * A group is a key/value head and the query heads that read it, a line LANES (16) floats.  A line
+ * holds, of W neighbouring groups, one channel of 16 / W keys, or 16 / W channels of one key: so
  * lines are full whatever the head size, and the softmax of a head is a lane.  A piece of a cache
  * (attention.h) is laid out for it as
  *
