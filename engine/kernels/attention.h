@@ -41,8 +41,9 @@ struct attention {
  * A cache of keys and values of one sequence is in pieces of ATTENTION_PIECE positions, laid out as
  * the products read them: with P = ceil(D / GEMM_PANEL),
  *     k[g][d][t % 16]   (G, D, 16), and after it   v[g][p][t % 16][i]   (G, P, 16, 16),
- * channel 16 p + i of head g.  Piece t / 16 begins `step` floats after the one before, so that the
- * pieces of other layers may lie between: a sequence then fills its memory from the front.
+ * channel 16 p + i of head g; that of small heads as attention_side.h has it, in 2 G D floats a
+ * position.  Piece t / 16 begins `step` floats after the one before, so that the pieces of other
+ * layers may lie between: a sequence then fills its memory from the front.
  */
 #define ATTENTION_PIECE 16
 size_t attention_piece_floats(const struct attention *shape);

@@ -1,5 +1,6 @@
 /* attention_cache.c -- over caches; see attention.h.  A token alone is many small products of a
- * row, of all heads together (attention_chain.h); a run of them goes head by head. */
+ * row, of all heads together (attention_chain.h); a run of them goes head by head.  Small heads
+ * go side by side (attention_side.h). */
 #include <assert.h>
 #include <math.h>
 #include <stdbool.h>
@@ -8,6 +9,7 @@
 #include "engine/kernels/attention.h"
 #include "engine/kernels/attention_block.h"
 #include "engine/kernels/attention_chain.h"
+#include "engine/kernels/attention_side.h"
 #include "engine/kernels/isa.h"
 
 enum {
@@ -29,6 +31,8 @@ static size_t attention_v_floats(const struct attention *shape)
 
 size_t attention_piece_floats(const struct attention *shape)
 {
+    if (attention_side_groups(shape) > 0)
+        return 2 * shape->G * shape->D * ATTENTION_PIECE;
     return shape->G * (attention_k_floats(shape) + attention_v_floats(shape));
 }
 
@@ -61,6 +65,10 @@ void attention_cache_put(const struct attention *shape, float *cache, size_t ste
 {
     const size_t line = position % ATTENTION_PIECE;
     float *piece = cache + position / ATTENTION_PIECE * step;
+    if (attention_side_groups(shape) > 0) {
+        attention_side_put(shape, piece, line, k, v);
+        return;
+    }
     attention_put(shape, piece + line,
                   piece + shape->G * attention_k_floats(shape) + line * GEMM_PANEL, k, v);
 }
@@ -246,6 +254,33 @@ static void attention_token(const struct attention_decode_job *job, size_t i, si
     attention_end(&work, &a, NULL);
 }
 
+/* ---- small heads ---- */
+
+/* The run of `rows` tokens that begins with token i, groups side by side in bunches [begin, end). */
+static void attention_run_side(const struct attention_decode_job *job, size_t i, size_t rows,
+                               size_t begin, size_t end)
+{
+    const struct attention *s = job->shape;
+    const size_t together = attention_side_together(s), after = i + rows;
+    struct attention_side_tokens t = {.cache = job->cache[i],
+                                      .step = job->step,
+                                      .shared = attention_shared(job, i)};
+    if (t.shared > 0)
+        t.prefix = job->prefix[i].cache;
+    for (; i < after; i += t.tokens) {
+        t.out = job->out + i * s->out_stride;
+        t.q = job->q + i * s->q_stride;
+        t.tokens = attention_min(after - i, together);
+        t.keys = job->keys[i];
+        if (i + t.tokens == after && after < job->tokens) {
+            t.next = job->cache[after];
+            t.next_begin = attention_shared(job, after);
+            t.next_end = job->keys[after];
+        }
+        attention_side_run(s, &t, begin, end);
+    }
+}
+
 /* Task: the run that begins with a token, if one does; some groups of heads. */
 static void attention_decode_task(void *arg, size_t task)
 {
@@ -256,6 +291,12 @@ static void attention_decode_task(void *arg, size_t task)
     if (!attention_run_begins(job, i))
         return;
     const size_t rows = attention_run_length(job, i);
+    if (attention_side_groups(s) > 0) {
+        const size_t bunches = s->G / attention_side_groups(s);
+        attention_run_side(job, i, rows, bunches * share / job->shares,
+                           bunches * (share + 1) / job->shares);
+        return;
+    }
     const size_t groups = ATTENTION_ROWS / group; /* that go together */
     for (size_t g = s->G * share / job->shares; g < end;) {
         if (rows == 1 && groups > 0) {

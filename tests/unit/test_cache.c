@@ -31,6 +31,10 @@ static const struct model_config llama = {
 static const struct model_config gpt2 = {
     SHAPE_GPT2, .head = MODEL_HEAD_LM, .V = V,   .C = 36, .L = 2, .H = 2, .G = 2, .D = 18,
     .F = 40,    .T = TOKENS_MAX,       .eos = -1};
+/* Small heads, in groups side by side. */
+static const struct model_config side = {
+    SHAPE_LLAMA, .head = MODEL_HEAD_LM, .V = V,   .C = 16, .L = 2, .H = 8, .G = 4, .D = 8,
+    .F = 24,     .T = TOKENS_MAX,       .eos = -1};
 /* More heads read one key than attention_shares allows: rows copy everything. */
 static const struct model_config wide = {
     SHAPE_LLAMA, .head = MODEL_HEAD_LM, .V = V,   .C = 16, .L = 1, .H = 34, .G = 1, .D = 2,
@@ -188,7 +192,7 @@ static void run_turn(struct scene *s)
 static void rows_that_copy_from_each_other_have_the_bits_of_each_alone(void **state)
 {
     (void)state;
-    static const struct model_config *const shapes[] = {&llama, &gpt2, &wide};
+    static const struct model_config *const shapes[] = {&llama, &gpt2, &side, &wide};
     static struct scene scene;
     for (size_t k = 0; k < 2 * COUNT(shapes); k++)
         for (uint64_t seed = 1; seed <= SEEDS; seed++) {

@@ -297,15 +297,20 @@ static void decode_check(const struct layout *l, struct pool *pool, const float 
 
 /* The bits of a token decoded over its cache, whose strides differ, are those of the packed
  * forward pass: for heads alone, in groups, more than fit a task, and more than one group of
- * them does. */
+ * them does; and with 8 or 4 small groups side by side, of as many heads as go together or more,
+ * and of 2 to 16 lines of values a key. */
 static void decoding_gives_the_bits_of_the_packed_pass(void **state)
 {
     (void)state;
     const uint32_t lengths[] = {80, 129};
     const struct layout layouts[] = {
         layout_of(4, 2, 64, lengths, 2),  layout_of(3, 3, 16, lengths, 2),
-        layout_of(6, 2, 20, lengths, 2),  layout_of(36, 12, 8, lengths, 2),
+        layout_of(6, 2, 20, lengths, 2),  layout_of(36, 12, 40, lengths, 2),
         layout_of(34, 1, 12, lengths, 2), layout_of(1, 1, 40, lengths, 2),
+        layout_of(8, 8, 16, lengths, 2),  layout_of(24, 8, 12, lengths, 2),
+        layout_of(16, 16, 4, lengths, 2), layout_of(8, 8, 32, lengths, 2),
+        layout_of(4, 4, 12, lengths, 2),  layout_of(8, 4, 8, lengths, 2),
+        layout_of(36, 12, 8, lengths, 2), layout_of(28, 4, 28, lengths, 2),
     };
     struct pool *pool = kernel_pool(2);
     for (size_t i = 0; i < COUNT(layouts); i++) {
@@ -313,6 +318,8 @@ static void decoding_gives_the_bits_of_the_packed_pass(void **state)
         const size_t N = l->offset[2];
         float *qkv = kernel_random(N * l->shape.q_stride, 9);
         float *want = kernel_random(N * l->shape.out_stride, 10);
+        for (size_t n = 0; n < N; n++) /* sums that are flushed to zero, which is positive */
+            qkv[n * l->shape.q_stride + (l->shape.H + l->shape.G) * l->shape.D] = -1.2e-38f;
         attention_forward(NULL, &l->shape, want, NULL, qkv, k_of(l, qkv), v_of(l, qkv),
                           l->offset, 2);
         KERNEL_EACH_ISA(isa)
@@ -359,6 +366,8 @@ static void what_sequences_share_is_read_from_one_cache(void **state)
     (void)state;
     const uint32_t lengths[] = {150};
     const struct layout layouts[] = {layout_of(8, 8, 16, lengths, 1),
+                                     layout_of(8, 4, 8, lengths, 1),
+                                     layout_of(6, 2, 16, lengths, 1),
                                      layout_of(6, 2, 20, lengths, 1),
                                      layout_of(3, 1, 40, lengths, 1)};
     static const uint32_t shared[] = {16, 48, 64, 80, 128};
@@ -382,50 +391,75 @@ static void what_sequences_share_is_read_from_one_cache(void **state)
     }
 }
 
-/* A prompt put into a cache in two parts: each token has the bits of the packed pass. */
-static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **state)
+/* A prompt of 150 tokens in two parts, the second of which begins in the middle of a piece. */
+static void run_check(const struct layout *l, struct pool *pool, const float *qkv,
+                      const float *want)
 {
-    (void)state;
-    const uint32_t lengths[] = {150};
-    enum { G = 2, D = 24, H = 6, T = 150, PART = 70 };
-    const struct layout l = layout_of(H, G, D, lengths, 1);
-    const size_t width = l.shape.q_stride;
-    float *qkv = kernel_random(T * width, 9), *want = kernel_random(T * H * D, 10);
-    float *out = kernel_random(T * H * D, 12);
-    const struct caches caches = caches_of(&l.shape, 1, T);
+    enum { T = 150, PART = 71 };
+    const struct attention *a = &l->shape;
+    const size_t width = a->q_stride, HD = a->H * a->D;
+    const struct caches caches = caches_of(a, 1, T);
+    float *out = kernel_random(T * HD, 12), *q = kernel_random(4 * width, 13);
     const float *cache[T];
     uint32_t keys[T];
-    attention_forward(NULL, &l.shape, want, NULL, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset,
-                      1);
     for (uint32_t t = 0; t < T; t++) {
-        attention_cache_put(&l.shape, caches.floats, caches.step, t, k_of(&l, qkv) + t * width,
-                            v_of(&l, qkv) + t * width);
+        attention_cache_put(a, caches.floats, caches.step, t, k_of(l, qkv) + t * width,
+                            v_of(l, qkv) + t * width);
         cache[t] = caches.floats;
         keys[t] = t + 1;
     }
-    struct pool *pool = kernel_pool(2);
-    KERNEL_EACH_ISA(isa)
-    {
-        attention_decode(pool, &l.shape, out, qkv, cache, caches.step, keys, NULL, PART);
-        attention_decode(pool, &l.shape, out + PART * H * D, qkv + PART * width, cache + PART,
-                         caches.step, keys + PART, NULL, T - PART);
-        check_same_bits(out, want, T * H * D);
-    }
+    attention_decode(pool, a, out, qkv, cache, caches.step, keys, NULL, PART);
+    attention_decode(pool, a, out + PART * HD, qkv + PART * width, cache + PART, caches.step,
+                     keys + PART, NULL, T - PART);
+    check_same_bits(out, want, T * HD);
     /* Tokens of one cache that do not follow each other are no run. */
     const size_t apart[] = {100, 40, 41, 80};
-    float some[4 * H * D], q[4 * (H + 2 * G) * D];
     for (size_t i = 0; i < COUNT(apart); i++) {
         memcpy(q + i * width, qkv + apart[i] * width, width * sizeof *q);
         keys[i] = (uint32_t)apart[i] + 1;
     }
-    attention_decode(pool, &l.shape, some, q, cache, caches.step, keys, NULL, COUNT(apart));
+    attention_decode(pool, a, out, q, cache, caches.step, keys, NULL, COUNT(apart));
     for (size_t i = 0; i < COUNT(apart); i++)
-        check_same_bits(some + i * H * D, want + apart[i] * H * D, H * D);
-    pool_free(pool);
-    free(qkv);
-    free(want);
-    free(out);
+        check_same_bits(out + i * HD, want + apart[i] * HD, HD);
     free(caches.floats);
+    free(out);
+    free(q);
+}
+
+static void runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {150};
+    const struct layout layouts[] = {
+        layout_of(6, 2, 24, lengths, 1),  layout_of(8, 8, 16, lengths, 1),
+        layout_of(8, 4, 8, lengths, 1),   layout_of(4, 4, 20, lengths, 1),
+        layout_of(12, 4, 12, lengths, 1),
+    };
+    struct pool *pool = kernel_pool(2);
+    for (size_t i = 0; i < COUNT(layouts); i++) {
+        const struct layout *l = &layouts[i];
+        float *qkv = kernel_random(lengths[0] * l->shape.q_stride, 9);
+        float *want = kernel_random(lengths[0] * l->shape.out_stride, 10);
+        attention_forward(NULL, &l->shape, want, NULL, qkv, k_of(l, qkv), v_of(l, qkv),
+                          l->offset, 1);
+        KERNEL_EACH_ISA(isa)
+        run_check(l, pool, qkv, want);
+        free(qkv);
+        free(want);
+    }
+    pool_free(pool);
+}
+
+/* 2 G D floats a position; where a head alone has to fill lines of 16 channels, its values are
+ * filled up to them. */
+static void a_cache_of_small_heads_side_by_side_has_no_gaps(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {1};
+    const struct layout side = layout_of(8, 4, 8, lengths, 1);
+    const struct layout alone = layout_of(2, 2, 8, lengths, 1);
+    assert_int_equal(attention_piece_floats(&side.shape), ATTENTION_PIECE * 2 * 4 * 8);
+    assert_int_equal(attention_piece_floats(&alone.shape), ATTENTION_PIECE * 2 * (8 + 16));
 }
 
 /* Wherever the greatest score stands, in the first block of keys or in the second. */
@@ -459,6 +493,7 @@ int main(void)
         cmocka_unit_test(decoding_gives_the_bits_of_the_packed_pass),
         cmocka_unit_test(what_sequences_share_is_read_from_one_cache),
         cmocka_unit_test(runs_of_tokens_over_a_cache_have_the_bits_of_the_packed_pass),
+        cmocka_unit_test(a_cache_of_small_heads_side_by_side_has_no_gaps),
         cmocka_unit_test(great_scores_do_not_overflow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
