@@ -119,6 +119,11 @@ void actor_free(struct actor *actor)
     free(actor);
 }
 
+struct weights_server *actor_relay(const struct actor *actor)
+{
+    return actor->relay;
+}
+
 static bool actor_stopping(void *ctx)
 {
     return worker_stopping(ctx);
@@ -156,6 +161,7 @@ static enum err_code actor_fetch(struct actor *actor, const struct message *leas
                                             .relay = actor->relay,
                                             .patience = &patience};
     const enum err_code rc = weights_fetch(&request, &actor->view, err);
+    worker_note_fetch(actor->worker, &actor->view, size, rc == ERR_OK);
     if (rc || !actor->view.memory.bytes) /* the buffer was written */
         actor->fetched_version = rc ? 0 : lease->version;
     if (rc == ERR_OK && !actor->view.memory.bytes)

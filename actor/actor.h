@@ -28,6 +28,9 @@ enum err_code actor_new(struct actor **actor, const struct run_config *config,
                         struct wire_context *context, struct err *err);
 void actor_free(struct actor *actor);
 
+/* Where it serves others what it has fetched; NULL: it is no relay. */
+struct weights_server *actor_relay(const struct actor *actor);
+
 /* What the actor does until worker_stopping: a worker_compute, ctx is the struct actor. */
 enum err_code actor_compute(struct worker *worker, void *ctx, struct err *err);
 

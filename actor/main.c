@@ -28,6 +28,7 @@ int main(int argc, char **argv)
             .job = options.job,
             .rendezvous_ms = config.rendezvous_ms,
             .capacity = 3 * config.actor_rows, /* a batch, the next one, and what is sent */
+            .server = actor_relay(actor),
         };
         run_config_hash(&config, &worker.config_hash);
         char path[PRECISION_PATH_MAX];

@@ -17,6 +17,8 @@ struct hash {
     unsigned char bytes[HASH_BYTES];
 };
 
+/* Of all the bytes at once: BLAKE2b with a digest of 32 bytes and no key, or SHA-256.  Pure; of no
+ * bytes it is the hash of the empty string. */
 void hash_blake2b(struct hash *out, const void *bytes, size_t size);
 void hash_sha256(struct hash *out, const void *bytes, size_t size);
 uint64_t hash_xxh3(const void *bytes, size_t size); /* piece by piece: hash_stream.h */

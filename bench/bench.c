@@ -2,6 +2,7 @@
 #define _DEFAULT_SOURCE /* madvise, mkdtemp */
 #include "bench/bench.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,12 +109,6 @@ void bench_times(const struct bench *bench, const struct bench_run *runs, size_t
 
 /* ---- what is printed ---- */
 
-void bench_report(const struct bench *bench, const char *name, const char *what, double work,
-                  const char *unit, struct bench_time time)
-{
-    bench_report_under(bench, name, what, work, unit, time, NULL, 0);
-}
-
 /* JSON has no NaN and no infinity. */
 static void bench_json_number(const char *key, double value)
 {
@@ -124,13 +119,15 @@ static void bench_json_number(const char *key, double value)
 }
 
 static void bench_report_json(const struct bench *bench, const char *name, const char *what,
-                              double work, const char *unit, struct bench_time time,
-                              const struct bench_ceiling *ceilings, size_t n)
+                              const char *role, double work, const char *unit,
+                              struct bench_time time, const struct bench_ceiling *ceilings,
+                              size_t n)
 {
     char path[PRECISION_PATH_MAX];
     precision_path(bench->precision, path);
-    printf("{\"case\":\"%s\",\"what\":\"%s\",\"threads\":%zu,\"path\":\"%s\",\"unit\":\"%s\"",
-           name, what, bench->threads, path, unit);
+    printf("{\"case\":\"%s\",\"what\":\"%s\",\"role\":\"%s\",\"threads\":%zu,\"path\":\"%s\","
+           "\"unit\":\"%s\"",
+           name, what, role, bench->threads, path, unit);
     bench_json_number("best", work / time.best);
     bench_json_number("median", work / time.median);
     printf(",\"calls\":%zu,\"ceilings\":[", time.calls);
@@ -167,14 +164,16 @@ void bench_report_begin(const struct bench *bench)
     fflush(stdout);
 }
 
-void bench_report_under(const struct bench *bench, const char *name, const char *what,
-                        double work, const char *unit, struct bench_time time,
-                        const struct bench_ceiling *ceilings, size_t n)
+/* Without ceilings it is one. */
+static void bench_report(const struct bench *bench, const char *name, const char *what,
+                         double work, const char *unit, struct bench_time time,
+                         const struct bench_ceiling *ceilings, size_t n)
 {
     const double best = work / time.best, median = work / time.median;
     const bool table = bench->output == BENCH_TABLE;
     if (bench->output == BENCH_JSON) {
-        bench_report_json(bench, name, what, work, unit, time, ceilings, n);
+        bench_report_json(bench, name, what, n > 0 ? "result" : "ceiling", work, unit, time,
+                          ceilings, n);
     } else {
         bench_report_begin(bench);
         printf(table ? "| %s | %s | %.4g %s | %.4g |"
@@ -183,9 +182,23 @@ void bench_report_under(const struct bench *bench, const char *name, const char 
         for (size_t i = 0; i < n; i++)
             printf("%s%.0f %% of %s (%.4g)", i > 0 ? ", " : " ",
                    100.0 * best / ceilings[i].best, ceilings[i].name, ceilings[i].best);
-        printf(table ? " |\n" : "\n");
+        printf("%s%s", n > 0 ? "" : " a ceiling", table ? " |\n" : "\n");
     }
     fflush(stdout);
+}
+
+void bench_report_under(const struct bench *bench, const char *name, const char *what,
+                        double work, const char *unit, struct bench_time time,
+                        const struct bench_ceiling *ceilings, size_t n)
+{
+    assert(n > 0);
+    bench_report(bench, name, what, work, unit, time, ceilings, n);
+}
+
+void bench_report_ceiling(const struct bench *bench, const char *name, const char *what,
+                          double work, const char *unit, struct bench_time time)
+{
+    bench_report(bench, name, what, work, unit, time, NULL, 0);
 }
 
 static void bench_values_json(const struct bench *bench, const char *name, const char *what,
@@ -195,7 +208,8 @@ static void bench_values_json(const struct bench *bench, const char *name, const
     for (size_t i = 0; i < n; i++) {
         char which[128];
         snprintf(which, sizeof which, "%s, %s", what, values[i].name);
-        bench_report_json(bench, name, which, values[i].value, values[i].unit, once, NULL, 0);
+        bench_report_json(bench, name, which, "value", values[i].value, values[i].unit, once,
+                          NULL, 0);
     }
 }
 

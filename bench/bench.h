@@ -2,10 +2,10 @@
  * bench.h -- rlhf-bench: named cases that measure, and one way to say what they measured.
  *
  * A case measures one thing in one or more variants, by bench_time or bench_times, and reports
- * each rate with bench_report.  It also measures its ceiling (the machine's peak, OpenBLAS, the
- * memory's speed) in the same run: on a shared machine only the ratio of two numbers from one
- * run means something.  Where the machine may change meanwhile, bench_times lets them take
- * turns.
+ * each rate with bench_report_under: beside ceilings (the machine's peak, OpenBLAS, the memory's
+ * speed) that it measures in the same run, as on a shared machine only the ratio of two numbers
+ * from one run means something.  Where the machine may change meanwhile, bench_times lets them
+ * take turns.  What is itself a ceiling says so.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -91,11 +91,6 @@ void bench_times(const struct bench *bench, const struct bench_run *runs, size_t
  * a child. */
 void bench_report_begin(const struct bench *bench);
 
-/* Say that `what` (of the case `name`) did `work` of `unit` in one call: the rate is work
- * divided by the time. */
-void bench_report(const struct bench *bench, const char *name, const char *what, double work,
-                  const char *unit, struct bench_time time);
-
 /* What bounds a result: a rate in the unit of the result. */
 struct bench_ceiling {
     const char *name;
@@ -105,10 +100,15 @@ struct bench_ceiling {
 /* `work` in that time. */
 struct bench_ceiling bench_ceiling_of(const char *name, double work, struct bench_time time);
 
-/* The same, with the ratio to each of n ceilings, best to best. */
+/* Say that `what` (of the case `name`) did `work` of `unit` in one call: the rate is work
+ * divided by the time.  With the ratio to each of n ceilings, best to best; n >= 1. */
 void bench_report_under(const struct bench *bench, const char *name, const char *what,
                         double work, const char *unit, struct bench_time time,
                         const struct bench_ceiling *ceilings, size_t n);
+
+/* The same of what is itself a ceiling: a peak, or another's library. */
+void bench_report_ceiling(const struct bench *bench, const char *name, const char *what,
+                          double work, const char *unit, struct bench_time time);
 
 /* Numbers that are no rates of this program.  A table of its own; in JSON a line each. */
 struct bench_value {

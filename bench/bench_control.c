@@ -2,7 +2,11 @@
  * bench_control.c -- all arithmetic of a step that is not the model's: scores to token rewards
  * of both streams, and each controller once.  The shapes are those of ops/demo/run.yaml: 64
  * responses of 20 tokens, 2 references to each prompt.
+ *
+ * In turns with what no program could leave out: the formulas of each token and response, written
+ * down in a row, without a check of any number and without the controllers' own arithmetic.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -136,13 +140,44 @@ static void control_setup(struct control_bench *b)
         b->logref[i] -= 0.25f; /* nats a token */
 }
 
+/* Or nothing would be computed. */
+static void control_keep(double value)
+{
+    volatile double kept = value;
+    (void)kept;
+}
+
+/* Log-probs to both streams, and the logistic functions: of a response's cost, and of its
+ * reward against each reference. */
+static void control_formulas(void *arg)
+{
+    struct control_bench *b = arg;
+    const double beta = b->kl_state.coef;
+    double kl = 0.0, shaped = 0.0;
+    for (size_t i = 0; i < B * T; i++)
+        kl += (double)b->logp[i] - (double)b->logref[i];
+    for (int cost = 0; cost < 2; cost++) {
+        for (size_t i = 0; i < B * T; i++)
+            b->out[i] =
+                (float)((cost ? beta : -beta) * ((double)b->logp[i] - (double)b->logref[i]));
+        control_keep(b->out[B * T - 1]);
+    }
+    for (size_t i = 0; i < B * (REFERENCES + 1); i++)
+        shaped += 1.0 / (1.0 + exp((double)b->logp[i]));
+    control_keep(kl + shaped);
+}
+
 void bench_control(const struct bench *bench)
 {
     struct control_bench b = {0};
     control_setup(&b);
-    const struct bench_time time = bench_time(bench, control_step, &b);
-    bench_report(bench, "control", "64 responses of 20 tokens, all controllers", 1.0, "steps/s",
-                 time);
+    const struct bench_run runs[] = {{.fn = control_step, .arg = &b, .calls = 64},
+                                     {.fn = control_formulas, .arg = &b, .calls = 64}};
+    struct bench_time times[2];
+    bench_times(bench, runs, 2, times);
+    const struct bench_ceiling ceiling = bench_ceiling_of("its formulas alone", 1.0, times[1]);
+    bench_report_under(bench, "control", "64 responses of 20 tokens, all controllers", 1.0,
+                       "steps/s", times[0], &ceiling, 1);
     free(b.logp);
     free(b.logref);
     free(b.out);

@@ -76,7 +76,8 @@ static void *rank_exchange(void *ctx)
 {
     struct rank *r = ctx;
     const void *node[] = {r->node};
-    bench_must(exchange_sum(r->x, PRECISION_FP32, LEAVES, node, NUMBERS, r->sum, &r->err), &r->err);
+    bench_must(exchange_sum(r->x, PRECISION_FP32, LEAVES, node, NUMBERS, r->sum, &r->err),
+               &r->err);
     return NULL;
 }
 
@@ -194,9 +195,9 @@ static void exchange_report(const struct bench *bench, const struct bench_time t
         {"plain in 256 KiB", mib / time[1].best, mib / time[1].median}};
     snprintf(name, sizeof name, "plain libzmq, 32 MiB each way, %u KiB chunks",
              EXCHANGE_CHUNK_BYTES / 1024);
-    bench_report(bench, "exchange", name, mib, "MiB/s", time[0]);
-    bench_report(bench, "exchange", "plain libzmq, 32 MiB each way, 256 KiB chunks", mib,
-                 "MiB/s", time[1]);
+    bench_report_ceiling(bench, "exchange", name, mib, "MiB/s", time[0]);
+    bench_report_ceiling(bench, "exchange", "plain libzmq, 32 MiB each way, 256 KiB chunks",
+                         mib, "MiB/s", time[1]);
     bench_report_under(bench, "exchange", "gradient, 2 ranks, 32 MiB each way", mib, "MiB/s",
                        time[2], plain, 2);
 }

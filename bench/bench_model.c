@@ -6,6 +6,8 @@
 
 #include <cblas.h>
 
+#include "bench/bench_memory.h"
+
 enum { BENCH_HEAD_ROWS = 256 }; /* rows of logits that exist at a time */
 
 #define BENCH_LLAMA(v, c, l, h, g, d, f, t)                                                   \
@@ -120,31 +122,14 @@ void bench_model_backward(void *model)
 
 /* ---- reading ---- */
 
-enum { BENCH_READ_BYTES = 1 << 20 }; /* of a task */
-
-static void bench_read_task(void *arg, size_t i)
-{
-    const struct arena *arena = &((const struct bench_model *)arg)->block->arena;
-    const size_t left = arena->used_bytes - i * BENCH_READ_BYTES;
-    const size_t bytes = left < BENCH_READ_BYTES ? left : BENCH_READ_BYTES;
-    const uint64_t *word = (const uint64_t *)(const void *)(arena->base + i * BENCH_READ_BYTES);
-    uint64_t sum[8] = {0};
-    for (size_t k = 0; k + 8 <= bytes / sizeof *word; k += 8)
-        for (size_t j = 0; j < 8; j++)
-            sum[j] += word[k + j];
-    uint64_t all = 0;
-    for (size_t j = 0; j < 8; j++)
-        all += sum[j];
-    volatile uint64_t kept = all; /* or nothing would be read */
-    (void)kept;
-}
-
 void bench_model_read(void *model)
 {
     const struct bench_model *m = model;
-    pool_run(m->bench->pool,
-             (m->block->arena.used_bytes + BENCH_READ_BYTES - 1) / BENCH_READ_BYTES,
-             bench_read_task, model);
+    const struct arena *arena = &m->block->arena;
+    struct bench_memory weights = {.bench = m->bench,
+                                   .n = arena->used_bytes / sizeof(float),
+                                   .in = {(const float *)(const void *)arena->base}};
+    bench_memory_run(&weights);
 }
 
 /* ---- sgemm ---- */

@@ -54,6 +54,7 @@ struct bench_sgemm {
     float *a, *b, *c;
 };
 #define BENCH_SGEMM_FLOP (2.0 * 4096.0 * 4096.0 * 4096.0)
+#define BENCH_SETTLE     0.1 /* seconds until its threads sleep */
 struct bench_sgemm bench_sgemm_new(const struct bench *bench);
 void bench_sgemm_free(struct bench_sgemm *sgemm);
 void bench_sgemm_run(void *sgemm);

@@ -20,4 +20,8 @@ struct bench_peak bench_peak_fp32(const struct bench *bench, enum isa isa);
 struct bench_peak bench_peak_bf16(const struct bench *bench);
 void bench_peak_run(void *peak);
 
+/* In a row at a turn of bench_times: each less than a millisecond, which a busy machine leaves
+ * alone. */
+#define BENCH_PEAK_CALLS 8
+
 #endif

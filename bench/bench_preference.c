@@ -1,6 +1,7 @@
 /*
  * bench_preference.c -- a training step on examples and one on pairs, at equal tokens: what a
- * reward model's training costs beside fine-tuning of the same trunk.
+ * reward model's training costs beside fine-tuning of the same trunk; in turns with the products
+ * of both, a micro-batch of them.
  */
 #include <math.h>
 #include <stdio.h>
@@ -10,11 +11,11 @@
 #include "offline/scoring.h"
 #include "offline/sft.h"
 
-enum { SEQS = 32, LENGTH = 128, V = 512 };
+enum { SEQS = 32, LENGTH = 128, V = 512, MICRO_TOKENS = 1024 };
 
 struct preference_bench {
     const struct bench *bench;
-    struct model *model;
+    struct model *model, *scored; /* with a head over the vocabulary; with one score */
     struct sft_data examples;
     struct feedback pairs;
     struct fit_params fit; /* one step holds everything */
@@ -46,21 +47,23 @@ static void preference_reward_model(void *arg)
     struct fit_history history;
     struct err err = {0};
     bench_check("preference",
-                scoring_train(b->model, b->bench->pool, &b->pairs, &params, preference_progress,
-                              NULL, &history, &err),
+                scoring_train(b->scored, b->bench->pool, &b->pairs, &params,
+                              preference_progress, NULL, &history, &err),
                 &err);
     fit_history_release(&history);
 }
 
-static struct model *preference_model(const struct model_config *config, enum model_head head)
+static struct model *preference_model(const struct bench *bench,
+                                      const struct bench_shape *shape, enum model_head head)
 {
-    struct model_config with = *config;
+    struct model_config with = shape->config;
     struct err err = {0};
     with.head = head;
     with.labels = head == MODEL_HEAD_SCORE ? 1 : 0;
     struct model *model = model_new(&with, &err);
     bench_check("preference", model ? ERR_OK : err.code, &err);
     model_init_random(model, 1, 0.02f);
+    model->precision = bench->precision;
     return model;
 }
 
@@ -88,28 +91,37 @@ static void preference_fill(struct preference_bench *b)
     b->examples.n = SEQS;
 }
 
-static struct bench_time preference_measure(struct preference_bench *b,
-                                            const struct model_config *config,
-                                            enum model_head head)
-{
-    b->model = preference_model(config, head);
-    const struct bench_time time = bench_time(
-        b->bench, head == MODEL_HEAD_LM ? preference_sft : preference_reward_model, b);
-    model_free(b->model);
-    return time;
-}
-
 static void preference_case(struct preference_bench *b, const struct bench_shape *shape)
 {
+    enum { SFT, SCORED, PRODUCTS, TRUNK, RUNS };
+    const struct bench *bench = b->bench;
+    b->model = preference_model(bench, shape, MODEL_HEAD_LM);
+    b->scored = preference_model(bench, shape, MODEL_HEAD_SCORE);
+    struct bench_model *products =
+        bench_model_new(bench, shape, MICRO_TOKENS, MICRO_TOKENS, true);
+    struct bench_model *trunk = bench_model_new(bench, shape, MICRO_TOKENS, 0, true);
+    const struct bench_run runs[RUNS] = {
+        [SFT] = {.fn = preference_sft, .arg = b},
+        [SCORED] = {.fn = preference_reward_model, .arg = b},
+        [PRODUCTS] = {.fn = bench_model_backward, .arg = products},
+        [TRUNK] = {.fn = bench_model_backward, .arg = trunk}};
+    struct bench_time times[RUNS];
+    bench_times(bench, runs, RUNS, times);
     const double tokens = (double)SEQS * LENGTH;
-    const struct bench_time sft = preference_measure(b, &shape->config, MODEL_HEAD_LM);
-    const struct bench_time reward = preference_measure(b, &shape->config, MODEL_HEAD_SCORE);
-    const struct bench_ceiling ceiling = bench_ceiling_of("sft", tokens, sft);
+    struct bench_ceiling ceilings[] = {
+        bench_ceiling_of("own products", MICRO_TOKENS, times[PRODUCTS]),
+        bench_ceiling_of("sft", tokens, times[SFT])};
     char what[64];
     snprintf(what, sizeof what, "sft, %s", shape->name);
-    bench_report(b->bench, "preference", what, tokens, "tokens/s", sft);
+    bench_report_under(bench, "preference", what, tokens, "tokens/s", times[SFT], ceilings, 1);
+    ceilings[0] = bench_ceiling_of("own products", MICRO_TOKENS, times[TRUNK]);
     snprintf(what, sizeof what, "reward model, %s", shape->name);
-    bench_report_under(b->bench, "preference", what, tokens, "tokens/s", reward, &ceiling, 1);
+    bench_report_under(bench, "preference", what, tokens, "tokens/s", times[SCORED], ceilings,
+                       2);
+    bench_model_free(products);
+    bench_model_free(trunk);
+    model_free(b->model);
+    model_free(b->scored);
 }
 
 void bench_preference(const struct bench *bench)
@@ -120,7 +132,7 @@ void bench_preference(const struct bench *bench)
         .fit = {.seed = 1,
                 .epochs = 1,
                 .step_tokens = SEQS * LENGTH,
-                .micro_tokens = 1024,
+                .micro_tokens = MICRO_TOKENS,
                 .lr = 1e-4,
                 .lr_floor = 0.1,
                 .grad_clip = 1.0,

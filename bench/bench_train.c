@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BENCH_SETTLE 0.1 /* seconds until OpenBLAS's threads sleep */
-
 void train_bench_batch(struct train_bench *t, size_t seqs, size_t tokens)
 {
     t->N = seqs * tokens;
@@ -98,7 +96,9 @@ static void train_case(const struct bench *bench, const struct bench_shape *shap
     const struct bench_run runs[RUNS] = {
         [STEP] = {.fn = train_bench_step, .arg = &t},
         [PRODUCTS] = {.fn = bench_model_backward, .arg = t.model},
-        [UNITS] = bf16 ? (struct bench_run){.fn = bench_peak_run, .arg = &peak}
+        [UNITS] = bf16 ? (struct bench_run){.fn = bench_peak_run,
+                                            .arg = &peak,
+                                            .calls = BENCH_PEAK_CALLS}
                        : (struct bench_run){bench_sgemm_run, &sgemm, .settle = BENCH_SETTLE},
         [FP32] = {.fn = train_bench_step, .arg = &fp32},
     };

@@ -209,6 +209,15 @@ void worker_set_held(struct worker *worker, uint32_t items)
     (void)items;
 }
 
+void worker_note_fetch(struct worker *worker, const struct weights_view *view, size_t size,
+                       bool is_whole)
+{
+    (void)worker;
+    (void)view;
+    (void)size;
+    (void)is_whole;
+}
+
 void worker_set_weights(struct worker *worker, uint64_t version, const struct hash *hash)
 {
     (void)worker;

@@ -70,7 +70,10 @@ static void dual_put_row(const struct dual_command *c, const char *name, size_t 
     for (size_t i = 0; i < 3; i++) {
         double value;
         memcpy(&value, (const char *)points[i] + field, sizeof value);
-        buf_printf(out, "  %12.4g", value);
+        if (isfinite(value))
+            buf_printf(out, "  %12.4g", value);
+        else /* no lambda is enough, or one prompt has no error */
+            buf_printf(out, "  %12s", isinf(value) ? "cost alone" : "-");
     }
     buf_putc(out, '\n');
 }
@@ -103,11 +106,33 @@ static void dual_warn(const struct dual_command *c, const struct run_config *con
                       "lambda at the limit itself.\n");
 }
 
+/* The multiplier, how well it is known, and what it belongs to. */
+static void dual_put_multiplier(const struct dual_command *c, struct buf *out)
+{
+    const struct dual_solution *solution = &c->solution;
+    const struct dual_point *at = &solution->at;
+    if (!solution->met) {
+        buf_printf(out, "no lambda meets limit %.4g at beta %.4g in the run\n", c->params.limit,
+                   c->params.beta);
+        return;
+    }
+    buf_printf(out, "lambda %.6g", at->lambda);
+    if (!isnan(solution->lambda_error))
+        buf_printf(out, " +- %.2g", solution->lambda_error);
+    else
+        buf_puts(out, at->lambda > 0.0 ? ", of one prompt, so without an error"
+                                       : ", as the limit holds without a multiplier");
+    buf_printf(out,
+               "; limit %.4g, beta %.4g in the run, %.4g for r - lambda c; dual value %.6g, "
+               "gradient %.2g\n",
+               c->params.limit, c->params.beta, c->params.beta * (1.0 + at->lambda), at->value,
+               c->params.limit - at->cost);
+}
+
 static void dual_write_table(const struct dual_command *c, const struct run_config *config,
                              struct buf *out)
 {
     const struct dual_solution *solution = &c->solution;
-    const struct dual_point *at = &solution->at;
     buf_printf(out, "%-18s  %12s  %12s  %12s\n", "", "reference", "lambda 0", "at lambda");
     dual_put_row(c, "lambda", offsetof(struct dual_point, lambda), out);
     dual_put_row(c, "reward", offsetof(struct dual_point, reward), out);
@@ -115,18 +140,15 @@ static void dual_write_table(const struct dual_command *c, const struct run_conf
     dual_put_row(c, "  +- over prompts", offsetof(struct dual_point, cost_error), out);
     dual_put_row(c, "KL, nats", offsetof(struct dual_point, kl), out);
     dual_put_row(c, "effective answers", offsetof(struct dual_point, effective), out);
-    buf_printf(out,
-               "lambda %.6g +- %.2g, limit %.4g, beta %.4g in the run, %.4g for r - lambda c; "
-               "dual value %.6g, gradient %.2g\n",
-               at->lambda, solution->lambda_error, c->params.limit, c->params.beta,
-               c->params.beta * (1.0 + at->lambda), at->value, c->params.limit - at->cost);
+    dual_put_multiplier(c, out);
     buf_printf(out,
                "%u answers to %zu prompts, %u left out; correlation of reward and cost %.3f\n",
                c->answers.answers, c->answers.batch.prompts, c->answers.missing,
                c->answers.reward_cost);
     dual_warn(c, config, out);
-    if (solution->met && at->lambda > 0.0)
-        buf_printf(out, "config: safety.controller=fixed safety.lambda=%.4g\n", at->lambda);
+    if (solution->met && solution->at.lambda > 0.0)
+        buf_printf(out, "config: safety.controller=fixed safety.lambda=%.4g\n",
+                   solution->at.lambda);
     else if (solution->met)
         buf_puts(out, "config: the limit holds by itself: safety.controller=none\n");
 }

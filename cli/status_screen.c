@@ -271,6 +271,59 @@ static void status_screen_ledger(const json_t *status, struct buf *out)
     buf_putc(out, '\n');
 }
 
+static double status_screen_sum(const json_t *peers, const char *role, const char *key)
+{
+    double sum = 0;
+    size_t i;
+    json_t *peer;
+    json_array_foreach(peers, i, peer)
+    {
+        const double n = json_number_or(json_object_get(peer, "weights"), key, 0);
+        sum += strcmp(json_string_or(peer, "role", ""), role) == 0 ? n : 0;
+    }
+    return sum;
+}
+
+/* The median of the slowest of them. */
+static double status_screen_fetch_ms(const json_t *peers)
+{
+    double ms = 0;
+    size_t i;
+    json_t *peer;
+    json_array_foreach(peers, i, peer) ms =
+        fmax(ms, json_number_or(json_object_get(peer, "weights"), "fetch_ms", 0));
+    return ms;
+}
+
+/* How actors have them, where any has fetched some. */
+static void status_screen_weights(const json_t *peers, struct buf *out)
+{
+    const double mib = 1024.0 * 1024.0;
+    const double fetches = status_screen_sum(peers, "actor", "fetches");
+    const double wasted = status_screen_sum(peers, "actor", "wasted_bytes");
+    const double refused = status_screen_sum(peers, "actor", "refused");
+    if (!(fetches + wasted > 0))
+        return;
+    buf_printf(
+        out,
+        "weights     %.0f fetches, of the slowest actor in %.0f ms (median); MiB sent: "
+        "learners %.1f, actors %.1f\n"
+        "            MiB had: mapped %.1f, from learners %.1f, from actors %.1f, saved by "
+        "differences %.1f\n",
+        fetches, status_screen_fetch_ms(peers),
+        status_screen_sum(peers, "learner", "sent_bytes") / mib,
+        status_screen_sum(peers, "actor", "sent_bytes") / mib,
+        status_screen_sum(peers, "actor", "mapped_bytes") / mib,
+        status_screen_sum(peers, "actor", "server_bytes") / mib,
+        status_screen_sum(peers, "actor", "relay_bytes") / mib,
+        status_screen_sum(peers, "actor", "saved_bytes") / mib);
+    if (wasted > 0)
+        buf_printf(out,
+                   "noted       %.1f MiB of weights came in vain, %.0f chunks with a wrong "
+                   "hash\n",
+                   wasted / mib, refused);
+}
+
 /* A counter that is 0 in a run without trouble is shown where it is not. */
 static void status_screen_trouble(const json_t *status, struct buf *out)
 {
@@ -353,6 +406,7 @@ void status_screen(const json_t *status, struct buf *out)
     status_screen_breaker(status, out);
     gate_screen(json_object_get(status, "gate"), (struct gate_screen_layout){0, 12}, out);
     status_screen_ledger(status, out);
+    status_screen_weights(peers, out);
     status_screen_trouble(status, out);
     status_screen_differing(peers, out);
     if (json_array_size(peers) == 0) {

@@ -294,6 +294,7 @@ struct core_peer_stats {
     uint64_t leases_expired, leases_failed, mismatches;
     uint64_t outrun; /* items that another worker answered first */
     uint64_t lease_age_ms; /* of the oldest it has; 0: none */
+    struct wire_weights weights;    /* that it told of, over its restarts */
     char failure[CORE_FAILURE_MAX]; /* the last that it told of; "": none */
     uint64_t failure_age_ms;
 };
@@ -307,6 +308,7 @@ struct core_shaper_stats {
 /* What workers did whose names are not known any more. */
 struct core_forgotten {
     uint64_t names, items_done, leases_expired, leases_failed, outrun, mismatches;
+    struct wire_weights weights;
 };
 
 struct core_stats {

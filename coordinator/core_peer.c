@@ -11,6 +11,31 @@ uint16_t core_peer_index(const struct core *core, const struct core_peer *peer)
     return (uint16_t)(peer - core->peers);
 }
 
+/* Counts of one process do not go back. */
+static bool core_peer_began_anew(const struct wire_weights *now,
+                                 const struct wire_weights *before)
+{
+#define X(name) || now->name < before->name
+    return false WIRE_WEIGHTS_COUNTS_MAP(X);
+#undef X
+}
+
+/* What `now` says beyond `before`: all of it where another process says it.  A sum stays at its
+ * most: what a worker tells of itself may be nonsense. */
+static void core_peer_add_weights(struct wire_weights *sums, const struct wire_weights *now,
+                                  const struct wire_weights *before)
+{
+    const struct wire_weights none = {0};
+    const struct wire_weights *from = core_peer_began_anew(now, before) ? &none : before;
+#define X(name)                           \
+    sums->name += now->name - from->name; \
+    if (sums->name > WIRE_WEIGHTS_MAX)    \
+        sums->name = WIRE_WEIGHTS_MAX;
+    WIRE_WEIGHTS_COUNTS_MAP(X)
+#undef X
+    sums->fetch_ms = now->fetch_ms; /* a median, not a count */
+}
+
 /* Its name makes room for another: what it did stays in the sums, and what it generated is nobody's
  * that is known. */
 static void core_peer_forget(struct core *core, struct core_peer *peer)
@@ -22,6 +47,8 @@ static void core_peer_forget(struct core *core, struct core_peer *peer)
     sums->leases_failed += peer->leases_failed;
     sums->outrun += peer->outrun;
     sums->mismatches += peer->mismatches;
+    core_peer_add_weights(&sums->weights, &peer->weights, &(struct wire_weights){0});
+    sums->weights.fetch_ms = 0; /* a median is none of a sum */
     core_log(core, LOG_LEVEL_INFO, "PEER-FORGOTTEN",
              "%s, gone for %llu s, makes room for another name: %u are known, the most",
              peer->name, (unsigned long long)((core->now_ms - peer->seen_ms) / 1000),
@@ -206,6 +233,9 @@ static void core_peer_open(struct core *core, struct core_peer *peer, uint64_t a
     peer->session = core_peer_new_session(core, peer);
     memcpy(peer->nonce, hello->nonce, sizeof peer->nonce);
     memcpy(peer->endpoint, hello->text, sizeof peer->endpoint);
+    peer->told_seq = 0;
+    if (peer->pid != hello->pid)
+        peer->told = (struct wire_weights){0};
     peer->pid = hello->pid;
     peer->capacity = hello->capacity;
     if (peer->role == WIRE_ROLE_LEARNER)
@@ -342,6 +372,11 @@ static void core_peer_heartbeat(struct core *core, struct core_peer *peer,
     if (message->progress != peer->progress) {
         peer->progress = message->progress;
         core_peer_progress(core, peer);
+    }
+    if (message->seq > peer->told_seq) { /* an older one says less */
+        core_peer_add_weights(&peer->weights, &message->weights, &peer->told);
+        peer->told = message->weights;
+        peer->told_seq = message->seq;
     }
     /* Later messages came before it, and could not be acknowledged without it.  A worker whose
      * outbox is full sends no other result for which they would be. */

@@ -201,10 +201,19 @@ static void core_result_read(struct core *core, const struct message *message, u
         out->fault = RECORD_REASON_SCORE_FAILED; /* the sum is not finite */
 }
 
+/* The items of a result that could not be scored; which the first was, and why. */
+struct core_result_faults {
+    uint32_t n;
+    enum wire_work work;
+    uint64_t a;
+    uint32_t b;
+    enum record_reason fault;
+};
+
 /* The scoring of this lease failed: try again, or drop the item. */
 static void core_result_score_fault(struct core *core, struct core_peer *peer,
                                     struct core_item *item, const struct message *message,
-                                    enum record_reason fault)
+                                    enum record_reason fault, struct core_result_faults *faults)
 {
     if (message->lease == 0 ||
         (item->lease != message->lease && item->second != message->lease)) {
@@ -213,14 +222,31 @@ static void core_result_score_fault(struct core *core, struct core_peer *peer,
     }
     core_peer_failed(core, peer, message->text);
     core->counters.score_retries++;
-    core_log(core, LOG_LEVEL_WARN, "SCORE-FAILED", "%s could not score %s %llu/%u: %s: %s",
-             peer->name, item->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
-             (unsigned long long)item->a, (unsigned)item->b, record_reason_name(fault),
-             message->text);
+    if (faults->n++ == 0) {
+        faults->work = item->work;
+        faults->a = item->a;
+        faults->b = item->b;
+        faults->fault = fault;
+    }
     /* Of two leases both fail, or none: what is dropped does not depend on second ones. */
     if (!core_lease_leave(core, item, message->lease) &&
         ++item->score_tries >= CORE_SCORE_TRIES_MAX)
         core_item_drop(core, item, fault, message->text);
+}
+
+/* One line a result, however many: a service that is at fault is so for all it is asked. */
+static void core_result_tell_faults(struct core *core, const struct core_peer *peer,
+                                    const struct core_result_faults *faults,
+                                    const struct message *message)
+{
+    if (faults->n == 0)
+        return;
+    core_log(core, LOG_LEVEL_WARN, "SCORE-FAILED",
+             "%s could not score %u of %u items, the first %s %llu/%u: %s: %s", peer->name,
+             (unsigned)faults->n, (unsigned)message->items_n,
+             faults->work == WIRE_WORK_ROLLOUT ? "slot" : "reference",
+             (unsigned long long)faults->a, (unsigned)faults->b,
+             record_reason_name(faults->fault), message->text);
 }
 
 static void core_result_score_accept(struct core *core, struct core_peer *peer,
@@ -272,6 +298,7 @@ void core_result_scored(struct core *core, struct core_peer *peer,
         return;
     }
     const float *ref = message->frames_n > 2 ? message->frame[2].data : NULL;
+    struct core_result_faults faults = {0};
     size_t at = 0;
     for (uint32_t i = 0; i < message->items_n; i++) {
         const struct wire_item *got = &message->items[i];
@@ -300,11 +327,12 @@ void core_result_scored(struct core *core, struct core_peer *peer,
         core_result_read(core, message, i, item, &score);
         score.ref = item->ref ? ref + here : NULL;
         if (score.fault != RECORD_REASON_NONE) {
-            core_result_score_fault(core, peer, item, message, score.fault);
+            core_result_score_fault(core, peer, item, message, score.fault, &faults);
             continue;
         }
         peer->failures = 0;
         core_second_heed(core, peer, message->lease);
         core_result_score_accept(core, peer, item, &score);
     }
+    core_result_tell_faults(core, peer, &faults, message);
 }

@@ -196,6 +196,9 @@ struct core_peer {
     uint64_t pid;
     struct hash hash; /* learner: of that version, as HELLO said */
     uint64_t items_done, leases_expired, leases_failed, outrun, mismatches;
+    struct wire_weights told;       /* by its process, the last time */
+    uint64_t told_seq;              /* its message, in this session; 0: none yet */
+    struct wire_weights weights;    /* sums of this name; fetch_ms: as it told */
     char failure[CORE_FAILURE_MAX]; /* the last it told of */
     uint64_t failure_ms;
 };

@@ -116,6 +116,7 @@ static void core_stats_peers(const struct core *core, struct core_stats *out)
             .leases_failed = peer->leases_failed,
             .outrun = peer->outrun,
             .mismatches = peer->mismatches,
+            .weights = peer->weights,
             .failure_age_ms = core->now_ms - peer->failure_ms,
         };
         memcpy(stats->name, peer->name, sizeof stats->name);

@@ -112,6 +112,18 @@ static void status_json_monitors(const struct status *status, const struct core_
     buf_putc(out, '}');
 }
 
+static void status_json_weights(const struct wire_weights *weights, struct buf *out)
+{
+    const char *comma = "";
+    buf_puts(out, ",\"weights\":{");
+#define X(name)                                                                        \
+    buf_printf(out, "%s\"%s\":%llu", comma, #name, (unsigned long long)weights->name); \
+    comma = ",";
+    WIRE_WEIGHTS_MAP(X)
+#undef X
+    buf_putc(out, '}');
+}
+
 static void status_json_peer(const struct core_peer_stats *peer, struct buf *out)
 {
     buf_putc(out, '{');
@@ -131,6 +143,7 @@ static void status_json_peer(const struct core_peer_stats *peer, struct buf *out
     status_json_count(out, "outrun", peer->outrun);
     status_json_count(out, "mismatches", peer->mismatches);
     status_json_count(out, "lease_age_ms", peer->lease_age_ms);
+    status_json_weights(&peer->weights, out);
     if (peer->role == WIRE_ROLE_LEARNER)
         status_json_count(out, "version", peer->version);
     if (peer->failure[0] != '\0') {

@@ -422,12 +422,58 @@ static void status_metrics_peer_counts(struct status *status,
                        (double)counts[c].n);
 }
 
+static bool status_has_weights(const struct wire_weights *weights)
+{
+    return weights->sent_bytes + weights->wasted_bytes + weights->refused + weights->fetches >
+           0;
+}
+
+/* Of a worker that has not told of any yet there are no series: a coordinator that was restarted
+ * would else seem to have begun at 0. */
+static void status_metrics_weights(struct status *status, const char *peer,
+                                   const struct wire_weights *weights)
+{
+    const struct {
+        const char *name, *help;
+        uint64_t n;
+    } counts[] = {
+        {"rlhfd_weights_sent_bytes_total", "Bytes of weights that the worker sent to others",
+         weights->sent_bytes},
+        {"rlhfd_weights_server_bytes_total", "Bytes of weights that came from the learner",
+         weights->server_bytes},
+        {"rlhfd_weights_relay_bytes_total", "Bytes of weights that came from other actors",
+         weights->relay_bytes},
+        {"rlhfd_weights_saved_bytes_total",
+         "Bytes of weights that did not travel, as differences came", weights->saved_bytes},
+        {"rlhfd_weights_mapped_bytes_total",
+         "Bytes of weights that did not travel, as they are in shared memory",
+         weights->mapped_bytes},
+        {"rlhfd_weights_wasted_bytes_total",
+         "Bytes of weights that came wrong, twice, or for a fetch that failed",
+         weights->wasted_bytes},
+        {"rlhfd_weights_refused_chunks_total",
+         "Chunks of weights that were not what their hash says", weights->refused},
+        {"rlhfd_weights_fetches_total", "Versions of the weights that the worker has had",
+         weights->fetches},
+    };
+    if (!status_has_weights(weights))
+        return;
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++)
+        status_counter(status, counts[c].name, counts[c].help, "peer", peer,
+                       (double)counts[c].n);
+}
+
 /* Series of names that made room for others end; their sums are those of one name. */
 static void status_metrics_peers(struct status *status, const struct core_stats *stats)
 {
     for (uint32_t i = 0; i < stats->peers; i++) {
         status_metrics_peer_gauges(status, &stats->peer[i]);
         status_metrics_peer_counts(status, &stats->peer[i]);
+        status_metrics_weights(status, stats->peer[i].name, &stats->peer[i].weights);
+        if (stats->peer[i].weights.fetches > 0)
+            status_gauge(status, "rlhfd_weights_fetch_seconds",
+                         "Median of the worker's last 32 fetches of weights, seconds", "peer",
+                         stats->peer[i].name, (double)stats->peer[i].weights.fetch_ms / 1000.0);
     }
     status_counter(status, "rlhfd_peers_forgotten_total",
                    "Names of workers that made room for others", NULL, NULL,
@@ -438,8 +484,10 @@ static void status_metrics_peers(struct status *status, const struct core_stats 
                                            .leases_failed = stats->forgotten.leases_failed,
                                            .outrun = stats->forgotten.outrun,
                                            .mismatches = stats->forgotten.mismatches};
-    if (stats->forgotten.names > 0)
+    if (stats->forgotten.names > 0) {
         status_metrics_peer_counts(status, &others);
+        status_metrics_weights(status, others.name, &stats->forgotten.weights);
+    }
     metrics_sweep(status->metrics, "peer");
 }
 

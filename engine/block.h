@@ -3,16 +3,18 @@
  * share.
  *
  * engine/pass.c runs whole sequences through these functions, engine/generate.c the newest
- * tokens of many sequences.  The caller does the attention between the two halves of a layer,
- * because only it knows where the keys lie:
+ * tokens of many sequences, and does the attention between the two halves of a layer, because
+ * only it knows where the keys lie:
  *
  *     block_embed(block, x, ids, position, M)
  *     for each layer:
  *         block_attention_in(block, layer, &rows)     norm, q k v, their norms, rotation
- *         att = attention of rows.qkv                 attention_forward or attention_decode
+ *         att = attention of rows.qkv                 attention_decode
  *         block_attention_out(block, layer, &rows)    projection, residual, feed-forward
  *     block_final(block, hidden, NULL, NULL, x, M)
  *     block_head(block, logits, V, hidden, M)
+ *
+ * Of whole sequences the three are one: block_sequences_forward.
  *
  * A row's results depend on that row (and the keys its attention saw) alone: they have the
  * same bits for every M and every number of threads.
@@ -144,6 +146,19 @@ void block_attention_in(const struct block *block, size_t layer, const struct bl
 /* From rows->x and rows->att write x_out (and x_mid, norm, up, act, mean2, r2). */
 void block_attention_out(const struct block *block, size_t layer,
                          const struct block_rows *rows);
+
+/* Sequence s is at rows offset[s] .. offset[s+1]-1 of the rows; none is empty. */
+struct block_sequences {
+    const uint32_t *offset; /* (seqs+1) */
+    size_t seqs;
+    float *lse; /* (M,H) of the attention, for the backward pass, or NULL */
+};
+
+/* A whole layer of packed sequences, with attention_forward between its halves.  Without
+ * rows->keep, qkv and att are scratch, too. */
+void block_sequences_forward(const struct block *block, size_t layer,
+                             const struct block_rows *rows,
+                             const struct block_sequences *sequences);
 
 /* How many of M rows go through a half of a layer together on the way back: all, or where the
  * weights are small as many as fit into the second-level cache with what is made of them. */

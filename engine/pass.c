@@ -232,7 +232,6 @@ enum err_code pass_forward(struct pass *pass, const struct pass_batch *batch, st
     if (rc)
         return rc;
     const struct block *block = pass->block;
-    const struct attention *a = &block->attention;
     block_refresh(pass->block);
     pass->batch = *batch;
     pass->N = batch->offset[batch->seqs];
@@ -242,11 +241,9 @@ enum err_code pass_forward(struct pass *pass, const struct pass_batch *batch, st
     block_embed(block, pass->layers[0].x, batch->ids, pass->position, pass->N);
     for (uint32_t l = 0; l < pass->model->config.L; l++) {
         const struct block_rows rows = pass_rows(pass, l);
-        const float *q = rows.qkv, *k = q + a->H * a->D, *v = k + a->G * a->D;
-        block_attention_in(block, l, &rows);
-        attention_forward(pass->pool, a, rows.att, pass->layers[l].lse, q, k, v, batch->offset,
-                          batch->seqs);
-        block_attention_out(block, l, &rows);
+        const struct block_sequences sequences = {batch->offset, batch->seqs,
+                                                  pass->layers[l].lse};
+        block_sequences_forward(block, l, &rows, &sequences);
     }
     block_final(block, pass->hidden, pass->mean, pass->r, pass->x_last, pass->N);
     return ERR_OK;

@@ -30,8 +30,8 @@
  *
  * The wire.  Whoever needs something asks; nothing is sent unasked.
  *
- *     GRADIENT_ASK  run, step, attempt, round, part, bytes       at most EXCHANGE_WINDOW of an
- *                                                                array's chunks under way
+ *     GRADIENT_ASK  run, step, attempt, round, part, bytes       EXCHANGE_WINDOW of an array's
+ *                                                                chunks at once, then the next
  *     GRADIENT_CHUNK    the bytes, with their XXH3               as soon as they are there
  *     GRADIENT_WAIT     alive, not there yet                     to an ask that was repeated
  *     GRADIENT_REFUSED  the attempt or round is over here, or was given up, and why

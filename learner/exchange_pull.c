@@ -64,9 +64,13 @@ static bool exchange_has_room(const struct exchange *x, const struct exchange_st
     return s->to || i / s->parts < x->tree->done + EXCHANGE_AHEAD;
 }
 
+/* A window at a time, when all of the last is here: an ask by itself wakes as many threads as a
+ * window of them. */
 static void exchange_ask(struct exchange *x, struct exchange_stream *s)
 {
     s->unsent = false;
+    if (s->base < s->next)
+        return;
     for (; s->next < s->total && s->next < s->base + EXCHANGE_WINDOW; s->next++) {
         if (!exchange_has_room(x, s, s->next))
             return;
@@ -220,7 +224,7 @@ static enum err_code exchange_receive(struct exchange *x, uint32_t rank, uint64_
         message_release(&m);
         if (rc)
             return rc;
-        for (uint32_t k = 0; k < x->streams; k++) /* one more for each that came */
+        for (uint32_t k = 0; k < x->streams; k++) /* more where all came */
             if (x->stream[k].rank == rank)
                 exchange_ask(x, &x->stream[k]);
     }

@@ -81,11 +81,19 @@ struct exchange_held {
     const unsigned char *data;
 };
 
+/* An addition of the tree: of a node of all ranks, or of what was added before (from
+ * EXCHANGE_TREE_MAX on, the scratch there). */
+struct exchange_step {
+    uint32_t from, into;
+    uint32_t to; /* scratch, but for the last */
+};
+
 /* The reduction of this rank's chunks. */
 struct exchange_tree {
-    uint32_t leaves, nodes; /* of all ranks, in leaf order */
-    uint32_t level[EXCHANGE_TREE_MAX];
+    uint32_t nodes;                         /* of all ranks, in leaf order */
     uint32_t first[EXCHANGE_RANKS_MAX + 1]; /* of each rank's nodes */
+    uint32_t steps;
+    struct exchange_step step[EXCHANGE_TREE_MAX];
     const void *const *node;                /* this rank's */
     unsigned char *sum;
     enum precision kind;
@@ -95,6 +103,7 @@ struct exchange_tree {
     uint64_t known[EXCHANGE_KNOWN_MAX]; /* XXH3 of the first chunks done; each stays until the
                                            round is over, so that the server's thread may look */
     struct exchange_held held[EXCHANGE_AHEAD][EXCHANGE_TREE_MAX];
+    const unsigned char *data[EXCHANGE_TREE_MAX]; /* the nodes in the chunk that is added */
 };
 
 /* What is known of a rank in this round. */

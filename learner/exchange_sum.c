@@ -22,18 +22,40 @@ uint32_t exchange_nodes(uint32_t leaves, uint32_t ranks, uint32_t rank,
 
 /* --- the tree ---------------------------------------------------------------------------- */
 
+/* The additions of `leaves` leaves of which the nodes have these levels, in order. */
+static void exchange_tree_plan(struct exchange_tree *tree, uint32_t leaves,
+                               const uint32_t *level)
+{
+    uint32_t buffer[SUMMATION_LEVELS]; /* what is in each */
+    struct summation_merge merges[SUMMATION_LEVELS];
+    struct summation sum;
+    summation_init(&sum, leaves);
+    tree->steps = 0;
+    for (uint32_t i = 0; i < tree->nodes; i++) {
+        buffer[summation_work(&sum)] = i;
+        const uint32_t count = summation_commit(&sum, level[i], merges);
+        for (uint32_t k = 0; k < count; k++) {
+            const struct summation_merge m = merges[k];
+            tree->step[tree->steps++] =
+                (struct exchange_step){buffer[m.from], buffer[m.into], m.into};
+            buffer[m.into] = EXCHANGE_TREE_MAX + m.into;
+        }
+    }
+}
+
 static void exchange_tree_init(struct exchange *x, enum precision kind, uint32_t leaves,
                                const void *const *node, size_t P, void *sum)
 {
     struct exchange_tree *tree = x->tree;
     const uint32_t ranks = x->group.ranks;
-    tree->leaves = leaves;
+    uint32_t level[EXCHANGE_TREE_MAX];
     tree->nodes = 0;
     for (uint32_t rank = 0; rank < ranks; rank++) {
         tree->first[rank] = tree->nodes;
-        tree->nodes += exchange_nodes(leaves, ranks, rank, tree->level + tree->nodes);
+        tree->nodes += exchange_nodes(leaves, ranks, rank, level + tree->nodes);
     }
     tree->first[ranks] = tree->nodes;
+    exchange_tree_plan(tree, leaves, level);
     tree->node = node;
     tree->sum = sum;
     tree->kind = kind;
@@ -64,31 +86,26 @@ static bool exchange_tree_has(const struct exchange *x, uint64_t chunk)
     return true;
 }
 
-/* Bytes at .. at+size-1 of a chunk along the tree, up to the last addition, which is returned.
+static const unsigned char *exchange_tree_operand(const struct exchange *x, uint32_t i,
+                                                  size_t at)
+{
+    return i < EXCHANGE_TREE_MAX ? x->tree->data[i] + at : x->scratch[i - EXCHANGE_TREE_MAX];
+}
+
+/* Bytes at .. at+size-1 of the chunk along the tree, up to the last addition, which is returned.
  * Nodes are read where they are, sums are made in scratch. */
-static struct exchange_addition exchange_tree_walk(struct exchange *x, uint64_t chunk,
-                                                   size_t at, size_t size)
+static struct exchange_addition exchange_tree_walk(struct exchange *x, size_t at, size_t size)
 {
     const struct exchange_tree *tree = x->tree;
-    const size_t n = size / gradient_bytes(tree->kind);
-    const unsigned char *buffer[SUMMATION_LEVELS];
-    struct summation_merge merges[SUMMATION_LEVELS];
-    struct summation sum;
     struct exchange_addition last = {
-        .kind = tree->kind, .from = exchange_tree_data(x, 0, chunk) + at, .size = size};
-    summation_init(&sum, tree->leaves);
-    for (uint32_t i = 0; i < tree->nodes; i++) {
-        buffer[summation_work(&sum)] = exchange_tree_data(x, i, chunk) + at;
-        const uint32_t count = summation_commit(&sum, tree->level[i], merges);
-        for (uint32_t k = 0; k < count; k++) {
-            const struct summation_merge m = merges[k];
-            if (last.into)
-                gradient_add_packed(tree->kind, last.scratch, last.from, last.into, n);
-            last.from = buffer[m.from];
-            last.into = buffer[m.into];
-            last.scratch = x->scratch[m.into];
-            buffer[m.into] = last.scratch;
-        }
+        .kind = tree->kind, .from = tree->data[0] + at, .size = size};
+    for (uint32_t i = 0; i < tree->steps; i++) {
+        if (i > 0)
+            gradient_add_packed(tree->kind, last.scratch, last.from, last.into,
+                                size / gradient_bytes(tree->kind));
+        last.from = exchange_tree_operand(x, tree->step[i].from, at);
+        last.into = exchange_tree_operand(x, tree->step[i].into, at);
+        last.scratch = x->scratch[tree->step[i].to];
     }
     return last;
 }
@@ -112,12 +129,14 @@ static uint64_t exchange_tree_add(struct exchange *x, uint64_t chunk,
     const size_t size = exchange_cut_bytes(&tree->cut, chunk);
     unsigned char *out = tree->sum + exchange_cut_first(&tree->cut, chunk);
     struct hash_stream in, result;
+    for (uint32_t i = 0; i < tree->nodes; i++)
+        tree->data[i] = exchange_tree_data(x, i, chunk);
     hash_stream_begin(&in);
     hash_stream_begin(&result);
     for (size_t at = 0; at < size; at += EXCHANGE_BLOCK_BYTES) {
         const size_t block =
             size - at < EXCHANGE_BLOCK_BYTES ? size - at : EXCHANGE_BLOCK_BYTES;
-        struct exchange_addition last = exchange_tree_walk(x, chunk, at, block);
+        struct exchange_addition last = exchange_tree_walk(x, at, block);
         last.late = late ? late->data + at : NULL;
         exchange_add(&last, out + at, &result, &in);
     }

@@ -1,7 +1,7 @@
 /*
  * run_config.h -- what a person says about a run, checked: the one struct every daemon reads.
  *
- * The schema (node/run_config.c) is one table: a row a key with its type, unit, range, default
+ * The schema (node/run_config_keys.c) is one table: a row a key with its type, unit, range, default
  * and meaning; docs/CONFIGURATION.md is printed from it.  Files are YAML; unknown or duplicate
  * keys, wrong types and values out of range are refused with file:line and a "did you mean".
  * Paths are relative to the file that names them and absolute once loaded.

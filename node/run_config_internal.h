@@ -2,7 +2,10 @@
 #ifndef NODE_RUN_CONFIG_INTERNAL_H
 #define NODE_RUN_CONFIG_INTERNAL_H
 
+#include "node/config.h"
 #include "node/run_config.h"
+
+extern const struct config_schema run_config_schema; /* every key */
 
 /* The words of ppo.estimator, safety.controller, gate.bound, gate.cost, reward.scorers[].kind,
  * reward.combine and reward.shaper, in the order of their enums; the last is NULL. */

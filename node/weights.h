@@ -136,6 +136,15 @@ struct weights_patience {
 /* A fair timeout_ms for weights of this size: a minute, and what they take at 16 MiB/s. */
 uint32_t weights_timeout_ms(size_t size);
 
+/* How the bytes of a fetch came.  Of one that is whole and was not mapped, the first three are its
+ * size together. */
+struct weights_traffic {
+    uint64_t server_bytes, relay_bytes; /* that were of use */
+    uint64_t saved_bytes;               /* by differences */
+    uint64_t wasted_bytes;              /* wrong, twice, or of no use as the fetch failed */
+    uint64_t refused;                   /* chunks that were not what the manifest says */
+};
+
 /* Weights that are here. */
 struct weights_view {
     const void *bytes; /* mapped, or the buffer of weights_fetch */
@@ -143,6 +152,7 @@ struct weights_view {
     struct weights_memory memory; /* the mapping; none where they are in the buffer */
     uint64_t ms;                  /* it took */
     uint64_t came_bytes;          /* in chunks: fewer than `size` where differences came */
+    struct weights_traffic traffic; /* also of a fetch that failed */
     struct err unmapped; /* why they are not mapped; ERR_OK: they are, or nobody offered */
 };
 

@@ -54,6 +54,7 @@ enum err_code weights_chunks_begin(struct weights_pull *p, const struct message 
     p->hash = manifest->hash;
     p->first = weights_chunks_first(p, p->chunks);
     p->asked = p->later = p->here = p->next = 0;
+    p->traffic = (struct weights_traffic){.refused = p->traffic.refused};
     for (uint32_t i = 0; i < p->sources; i++)
         p->source[i].asked = 0;
     return ERR_OK;
@@ -203,8 +204,8 @@ static bool weights_chunks_take_delta(struct weights_pull *p, uint32_t source,
     if (source > 0 || m->base != p->base || p->chunk[index].plain)
         return false; /* the latter two: late */
     p->chunk[index].plain = true;
-    if (weights_delta_apply(p->delta, at, size, m->frame[0].data, m->frame[0].size, NULL) ==
-        ERR_OK) {
+    if (m->frame[0].size <= size && weights_delta_apply(p->delta, at, size, m->frame[0].data,
+                                                        m->frame[0].size, NULL) == ERR_OK) {
         hash_lanes_chunk(got, NULL, at, size);
         return true;
     }
@@ -218,6 +219,7 @@ static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t sour
                                            const struct message *m)
 {
     const uint32_t index = m->chunk_index;
+    p->traffic.refused++;
     weights_chunks_move(p, index, WEIGHTS_CHUNK_MISSING, 0);
     if (m->base) /* the buffer held something else */
         return ERR_OK;
@@ -234,6 +236,15 @@ static enum err_code weights_chunks_refuse(struct weights_pull *p, uint32_t sour
              "again",
              (unsigned long long)p->request->version, index, p->request->endpoint);
     return ERR_OK;
+}
+
+/* It is right: how much of it travelled, and from whom. */
+static void weights_chunks_count(struct weights_pull *p, uint32_t source,
+                                 const struct message *m)
+{
+    struct weights_traffic *traffic = &p->traffic;
+    *(source == 0 ? &traffic->server_bytes : &traffic->relay_bytes) += m->frame[0].size;
+    traffic->saved_bytes += weights_chunks_bytes(p, m->chunk_index) - m->frame[0].size;
 }
 
 enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
@@ -255,6 +266,7 @@ enum err_code weights_chunks_on_chunk(struct weights_pull *p, uint32_t source,
         return weights_chunks_refuse(p, source, m);
     weights_chunks_move(p, index, WEIGHTS_CHUNK_HERE, source);
     p->here++;
+    weights_chunks_count(p, source, m);
     if (p->request->relay)
         weights_server_relay_chunk(p->request->relay, p->request->version, index);
     return ERR_OK;

@@ -106,6 +106,8 @@ static enum err_code weights_pull_on_message(struct weights_pull *p, uint32_t so
     const uint64_t now_ms = clock_mono_ms();
     if (source == 0)
         p->heard_ms = p->resumed_ms = now_ms;
+    if (m->type == MESSAGE_CHUNK)
+        p->arrived_bytes += m->frame[0].size;
     if (m->version != p->request->version)
         return ERR_OK;
     if (m->type == MESSAGE_CHUNK)
@@ -206,6 +208,15 @@ static enum err_code weights_pull_loop(struct weights_pull *p)
     return rc;
 }
 
+/* What was of no use, once it is known whether the rest was. */
+static void weights_pull_settle(struct weights_pull *p, bool is_whole)
+{
+    struct weights_traffic *traffic = &p->traffic;
+    if (!is_whole || p->is_mapped)
+        traffic->server_bytes = traffic->relay_bytes = traffic->saved_bytes = 0;
+    traffic->wasted_bytes = p->arrived_bytes - traffic->server_bytes - traffic->relay_bytes;
+}
+
 static enum err_code weights_pull_run(struct weights_pull *p)
 {
     const struct weights_request *r = p->request;
@@ -220,7 +231,9 @@ static enum err_code weights_pull_run(struct weights_pull *p)
     fault_at(FAULT_weights_pull);
     rc = weights_pull_loop(p);
     fault_at(FAULT_weights_pulled);
+    weights_pull_settle(p, rc == ERR_OK);
     if (p->view) {
+        p->view->traffic = p->traffic;
         p->view->ms = clock_mono_ms() - begun_ms;
         p->view->came_bytes = p->came_bytes;
     }

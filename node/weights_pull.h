@@ -57,6 +57,8 @@ struct weights_pull {
     uint64_t base;               /* version that the buffer held; 0: none */
     struct weights_delta *delta; /* NULL: no base */
     uint64_t came_bytes; /* in chunks, and differences as they are */
+    uint64_t arrived_bytes;         /* the same, with those that nobody waited for any more */
+    struct weights_traffic traffic; /* wasted_bytes: at the end */
     uint64_t later_ms;   /* when those that are LATER are asked for */
 
     uint64_t asked_ms;   /* last WEIGHTS_ASK; 0: none */

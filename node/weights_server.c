@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,12 +30,12 @@ struct weights_server {
     struct loop_socket *socket;
     struct weights_delta *delta;
 
+    atomic_uint_fast64_t sent_bytes;
     pthread_mutex_t mutex; /* of what follows */
     struct weights_version *held[WEIGHTS_VERSIONS_MAX];
     uint32_t held_n;
     char relay[WEIGHTS_RELAYS_MAX][WIRE_TEXT_MAX]; /* the newest of those that asked */
     uint64_t relays;                               /* how many there were */
-    uint64_t sent_bytes;
     struct weights_guest guest; /* all NULL: none */
 };
 
@@ -442,8 +443,5 @@ void weights_server_drop(struct weights_server *server, uint64_t version)
 
 uint64_t weights_server_sent_bytes(struct weights_server *server)
 {
-    pthread_mutex_lock(&server->mutex);
-    const uint64_t bytes = server->sent_bytes;
-    pthread_mutex_unlock(&server->mutex);
-    return bytes;
+    return atomic_load(&server->sent_bytes);
 }

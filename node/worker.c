@@ -119,6 +119,7 @@ static struct worker *worker_new(uv_loop_t *loop, struct wire_context *context,
              options->bulk_endpoint ? options->bulk_endpoint : "");
     w->config_hash = options->config_hash;
     w->capacity = options->capacity;
+    w->server = options->server;
     w->has_hash = options->has_hash;
     w->version = options->version;
     w->hash = options->hash;
@@ -312,6 +313,14 @@ void worker_progress(struct worker *worker)
 void worker_set_held(struct worker *worker, uint32_t items)
 {
     atomic_store(&worker->held, items);
+}
+
+void worker_note_fetch(struct worker *worker, const struct weights_view *view, size_t size,
+                       bool is_whole)
+{
+    pthread_mutex_lock(&worker->mutex);
+    weights_tally_note(&worker->tally, view, size, is_whole);
+    pthread_mutex_unlock(&worker->mutex);
 }
 
 void worker_set_weights(struct worker *worker, uint64_t version, const struct hash *hash)

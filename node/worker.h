@@ -45,6 +45,7 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "node/weights.h"
 #include "wire/message.h"
 #include "wire/socket.h"
 
@@ -78,6 +79,7 @@ struct worker_options {
     struct hash config_hash;      /* run_config_hash; the coordinator refuses another */
     uint32_t capacity;            /* items it can hold at once, 1..WIRE_ITEMS_MAX */
     const char *bulk_endpoint;    /* learner: where its weights server is bound; else NULL */
+    struct weights_server *server; /* whose bytes it tells of; outlives it; NULL: none */
     bool has_hash;                /* learner and reward */
     uint64_t version;             /* learner: that it holds */
     struct hash hash;             /* learner: of that version's weights; reward: of all that
@@ -143,6 +145,10 @@ void worker_progress(struct worker *worker);
 
 /* Items now held, for the heartbeat. */
 void worker_set_held(struct worker *worker, uint32_t items);
+
+/* Weights of `size` bytes were fetched (weights_fetch), or were not: for the heartbeat. */
+void worker_note_fetch(struct worker *worker, const struct weights_view *view, size_t size,
+                       bool is_whole);
 
 /* Learner: what the next HELLO says it holds. */
 void worker_set_weights(struct worker *worker, uint64_t version, const struct hash *hash);

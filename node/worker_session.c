@@ -67,6 +67,38 @@ static uint64_t worker_session_send_packet(void *ctx, const struct wire_packet *
     return sent == WIRE_SEND_OK ? ++w->seq : 0;
 }
 
+static struct wire_weights worker_session_weights(struct worker *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    struct wire_weights weights = w->tally.sum;
+    pthread_mutex_unlock(&w->mutex);
+    weights.sent_bytes = w->server ? weights_server_sent_bytes(w->server) : 0;
+    return weights;
+}
+
+static void worker_session_beat(struct worker *w, const struct wire_weights *weights)
+{
+    struct message m = {.type = MESSAGE_HEARTBEAT,
+                        .progress = atomic_load(&w->progress),
+                        .held = atomic_load(&w->held),
+                        .weights = *weights};
+    if (!worker_session_say(w, &m))
+        return;
+    w->beat_ms = w->said_ms;
+    w->told = *weights;
+}
+
+/* Where nothing else was said for so long; and results do not tell of weights. */
+static void worker_session_live(struct worker *w, uint64_t now_ms)
+{
+    if (now_ms - w->beat_ms + WORKER_TICK_MS <= w->heartbeat_ms)
+        return;
+    const struct wire_weights weights = worker_session_weights(w);
+    if (now_ms - w->said_ms + WORKER_TICK_MS > w->heartbeat_ms ||
+        memcmp(&weights, &w->told, sizeof weights) != 0)
+        worker_session_beat(w, &weights);
+}
+
 static void worker_session_flush(struct worker *w)
 {
     if (w->state == WORKER_READY && mailbox_flush(&w->mailbox, worker_session_send_packet, w))
@@ -98,6 +130,8 @@ static void worker_session_on_welcome(struct worker *w, const struct message *m)
     w->dead_ms = m->dead_ms;
     w->backoff_ms = WORKER_BACKOFF_MS;
     w->seq = 0;
+    w->beat_ms = clock_mono_ms();
+    w->told = (struct wire_weights){0};
     atomic_store(&w->session, m->session);
     mailbox_begin_session(&w->mailbox);
     worker_session_bump(w, &w->counters.sessions);
@@ -312,12 +346,7 @@ void worker_session_tick(struct worker *w, uint64_t now_ms)
             break;
         }
         worker_session_flush(w);
-        if (now_ms - w->said_ms + WORKER_TICK_MS > w->heartbeat_ms) {
-            struct message m = {.type = MESSAGE_HEARTBEAT,
-                                .progress = atomic_load(&w->progress),
-                                .held = atomic_load(&w->held)};
-            worker_session_say(w, &m);
-        }
+        worker_session_live(w, now_ms);
         break;
     case WORKER_STOPPING:
     case WORKER_STOPPED: break;
@@ -328,8 +357,12 @@ void worker_session_end(struct worker *w, const char *reason)
 {
     struct message bye = {.type = MESSAGE_BYE};
     message_set_text(&bye, reason);
-    if (w->state == WORKER_READY)
+    if (w->state == WORKER_READY) {
+        const struct wire_weights weights = worker_session_weights(w);
+        if (memcmp(&weights, &w->told, sizeof weights) != 0)
+            worker_session_beat(w, &weights);
         worker_session_say(w, &bye);
+    }
     loop_socket_close(w->socket, WORKER_LINGER_MS);
     w->socket = NULL;
     atomic_store(&w->session, 0);

@@ -9,6 +9,7 @@
 #include "node/loop.h"
 #include "node/mailbox.h"
 #include "node/rendezvous.h"
+#include "node/weights_tally.h"
 #include "node/worker.h"
 
 #define WORKER_TICK_MS    20
@@ -25,6 +26,7 @@ struct worker {
     char bulk[WIRE_TEXT_MAX];
     struct hash config_hash;
     uint32_t capacity;
+    struct weights_server *server; /* NULL: none */
     uv_loop_t *loop;
     struct wire_context *context;
     worker_compute *compute;
@@ -43,6 +45,8 @@ struct worker {
     uint64_t since_ms; /* socket made, HELLO sent, or compute seen to have ended */
     uint64_t heard_ms; /* last message of this session */
     uint64_t said_ms;
+    uint64_t beat_ms;         /* the last heartbeat, or the session's beginning */
+    struct wire_weights told; /* in this session */
     uint64_t retry_ms; /* BACKOFF: connect then */
     uint64_t backoff_ms;
     uint64_t flush_until_ms; /* 0: compute has not ended, nor has the run */
@@ -59,6 +63,7 @@ struct worker {
     bool has_hash;
     uint64_t version;
     struct hash hash;
+    struct weights_tally tally;
     struct worker_counters counters;
 
     /* the compute thread's, until it ended */

@@ -268,6 +268,9 @@ static inline void wire_test_make(struct wire_test *t, enum message_type type, u
     case MESSAGE_HEARTBEAT:
         m->progress = wire_test_next(&seed);
         m->held = (uint32_t)wire_test_next(&seed);
+#define X(name) m->weights.name = wire_test_next(&seed) >> (4 + wire_test_below(&seed, 60));
+        WIRE_WEIGHTS_MAP(X)
+#undef X
         break;
     case MESSAGE_LEASE_FAILED:
         m->lease = wire_test_next(&seed);

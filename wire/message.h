@@ -62,6 +62,7 @@
 #define WIRE_CHUNK_BYTES     (1024u * 1024u)
 #define WIRE_RANKS_MAX       16u /* learners that train a step together */
 #define WIRE_PARTS_MAX       66u /* arrays of a rank in one round */
+#define WIRE_WEIGHTS_MAX     ((uint64_t)1 << 60) /* of what is counted of weights */
 
 #define WIRE_ROLE_MAP(X) X(NONE, "none") X(ACTOR, "actor") X(REWARD, "reward") X(LEARNER, "learner")
 enum wire_role {
@@ -114,6 +115,20 @@ struct wire_rank {
 struct wire_gradient {
     uint64_t run, attempt, shape, first;
     uint32_t round, rank, part, bytes;
+};
+
+/* What a worker has sent and fetched of weights since it began.  The bytes of the versions that it
+ * has had are server_, relay_, saved_ and mapped_bytes together; proto/rlhf.proto says which is
+ * which. */
+#define WIRE_WEIGHTS_COUNTS_MAP(X)                                                \
+    X(sent_bytes)                                                                 \
+    X(server_bytes) X(relay_bytes) X(saved_bytes) X(mapped_bytes) X(wasted_bytes) \
+        X(refused) X(fetches)
+#define WIRE_WEIGHTS_MAP(X) WIRE_WEIGHTS_COUNTS_MAP(X) X(fetch_ms)
+struct wire_weights {
+#define X(name) uint64_t name;
+    WIRE_WEIGHTS_MAP(X)
+#undef X
 };
 
 /* A payload frame, borrowed: from the received frames, or from whoever encodes. */
@@ -172,6 +187,7 @@ struct message {
     /* HEARTBEAT */
     uint64_t progress;
     uint32_t held;
+    struct wire_weights weights;
     uint64_t ack_seq; /* ACK */
     /* WEIGHTS_MANIFEST, CHUNK* */
     uint64_t bytes;

@@ -357,6 +357,16 @@ static enum err_code message_check_welcome(const struct message_refusal *r)
                                10u * MESSAGE_HEARTBEAT_MS_MAX);
 }
 
+static enum err_code message_check_heartbeat(const struct message_refusal *r)
+{
+    enum err_code rc = ERR_OK;
+#define X(name) \
+    rc = rc ? rc : message_check_range(r, #name, r->m->weights.name, 0, WIRE_WEIGHTS_MAX);
+    WIRE_WEIGHTS_MAP(X)
+#undef X
+    return rc;
+}
+
 /* One of no bytes says that the version is not there. */
 static enum err_code message_check_manifest(const struct message_refusal *r)
 {
@@ -374,6 +384,7 @@ static enum err_code message_check_body(const struct message_refusal *r)
     switch (r->m->type) {
     case MESSAGE_HELLO: return message_check_hello(r);
     case MESSAGE_WELCOME: return message_check_welcome(r);
+    case MESSAGE_HEARTBEAT: return message_check_heartbeat(r);
     case MESSAGE_SCORE_RESULT:
         return message_check_range(r, "scorers", r->m->scorers, 1, WIRE_SCORERS_MAX);
     case MESSAGE_TRAIN_LEASE: return message_check_train_lease(r);
@@ -385,7 +396,6 @@ static enum err_code message_check_body(const struct message_refusal *r)
     case MESSAGE_GRADIENT_REFUSED: return message_check_gradient(r);
     case MESSAGE_NONE:
     case MESSAGE_RESET:
-    case MESSAGE_HEARTBEAT:
     case MESSAGE_BYE:
     case MESSAGE_ACK:
     case MESSAGE_GENERATE_LEASE:

@@ -204,6 +204,9 @@ static enum err_code message_decode_session(struct message *m, const Rlhf__Heade
         m->type = MESSAGE_HEARTBEAT;
         m->progress = h->heartbeat->progress;
         m->held = h->heartbeat->held;
+#define X(name) m->weights.name = h->heartbeat->name;
+        WIRE_WEIGHTS_MAP(X)
+#undef X
         return ERR_OK;
     case RLHF__HEADER__BODY_BYE:
         m->type = MESSAGE_BYE;

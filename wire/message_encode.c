@@ -144,6 +144,9 @@ static void message_encode_session(const struct message *m, struct message_encod
         BODY(heartbeat, HEARTBEAT, Heartbeat);
         b->progress = m->progress;
         b->held = m->held;
+#define X(name) b->name = m->weights.name;
+        WIRE_WEIGHTS_MAP(X)
+#undef X
         break;
     }
     case MESSAGE_BYE: {

@@ -8,6 +8,7 @@
 #include "engine/kernels/attention_lanes.h"
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
+#include "engine/kernels/panel.h"
 #include "engine/kernels/vmath.h"
 
 void attention_check(const struct attention *shape)
@@ -17,6 +18,19 @@ void attention_check(const struct attention *shape)
     assert(shape->G >= 1 && shape->H % shape->G == 0);
     assert(shape->q_stride >= shape->H * shape->D && shape->out_stride >= shape->H * shape->D);
     assert(shape->kv_stride >= shape->G * shape->D);
+}
+
+void attention_lay_columns(float *panels, const float *x, size_t stride, size_t rows, size_t D)
+{
+    for (size_t r = 0; r < rows; r += GEMM_PANEL)
+        panel_columns(panels + r * D, x + r * stride, stride,
+                      attention_min(rows - r, GEMM_PANEL), D);
+}
+
+void attention_lay_rows(float *panels, size_t lines, const float *x, size_t stride, size_t rows,
+                        size_t D)
+{
+    panel_rows(panels, lines * GEMM_PANEL, x, stride, rows, D);
 }
 
 /* The greatest of the first `keys` scores; in the lines of LANES that hold them, those beyond

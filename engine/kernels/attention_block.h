@@ -29,6 +29,14 @@ static inline size_t attention_wide(size_t D)
     return (D + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL;
 }
 
+/* Rows of keys or values as panels.  Columns: the channels of 16 rows ascend, what a product over
+ * channels wants; rows that are not there are zeros, so that nobody reads what was never
+ * written.  Rows: of 16 channels the rows ascend, what a product over rows wants; a panel has
+ * room for `lines` of them. */
+void attention_lay_columns(float *panels, const float *x, size_t stride, size_t rows, size_t D);
+void attention_lay_rows(float *panels, size_t lines, const float *x, size_t stride, size_t rows,
+                        size_t D);
+
 /* Asserts what attention.h asks of a shape. */
 void attention_check(const struct attention *shape);
 

@@ -11,6 +11,7 @@
 enum {
     ATTENTION_LANES_MIN = 5, /* queries that repay sixteen */
     ATTENTION_CHANNELS = 8,  /* D is a multiple: half a panel of values */
+    ATTENTION_MAXIMA = 4,    /* of scores, side by side */
 };
 
 bool attention_lanes_take(const struct attention_queries *a)
@@ -47,14 +48,16 @@ static inline __mmask16 attention_lanes_seen(const struct attention_lanes *lanes
 }
 
 /* Scores of a panel of keys, j being the first of them; what a lane does not see is -infinity.
- * Returns the greatest of them and of `most`. */
-ISA_TARGET_AVX512 static inline ISA_BODY __m512
-attention_lanes_scores(const struct attention_lanes *lanes, size_t j, __m512 most)
+ * most[i % 4] becomes the greatest of itself and of key i: one maximum would wait for itself. */
+ISA_TARGET_AVX512 static inline ISA_BODY void
+attention_lanes_scores(const struct attention_lanes *lanes, size_t j,
+                       __m512 most[ATTENTION_MAXIMA])
 {
     const float *q = lanes->q;
     const float *k = lanes->panels->k + j / GEMM_PANEL * lanes->panels->k_step;
     float *p = lanes->p + j * ATTENTION_LANES;
     __m512 s[GEMM_PANEL];
+    ISA_UNROLL
     for (size_t i = 0; i < GEMM_PANEL; i++)
         s[i] = _mm512_setzero_ps();
     for (size_t d = 0; d < lanes->D; d++, q += ATTENTION_LANES, k += GEMM_PANEL) {
@@ -63,14 +66,16 @@ attention_lanes_scores(const struct attention_lanes *lanes, size_t j, __m512 mos
             s[i] = _mm512_fmadd_ps(_mm512_set1_ps(k[i]), one, s[i]);
     }
     if ((ptrdiff_t)(j + GEMM_PANEL) > lanes->whole)
-        for (size_t i = 0; i < GEMM_PANEL; i++)
-            s[i] = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY),
-                                      attention_lanes_seen(lanes, j + i), s[i]);
-    for (size_t i = 0; i < GEMM_PANEL; i++, p += ATTENTION_LANES) {
-        _mm512_storeu_ps(p, s[i]);
-        most = _mm512_max_ps(s[i], most); /* NaN is never greater */
+        ISA_UNROLL
+    for (size_t i = 0; i < GEMM_PANEL; i++)
+        s[i] = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), attention_lanes_seen(lanes, j + i),
+                                  s[i]);
+    ISA_UNROLL
+    for (size_t i = 0; i < GEMM_PANEL; i++) {
+        _mm512_storeu_ps(p + i * ATTENTION_LANES, s[i]);
+        most[i % ATTENTION_MAXIMA] = /* NaN is never greater */
+            _mm512_max_ps(s[i], most[i % ATTENTION_MAXIMA]);
     }
-    return most;
 }
 
 /* The weights of keys l, l + 16, ... of `panels` panels; their sum. */
@@ -112,6 +117,7 @@ attention_lanes_values(const struct attention_lanes *lanes, size_t channel, size
     const float *v = panels->v + channel / GEMM_PANEL * panels->v_step;
     const float *p = lanes->p;
     __m512 part[GEMM_PANEL];
+    ISA_UNROLL
     for (size_t i = 0; i < channels; i++)
         part[i] = _mm512_setzero_ps();
     for (size_t t = 0; t < lanes->keys; t += panels->v_lines, v += panels->v_jump) {
@@ -119,24 +125,31 @@ attention_lanes_values(const struct attention_lanes *lanes, size_t channel, size
         const float *line = v;
         for (size_t j = 0; j < lines; j++, p += ATTENTION_LANES, line += GEMM_PANEL) {
             const __m512 weight = _mm512_loadu_ps(p);
+            ISA_UNROLL
             for (size_t i = 0; i < channels; i++)
                 part[i] = _mm512_fmadd_ps(_mm512_set1_ps(line[i]), weight, part[i]);
         }
     }
     float *sum = lanes->sum + channel * ATTENTION_LANES;
-    for (size_t i = 0; i < channels; i++, sum += ATTENTION_LANES)
-        _mm512_storeu_ps(sum, _mm512_fmadd_ps(_mm512_loadu_ps(sum), keep, part[i]));
+    ISA_UNROLL
+    for (size_t i = 0; i < channels; i++) {
+        float *at = sum + i * ATTENTION_LANES;
+        _mm512_storeu_ps(at, _mm512_fmadd_ps(_mm512_loadu_ps(at), keep, part[i]));
+    }
 }
 
 ISA_TARGET_AVX512 static void attention_lanes_run(const struct attention_lanes *lanes)
 {
     const size_t panels = (lanes->keys + GEMM_PANEL - 1) / GEMM_PANEL;
-    __m512 most = _mm512_set1_ps(-INFINITY);
+    const __m512 least = _mm512_set1_ps(-INFINITY);
+    __m512 most[ATTENTION_MAXIMA] = {least, least, least, least};
     for (size_t i = 0; i < panels; i++)
-        most = attention_lanes_scores(lanes, i * GEMM_PANEL, most);
+        attention_lanes_scores(lanes, i * GEMM_PANEL, most);
+    most[0] = _mm512_max_ps(_mm512_max_ps(most[0], most[1]), _mm512_max_ps(most[2], most[3]));
 
     const __m512 before = _mm512_loadu_ps(lanes->max);
-    const __m512 max = _mm512_max_ps(_mm512_mul_ps(most, _mm512_set1_ps(lanes->scale)), before);
+    const __m512 max =
+        _mm512_max_ps(_mm512_mul_ps(most[0], _mm512_set1_ps(lanes->scale)), before);
     const __m512 keep = vmath_avx512_exp_negative(_mm512_sub_ps(before, max));
     __m512 sum;
     switch (panels) {

@@ -9,12 +9,6 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__clang__)
-#define GEMM_UNROLL _Pragma("unroll")
-#else
-#define GEMM_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 static inline ISA_BODY size_t gemm_left_row(enum gemm_left left)
 {
     return left == GEMM_LEFT_ROWS ? GEMM_LEFT_STRIDE : 1;
@@ -40,13 +34,13 @@ gemm_avx512_step(__m512 sum[GEMM_ROWS_MAX][8], const float *a, size_t row, const
                  size_t panel_step, size_t rows, size_t panels)
 {
     __m512 right[8];
-    GEMM_UNROLL
+    ISA_UNROLL
     for (size_t p = 0; p < panels; p++)
         right[p] = _mm512_loadu_ps(b + p * panel_step);
-    GEMM_UNROLL
+    ISA_UNROLL
     for (size_t r = 0; r < rows; r++) {
         const __m512 one = _mm512_set1_ps(a[r * row]);
-        GEMM_UNROLL
+        ISA_UNROLL
         for (size_t p = 0; p < panels; p++)
             sum[r][p] = _mm512_fmadd_ps(one, right[p], sum[r][p]);
     }
@@ -56,9 +50,9 @@ ISA_TARGET_AVX512 static inline ISA_BODY void
 gemm_avx512_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows, size_t panels)
 {
     __m512 sum[GEMM_ROWS_MAX][8];
-    GEMM_UNROLL
+    ISA_UNROLL
     for (size_t r = 0; r < rows; r++)
-        GEMM_UNROLL
+        ISA_UNROLL
     for (size_t p = 0; p < panels; p++)
         sum[r][p] = tile->from
                         ? _mm512_loadu_ps(tile->from + r * tile->from_stride + p * GEMM_PANEL)
@@ -71,15 +65,15 @@ gemm_avx512_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows,
     /* A narrow tile waits for its few sums: with little in between, the next tile's begin
      * meanwhile. */
     for (; rows * panels <= 4 && d >= 4; d -= 4, a += 4 * step, b += 4 * GEMM_PANEL)
-        GEMM_UNROLL
+        ISA_UNROLL
     for (size_t i = 0; i < 4; i++)
         gemm_avx512_step(sum, a + i * step, row, b + i * GEMM_PANEL, panel_step, rows, panels);
     for (; d > 0; d--, a += step, b += GEMM_PANEL)
         gemm_avx512_step(sum, a, row, b, panel_step, rows, panels);
 
-    GEMM_UNROLL
+    ISA_UNROLL
     for (size_t r = 0; r < rows; r++)
-        GEMM_UNROLL
+        ISA_UNROLL
     for (size_t p = 0; p < panels; p++)
         _mm512_storeu_ps(tile->c + r * tile->c_stride + p * GEMM_PANEL, sum[r][p]);
 }
@@ -89,9 +83,9 @@ ISA_TARGET_AVX2 static inline ISA_BODY void
 gemm_avx2_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows, size_t panels)
 {
     __m256 sum[6][8];
-    GEMM_UNROLL
+    ISA_UNROLL
     for (size_t r = 0; r < rows; r++)
-        GEMM_UNROLL
+        ISA_UNROLL
     for (size_t h = 0; h < 2 * panels; h++)
         sum[r][h] = tile->from ? _mm256_loadu_ps(tile->from + r * tile->from_stride + h * 8)
                                : _mm256_setzero_ps();
@@ -101,13 +95,13 @@ gemm_avx2_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows, s
     const float *a = tile->left, *b = tile->panel;
     for (size_t d = tile->depth; d > 0; d--) {
         __m256 right[8];
-        GEMM_UNROLL
+        ISA_UNROLL
         for (size_t h = 0; h < 2 * panels; h++)
             right[h] = _mm256_loadu_ps(b + h / 2 * panel_step + h % 2 * 8);
-        GEMM_UNROLL
+        ISA_UNROLL
         for (size_t r = 0; r < rows; r++) {
             const __m256 one = _mm256_set1_ps(a[r * row]);
-            GEMM_UNROLL
+            ISA_UNROLL
             for (size_t h = 0; h < 2 * panels; h++)
                 sum[r][h] = _mm256_fmadd_ps(one, right[h], sum[r][h]);
         }
@@ -115,24 +109,25 @@ gemm_avx2_body(const struct gemm_tile *tile, enum gemm_left left, size_t rows, s
         b += GEMM_PANEL;
     }
 
-    GEMM_UNROLL
+    ISA_UNROLL
     for (size_t r = 0; r < rows; r++)
-        GEMM_UNROLL
+        ISA_UNROLL
     for (size_t h = 0; h < 2 * panels; h++)
         _mm256_storeu_ps(tile->c + r * tile->c_stride + h * 8, sum[r][h]);
 }
 
-#define GEMM_AVX512_SIZES(X, left)                                                           \
-    X(left, 1, 1)                                                                            \
-    X(left, 2, 1)                                                                            \
-    X(left, 3, 1)                                                                            \
-    X(left, 4, 1)                                                                            \
-    X(left, 5, 1) X(left, 6, 1) X(left, 7, 1) X(left, 8, 1) X(left, 9, 1) X(left, 10, 1)     \
-        X(left, 11, 1) X(left, 12, 1) X(left, 13, 1) X(left, 14, 1) X(left, 1, 2)            \
-            X(left, 2, 2) X(left, 3, 2) X(left, 4, 2) X(left, 5, 2) X(left, 6, 2)            \
-                X(left, 7, 2) X(left, 8, 2) X(left, 9, 2) X(left, 10, 2) X(left, 11, 2)      \
-                    X(left, 12, 2) X(left, 13, 2) X(left, 14, 2) X(left, 1, 4) X(left, 2, 4) \
-                        X(left, 3, 4) X(left, 4, 4) X(left, 1, 8)
+#define GEMM_AVX512_SIZES(X, left)                                                             \
+    X(left, 1, 1)                                                                              \
+    X(left, 2, 1)                                                                              \
+    X(left, 3, 1)                                                                              \
+    X(left, 4, 1)                                                                              \
+    X(left, 5, 1)                                                                              \
+    X(left, 6, 1) X(left, 7, 1) X(left, 8, 1) X(left, 9, 1) X(left, 10, 1) X(left, 11, 1)      \
+        X(left, 12, 1) X(left, 13, 1) X(left, 14, 1) X(left, 1, 2) X(left, 2, 2) X(left, 3, 2) \
+            X(left, 4, 2) X(left, 5, 2) X(left, 6, 2) X(left, 7, 2) X(left, 8, 2)              \
+                X(left, 9, 2) X(left, 10, 2) X(left, 11, 2) X(left, 12, 2) X(left, 13, 2)      \
+                    X(left, 14, 2) X(left, 1, 4) X(left, 2, 4) X(left, 3, 4) X(left, 4, 4)     \
+                        X(left, 1, 8)
 #define GEMM_AVX2_SIZES(X, left) \
     X(left, 1, 1)                \
     X(left, 2, 1)                \

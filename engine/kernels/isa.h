@@ -40,6 +40,13 @@ void isa_force(enum isa isa);
 
 #define ISA_BODY __attribute__((always_inline))
 
+/* Before a loop of at most 16 turns, and always as many: its array then lives in registers. */
+#if defined(__clang__)
+#define ISA_UNROLL _Pragma("unroll")
+#else
+#define ISA_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 #if defined(__x86_64__)
 #define ISA_TARGET_AVX2   __attribute__((target("avx2,fma")))
 #define ISA_TARGET_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))

@@ -1,7 +1,7 @@
 /*
  * test_status.c -- what a real run says of itself: /metrics, /readyz, /healthz, `rlhf status`.
  *
- * Oracles: the rules of Prometheus' text format 0.0.4, read by the small parser below (and by
+ * Oracles: the rules of Prometheus' text format 0.0.4, read by the small parser of scrape.h (and by
  * promtool, where there is one); the accounting identity of coordinator/core.h at every scrape;
  * counters that never go back.  The run waits for its only actor, which the test starts and lets
  * go on turn by turn, so that what is seen does not depend on how fast anything is.
@@ -11,12 +11,12 @@
 
 #include "cli/status_fetch.h"
 #include "tests/e2e/held.h"
+#include "tests/e2e/scrape.h"
 #include "tests/unit/cli_run.h"
 
-#define SERIES_MAX  1024
-#define STEPS       "8"
-#define BATCH       "16"
-#define LAG         1 /* of the fixture */
+#define STEPS "8"
+#define BATCH "16"
+#define LAG   1 /* of the fixture */
 
 static char run_dir[96], control[128], bulk[128], address[128];
 static pid_t run_pid, actor_pid;
@@ -105,93 +105,6 @@ static void show_output(void)
     }
 }
 
-/* --- the text format ---------------------------------------------------------------------- */
-
-struct series {
-    char key[160]; /* with its label */
-    double value;
-    bool counter;
-};
-
-struct scrape {
-    struct series series[SERIES_MAX];
-    size_t n;
-};
-
-static bool is_name(const char *text, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (!islower((unsigned char)text[i]) && text[i] != '_' &&
-            (i == 0 || !isdigit((unsigned char)text[i])))
-            return false;
-    return n > 0;
-}
-
-static bool ends_in(const char *text, size_t n, const char *end)
-{
-    return n >= strlen(end) && strncmp(text + n - strlen(end), end, strlen(end)) == 0;
-}
-
-/* `name{label="value"} number`; the label's value has no space here. */
-static void read_sample(struct scrape *scrape, const char *line, size_t n, const char *family,
-                        bool counter)
-{
-    const char *blank = memchr(line, ' ', n);
-    assert_non_null(blank);
-    const size_t key = (size_t)(blank - line), name = strcspn(line, "{ ");
-    if (name != strlen(family) || strncmp(line, family, name) != 0)
-        fail_msg("a sample of another family than %s: %.*s", family, (int)n, line);
-    if (key > name)
-        assert_true(line[name] == '{' && strncmp(blank - 2, "\"}", 2) == 0);
-    char *end;
-    const double value = strtod(blank + 1, &end);
-    if (end != line + n)
-        fail_msg("no number: %.*s", (int)n, line);
-    assert_true(scrape->n < SERIES_MAX && key < sizeof scrape->series[0].key);
-    struct series *series = &scrape->series[scrape->n];
-    snprintf(series->key, sizeof series->key, "%.*s", (int)key, line);
-    series->value = value;
-    series->counter = counter;
-    for (size_t i = 0; i < scrape->n; i++)
-        assert_string_not_equal(scrape->series[i].key, series->key);
-    scrape->n++;
-}
-
-static void read_metrics(struct scrape *scrape, const struct buf *text)
-{
-    char family[96] = "", help[96] = "";
-    bool counter = false;
-    const char *from = text->data, *line;
-    size_t n;
-    scrape->n = 0;
-    assert_true(text->len > 0 && text->data[text->len - 1] == '\n');
-    while (file_next_line(&from, text->data + text->len, &line, &n)) {
-        const size_t name = n > 7 ? strcspn(line + 7, " ") : 0;
-        if (strncmp(line, "# HELP ", 7) == 0) {
-            assert_true(is_name(line + 7, name) && n > 7 + name + 1);
-            snprintf(help, sizeof help, "%.*s", (int)name, line + 7);
-            family[0] = '\0';
-        } else if (strncmp(line, "# TYPE ", 7) == 0) {
-            snprintf(family, sizeof family, "%.*s", (int)name, line + 7);
-            assert_string_equal(family, help);
-            counter = ends_in(line, n, " counter");
-            assert_true(counter || ends_in(line, n, " gauge"));
-            assert_int_equal(counter, ends_in(family, strlen(family), "_total"));
-        } else {
-            read_sample(scrape, line, n, family, counter);
-        }
-    }
-}
-
-static double value_of(const struct scrape *scrape, const char *key)
-{
-    for (size_t i = 0; i < scrape->n; i++)
-        if (strcmp(scrape->series[i].key, key) == 0)
-            return scrape->series[i].value;
-    fail_msg("there is no %s", key);
-    return NAN;
-}
-
 /* As many slots are planned as the steps that are trained let, and no slot is trained twice: of
  * those of a trained step each is trained or dropped, of others none is trained. */
 static void check_steps(double steps, double planned, double trained, double dropped)
@@ -208,7 +121,7 @@ static void check_accounts(const struct scrape *scrape)
     double sum = 0, reasons = 0;
     size_t states = 0;
     for (size_t i = 0; i < scrape->n; i++) {
-        const struct series *series = &scrape->series[i];
+        const struct scrape_series *series = &scrape->series[i];
         if (strncmp(series->key, "rlhfd_slots{", 12) == 0) {
             sum += series->value;
             states++;
@@ -217,13 +130,13 @@ static void check_accounts(const struct scrape *scrape)
             reasons += series->value;
     }
     assert_int_equal(states, 7);
-    assert_true(sum == value_of(scrape, "rlhfd_slots_planned"));
-    assert_true(reasons == value_of(scrape, "rlhfd_slots{state=\"dropped\"}"));
-    check_steps(value_of(scrape, "rlhfd_steps_trained_total"),
-                value_of(scrape, "rlhfd_slots_planned"),
-                value_of(scrape, "rlhfd_slots{state=\"trained\"}"), reasons);
-    assert_true(value_of(scrape, "rlhfd_ledger_durable_seq") <=
-                value_of(scrape, "rlhfd_ledger_seq"));
+    assert_true(sum == scrape_value(scrape, "rlhfd_slots_planned"));
+    assert_true(reasons == scrape_value(scrape, "rlhfd_slots{state=\"dropped\"}"));
+    check_steps(scrape_value(scrape, "rlhfd_steps_trained_total"),
+                scrape_value(scrape, "rlhfd_slots_planned"),
+                scrape_value(scrape, "rlhfd_slots{state=\"trained\"}"), reasons);
+    assert_true(scrape_value(scrape, "rlhfd_ledger_durable_seq") <=
+                scrape_value(scrape, "rlhfd_ledger_seq"));
 }
 
 static double number_of(const json_t *object, const char *key)
@@ -253,14 +166,6 @@ static void check_json(const struct buf *text)
     json_decref(status);
 }
 
-static void check_counters(const struct scrape *before, const struct scrape *after)
-{
-    for (size_t i = 0; i < before->n; i++)
-        if (before->series[i].counter &&
-            value_of(after, before->series[i].key) < before->series[i].value)
-            fail_msg("%s went back from %g", before->series[i].key, before->series[i].value);
-}
-
 static void check_promtool(const struct buf *text)
 {
     if (!file_exists("/usr/bin/promtool"))
@@ -282,7 +187,7 @@ static bool scrape_once(struct scrape *scrape, struct buf *text)
     buf_clear(text);
     if (status_fetch(address, "/metrics", text, NULL))
         return false;
-    read_metrics(scrape, text);
+    scrape_read(scrape, text);
     check_accounts(scrape);
     return true;
 }
@@ -311,9 +216,9 @@ static void wait_for_others(struct buf *text)
         scene_nap(5);
         assert_true(clock_mono_ms() < deadline);
         assert_true(scrape_once(&scrape, text));
-    } while (value_of(&scrape, "rlhfd_peers_learner{state=\"live\"}") != 1 ||
-             value_of(&scrape, "rlhfd_peers_reward{state=\"live\"}") != 1 ||
-             value_of(&scrape, "rlhfd_slots_planned") == 0);
+    } while (scrape_value(&scrape, "rlhfd_peers_learner{state=\"live\"}") != 1 ||
+             scrape_value(&scrape, "rlhfd_peers_reward{state=\"live\"}") != 1 ||
+             scrape_value(&scrape, "rlhfd_slots_planned") == 0);
 }
 
 static void a_run_that_waits_for_an_actor_says_so(void **state)
@@ -359,16 +264,16 @@ static void its_numbers_add_up_at_every_scrape(void **state)
             continue; /* it ends */
         if (still)
             kill(actor_pid, SIGCONT);
-        check_counters(&before, &now);
+        scrape_check_counters(&before, &now);
         before = now;
-        ready = ready || value_of(&now, "rlhfd_ready") == 1;
-        if (value_of(&now, "rlhfd_steps_trained_total") >= 1) {
+        ready = ready || scrape_value(&now, "rlhfd_ready") == 1;
+        if (scrape_value(&now, "rlhfd_steps_trained_total") >= 1) {
             if (!trained)
                 check_promtool(&text);
             trained = true;
-            assert_true(value_of(&now, "rlhfd_logp_diff_max_nats") == 0);
-            assert_true(isfinite(value_of(&now, "rlhfd_step_entropy_nats")));
-            assert_true(isfinite(value_of(&now, "rlhfd_step_kl_nats")));
+            assert_true(scrape_value(&now, "rlhfd_logp_diff_max_nats") == 0);
+            assert_true(isfinite(scrape_value(&now, "rlhfd_step_entropy_nats")));
+            assert_true(isfinite(scrape_value(&now, "rlhfd_step_kl_nats")));
         }
     }
     if (ended != 0)

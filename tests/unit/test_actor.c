@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "engine/model.h"
-#include "node/weights.h"
+#include "node/weights_tally.h"
 #include "tests/unit/golden.h"
 
 #define STOPPED_MS 300u /* timeouts.dead_ms */
@@ -26,6 +26,7 @@ static struct sent sent[8];
 static size_t sent_n;
 static struct message queue[8];
 static size_t queue_at, queue_n;
+static struct weights_tally tally;
 
 /* --- the worker -------------------------------------------------------------------------- */
 
@@ -38,6 +39,13 @@ void worker_set_held(struct worker *worker, uint32_t items)
 {
     (void)worker;
     (void)items;
+}
+
+void worker_note_fetch(struct worker *worker, const struct weights_view *view, size_t size,
+                       bool is_whole)
+{
+    (void)worker;
+    weights_tally_note(&tally, view, size, is_whole);
 }
 
 /* Once every lease was answered. */
@@ -128,6 +136,7 @@ static void rig_open(struct rig *rig)
         wire_socket_bind(&rig->stopped, rig->context, rig->endpoint, WIRE_LIMITS_BULK, &err));
     check_ok(actor_new(&rig->actor, &rig->config, rig->context, &err));
     sent_n = queue_at = queue_n = 0;
+    tally = (struct weights_tally){0};
 }
 
 static void rig_close(struct rig *rig)
@@ -183,6 +192,7 @@ static void actor_waits_once_for_a_learner_that_was_stopped(void **state)
     }
     assert_int_equal(sent[4].type, MESSAGE_GENERATE_RESULT);
     assert_int_equal(sent[4].lease, 4);
+    assert_int_equal(tally.sum.fetches, 0);
     rig_close(&rig);
 }
 
@@ -211,6 +221,8 @@ static void actor_gives_back_what_waits_for_a_version_that_is_not_held(void **st
     assert_non_null(strstr(sent[1].text, "it is not held there"));
     assert_int_equal(sent[2].type, MESSAGE_GENERATE_RESULT);
     assert_int_equal(sent[2].lease, 2);
+    assert_int_equal(tally.sum.fetches, 1);
+    assert_int_equal(tally.sum.mapped_bytes, model_bytes(model));
     weights_server_close(server);
     model_free(model);
     rig_close(&rig);
@@ -252,6 +264,9 @@ static void actor_generates_with_the_weights_of_the_lease(void **state)
         assert_memory_equal(&sent[i].logp, &want, sizeof want);
     }
     assert_true(sent[0].logp != sent[1].logp);
+    assert_int_equal(tally.sum.fetches, 3);
+    assert_int_equal(tally.sum.mapped_bytes, 2 * model_bytes(model));
+    assert_int_equal(tally.sum.server_bytes, model_bytes(model));
     for (size_t i = 0; i < 2; i++)
         weights_server_close(server[i]);
     model_free(model);

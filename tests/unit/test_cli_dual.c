@@ -130,10 +130,14 @@ static void dual_finds_the_multiplier_of_the_runs_own_beta(void **state)
     check_told("reference", "reward", 6.0 / 8.0);
     check_told("reference", "effective", 8.0);
     check_told("reward_alone", "cost", 1.0 / (1.0 + exp(-(logit(3.0 / 8.0) + 2.0 / 0.3))));
-    char words[64];
+    char words[96];
     snprintf(words, sizeof words, "config: safety.controller=fixed safety.lambda=%.4g",
              m / (1.0 - m));
     dual("", 0, words);
+    snprintf(words, sizeof words, "lambda %.6g, of one prompt, so without an error; limit 0.2,",
+             m / (1.0 - m));
+    dual("", 0, words);
+    assert_null(strstr(said, "nan"));
     dual("kl.coef=0.5 --json", 0, "met");
     const double other = (2.0 - 0.5 * (logit(0.2) - logit(3.0 / 8.0))) / 3.0;
     check_told("at", "lambda", other / (1.0 - other));
@@ -169,6 +173,9 @@ static void dual_shapes_rewards_as_the_run_does(void **state)
     check_told("reward_alone", "reward", mean / sum);
     check_told("at", "lambda", 0); /* a limit that holds by itself */
     dual("safety.limit=1", 0, "config: the limit holds by itself: safety.controller=none\n");
+    assert_non_null(
+        strstr(said, "\nlambda 0, as the limit holds without a multiplier; limit 1,"));
+    assert_null(strstr(said, "nan"));
 }
 
 static void dual_takes_costs_as_probabilities_where_the_run_does(void **state)
@@ -205,6 +212,9 @@ static void dual_warns_where_its_lambda_is_worth_little(void **state)
          "warning: no multiplier meets the limit by weighing these answers anew: "
          "with the cost alone their mean cost is 0.3493, the limit is 0.2");
     assert_null(strstr(said, "config:"));
+    assert_non_null(strstr(said, "\nno lambda meets limit 0.2 at beta 9 in the run\n"));
+    assert_non_null(strstr(said, "    cost alone\n"));
+    assert_true(!strstr(said, "nan") && !strstr(said, "inf"));
     dual("kl.controller=adaptive kl.target_nats_per_sequence=3", 0,
          "warning: kl.controller moves beta");
     dual("safety.gate_samples=100 safety.controller=lagrangian", 0,

@@ -96,8 +96,16 @@ static const char status_body[] =
     "\"counters\":{\"mismatches\":1,\"duplicates\":0},"
     "\"peers\":[{\"name\":\"actor-0\",\"role\":\"actor\",\"state\":\"suspect\","
     "\"seen_age_ms\":3100,\"progress_age_ms\":600000,\"capacity\":64,\"in_flight\":2,"
-    "\"items_done\":88,\"mismatches\":1},{\"name\":\"actor-1\",\"role\":\"actor\","
-    "\"state\":\"live\",\"mismatches\":0},{\"name\":\"actor-2\",\"role\":\"actor\","
+    "\"items_done\":88,\"mismatches\":1,\"weights\":{\"sent_bytes\":2097152,"
+    "\"server_bytes\":4194304,\"relay_bytes\":524288,\"saved_bytes\":1048576,"
+    "\"mapped_bytes\":0,\"wasted_bytes\":3145728,\"refused\":2,\"fetches\":5,"
+    "\"fetch_ms\":40}},{\"name\":\"learner-0\",\"role\":\"learner\",\"state\":\"live\","
+    "\"mismatches\":0,"
+    "\"weights\":{\"sent_bytes\":7340032,\"fetches\":0}},"
+    "{\"name\":\"actor-1\",\"role\":\"actor\","
+    "\"state\":\"live\",\"mismatches\":0,\"weights\":{\"sent_bytes\":1048576,"
+    "\"server_bytes\":1048576,\"mapped_bytes\":6291456,\"fetches\":2,\"fetch_ms\":7}},{"
+    "\"name\":\"actor-2\",\"role\":\"actor\","
     "\"state\":\"live\",\"mismatches\":1}],"
     "\"last\":{\"step\":9,\"reward_raw_mean\":1.25,\"reward_shaped_mean\":0.5,\"kl_mean\":3.5,"
     "\"kl_coef\":0.02,\"kl_coef_after\":0.03,\"entropy\":1.5,\"duration_ms\":812,"
@@ -107,7 +115,8 @@ static const char status_body[] =
     "\"breaker\":{\"cooling\":true,\"trips\":3,\"last\":{\"signal\":\"kl\",\"limit\":\"high\","
     "\"value\":41.5},\"rollback\":{\"rollbacks\":2,\"base\":8,\"target\":12,"
     "\"lr_scale\":0.25,\"beta_scale\":4}},"
-    "\"gate\":{\"last\":{\"at_ms\":1700000000000,\"decision\":\"NSF\",\"why\":\"\",\"version\":8,"
+    "\"gate\":{\"last\":{\"at_ms\":1700000000000,\"decision\":\"NSF\",\"why\":\"\",\"version\":"
+    "8,"
     "\"mean\":0.0625,\"upper\":0.125,\"limit\":0.1,\"delta\":0.025,\"n\":60,\"spent\":1,"
     "\"candidates\":2,\"model\":\"m\"},\"published\":null}}\n";
 
@@ -132,6 +141,12 @@ static void a_run_that_answers_is_shown(void **state)
                "64 planned\n");
     check_said("43 dropped: score_failed\n");
     check_said("noted       1 results that differ from another worker's (mismatches)\n");
+    check_said(
+        "weights     7 fetches, of the slowest actor in 40 ms (median); MiB sent: learners "
+        "7.0, actors 3.0\n"
+        "            MiB had: mapped 6.0, from learners 5.0, from actors 0.5, saved by "
+        "differences 1.0\n");
+    check_said("noted       3.0 MiB of weights came in vain, 2 chunks with a wrong hash\n");
     check_said("noted       results that differ are of actor-0, actor-2\n");
     check_said("8 scored, 1 dropped: 9 planned\n");
     check_said("raw 1.25, shaped 0.5\n");
@@ -139,11 +154,13 @@ static void a_run_that_answers_is_shown(void **state)
     check_said("entropy 1.5 nats, clipped share -,"); /* not told */
     check_said("cost      0.25, limit 0.125, lambda 1 then 1.5\n");
     check_said("monitor   style mean 2.5; without a score so far: 3 trained slots\n");
-    check_said("breaker     open, 3 trips, the last by kl high: 41.5\n"
-               "            2 rollbacks, the last to version 8; learning rates times 0.25, beta "
-               "times 4, now back to version 12\n");
-    check_said("gate        version 8: NSF at 2023-11-14T22:13:20Z: mean cost 0.0625, bound 0.125, "
-               "limit 0.1, delta 0.025, 60 prompts; 1 of 2 candidates spent\n");
+    check_said(
+        "breaker     open, 3 trips, the last by kl high: 41.5\n"
+        "            2 rollbacks, the last to version 8; learning rates times 0.25, beta "
+        "times 4, now back to version 12\n");
+    check_said(
+        "gate        version 8: NSF at 2023-11-14T22:13:20Z: mean cost 0.0625, bound 0.125, "
+        "limit 0.1, delta 0.025, 60 prompts; 1 of 2 candidates spent\n");
     check_said("published   nothing\n");
     check_said("77 records, durable up to 75; start 2; newest checkpoint: version 9\n");
     check_said("noted       1 results that differ");
@@ -276,10 +293,12 @@ static void a_run_without_a_coordinator_is_told_from_its_ledger(void **state)
     check_said("the ledger's last step is 2, trained 1970-01-03T00:00:00Z: reward raw 2.5");
     check_said("newest checkpoint: version 2\n");
     check_said("nobody answers at 127.0.0.1:1");
-    const struct gate_record nsf = {.decision = GATE_RECORD_NSF, .version = 2, .why = "why not"};
+    const struct gate_record nsf = {
+        .decision = GATE_RECORD_NSF, .version = 2, .why = "why not"};
     check_ok(gate_record_append(dir, &nsf, &err));
     assert_int_equal(status_of_dir(""), 69);
-    check_said("\ngate      version 2: NSF at 1970-01-01T00:00:00Z: why not; 0 of 0 candidates");
+    check_said(
+        "\ngate      version 2: NSF at 1970-01-01T00:00:00Z: why not; 0 of 0 candidates");
     assert_int_equal(status_of_dir(" --json"), 69);
     check_said("{\"live\": false, \"trained\": 3, \"epoch\": 1, \"ledger_records\": 4,");
     check_said("\"step\": 2, \"at\": \"1970-01-03T00:00:00Z\", \"reward_raw_mean\": 2.5");

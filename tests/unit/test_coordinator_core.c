@@ -728,6 +728,26 @@ static void core_keeps_the_first_score(void **state)
     check_near(bench->records[records - 1].scores[0], 1.0, 0.0);
 }
 
+static void core_logs_what_could_not_be_scored_once_a_result(void **state)
+{
+    struct bench *bench = *state;
+    bench->config.batch = 4;
+    begun(state);
+    struct bench_crew crew;
+    bench_crew_join(bench, &crew);
+    bench_generate(bench, &crew.actor, bench_expect(bench, 2, MESSAGE_GENERATE_LEASE, 0), 0, 4);
+    struct message lease = *bench_expect(bench, 3, MESSAGE_SCORE_LEASE, 0);
+    assert_int_equal(lease.items_n, 4);
+    bench_score(bench, &crew.reward, &lease, 0.0, 0.0, WIRE_SCORE_FAILED);
+    const char *line = strstr(bench->log, "SCORE-FAILED");
+    assert_non_null(line);
+    assert_true(bench_said(bench,
+                           "SCORE-FAILED reward-0 could not score 4 of 4 items, the first "
+                           "slot 0/0: score_failed: "));
+    assert_null(strstr(line + 1, "SCORE-FAILED"));
+    assert_int_equal(bench_stats(bench)->score_retries, 4);
+}
+
 static void core_drops_a_group_with_nobody_left_to_compare_with(void **state)
 {
     struct bench *bench = *state;
@@ -852,6 +872,7 @@ int main(void)
         core_test(core_refuses_rollouts_that_cannot_be),
         core_test(core_tries_a_failed_score_again_and_never_makes_it_0),
         core_test(core_keeps_the_first_score),
+        core_test(core_logs_what_could_not_be_scored_once_a_result),
         core_test(core_drops_a_group_with_nobody_left_to_compare_with),
         core_test(core_keeps_its_promises_under_any_messages),
     };

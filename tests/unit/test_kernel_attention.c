@@ -53,7 +53,7 @@ static double oracle_row(double *out, const struct layout *l, const double *qkv,
     const struct attention *a = &l->shape;
     const size_t g = h / (a->H / a->G), width = a->q_stride, keys = n - first + 1;
     const double *q = qkv + n * width + h * a->D;
-    double s[256], sum = 0.0;
+    double s[300], sum = 0.0;
     assert_true(keys <= COUNT(s));
     for (size_t j = 0; j < keys; j++) {
         const double *k = qkv + (first + j) * width + (a->H + g) * a->D;
@@ -140,33 +140,54 @@ static void forward_is_the_definition(void **state)
         forward_check(&layouts[i]);
 }
 
-static void backward_is_the_slope_of_the_definition(void **state)
+/* Every `step`-th number of dq, dk and dv, of each instruction set. */
+static void backward_check(const struct layout *l, size_t step)
 {
-    (void)state;
-    const uint32_t lengths[] = {3, 1, 70};
-    const struct layout l = layout_of(4, 2, 6, lengths, 3);
-    const struct attention *a = &l.shape;
-    const size_t N = l.offset[l.seqs], width = a->q_stride;
-    float *qkv = kernel_random(N * width, 4), *dout = kernel_random(N * a->out_stride, 5);
+    const struct attention *a = &l->shape;
+    const size_t N = l->offset[l->seqs], width = a->q_stride, all = N * width;
+    float *qkv = kernel_random(all, 4), *dout = kernel_random(N * a->out_stride, 5);
     float *out = kernel_random(N * a->out_stride, 6), *lse = kernel_random(N * a->H, 7);
-    float *d = kernel_random(N * width, 8); /* to be written over */
-    attention_forward(NULL, a, out, lse, qkv, k_of(&l, qkv), v_of(&l, qkv), l.offset, l.seqs);
-    attention_backward(NULL, a, d, d + a->H * a->D, d + (a->H + a->G) * a->D, dout, qkv,
-                       k_of(&l, qkv), v_of(&l, qkv), out, lse, l.offset, l.seqs);
-    double *wide = widened(qkv, N * width);
-    const struct oracle oracle = {&l, wide, dout};
-    for (size_t i = 0; i < N * width; i += 7) { /* 7: coprime to the width, all parts */
-        const float want = (float)kernel_slope(&wide[i], oracle_loss, &oracle);
-        check_close(&d[i], &want, 1, 2e-5, 2e-6);
+    float *d = kernel_random(all, 8), *want = kernel_random(all, 9); /* to be written over */
+    double *wide = widened(qkv, all);
+    const struct oracle oracle = {l, wide, dout};
+    for (size_t i = 0; i < all; i += step)
+        want[i] = (float)kernel_slope(&wide[i], oracle_loss, &oracle);
+    KERNEL_EACH_ISA(isa)
+    {
+        attention_forward(NULL, a, out, lse, qkv, k_of(l, qkv), v_of(l, qkv), l->offset,
+                          l->seqs);
+        attention_backward(NULL, a, d, d + a->H * a->D, d + (a->H + a->G) * a->D, dout, qkv,
+                           k_of(l, qkv), v_of(l, qkv), out, lse, l->offset, l->seqs);
+        for (size_t i = 0; i < all; i += step)
+            check_close(&d[i], &want[i], 1, 2e-5, 2e-6);
     }
-    float *const all[] = {qkv, dout, out, lse, d};
-    for (size_t i = 0; i < COUNT(all); i++)
-        free(all[i]);
+    float *const arrays[] = {qkv, dout, out, lse, d, want};
+    for (size_t i = 0; i < COUNT(arrays); i++)
+        free(arrays[i]);
     free(wide);
 }
 
+/* Head sizes of whole registers, of a half, of one and a half, and of neither; steps that are
+ * coprime to the width, so that all parts have their turn. */
+static void backward_is_the_slope_of_the_definition(void **state)
+{
+    (void)state;
+    const uint32_t lengths[] = {3, 1, 70},
+                   longer[] = {300}; /* more keys than a task has near */
+    const struct layout layouts[] = {
+        layout_of(4, 2, 6, lengths, 3),  layout_of(4, 2, 8, lengths, 3),
+        layout_of(2, 1, 16, lengths, 3), layout_of(1, 1, 24, lengths, 3),
+        layout_of(2, 2, 64, lengths, 3),
+    };
+    const size_t steps[] = {7, 7, 11, 7, 43};
+    for (size_t i = 0; i < COUNT(layouts); i++)
+        backward_check(&layouts[i], steps[i]);
+    const struct layout l = layout_of(2, 1, 8, longer, 1);
+    backward_check(&l, 97);
+}
+
 struct passes {
-    float out[ROOM], lse[ROOM], d[2 * ROOM];
+    float out[ROOM], lse[ROOM], d[3 * ROOM];
 };
 
 static void run_passes(struct passes *p, struct pool *pool, const struct layout *l,
@@ -180,11 +201,13 @@ static void run_passes(struct passes *p, struct pool *pool, const struct layout 
                        qkv, k_of(l, qkv), v_of(l, qkv), p->out, p->lse, l->offset, l->seqs);
 }
 
-static void bits_check(const struct layout *l, struct pool *const *pools, size_t n)
+static void bits_check(const struct layout *l, float slope, struct pool *const *pools, size_t n)
 {
     const size_t N = l->offset[l->seqs];
     float *qkv = kernel_random(N * l->shape.q_stride, 1);
     float *dout = kernel_random(N * l->shape.out_stride, 2);
+    for (size_t i = 0; i < N * l->shape.out_stride; i++)
+        dout[i] *= slope;
     static struct passes want, got;
     isa_force(ISA_PLAIN);
     run_passes(&want, NULL, l, qkv, dout);
@@ -204,15 +227,19 @@ static void bits_depend_on_neither_threads_nor_instruction_set(void **state)
     (void)state;
     const uint32_t lengths[] = {33, 1, 100, 7};
     /* Heads that fill lanes (engine/kernels/attention_lanes.h), and one that does not. */
-    const size_t D[] = {33, 8, 16, 24, 32};
+    const size_t D[] = {33, 8, 16, 24, 32, 64};
     struct pool *pools[] = {NULL, kernel_pool(2), kernel_pool(3)};
     for (size_t i = 0; i < COUNT(D); i++) {
         const struct layout l = layout_of(4, 2, D[i], lengths, 4);
-        bits_check(&l, pools, COUNT(pools));
+        bits_check(&l, 1.0f, pools, COUNT(pools));
+        bits_check(&l, 1e-37f, pools, COUNT(pools)); /* many sums are flushed to 0 or -0 */
     }
     const uint32_t longer[] = {300, 20, 200}; /* of so many a task has all heads, or one */
     const struct layout l = layout_of(4, 2, 16, longer, 3);
-    bits_check(&l, pools, COUNT(pools));
+    bits_check(&l, 1.0f, pools, COUNT(pools));
+    const uint32_t wide[] = {70}; /* of so many channels a block of keys alone has room */
+    const struct layout widest = layout_of(1, 1, 512, wide, 1);
+    bits_check(&widest, 1.0f, pools, COUNT(pools));
     for (size_t p = 0; p < COUNT(pools); p++)
         pool_free(pools[p]);
 }
@@ -424,6 +451,7 @@ static void great_scores_do_not_overflow(void **state)
 
 int main(void)
 {
+    pool_thread_init(); /* as all that trains: what is no normal number is 0 */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_is_the_definition),
         cmocka_unit_test(backward_is_the_slope_of_the_definition),

@@ -376,6 +376,10 @@ static void check_fetch_from_base(struct weights_server *server, uint64_t base,
     assert_memory_equal(got, want, SIZE);
     assert_in_range(weights_server_sent_bytes(server) - before, least, most);
     assert_int_equal(view.came_bytes, weights_server_sent_bytes(server) - before);
+    const struct weights_traffic *t = &view.traffic;
+    assert_int_equal(t->server_bytes + t->wasted_bytes, view.came_bytes);
+    assert_int_equal(t->server_bytes + t->saved_bytes, SIZE);
+    assert_int_equal(t->relay_bytes, 0);
     weights_release(&view);
 }
 
@@ -561,15 +565,24 @@ static void player_stop(struct player *p)
     pthread_join(p->thread, NULL);
 }
 
+/* What came of a fetch that failed. */
+static void check_all_wasted(const struct weights_traffic *traffic)
+{
+    assert_int_equal(traffic->server_bytes + traffic->relay_bytes + traffic->saved_bytes, 0);
+    assert_true(traffic->wasted_bytes >= 3 * WIRE_CHUNK_BYTES);
+}
+
 static void weights_with_a_lie_inside_are_refused(void **state)
 {
     (void)state;
     struct player player;
     player_start(&player, TRICK_LIE);
-    check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
-                             &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err),
-                ERR_FORMAT, "chunk 3 is not what the manifest says, 3 times");
+    struct weights_view view;
+    check_fails(fetch(ipc, 7, &view, &err), ERR_FORMAT,
+                "chunk 3 is not what the manifest says, 3 times");
     player_stop(&player);
+    assert_int_equal(view.traffic.refused, 3);
+    check_all_wasted(&view.traffic);
     assert_in_range(player.threes, 3, 22); /* more where the machine stood still */
     player_start(&player, TRICK_OTHER_HASH);
     check_fails(weights_pull(context, ipc, 7, got, SIZE, NULL,
@@ -589,9 +602,13 @@ static void a_chunk_that_comes_twice_counts_once(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_DOUBLE);
-    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
-                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
+    struct weights_view view;
+    check_ok(fetch(ipc, 7, &view, &err));
     assert_memory_equal(got, weights, SIZE);
+    assert_int_equal(view.traffic.server_bytes, SIZE);
+    assert_int_equal(view.traffic.refused, 0); /* nobody waited for it any more */
+    assert_in_range(view.traffic.wasted_bytes, SIZE - WIRE_CHUNK_BYTES, 2 * SIZE);
+    weights_release(&view);
     player_stop(&player);
     finish();
 }
@@ -655,11 +672,16 @@ static void weights_pull_does_not_wait_for_the_rest_either(void **state)
     (void)state;
     struct player player;
     player_start(&player, TRICK_DEAF_AFTER_10);
-    check_fails(
-        weights_pull(context, ipc, 7, got, SIZE, NULL,
-                     &(struct weights_patience){2 * WEIGHTS_SILENT_MS, LONG_MS, NULL, NULL},
-                     &err),
-        ERR_TIMEOUT, "no answer for 1000 ms");
+    const struct weights_patience short_of_it = {2 * WEIGHTS_SILENT_MS, LONG_MS, NULL, NULL};
+    struct weights_view view;
+    const struct weights_request request = {.context = context,
+                                            .endpoint = ipc,
+                                            .version = 7,
+                                            .buffer = got,
+                                            .size = SIZE,
+                                            .patience = &short_of_it};
+    check_fails(weights_fetch(&request, &view, &err), ERR_TIMEOUT, "no answer for 1000 ms");
+    check_all_wasted(&view.traffic);
     player_stop(&player);
     finish();
 }
@@ -673,9 +695,13 @@ static void weights_corrupted_on_the_way_are_fetched_again(void **state)
     assert_non_null(log);
     log_open("test", fileno(log), LOG_LEVEL_INFO);
     player_start(&player, TRICK_CORRUPT_TWICE);
-    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
-                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
+    struct weights_view view;
+    check_ok(fetch(ipc, 7, &view, &err));
     assert_memory_equal(got, weights, SIZE);
+    assert_in_range(view.traffic.refused, 1, 2); /* fewer where the machine stood still */
+    assert_true(view.traffic.wasted_bytes >= view.traffic.refused * WIRE_CHUNK_BYTES);
+    assert_int_equal(view.traffic.server_bytes, SIZE);
+    weights_release(&view);
     player_stop(&player);
     assert_in_range(player.threes, 3, 22); /* more where the machine stood still for a moment */
     assert_in_range(player.chunks, 23, 200);
@@ -727,10 +753,13 @@ static void weights_pull_begins_anew_when_the_version_has_other_bytes(void **sta
 {
     (void)state;
     struct player player;
+    struct weights_view view;
     player_start(&player, TRICK_OTHER_AFTER_10);
-    check_ok(weights_pull(context, ipc, 7, got, SIZE, NULL,
-                          &(struct weights_patience){LONG_MS, LONG_MS, NULL, NULL}, &err));
+    check_ok(fetch(ipc, 7, &view, &err));
     assert_memory_equal(got, weights, SIZE); /* with the bit that the player has flipped */
+    assert_int_equal(view.traffic.server_bytes, SIZE);
+    assert_true(view.traffic.wasted_bytes > 0);
+    weights_release(&view);
     player_stop(&player);
     assert_in_range(player.manifests, 2, 20); /* as above */
     assert_in_range(player.chunks, 22, 200);

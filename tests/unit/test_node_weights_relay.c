@@ -83,6 +83,7 @@ struct client {
     const struct weights_patience *patience; /* NULL: long, of relays too */
     enum err_code rc;
     struct err err;
+    struct weights_traffic traffic;
 };
 
 static void *client_fetch(void *arg)
@@ -98,6 +99,7 @@ static void *client_fetch(void *arg)
                                             .relay_ms = c->patience ? 0 : LONG_MS / 2,
                                             .patience = c->patience ? c->patience : &patience};
     c->rc = weights_fetch(&request, &view, &c->err);
+    c->traffic = view.traffic;
     return NULL;
 }
 
@@ -113,6 +115,7 @@ static void client_check(const struct client *c)
     if (c->rc)
         fail_msg("%s", c->err.text);
     assert_memory_equal(c->buffer, weights, SIZE);
+    assert_int_equal(c->traffic.server_bytes + c->traffic.relay_bytes, SIZE);
 }
 
 static void client_close(struct client *c)
@@ -172,6 +175,8 @@ static void a_client_that_is_no_relay_is_sent_to_one(void **state)
     client_check(&other);
     assert_int_equal(weights_server_sent_bytes(server), before);
     assert_int_equal(weights_server_sent_bytes(relay.relay), SIZE);
+    assert_int_equal(relay.traffic.server_bytes, SIZE);
+    assert_int_equal(other.traffic.relay_bytes, SIZE);
     client_close(&relay);
     client_close(&other);
 }
@@ -255,7 +260,7 @@ static void say_is_relay(const char *endpoint, uint32_t first, uint32_t n)
 
 /* A client without a relay of its own has all that it should, of which the server sent `want`
  * chunks at least. */
-static void check_fetch(uint32_t want)
+static struct weights_traffic check_fetch(uint32_t want)
 {
     struct client c = {.buffer = got, .patience = &short_patience};
     const uint64_t before = weights_server_sent_bytes(server);
@@ -263,6 +268,7 @@ static void check_fetch(uint32_t want)
     client_check(&c);
     assert_in_range(weights_server_sent_bytes(server) - before,
                     (uint64_t)(want - 1) * WIRE_CHUNK_BYTES + SIZE % WIRE_CHUNK_BYTES, SIZE);
+    return c.traffic;
 }
 
 enum trick { TRICK_LIE, TRICK_SHORT, TRICK_DIFFERENCE, TRICK_OTHER, TRICK_NEVER };
@@ -321,9 +327,14 @@ static void check_trick(enum trick trick, const char *words, uint32_t asked_max)
         wire_socket_bind(&relay.socket, context, "tcp://127.0.0.1:*", WIRE_LIMITS_BULK, &err));
     say_is_relay(wire_socket_endpoint(relay.socket), 0, CHUNKS - 1);
     assert_int_equal(pthread_create(&relay.thread, NULL, relay_run, &relay), 0);
-    check_fetch(CHUNKS);
+    const struct weights_traffic traffic = check_fetch(CHUNKS);
     atomic_store(&relay.stop, true);
     pthread_join(relay.thread, NULL);
+    assert_int_equal(traffic.relay_bytes, 0);
+    if (trick != TRICK_NEVER)
+        assert_true(traffic.wasted_bytes >= SIZE % WIRE_CHUNK_BYTES);
+    if (trick == TRICK_LIE)
+        assert_true(traffic.refused >= 1);
     assert_in_range(relay.asked, 1, asked_max);
     snprintf(line, sizeof line, "the relay %s %s", wire_socket_endpoint(relay.socket), words);
     if (words[0])

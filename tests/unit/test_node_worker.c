@@ -114,6 +114,7 @@ struct coordinator {
     struct wire_peer peer;
     uint64_t session, seq;
     uint64_t heard_session, heard_seq;
+    uint64_t heard_fetches; /* of the last heartbeat */
 };
 
 static void coordinator_open(struct coordinator *c)
@@ -161,6 +162,8 @@ static struct wire_peer coordinator_hear(struct coordinator *c, enum message_typ
         case WIRE_RECV_MESSAGE: break;
         }
         coordinator_check_seq(c, m);
+        if (m->type == MESSAGE_HEARTBEAT)
+            c->heard_fetches = m->weights.fetches;
         if (m->type == type)
             return peer;
         if (m->type != MESSAGE_HEARTBEAT)
@@ -172,7 +175,8 @@ static struct wire_peer coordinator_hear(struct coordinator *c, enum message_typ
     return (struct wire_peer){0};
 }
 
-static void coordinator_welcome(struct coordinator *c, uint64_t session, uint32_t dead_ms)
+static void coordinator_welcome_to(struct coordinator *c, uint64_t session,
+                                   uint32_t heartbeat_ms, uint32_t dead_ms)
 {
     struct message hello;
     c->peer = coordinator_hear(c, MESSAGE_HELLO, &hello);
@@ -181,8 +185,14 @@ static void coordinator_welcome(struct coordinator *c, uint64_t session, uint32_
     message_release(&hello);
     c->session = session;
     c->seq = 0;
-    struct message m = {.type = MESSAGE_WELCOME, .heartbeat_ms = 40, .dead_ms = dead_ms};
+    struct message m = {
+        .type = MESSAGE_WELCOME, .heartbeat_ms = heartbeat_ms, .dead_ms = dead_ms};
     coordinator_say(c, &m);
+}
+
+static void coordinator_welcome(struct coordinator *c, uint64_t session, uint32_t dead_ms)
+{
+    coordinator_welcome_to(c, session, 40, dead_ms);
 }
 
 static void coordinator_lease(struct coordinator *c, uint64_t lease)
@@ -305,6 +315,73 @@ static void worker_serves_a_lease_and_says_goodbye(void **state)
 
     session_stop("told to stop");
     assert_string_equal(err_name(rig.rc), "ERR_OK");
+}
+
+/* Heartbeats, until one tells of so many fetches. */
+static void coordinator_hear_fetches(struct coordinator *c, uint64_t fetches, struct message *m)
+{
+    for (;;) {
+        coordinator_hear(c, MESSAGE_HEARTBEAT, m);
+        const bool all = m->weights.fetches == fetches;
+        assert_int_equal(m->weights.server_bytes + m->weights.mapped_bytes,
+                         1000 * m->weights.fetches);
+        if (all)
+            return;
+        message_release(m);
+    }
+}
+
+static void note_fetches(struct worker *worker, int fetches)
+{
+    struct weights_view view = {.ms = 7, .traffic = {.server_bytes = 1000}};
+    for (int i = 0; i < fetches; i++)
+        worker_note_fetch(worker, &view, 1000, true);
+}
+
+/* In a new session all of it, and what it has not told before it says goodbye. */
+static void worker_tells_of_its_weights(void **state)
+{
+    (void)state;
+    struct message m;
+    session_begin(gated_compute, 100, 1);
+    note_fetches(rig.worker, 2);
+    coordinator_hear_fetches(&coordinator, 2, &m);
+    assert_int_equal(m.weights.fetch_ms, 7);
+    assert_int_equal(m.weights.sent_bytes, 0); /* it is no relay */
+    message_release(&m);
+    struct message reset = {.type = MESSAGE_RESET, .text = "who are you?"};
+    coordinator_say(&coordinator, &reset);
+    coordinator_welcome(&coordinator, 2, NEVER_MS);
+    coordinator_hear_fetches(&coordinator, 2, &m);
+    message_release(&m);
+    coordinator_say(&coordinator, &reset);
+    coordinator_welcome_to(&coordinator, 3, NEVER_MS, 2 * NEVER_MS); /* none will be due */
+    coordinator_lease(&coordinator, 1);
+    coordinator_ack(&coordinator, coordinator_result(&coordinator, 1));
+    worker_stop(rig.worker);
+    coordinator_hear_fetches(&coordinator, 2, &m);
+    message_release(&m);
+    session_over("told to stop");
+}
+
+/* So much that no heartbeat would be due. */
+static void worker_tells_of_its_weights_while_it_has_much_to_say(void **state)
+{
+    (void)state;
+    coordinator_open(&coordinator);
+    rig_start(&rig, gated_compute);
+    atomic_store(&rig.gate, UINT32_MAX);
+    coordinator_welcome_to(&coordinator, 1, 500, NEVER_MS);
+    note_fetches(rig.worker, 1);
+    const uint64_t until_ms = clock_mono_ms() + WAIT_MS;
+    uint64_t lease = 0;
+    while (coordinator.heard_fetches == 0 && clock_mono_ms() < until_ms) {
+        lease++;
+        coordinator_lease(&coordinator, lease);
+        coordinator_ack(&coordinator, coordinator_result(&coordinator, lease));
+    }
+    assert_int_equal(coordinator.heard_fetches, 1);
+    session_stop("told to stop");
 }
 
 /* What was not acknowledged is offered again, in order, under new numbers; what was is not. */
@@ -760,6 +837,8 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(worker_serves_a_lease_and_says_goodbye),
+        TEST(worker_tells_of_its_weights),
+        TEST(worker_tells_of_its_weights_while_it_has_much_to_say),
         TEST(worker_sends_unacknowledged_results_again_after_reset),
         TEST(worker_takes_silence_for_the_end_of_a_session),
         TEST(worker_finds_a_coordinator_that_was_restarted),

@@ -237,6 +237,14 @@ static void break_heartbeat(struct message *m)
 {
     m->heartbeat_ms = 0;
 }
+static void break_weights(struct message *m)
+{
+    m->weights.saved_bytes = WIRE_WEIGHTS_MAX + 1;
+}
+static void break_weights_last(struct message *m)
+{
+    m->weights.fetch_ms = UINT64_MAX;
+}
 static void break_dead(struct message *m)
 {
     m->dead_ms = m->heartbeat_ms;
@@ -384,6 +392,9 @@ static void message_says_which_bound_is_broken(void **state)
         {MESSAGE_WELCOME, break_heartbeat, "WELCOME: heartbeat_ms is 0"},
         {MESSAGE_WELCOME, break_dead, "WELCOME: dead_ms is"},
         {MESSAGE_TRAIN_RESULT, break_stats, "the number of stats is 65, not in 0..64"},
+        {MESSAGE_HEARTBEAT, break_weights,
+         "HEARTBEAT: saved_bytes is 1152921504606846977, not in 0..1152921504606846976"},
+        {MESSAGE_HEARTBEAT, break_weights_last, "HEARTBEAT: fetch_ms is"},
         {MESSAGE_HEARTBEAT, break_stats_stray, "the number of stats is 1, not in 0..0"},
         {MESSAGE_TRAIN_RESULT, break_stat_name, "TRAIN_RESULT: stats[0].name is empty"},
         {MESSAGE_TRAIN_RESULT, break_hash, "TRAIN_RESULT: weights_hash is missing"},
