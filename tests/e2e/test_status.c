@@ -14,9 +14,9 @@
 #include "tests/e2e/scrape.h"
 #include "tests/unit/cli_run.h"
 
-#define STEPS       "8"
-#define BATCH       "16"
-#define LAG         1 /* of the fixture */
+#define STEPS "8"
+#define BATCH "16"
+#define LAG   1 /* of the fixture */
 
 static char run_dir[96], control[128], bulk[128], address[128];
 static pid_t run_pid, actor_pid;

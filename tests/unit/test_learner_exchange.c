@@ -550,7 +550,7 @@ static int process(uint32_t i)
 {
     int waits = 3;
     struct rank r = {
-        .rank = i, .ranks = 3, .leaves = 7, .P = 200001, .attempt = 1, .silent_ms = 4000};
+        .rank = i, .ranks = 3, .leaves = 7, .P = 200001, .attempt = 1, .silent_ms = 10000};
     rank_open(&r);
     if (i == 2) {
         r.x->options.stop = kill_self;
