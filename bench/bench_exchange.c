@@ -4,8 +4,9 @@
  * Both move, at the same time, half of the numbers each way for the sums and half for the
  * results, as two ranks with one node each do.  The reference does nothing else: it sends
  * chunks of the same size, or of PLAIN_BYTES, from memory, without a copy, without a checksum, to
- * a receiver that drops them; as many bytes under way.  They take turns.  The rate is of the bytes
- * that one rank receives.
+ * a receiver that drops them; as many bytes under way.  They take turns, in one process, each end
+ * with three threads: one that asks, one that answers, libzmq's.  The rate is of the bytes that one
+ * rank receives.
  */
 #include <pthread.h>
 #include <stdio.h>

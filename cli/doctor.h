@@ -28,6 +28,7 @@
 #define DOCTOR_SLOW_STEPS  6.0     /* mean durations of a step: then it does not advance */
 #define DOCTOR_SLOW_MS     5000.0  /* and never before */
 #define DOCTOR_FIRST_MS    60000.0 /* of the first step, whose duration nobody knows */
+#define DOCTOR_SERVICE_MS  10000.0 /* before there was a step: a service's silence */
 #define DOCTOR_LEASE_TIMES 4.0     /* the median age of its role's leases */
 #define DOCTOR_FRESH_MS    60000.0 /* a failure longer ago is history */
 

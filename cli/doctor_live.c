@@ -195,6 +195,34 @@ static void doctor_leases(struct doctor *doctor, const struct doctor_seen *seen)
     }
 }
 
+/* In the first step nobody knows how long an answer takes, and a service that never answers would
+ * not be told of before DOCTOR_FIRST_MS. */
+static void doctor_services(struct doctor *doctor, const struct doctor_seen *seen)
+{
+    const double lease_ms = doctor_number(seen->timeouts, "lease_ms");
+    if (doctor_number(seen->status, "services") <= 0 ||
+        doctor_number(seen->status, "step_ms") > 0 ||
+        doctor_number(seen->status, "step_age_ms") > DOCTOR_FIRST_MS)
+        return;
+    for (size_t i = 0; i < json_array_size(seen->peers); i++) {
+        char age[32];
+        const json_t *peer = json_array_get(seen->peers, i);
+        const double ms = doctor_number(peer, "lease_age_ms");
+        if (!doctor_is(peer, "role", "reward") || !doctor_is(peer, "state", "live") ||
+            !doctor_is_busy(seen, peer) || ms <= DOCTOR_SERVICE_MS ||
+            (lease_ms > 0 && ms > lease_ms)) /* then doctor_leases names it */
+            continue;
+        doctor_find(
+            doctor,
+            "ask the service by hand (docs/REWARD_SERVICES.md): where it does not answer "
+            "within the scorer's timeout_ms its samples fail; where it is only slow, "
+            "wait",
+            "%s (reward) has waited for %s for the scores of %.0f samples, and works: a "
+            "service that it asks has not answered yet",
+            doctor_text(peer, "name"), doctor_time(age, ms), doctor_number(peer, "in_flight"));
+    }
+}
+
 /* Whose work a phase is; "" for what has rules of its own. */
 static const char *doctor_phase_role(const char *wait)
 {
@@ -373,9 +401,9 @@ static void doctor_tested(struct doctor *doctor, const struct doctor_seen *seen)
 void doctor_live(struct doctor *doctor, const json_t *status, const json_t *before)
 {
     static void (*const rules[])(struct doctor *, const struct doctor_seen *) = {
-        doctor_asked,   doctor_silent,   doctor_roles,    doctor_step,
-        doctor_leases,  doctor_ledger,   doctor_failures, doctor_versions,
-        doctor_breaker, doctor_sameness, doctor_tested,
+        doctor_asked,    doctor_silent,  doctor_roles,    doctor_step,
+        doctor_services, doctor_leases,  doctor_ledger,   doctor_failures,
+        doctor_versions, doctor_breaker, doctor_sameness, doctor_tested,
     };
     const struct doctor_seen seen = {.status = status,
                                      .before = before,

@@ -184,6 +184,15 @@ static void status_json_breaker(const struct core_stats *stats, struct buf *out)
 }
 
 /* What numbers above are to be held against. */
+/* Scorers that are services outside. */
+static uint32_t status_json_services(const struct run_config *config)
+{
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < config->scorers; s++)
+        n += config->scorer[s].kind == RUN_SCORER_HTTP;
+    return n;
+}
+
 static void status_json_settings(const struct status *status, struct buf *out)
 {
     const struct run_config *config = status->config;
@@ -195,6 +204,7 @@ static void status_json_settings(const struct status *status, struct buf *out)
     status_json_count(out, "actor", config->actors);
     status_json_count(out, "reward", config->rewards);
     buf_putc(out, '}');
+    status_json_count(out, "services", status_json_services(config));
 }
 
 /* What the run is, and what it waits for. */

@@ -2,7 +2,7 @@
  * of the loss with respect to it.
  *
  * Many rows of a small layer go through a half of it a piece at a time, as on the way forward
- * (engine/block_layer.c).  The chain of each sum goes on from piece to piece, in ascending rows:
+ * (engine/block_pieces.c).  The chain of each sum goes on from piece to piece, in ascending rows:
  * the bits are those of all rows at once. */
 #include <assert.h>
 #include <string.h>

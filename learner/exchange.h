@@ -44,11 +44,12 @@
  * They are sent from where they lie: their memory must stay until the server is closed.
  *
  * What may fail.  A rank that answers nothing for silent_ms, or answers but has nothing for
- * late_ms, is named; so is one that refuses, or sends what is no message.  After a failure the
- * attempt is over for this rank: it refuses the others' asks with its reason, so that they fail
- * at once too, and the caller applies nothing.  A new attempt begins with exchange_join.
- * Between two ranks the last answer can be lost: one may have finished a round that another
- * gives up.  What follows from that is for whoever applies the result; see learner.h.
+ * late_ms, is named; so is one that refuses, or sends what is no message.  Who waits for sums
+ * alone, as a rank without a chunk does, can name one that waits for a third, and says so.  After
+ * a failure the attempt is over for this rank: it refuses the others' asks with its reason, so
+ * that they fail at once too, and the caller applies nothing.  A new attempt begins with
+ * exchange_join.  Between two ranks the last answer can be lost: one may have finished a round
+ * that another gives up.  What follows from that is for whoever applies the result; see learner.h.
  *
  * Cost of exchange_sum on rank r, with k[q] nodes on rank q of R (1 each where R and the leaves
  * are powers of two; at most 2 log2 of a rank's leaves):

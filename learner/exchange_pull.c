@@ -253,18 +253,22 @@ static void exchange_excuse(struct exchange *x, uint64_t now_ms)
     }
 }
 
-static enum err_code exchange_watch_rank(struct exchange *x, uint32_t rank, uint64_t now_ms,
-                                         struct err *err)
+static enum err_code exchange_watch_stream(struct exchange *x, const struct exchange_stream *s,
+                                           uint64_t now_ms, struct err *err)
 {
+    const uint32_t rank = s->rank;
     struct exchange_watch *watch = &x->watch[rank];
+    const char *waits =
+        s->part >= EXCHANGE_PART_SUM ? ", perhaps because it waits for another rank" : "";
     const char *bad = watch->bad ? "; what came was none: " : "";
     if (now_ms - watch->heard_ms >= x->options.silent_ms)
         return exchange_blame(x, rank, ERR_TIMEOUT, err, "has not answered for %llu ms%s%s",
                               (unsigned long long)(now_ms - watch->heard_ms), bad, watch->text);
     if (now_ms - watch->moved_ms >= x->options.late_ms)
         return exchange_blame(x, rank, ERR_TIMEOUT, err,
-                              "lives, and has sent nothing for %llu ms%s%s",
-                              (unsigned long long)(now_ms - watch->moved_ms), bad, watch->text);
+                              "lives, and has sent nothing for %llu ms%s%s%s",
+                              (unsigned long long)(now_ms - watch->moved_ms), waits, bad,
+                              watch->text);
     const bool is_silent = now_ms - watch->heard_ms >= EXCHANGE_RESUME_MS &&
                            now_ms - watch->asked_ms >= EXCHANGE_RESUME_MS;
     const bool is_bad =
@@ -277,7 +281,8 @@ static enum err_code exchange_watch_rank(struct exchange *x, uint32_t rank, uint
 }
 
 /* In the order of streams: those of nodes first.  A rank that cannot finish its chunks because
- * a third is late is not the one to be named. */
+ * a third is late is not the one to be named; where sums alone are awaited, because this rank has
+ * no chunk of its own, there is no telling. */
 static enum err_code exchange_watch_all(struct exchange *x, uint64_t now_ms, struct err *err)
 {
     if (x->options.stop && x->options.stop(x->options.ctx))
@@ -288,7 +293,7 @@ static enum err_code exchange_watch_all(struct exchange *x, uint64_t now_ms, str
     exchange_excuse(x, now_ms);
     for (uint32_t i = 0; i < x->streams; i++) {
         const enum err_code rc = exchange_awaits(&x->stream[i])
-                                     ? exchange_watch_rank(x, x->stream[i].rank, now_ms, err)
+                                     ? exchange_watch_stream(x, &x->stream[i], now_ms, err)
                                      : ERR_OK;
         if (rc)
             return rc;

@@ -482,7 +482,8 @@ static const struct config_key run_keys[] = {
          "A peer that is alive but makes no progress this long loses its work."),
     U32_("timeouts.service_ms", service_ms, 0, 86400000, "3600000", "ms",
          "How long the run waits for a service of a reward or a cost (http) that cannot be "
-         "reached, or says that it is busy; what cannot be scored after that fails."),
+         "reached, says that it is busy, or answers 5xx to all; what cannot be scored after that "
+         "fails."),
     U32_("timeouts.rendezvous_ms", rendezvous_ms, 100, 86400000, "300000", "ms",
          "With --rendezvous: after which a worker that starts no longer looks for the "
          "coordinator."),

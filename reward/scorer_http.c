@@ -7,6 +7,11 @@
  * query is prompt and response, prompts the prompt alone, both with their special tokens.
  * null: the service could not score this sample.  Any other breach of the contract makes all
  * samples of the request failed.  docs/REWARD_SERVICES.md says it to authors of services.
+ *
+ * A service that breaks (5xx) may be at fault, or one sample of the request may be.  Where it
+ * answered something, also a sample that it had scored before, asked about anew, or one of the
+ * request's by itself, it is there: the samples of a request that broke it are asked about one by
+ * one, and those that break it again are failed.  Else it is away.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,9 +22,12 @@
 #include "reward/scorer.h"
 #include "reward/service.h"
 
+#define SCORER_HTTP_KNOWN_MAX (1u << 20) /* bytes of a request that is kept */
+
 struct scorer_http {
     struct service *service;
-    uint32_t batch; /* samples a request */
+    uint32_t batch;   /* samples a request */
+    struct buf known; /* a request for one sample that it has scored; empty: none yet */
 };
 
 /* The requests of one scoring. */
@@ -29,6 +37,7 @@ struct scorer_http_round {
     struct scorer_score *out;
     size_t *index; /* (n) the samples that have texts */
     size_t n;
+    uint32_t batch;
     struct service_call *calls; /* call c has the samples index[c * batch] and on */
     size_t calls_n;
 };
@@ -39,6 +48,7 @@ static void scorer_http_close(void *state)
     if (!http)
         return;
     service_close(http->service);
+    buf_release(&http->known);
     free(http);
 }
 
@@ -50,6 +60,7 @@ static enum err_code scorer_http_open(void **state, const struct run_scorer *of,
     if (!http)
         return err_set(err, ERR_NOMEM, "out of memory");
     http->batch = of->batch;
+    buf_init(&http->known, SCORER_HTTP_KNOWN_MAX);
     return service_open(&http->service, of->url, of->timeout_ms, err);
 }
 
@@ -57,21 +68,20 @@ static enum err_code scorer_http_open(void **state, const struct run_scorer *of,
 
 static size_t scorer_http_first(const struct scorer_http_round *round, size_t call)
 {
-    return call * round->http->batch;
+    return call * round->batch;
 }
 
 static size_t scorer_http_end(const struct scorer_http_round *round, size_t call)
 {
-    const size_t end = (call + 1) * round->http->batch;
+    const size_t end = (call + 1) * round->batch;
     return end < round->n ? end : round->n;
 }
 
-static void scorer_http_request(const struct scorer_http_round *round, size_t call,
+/* The samples index[first] .. index[end - 1]. */
+static void scorer_http_request(const struct scorer_http_round *round, size_t first, size_t end,
                                 struct buf *body)
 {
     static const char *const keys[] = {"{\"query\":[", "],\"prompts\":[", "],\"labels\":["};
-    const size_t first = scorer_http_first(round, call), end = scorer_http_end(round, call);
-    buf_init(body, SERVICE_REQUEST_MAX);
     for (size_t k = 0; k < 3; k++) {
         buf_puts(body, keys[k]);
         for (size_t i = first; i < end; i++) {
@@ -153,12 +163,30 @@ static void scorer_http_reply(const struct scorer_http_round *round, size_t call
     json_decref(object);
 }
 
+/* The first sample that was scored, and fits, is what the service is asked about where it is not
+ * clear whether it works. */
+static void scorer_http_keep(const struct scorer_http_round *round, size_t call)
+{
+    struct buf *known = &round->http->known;
+    const size_t end = scorer_http_end(round, call);
+    for (size_t i = scorer_http_first(round, call); i < end && known->len == 0; i++) {
+        if (round->out[round->index[i]].state != SCORE_OK)
+            continue;
+        scorer_http_request(round, i, i + 1, known);
+        if (known->failed) {
+            buf_release(known);
+            buf_init(known, SCORER_HTTP_KNOWN_MAX);
+        }
+    }
+}
+
 static void scorer_http_on_done(void *ctx, size_t c)
 {
     const struct scorer_http_round *round = ctx;
     const struct service_call *call = &round->calls[c];
     if (call->outcome == SCORE_OK) {
         scorer_http_reply(round, c, call->reply);
+        scorer_http_keep(round, c);
         return;
     }
     scorer_http_fault_all(round, c, call->outcome, call->reason);
@@ -166,38 +194,129 @@ static void scorer_http_on_done(void *ctx, size_t c)
         round->out[round->index[i]].away = call->away;
 }
 
+/* --- rounds ----------------------------------------------------------------------------- */
+
+/* Ask about all samples of the round; scorer_http_end_round releases what this holds.  ERR_NOMEM:
+ * nothing was asked. */
+static enum err_code scorer_http_ask(struct scorer_http_round *round,
+                                     const struct scorer_watch *watch)
+{
+    bool room = true;
+    round->calls_n = (round->n + round->batch - 1) / round->batch;
+    round->calls = calloc(round->calls_n, sizeof *round->calls);
+    for (size_t c = 0; round->calls && c < round->calls_n; c++) {
+        buf_init(&round->calls[c].body, SERVICE_REQUEST_MAX);
+        scorer_http_request(round, scorer_http_first(round, c), scorer_http_end(round, c),
+                            &round->calls[c].body);
+        room = room && !round->calls[c].body.failed;
+    }
+    if (!round->calls || !room)
+        return ERR_NOMEM;
+    service_run(round->http->service, round->calls, round->calls_n, watch, scorer_http_on_done,
+                round);
+    return ERR_OK;
+}
+
+static void scorer_http_end_round(struct scorer_http_round *round)
+{
+    for (size_t c = 0; round->calls && c < round->calls_n; c++)
+        buf_release(&round->calls[c].body);
+    free(round->calls);
+}
+
+static bool scorer_http_answered(const struct scorer_http_round *round)
+{
+    for (size_t c = 0; round->calls && c < round->calls_n; c++)
+        if (round->calls[c].outcome == SCORE_OK)
+            return true;
+    return false;
+}
+
+static bool scorer_http_broke(const struct scorer_http_round *round)
+{
+    for (size_t c = 0; c < round->calls_n; c++)
+        if (round->calls[c].broke)
+            return true;
+    return false;
+}
+
+static void scorer_http_on_known(void *ctx, size_t c)
+{
+    (void)ctx, (void)c;
+}
+
+/* Does it answer what it has answered before? */
+static bool scorer_http_answers_known(struct scorer_http *http,
+                                      const struct scorer_watch *watch)
+{
+    struct service_call call = {0};
+    if (http->known.len == 0)
+        return false;
+    buf_init(&call.body, SCORER_HTTP_KNOWN_MAX);
+    buf_append(&call.body, http->known.data, http->known.len);
+    if (!call.body.failed)
+        service_run(http->service, &call, 1, watch, scorer_http_on_known, NULL);
+    buf_release(&call.body);
+    return call.state == SERVICE_DONE && call.outcome == SCORE_OK;
+}
+
+/* Ask about the samples of this call one by one.  Did it answer any? */
+static bool scorer_http_split(const struct scorer_http_round *round, size_t call,
+                              const struct scorer_watch *watch)
+{
+    const size_t first = scorer_http_first(round, call);
+    struct scorer_http_round single = {.http = round->http,
+                                       .samples = round->samples,
+                                       .out = round->out,
+                                       .index = round->index + first,
+                                       .n = scorer_http_end(round, call) - first,
+                                       .batch = 1};
+    if (single.n == 1) /* it was */
+        return false;
+    const bool answered =
+        scorer_http_ask(&single, watch) == ERR_OK && scorer_http_answered(&single);
+    scorer_http_end_round(&single);
+    return answered;
+}
+
+/* What broke the service: itself, or samples. */
+static void scorer_http_look_closer(const struct scorer_http_round *round,
+                                    const struct scorer_watch *watch)
+{
+    bool is_there =
+        scorer_http_answered(round) || scorer_http_answers_known(round->http, watch);
+    const bool is_new = round->http->known.len == 0; /* so one request tells */
+    for (size_t c = 0, split = 0; c < round->calls_n; c++)
+        if (round->calls[c].broke && (is_there || (is_new && split++ == 0)))
+            is_there = scorer_http_split(round, c, watch) || is_there;
+    for (size_t c = 0; !is_there && c < round->calls_n; c++)
+        for (size_t i = scorer_http_first(round, c); i < scorer_http_end(round, c); i++)
+            if (round->calls[c].broke)
+                round->out[round->index[i]].away = true;
+}
+
 static void scorer_http_score(void *state, const struct scorer_sample *samples, size_t n,
                               const struct scorer_watch *watch, struct scorer_score *out)
 {
     struct scorer_http *http = state;
-    struct scorer_http_round round = {.http = http, .samples = samples, .out = out};
-    const size_t calls_max = (n + http->batch - 1) / http->batch;
-    bool room = true;
+    struct scorer_http_round round = {
+        .http = http, .samples = samples, .out = out, .batch = http->batch};
     if (n == 0)
         return;
     round.index = calloc(n, sizeof *round.index);
-    round.calls = calloc(calls_max, sizeof *round.calls);
     for (size_t i = 0; round.index && i < n; i++)
         if (scorer_has_text(&samples[i], &out[i]))
             round.index[round.n++] = i;
-    round.calls_n = (round.n + http->batch - 1) / http->batch;
-    for (size_t c = 0; round.index && round.calls && c < round.calls_n; c++) {
-        scorer_http_request(&round, c, &round.calls[c].body);
-        room = room && !round.calls[c].body.failed;
-    }
-    if (round.index && round.calls && room) {
-        service_run(http->service, round.calls, round.calls_n, watch, scorer_http_on_done,
-                    &round);
-    } else {
+    if (!round.index || (round.n > 0 && scorer_http_ask(&round, watch))) {
         for (size_t i = 0; i < n; i++)
             scorer_put_fault(&out[i], SCORE_FAILED, "%s: out of memory for a request",
                              samples[i].name);
+    } else if (scorer_http_broke(&round) && !scorer_watch_stopping(watch)) {
+        scorer_http_look_closer(&round, watch);
     }
-    for (size_t c = 0; round.calls && c < round.calls_n; c++)
-        buf_release(&round.calls[c].body);
+    scorer_http_end_round(&round);
     free(round.index);
-    free(round.calls);
 }
 
 const struct scorer_kind scorer_http = {scorer_http_open, scorer_http_score, scorer_http_close,
-                                       NULL};
+                                        NULL};

@@ -199,6 +199,7 @@ static void service_judge_status(const struct service *service, struct service_s
                       wait_s > 0 && wait_s < 86400 ? (uint64_t)wait_s * 1000u : 0, why);
     else
         service_finish(call, SCORE_FAILED, why);
+    call->broke = status >= 500 && !call->away;
 }
 
 /* What a transfer that ended means for its call. */
@@ -254,7 +255,7 @@ static void service_start(struct service *service, struct service_slot *slot,
         return;
     }
     call->tries += 1;
-    call->away = false;
+    call->away = call->broke = false;
     call->state = SERVICE_RUNNING;
     slot->call = call;
 }
@@ -356,7 +357,7 @@ void service_run(struct service *service, struct service_call *calls, size_t n,
     for (size_t i = 0; i < n; i++) {
         calls[i].state = SERVICE_WAITING;
         calls[i].tries = 0;
-        calls[i].away = false;
+        calls[i].away = calls[i].broke = false;
         calls[i].due_ms = 0;
         calls[i].number = service->number++;
     }

@@ -40,6 +40,7 @@ struct service_call {
     /* When done. */
     enum score_state outcome;
     bool away;                      /* failed because nobody was there, or was too busy */
+    bool broke;                     /* failed with a status 5xx that says neither */
     const struct buf *reply;        /* SCORE_OK: what came, during on_done only */
     char reason[SCORER_REASON_MAX]; /* else: why, without the URL */
     uint32_t tries;                 /* requests sent */

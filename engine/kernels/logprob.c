@@ -6,6 +6,7 @@
 #include "engine/kernels/isa.h"
 #include "engine/kernels/lanes.h"
 #include "engine/kernels/vmath.h"
+#include "engine/kernels/vmath_avx512.h"
 #include "engine/kernels/vmath_rows.h"
 
 enum { LOGPROB_BLOCK = 256 }; /* a multiple of LANES */
@@ -26,26 +27,41 @@ static inline ISA_BODY void logprob_max_body(float *max, const float *z, size_t 
 }
 ISA_FUNCTION(logprob_max, (float *max, const float *z, size_t n), (max, z, n))
 
-/* The first index that holds the maximum: find its block, then it. */
-static size_t logprob_first(const float *z, float max, size_t V)
+/* The greatest logit, and the first index that holds it: it is in the first block that has it, and
+ * where there are but NaN and -infinity perhaps further on. */
+static float logprob_greatest(size_t *first, const float *z, size_t V)
 {
+    float max = -INFINITY;
+    size_t begin = 0;
     for (size_t at = 0; at < V; at += LOGPROB_BLOCK) {
-        const size_t n = logprob_min(V - at, LOGPROB_BLOCK);
-        float here;
-        logprob_max(&here, z + at, n);
-        if (here < max)
-            continue;
-        for (size_t v = at; v < at + n; v++)
-            if (z[v] >= max)
-                return v;
+        float here = max;
+        logprob_max(&here, z + at, logprob_min(V - at, LOGPROB_BLOCK));
+        if (here > max) {
+            max = here;
+            begin = at;
+        }
     }
-    return 0; /* all NaN */
+    *first = 0; /* all NaN */
+    for (size_t v = begin; v < V; v++)
+        if (z[v] >= max) {
+            *first = v;
+            break;
+        }
+    return max;
 }
 
 struct logprob_sums {
     double e, es; /* sum of e^(s - max), and of that times (s - max) */
     float log_e;
 };
+
+static inline ISA_BODY void logprob_end(struct logprob_sums *sums, const double *total,
+                                        const double *total_s)
+{
+    sums->e = lanes_tree_double(total);
+    sums->es = lanes_tree_double(total_s);
+    sums->log_e = vmath_log((float)sums->e);
+}
 
 /* Weights are written beside where they are not wanted: the loop is the same. */
 static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, float *weight,
@@ -79,26 +95,89 @@ static inline ISA_BODY void logprob_sum_body(struct logprob_sums *sums, float *w
             total_s[l] += (double)lane_s[l];
         }
     }
-    sums->e = lanes_tree_double(total);
-    sums->es = lanes_tree_double(total_s);
-    sums->log_e = vmath_log((float)sums->e);
+    logprob_end(sums, total, total_s);
 }
 ISA_FUNCTION(logprob_sum,
              (struct logprob_sums * sums, float *weight, const float *z, float scale, float max,
               size_t V),
              (sums, weight, z, scale, max, V))
 
+#if defined(__x86_64__)
+struct logprob_lanes {
+    __m512 e, es;
+};
+
+/* Sixteen of them in one go. */
+ISA_TARGET_AVX512 static inline ISA_BODY void logprob_sixteen(struct logprob_lanes *lane,
+                                                              float *weight, const float *z,
+                                                              float scale, float max,
+                                                              __mmask16 some)
+{
+    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(some, z), _mm512_set1_ps(scale));
+    const __m512 s = _mm512_sub_ps(scaled, _mm512_set1_ps(max));
+    const __m512 e = vmath_avx512_exp(s);
+    const __m512 finite = _mm512_max_ps(_mm512_set1_ps(-1000.0f), s); /* NaN stays */
+    lane->e = _mm512_mask_add_ps(lane->e, some, lane->e, e);
+    lane->es = _mm512_mask3_fmadd_ps(e, finite, lane->es, some);
+    if (weight)
+        _mm512_mask_storeu_ps(weight, some, e);
+}
+
+ISA_TARGET_AVX512 static inline ISA_BODY void logprob_add(double *total, __m512 lane)
+{
+    _mm512_storeu_pd(total, _mm512_add_pd(_mm512_loadu_pd(total),
+                                          _mm512_cvtps_pd(_mm512_castps512_ps256(lane))));
+    _mm512_storeu_pd(total + 8,
+                     _mm512_add_pd(_mm512_loadu_pd(total + 8),
+                                   _mm512_cvtps_pd(_mm512_extractf32x8_ps(lane, 1))));
+}
+
+/* logprob_sum, to the bit. */
+ISA_TARGET_AVX512 static void logprob_sum_lanes(struct logprob_sums *sums, float *weight,
+                                                const float *z, float scale, float max,
+                                                size_t V)
+{
+    double total[LANES] = {0}, total_s[LANES] = {0};
+    for (size_t at = 0; at < V; at += LOGPROB_BLOCK) {
+        const size_t n = V - at < LOGPROB_BLOCK ? V - at : LOGPROB_BLOCK;
+        float *to = weight ? weight + at : NULL;
+        struct logprob_lanes lane = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+        size_t v = 0;
+        for (; v + LANES <= n; v += LANES)
+            logprob_sixteen(&lane, to ? to + v : NULL, z + at + v, scale, max, 0xffff);
+        if (v < n)
+            logprob_sixteen(&lane, to ? to + v : NULL, z + at + v, scale, max,
+                            (__mmask16)((1u << (n - v)) - 1u));
+        logprob_add(total, lane.e);
+        logprob_add(total_s, lane.es);
+    }
+    logprob_end(sums, total, total_s);
+}
+#endif
+
+static void logprob_sums_of(struct logprob_sums *sums, float *weight, const float *z,
+                            float scale, float max, size_t V)
+{
+#if defined(__x86_64__)
+    if (isa_used() == ISA_AVX512) {
+        logprob_sum_lanes(sums, weight, z, scale, max, V);
+        return;
+    }
+#endif
+    logprob_sum(sums, weight, z, scale, max, V);
+}
+
 struct logprob logprob_weigh(float *weight, const float *logits, float inv_temperature,
                              size_t V)
 {
     assert(inv_temperature > 0.0f);
     struct logprob out = {.logp = 0.0f};
-    float max;
-    logprob_max(&max, logits, V);
-    out.argmax = (int32_t)logprob_first(logits, max, V);
+    size_t first;
+    const float max = logprob_greatest(&first, logits, V);
+    out.argmax = (int32_t)first;
     out.max = max * inv_temperature; /* rounding keeps order: the greatest s */
     struct logprob_sums sums;
-    logprob_sum(&sums, weight, logits, inv_temperature, out.max, V);
+    logprob_sums_of(&sums, weight, logits, inv_temperature, out.max, V);
     out.log_sum = sums.log_e;
     out.entropy = out.log_sum - (float)(sums.es / sums.e);
     return out;

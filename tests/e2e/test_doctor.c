@@ -5,6 +5,10 @@
  * be called healthy again once it goes on.
  */
 #define _DEFAULT_SOURCE /* mkdtemp */
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+#include "cli/doctor.h"
 #include "tests/e2e/scene.h"
 #include "tests/unit/cli_run.h"
 
@@ -28,10 +32,10 @@ static void end(void)
 }
 
 /* The doctor says so, with this exit status, before the time is over. */
-static void expect(const char *name, int code, const char *words)
+static void expect_within(uint32_t ms, const char *name, int code, const char *words)
 {
     char line[FILE_PATH_MAX];
-    const uint64_t deadline = clock_mono_ms() + NAMED_MS;
+    const uint64_t deadline = clock_mono_ms() + ms;
     snprintf(line, sizeof line, "rlhf doctor %s/%s", dir, name);
     for (;;) {
         const bool late = clock_mono_ms() > deadline; /* who comes late looks once more */
@@ -39,10 +43,15 @@ static void expect(const char *name, int code, const char *words)
         if (got == code && strstr(said, words))
             return;
         if (late)
-            fail_msg("after %u ms: %d, wanted %d with \"%s\"; it says:\n%s", NAMED_MS, got,
-                     code, words, said);
+            fail_msg("after %u ms: %d, wanted %d with \"%s\"; it says:\n%s", ms, got, code,
+                     words, said);
         scene_nap(100);
     }
+}
+
+static void expect(const char *name, int code, const char *words)
+{
+    expect_within(NAMED_MS, name, code, words);
 }
 
 static void who_is_stopped_is_named(void **state)
@@ -137,6 +146,30 @@ static void a_scorer_that_fails_is_quoted_and_so_is_the_halt_it_leads_to(void **
     expect("c", 1, "the run halted after 0 steps: step 0: every slot was dropped");
 }
 
+/* It takes connections, and says nothing. */
+static void a_service_that_never_answers_is_suspected_in_the_first_step(void **state)
+{
+    (void)state;
+    char rest[256];
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    snprintf(rest, sizeof rest,
+             " timeouts.lease_ms=50000 reward.scorers.0.kind=http "
+             "reward.scorers.0.timeout_ms=50000 "
+             "reward.scorers.0.url=http://127.0.0.1:%u/get_reward",
+             ntohs(address.sin_port));
+    begin("d", rest);
+    expect_within((uint32_t)DOCTOR_SERVICE_MS + NAMED_MS, "d", 1,
+                  "and works: a service that it asks has not answered yet");
+    end();
+    close(fd);
+}
+
 static int make_scene(void **state)
 {
     (void)state;
@@ -161,6 +194,7 @@ int main(void)
         cmocka_unit_test(a_run_that_nobody_runs_is_said_to_stand),
         cmocka_unit_test(a_coordinator_that_was_killed_is_said_to_be),
         cmocka_unit_test(who_never_came_is_missed),
+        cmocka_unit_test(a_service_that_never_answers_is_suspected_in_the_first_step),
         cmocka_unit_test(a_scorer_that_fails_is_quoted_and_so_is_the_halt_it_leads_to),
     };
     return cmocka_run_group_tests_name("e2e/doctor", tests, make_scene, remove_scene);

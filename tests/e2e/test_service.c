@@ -6,6 +6,7 @@
 #define _DEFAULT_SOURCE /* mkdtemp */
 #include <arpa/inet.h>
 #include <microhttpd.h>
+#include <stdatomic.h>
 
 #include "base/json.h"
 #include "coordinator/core.h"
@@ -13,7 +14,9 @@
 
 #define BODY_MAX ((size_t)1 << 22)
 
-static uint16_t port; /* where the service is, when it is there */
+static uint16_t port;              /* where the service is, when it is there */
+static atomic_bool broken;         /* it answers 500 */
+static char there[HASH_HEX_BYTES]; /* the weights of a run whose service always was */
 
 /* A response of more bytes is worth more, up to six. */
 static void service_answer(const struct buf *body, struct buf *reply)
@@ -50,7 +53,8 @@ static enum MHD_Result service_on_request(void *ctx, struct MHD_Connection *conn
     service_answer(body, &reply);
     struct MHD_Response *response =
         MHD_create_response_from_buffer(reply.len, reply.data, MHD_RESPMEM_MUST_COPY);
-    const enum MHD_Result queued = MHD_queue_response(connection, MHD_HTTP_OK, response);
+    const enum MHD_Result queued = MHD_queue_response(
+        connection, broken ? MHD_HTTP_INTERNAL_SERVER_ERROR : MHD_HTTP_OK, response);
     MHD_destroy_response(response);
     buf_release(&reply);
     buf_release(body);
@@ -107,25 +111,40 @@ static void wait_for_leases(const char *run, size_t want)
 static void a_run_waits_for_its_service_and_drops_nothing(void **state)
 {
     (void)state;
-    char there[HASH_HEX_BYTES], away[HASH_HEX_BYTES];
-    struct MHD_Daemon *service = service_start();
-    assert_int_equal(scene_wait(start_run("there")), 0);
-    scene_sha("there/final/model.safetensors", there);
-    MHD_stop_daemon(service);
-
+    char away[HASH_HEX_BYTES];
     const pid_t run = start_run("away");
     wait_for_leases("away", CORE_SCORE_TRIES_MAX + 1);
-    service = service_start();
+    struct MHD_Daemon *service = service_start();
     assert_int_equal(scene_wait(run), 0);
     MHD_stop_daemon(service);
     scene_sha("away/final/model.safetensors", away);
     assert_string_equal(away, there);
 }
 
+/* It is there, and says 500 to everything. */
+static void a_run_waits_for_its_service_that_breaks_on_everything(void **state)
+{
+    (void)state;
+    char again[HASH_HEX_BYTES];
+    struct MHD_Daemon *service = service_start();
+    atomic_store(&broken, true);
+    const pid_t run = start_run("broken");
+    wait_for_leases("broken", CORE_SCORE_TRIES_MAX + 1);
+    atomic_store(&broken, false);
+    assert_int_equal(scene_wait(run), 0);
+    MHD_stop_daemon(service);
+    scene_sha("broken/final/model.safetensors", again);
+    assert_string_equal(again, there);
+}
+
 static int make_scene(void **state)
 {
     (void)state;
     scene_make();
+    struct MHD_Daemon *service = service_start();
+    assert_int_equal(scene_wait(start_run("there")), 0);
+    scene_sha("there/final/model.safetensors", there);
+    MHD_stop_daemon(service);
     return 0;
 }
 
@@ -140,6 +159,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_waits_for_its_service_and_drops_nothing),
+        cmocka_unit_test(a_run_waits_for_its_service_that_breaks_on_everything),
     };
     return cmocka_run_group_tests(tests, make_scene, remove_scene);
 }

@@ -11,7 +11,9 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/hash_stream.h"
+#include "tests/processor.h"
 #include "tests/test.h"
+#include "tests/told.h"
 
 #define ABC_SHA256 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -136,6 +138,23 @@ static void hash_stream_copies_in_even_pieces(void **state)
     }
 }
 
+static _Alignas(64) unsigned char told_from[1024], told_to[1024];
+
+static void hash_stream_copy_value(void *ctx, unsigned char value)
+{
+    (void)ctx;
+    struct hash_stream stream;
+    memset(told_from, value, sizeof told_from);
+    hash_stream_begin(&stream);
+    hash_stream_copy(&stream, told_to, told_from, sizeof told_from);
+}
+
+static void hash_stream_copy_is_seen_by_a_thread_that_is_told(void **state)
+{
+    (void)state;
+    check_told(told_to, sizeof told_to, hash_stream_copy_value, NULL);
+}
+
 static void hash_file_sha256_sums_a_file_larger_than_its_pieces(void **state)
 {
     (void)state;
@@ -201,9 +220,12 @@ int main(void)
         cmocka_unit_test(hash_stream_gives_the_sum_of_the_whole),
         cmocka_unit_test(hash_stream_copies_what_it_sums),
         cmocka_unit_test(hash_stream_copies_in_even_pieces),
+        cmocka_unit_test(hash_stream_copy_is_seen_by_a_thread_that_is_told),
         cmocka_unit_test(hash_file_sha256_sums_a_file_larger_than_its_pieces),
         cmocka_unit_test(hash_hex_goes_there_and_back),
         cmocka_unit_test(hash_from_hex_refuses_anything_else_and_leaves_the_hash),
     };
-    return cmocka_run_group_tests_name("base/hash", tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests_name("base/hash", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("base/hash without AVX-512", tests,
+                                                processor_without_avx512, NULL);
 }

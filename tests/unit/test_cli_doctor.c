@@ -158,6 +158,41 @@ static void an_old_lease_is_named(void **state)
           "reward-0 (reward) has had a lease for 61.0 s, and");
 }
 
+/* In the first step; later its usual time tells. */
+static void a_service_that_has_not_answered_is_suspected(void **state)
+{
+    (void)state;
+    json_t *status = parse(healthy);
+    put(status, "services", "1");
+    put(status, "step_ms", "0");
+    put(status, "step_age_ms", "15000");
+    put(status, "peers.1.in_flight", "8");
+    put(status, "peers.1.lease_age_ms", "9900");
+    assert_int_equal(look(status, NULL), 0);
+    put(status, "peers.1.lease_age_ms", "12000");
+    assert_int_equal(look(status, NULL), 1);
+    assert_non_null(strstr(out.data,
+                           "reward-0 (reward) has waited for 12.0 s for the scores of 8 "
+                           "samples, and works: a service that it asks"));
+    put(status, "services", "0");
+    assert_int_equal(look(status, NULL), 0);
+    put(status, "services", "1");
+    put(status, "step_ms", "1000");
+    put(status, "step_age_ms", "1000");
+    assert_int_equal(look(status, NULL), 0);
+    put(status, "step_ms", "0");
+    put(status, "step_age_ms", "15000");
+    put(status, "peers.1.progress_age_ms", "4000"); /* it is not what it waits for */
+    assert_int_equal(look(status, NULL), 0);
+    put(status, "peers.1.progress_age_ms", "20");
+    put(status, "step_age_ms", "70000");
+    put(status, "peers.1.lease_age_ms", "65000");
+    put(status, "wait", "'score'");
+    assert_int_equal(look(status, NULL), 2); /* the step's, and the lease's */
+    assert_null(strstr(out.data, "a service that it asks"));
+    json_decref(status);
+}
+
 static void a_step_that_does_not_advance_names_phase_and_culprit(void **state)
 {
     (void)state;
@@ -410,6 +445,7 @@ int main(void)
         cmocka_unit_test(the_last_of_a_role_is_missed_whatever_the_config_says),
         cmocka_unit_test(a_role_that_never_came_is_missed),
         cmocka_unit_test(an_old_lease_is_named),
+        cmocka_unit_test(a_service_that_has_not_answered_is_suspected),
         cmocka_unit_test(a_step_that_does_not_advance_names_phase_and_culprit),
         cmocka_unit_test(who_does_not_move_is_told_from_who_works),
         cmocka_unit_test(of_many_that_went_the_last_are_missed),

@@ -100,9 +100,13 @@ static void status_is_json_with_all_of_the_run(void **state)
 {
     struct buf text;
     buf_init(&text, 1 << 20);
+    config.scorers = 2;
+    config.scorer[0].kind = RUN_SCORER_WORDS;
+    config.scorer[1].kind = RUN_SCORER_HTTP;
     status_json(*state, &stats, &text);
     json_t *object = parse(&text);
     assert_string_equal(json_string_value(json_object_get(object, "run")), "a \"run\"");
+    check_near(number(object, "services"), 1, 0);
     assert_true(json_is_null(json_object_get(object, "logp_diff_max")));
     const json_t *slots = json_object_get(object, "slots");
     check_near(number(slots, "planned"), 24, 0);

@@ -310,8 +310,35 @@ static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
         rank_close(&rank[i]);
     for (uint32_t i = 0; i < 3; i += 2)
         if (!strstr(rank[i].err.text, "rank 1 (learner-1 at ipc://") ||
-            !strstr(rank[i].err.text, "lives, and has sent nothing for 25"))
+            !strstr(rank[i].err.text, "lives, and has sent nothing for 25") ||
+            strstr(rank[i].err.text, "perhaps"))
             fail_msg("rank %u: %s", rank[i].rank, rank[i].err.text);
+}
+
+/* 64 bytes are one chunk, rank 0's: it waits for rank 1 with patience, and rank 2 for it with less. */
+static void exchange_says_that_a_rank_may_wait_for_another(void **state)
+{
+    (void)state;
+    static const uint32_t late_ms[] = {2000, 0, 1000};
+    struct rank rank[3];
+    for (uint32_t i = 0; i < 3; i++)
+        rank[i] = (struct rank){.rank = i,
+                                .ranks = 3,
+                                .leaves = 3,
+                                .P = 16,
+                                .attempt = 1,
+                                .silent_ms = 30000,
+                                .late_ms = late_ms[i]};
+    rank_open(&rank[1]);
+    for (uint32_t i = 0; i < 3; i += 2)
+        assert_int_equal(pthread_create(&rank[i].thread, NULL, rank_thread, &rank[i]), 0);
+    for (uint32_t i = 0; i < 3; i += 2)
+        pthread_join(rank[i].thread, NULL);
+    for (uint32_t i = 0; i < 3; i++)
+        rank_close(&rank[i]);
+    check_says(&rank[2], ERR_TIMEOUT, "rank 0 (learner-0 at ipc://");
+    check_says(&rank[2], ERR_TIMEOUT, "ms, perhaps because it waits for another rank: round 1");
+    check_says(&rank[0], ERR_TIMEOUT, "rank 1 (learner-1 at ipc://");
 }
 
 static void exchange_refuses_a_rank_that_does_something_else(void **state)
@@ -939,6 +966,7 @@ int main(void)
         TEST(exchange_tells_the_others_why_a_rank_gave_up),
         TEST(exchange_names_a_rank_that_is_not_there),
         TEST(exchange_names_a_rank_that_lives_and_does_nothing),
+        TEST(exchange_says_that_a_rank_may_wait_for_another),
         TEST(exchange_refuses_a_rank_that_does_something_else),
         TEST(exchange_gives_up_a_sum_that_is_under_way),
         TEST(exchange_tells_that_a_sum_under_way_has_failed),

@@ -9,7 +9,9 @@
 #include "base/hash.h"
 #include "engine/gradient.h"
 #include "learner/exchange_add.h"
+#include "tests/processor.h"
 #include "tests/test.h"
+#include "tests/told.h"
 
 enum { SIZE = 9000, PAD = 128, UNTOUCHED = 0xA5 };
 
@@ -189,6 +191,25 @@ static void exchange_add_goes_on_with_streams_that_began_apart(void **state)
     }
 }
 
+/* Of one operand all bytes are 0, of the other `value`, which makes no NaN: so are the sum's. */
+static void add_value(void *ctx, unsigned char value)
+{
+    (void)ctx;
+    struct hash_stream sum, in;
+    const struct exchange_addition add = addition(PRECISION_FP32, 1024);
+    memset(f.into, value, add.size);
+    hash_stream_begin(&sum);
+    hash_stream_begin(&in);
+    exchange_add(&add, f.out, &sum, &in);
+}
+
+static void exchange_add_is_seen_by_a_thread_that_is_told(void **state)
+{
+    (void)state;
+    memset(f.from, 0, sizeof f.from);
+    check_told(f.out, 1024, add_value, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +219,9 @@ int main(void)
         cmocka_unit_test(exchange_add_hashes_what_is_late_or_nothing),
         cmocka_unit_test(exchange_add_may_use_an_operand_for_scratch),
         cmocka_unit_test(exchange_add_goes_on_with_streams_that_began_apart),
+        cmocka_unit_test(exchange_add_is_seen_by_a_thread_that_is_told),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("without AVX-512", tests,
+                                                processor_without_avx512, NULL);
 }

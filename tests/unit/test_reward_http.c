@@ -375,15 +375,103 @@ static void other_statuses_are_not_tried_again(void **state)
     static const struct {
         unsigned status;
         const char *words;
-    } cases[] = {{400, "HTTP status 400"},
-                 {404, "HTTP status 404"},
-                 {422, "HTTP status 422"},
-                 {500, "HTTP status 500"},
-                 {501, "HTTP status 501"}};
+    } cases[] = {{400, "HTTP status 400"}, {404, "HTTP status 404"}, {422, "HTTP status 422"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct step step = {ANSWER, cases[i].status, "{\"rewards\": [1]}", NULL, NULL};
         assert_false(check_script(&step, 1, 20000, SCORE_FAILED, cases[i].words, 1));
     }
+}
+
+/* Nothing says that the sample is at fault. */
+static void a_service_that_breaks_on_all_it_is_asked_is_away(void **state)
+{
+    (void)state;
+    static const struct step broken[] = {{ANSWER, 500, "Traceback", NULL, NULL}};
+    static const struct step other[] = {{ANSWER, 501, "{\"rewards\": [1]}", NULL, NULL}};
+    assert_true(check_script(broken, 1, 20000, SCORE_FAILED, "HTTP status 500", 1));
+    assert_true(check_script(other, 1, 20000, SCORE_FAILED, "HTTP status 501", 1));
+    struct server server;
+    struct scorer_score got[5];
+    server_open(&server, broken, 1);
+    const struct run_scorer of = row_of(server.url, 3, 20000);
+    score(&of, 5, &nobody, got);
+    for (size_t i = 0; i < 5; i++) {
+        check_state(&got[i], SCORE_FAILED, "HTTP status 500");
+        assert_true(got[i].away);
+    }
+    assert_int_equal(server_close(&server), 2 + 3); /* of one request each sample by itself */
+}
+
+/* Which is not said of the sample that it refuses. */
+static void a_service_that_breaks_and_refuses_is_away_for_what_it_breaks_on(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {{ANSWER, 404, "", NULL, NULL},
+                                        {ANSWER, 500, "Traceback", NULL, NULL}};
+    struct server server;
+    struct scorer_score got[2];
+    server_open(&server, steps, 2);
+    const struct run_scorer of = row_of(server.url, 1, 20000);
+    score(&of, 2, &nobody, got);
+    for (size_t i = 0; i < 2; i++)
+        check_state(&got[i], SCORE_FAILED, got[i].away ? "HTTP status 500" : "HTTP status 404");
+    assert_true(got[0].away != got[1].away);
+    server_close(&server);
+}
+
+static void a_sample_that_breaks_a_service_fails_alone(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {{ANSWER, 500, "Traceback", NULL, NULL},
+                                        {ANSWER, 200, "{\"rewards\": [2]}", NULL, NULL},
+                                        {ANSWER, 500, "Traceback", NULL, NULL},
+                                        {ANSWER, 200, "{\"rewards\": [2]}", NULL, NULL}};
+    struct server server;
+    struct scorer_score got[4];
+    server_open(&server, steps, 4);
+    const struct run_scorer of = row_of(server.url, 4, 20000);
+    score(&of, 4, &nobody, got);
+    size_t failed = 0;
+    for (size_t i = 0; i < 4; i++) {
+        failed += got[i].state != SCORE_OK;
+        check_state(&got[i], got[i].state, got[i].state == SCORE_OK ? "" : "HTTP status 500");
+        assert_false(got[i].away);
+    }
+    assert_int_equal(failed, 1);
+    assert_int_equal(server_close(&server), 1 + 4);
+}
+
+/* By itself in its lease: what the service has scored before tells whose fault it is. */
+static void a_sample_that_comes_alone_is_told_from_a_service_that_breaks(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {{ANSWER, 200, "{\"rewards\": [null, 2]}", NULL, NULL},
+                                        {ANSWER, 500, "Traceback", NULL, NULL},
+                                        {ANSWER, 200, "{\"rewards\": [2]}", NULL, NULL},
+                                        {ANSWER, 500, "Traceback", NULL, NULL}};
+    struct server server;
+    struct scorer_score got, two[2];
+    server_open(&server, steps, 4);
+    const struct run_scorer of = row_of(server.url, 4, 20000);
+    struct scorer *scorer = sample_scorer(&of);
+    const struct scorer_sample known[] = {sample_make(0, "hard", "null", 1),
+                                          sample_make(1, "easy", "null", 1)};
+    const struct scorer_sample other = sample_make(2, "other", "null", 1);
+    scorer_score(scorer, known, 2, &nobody, two);
+    check_state(&two[1], SCORE_OK, "");
+    scorer_score(scorer, &other, 1, &nobody, &got);
+    check_state(&got, SCORE_FAILED, "HTTP status 500");
+    assert_false(got.away);
+    scorer_score(scorer, &other, 1, &nobody, &got);
+    check_state(&got, SCORE_FAILED, "HTTP status 500");
+    assert_true(got.away);
+    scorer_free(scorer);
+    assert_int_equal(server.requests, 5);
+    assert_non_null(strstr(server.body[2], "easy")); /* the one that it has scored */
+    assert_null(strstr(server.body[2], "hard"));
+    assert_string_equal(server.body[4], server.body[2]);
+    assert_string_equal(server.body[3], server.body[1]);
+    server_close(&server);
 }
 
 static void a_busy_service_is_tried_again(void **state)
@@ -553,6 +641,10 @@ int main(void)
         cmocka_unit_test(a_reply_that_is_none_is_failed_and_not_asked_for_again),
         cmocka_unit_test(a_huge_finite_number_is_a_number),
         cmocka_unit_test(other_statuses_are_not_tried_again),
+        cmocka_unit_test(a_service_that_breaks_on_all_it_is_asked_is_away),
+        cmocka_unit_test(a_service_that_breaks_and_refuses_is_away_for_what_it_breaks_on),
+        cmocka_unit_test(a_sample_that_breaks_a_service_fails_alone),
+        cmocka_unit_test(a_sample_that_comes_alone_is_told_from_a_service_that_breaks),
         cmocka_unit_test(a_busy_service_is_tried_again),
         cmocka_unit_test(a_service_that_stays_busy_is_given_up),
         cmocka_unit_test(retry_after_is_waited_for),
