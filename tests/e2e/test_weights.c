@@ -8,6 +8,7 @@
  */
 #include "cli/status_fetch.h"
 #include "tests/e2e/faults.h"
+#include "tests/e2e/held.h"
 #include "tests/e2e/scrape.h"
 
 /* How often the run's log says this. */
@@ -200,26 +201,35 @@ static bool scrape_run(const char *name, struct scrape *scrape)
     return is_read;
 }
 
-/* A run with these overrides, scraped until it is over; what its actors have had at last. */
+/* A run with these overrides, scraped between its steps and until it is over; what its actors have
+ * had at last. */
 static struct ways watch(const char *name, int actors, const char *overrides)
 {
     static struct scrape before, now;
-    char all[512];
+    char all[512], run[FILE_PATH_MAX];
     int status;
     struct ways ways = {0};
     const double size = size_of_weights();
     snprintf(all, sizeof all,
-             "run.steps=" WATCH_STEPS " timeouts.heartbeat_ms=20 workers.actors=%d %s", actors,
-             overrides);
+             "run.steps=" WATCH_STEPS " timeouts.heartbeat_ms=20 timeouts.dead_ms=60000 "
+             "workers.actors=%d %s",
+             actors, overrides);
+    scene_path(run, name);
+    held_begin_by_learner();
+    a_fault("train_step:50:stop:learner"); /* the last of its steps are enough */
     const pid_t pid = faults_start(name, all);
+    held_end();
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     before.n = 0;
     while (waitpid(pid, &status, WNOHANG) == 0 && clock_mono_ms() < deadline) {
+        const pid_t still = held_process(run);
         if (scrape_run(name, &now)) {
             ways = check_ways(&now, actors, size);
             scrape_check_counters(&before, &now);
             before = now;
         }
+        if (still > 0)
+            kill(still, SIGCONT);
         scene_nap(5);
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
