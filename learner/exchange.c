@@ -68,11 +68,12 @@ void exchange_close(struct exchange *x)
     free(x);
 }
 
-/* The same ranks at the same places: their connections stand. */
-static bool exchange_is_same_group(const struct exchange_group *a,
-                                   const struct exchange_group *b)
+/* The same ranks at the same places, and the last step came to its end: connections stand.  A step
+ * that is tried again has new ones: libzmq connects no more, for good, once a stranger at a rank's
+ * address has answered, as a proxy does while that rank is away. */
+static bool exchange_may_stay(const struct exchange_group *a, const struct exchange_group *b)
 {
-    if (a->ranks != b->ranks || a->rank != b->rank)
+    if (a->step == b->step || a->ranks != b->ranks || a->rank != b->rank)
         return false;
     for (uint32_t i = 0; i < a->ranks; i++)
         if (strcmp(a->peer[i].endpoint, b->peer[i].endpoint) != 0)
@@ -83,7 +84,7 @@ static bool exchange_is_same_group(const struct exchange_group *a,
 static enum err_code exchange_connect(struct exchange *x, const struct exchange_group *group,
                                       struct err *err)
 {
-    if (exchange_is_same_group(&x->group, group))
+    if (exchange_may_stay(&x->group, group))
         return ERR_OK;
     exchange_disconnect(x);
     for (uint32_t i = 0; i < group->ranks; i++) {

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "learner/exchange_state.h"
+#include "tests/stranger.h"
 #include "tests/unit/exchange_scene.h"
 
 enum { RANKS = 4, LEAVES_MAX = 13, ROUNDS = 3 };
@@ -446,6 +447,34 @@ static void exchange_gives_up_a_sum_that_is_under_way(void **state)
     assert_false(exchange_sum_failed(rank[0].x));
     rank_close(&rank[0]);
     rank_close(&rank[2]);
+}
+
+/* Where rank 1 is to be something else answers first: the step is tried again with the same group. */
+static void exchange_repeats_a_step_though_a_stranger_was_in_a_ranks_place(void **state)
+{
+    (void)state;
+    struct rank rank[2] = {0};
+    for (uint32_t i = 0; i < 2; i++)
+        rank[i] = (struct rank){.rank = i, .ranks = 2, .leaves = 2, .P = 50, .attempt = 1 + i};
+    rank[0].silent_ms = 3000;
+    const struct exchange_group again = group_of(2, 2, 0);
+    struct stranger stranger;
+    stranger_come(&stranger, again.peer[1].endpoint);
+    assert_int_equal(pthread_create(&rank[0].thread, NULL, rank_thread, &rank[0]), 0);
+    stranger_answer(&stranger);
+    pthread_join(rank[0].thread, NULL);
+    check_says(&rank[0], ERR_TIMEOUT, "rank 1 (learner-1");
+    assert_int_equal(pthread_create(&rank[1].thread, NULL, rank_thread, &rank[1]), 0);
+    check_ok(exchange_join(rank[0].x, &again, &err));
+    rank[0].x->options.silent_ms = LONG_MS;
+    rank[0].err.text[0] = '\0';
+    rank[0].rc = rank_rounds(&rank[0], ROUNDS);
+    pthread_join(rank[1].thread, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        rank_close(&rank[i]);
+        assert_string_equal(rank[i].err.text, "");
+        assert_int_equal(rank[i].wrong, 0);
+    }
 }
 
 static void *subnormal_thread(void *ctx)
@@ -971,6 +1000,7 @@ int main(void)
         TEST(exchange_gives_up_a_sum_that_is_under_way),
         TEST(exchange_tells_that_a_sum_under_way_has_failed),
         TEST(exchange_closes_while_a_sum_is_under_way),
+        TEST(exchange_repeats_a_step_though_a_stranger_was_in_a_ranks_place),
         TEST(exchange_sums_in_the_mode_of_the_engine),
         TEST(exchange_refuses_a_rank_that_sends_other_numbers),
         TEST(exchange_moves_as_many_bytes_as_it_says),

@@ -7,19 +7,17 @@
  * depends on how long something took.
  */
 #include <assert.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "node/loop.h"
 #include "node/rendezvous.h"
 #include "node/worker.h"
+#include "tests/stranger.h"
 #include "tests/unit/wire_scene.h"
 
 #define WAIT_MS  20000
@@ -476,34 +474,13 @@ static void worker_finds_a_coordinator_that_was_restarted(void **state)
     session_stop("");
 }
 
-/* It speaks ZMTP and then nonsense, whereupon libzmq calls no more; until nobody does. */
-static void answer_as_a_stranger(int listener)
-{
-    static const char nonsense[64] = "\xff\0\0\0\0\0\0\0\1\x7f\3\0NONSENSE";
-    struct pollfd caller = {.fd = listener, .events = POLLIN};
-    for (int wait_ms = WAIT_MS; poll(&caller, 1, wait_ms) == 1; wait_ms = 1000) {
-        const int fd = accept(listener, NULL, NULL);
-        char greeting[64];
-        (void)!send(fd, nonsense, sizeof nonsense, MSG_NOSIGNAL);
-        while (recv(fd, greeting, sizeof greeting, 0) > 0)
-            ;
-        close(fd);
-    }
-    close(listener);
-}
-
 static void worker_comes_back_from_a_stranger_at_the_coordinators_address(void **state)
 {
     (void)state;
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-    const char *path = ipc + strlen("ipc://");
-    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
-    const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    assert_int_equal(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
-    assert_int_equal(listen(listener, 4), 0);
+    struct stranger stranger;
+    stranger_come(&stranger, ipc);
     rig_start(&rig, gated_compute);
-    answer_as_a_stranger(listener);
-    unlink(path);
+    stranger_answer(&stranger);
     coordinator_open(&coordinator);
     coordinator_welcome(&coordinator, 1, NEVER_MS);
     session_stop("");
