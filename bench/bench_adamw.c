@@ -20,7 +20,8 @@ static void adamw_run(void *arg)
     adamw_update(&b->adamw, &params, b->model, b->bench->pool, b->grad, 1.0f, 1e-6f);
 }
 
-/* a = b + 3 c, 16 bytes an element with the line of a that is read before it is written; over the moments and the gradient. */
+/* a = b + 3 c, 16 bytes an element with the line of a that is read before it is written; over
+ * the moments and the gradient. */
 static void adamw_triad_task(void *arg, size_t i)
 {
     const struct adamw_bench *bench = arg;

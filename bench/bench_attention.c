@@ -1,5 +1,5 @@
-/* bench_attention.c -- attention at the shapes of a small model, prompt by prompt, in turns with its
- * multiply-adds at the peak and with reading the caches. */
+/* bench_attention.c -- attention at the shapes of a small model, prompt by prompt, in turns
+ * with its multiply-adds at the peak and with reading the caches. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* bench_core.c -- the coordinator's core alone: events a second of processor time, and rollouts of 64
- * tokens, beside the BLAKE2b of what a rollout trains, which no core can leave out. */
+/* bench_core.c -- the coordinator's core alone: events a second of processor time, and rollouts
+ * of 64 tokens, beside the BLAKE2b of what a rollout trains, which no core can leave out. */
 #include <stdio.h>
 #include <string.h>
 

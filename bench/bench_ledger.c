@@ -1,6 +1,6 @@
-/* bench_ledger.c -- rollouts of 512 tokens into a ledger, so many at once, until they are durable; beside
- * as many bytes written to a plain file and made durable.  What is queued while a commit runs is the
- * next one, so that some at once are one or two commits. */
+/* bench_ledger.c -- rollouts of 512 tokens into a ledger, so many at once, until they are
+ * durable; beside as many bytes written to a plain file and made durable.  What is queued while
+ * a commit runs is the next one, so that some at once are one or two commits. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /*
- * bench_ppo.c -- whole PPO steps in one process: an actor samples, a reward process scores and gives
- * reference log-probs, a learner has values, advantages, and updates policy and critic, publishes the
- * weights, and the actor maps them; a coordinator's core shapes and decides (session.h).  All of it is
- * the daemons' own.  Lag 0: one part after the other.
+ * bench_ppo.c -- whole PPO steps in one process: an actor samples, a reward process scores and
+ * gives reference log-probs, a learner has values, advantages, and updates policy and critic,
+ * publishes the weights, and the actor maps them; a coordinator's core shapes and decides
+ * (session.h).  All of it is the daemons' own.  Lag 0: one part after the other.
  *
- * Each part stands beside its matrix products alone, and the step beside their sum.  Tokens are those
- * of prompts and responses.
+ * Each part stands beside its matrix products alone, and the step beside their sum.  Tokens are
+ * those of prompts and responses.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* bench_rows.c -- what works on rows and elements: log-probs, norms, activations, rotation; in turns
- * with moving as many bytes as they must, and log-probs with their exponentials. */
+/* bench_rows.c -- what works on rows and elements: log-probs, norms, activations, rotation; in
+ * turns with moving as many bytes as they must, and log-probs with their exponentials. */
 #include <stdlib.h>
 
 #include "bench/bench_memory.h"

@@ -1,5 +1,6 @@
-/* bench_safetensors.c -- a file of tensors saved and loaded.  What bounds it: as many bytes written and
- * made durable, or read by one call, and as many numbers copied.  What is read is in the page cache. */
+/* bench_safetensors.c -- a file of tensors saved and loaded.  What bounds it: as many bytes
+ * written and made durable, or read by one call, and as many numbers copied.  What is read is
+ * in the page cache. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

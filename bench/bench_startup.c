@@ -1,6 +1,7 @@
-/* bench_startup.c -- `rlhf run` from the command to the first trained step: four processes, Llama of 1.3
- * million parameters, 8 responses of 16 tokens, 2 references a prompt.  What bounds it: one process that
- * loads the model and trains as many tokens, and the five programs begun and ended. */
+/* bench_startup.c -- `rlhf run` from the command to the first trained step: four processes,
+ * Llama of 1.3 million parameters, 8 responses of 16 tokens, 2 references a prompt.  What
+ * bounds it: one process that loads the model and trains as many tokens, and the five programs
+ * begun and ended. */
 #include <fcntl.h>
 #include <math.h>
 #include <spawn.h>

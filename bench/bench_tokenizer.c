@@ -1,5 +1,5 @@
-/* bench_tokenizer.c -- text to tokens and back, beside copying the text: a byte-level BPE of 512 tokens
- * over the sentences it was learned from. */
+/* bench_tokenizer.c -- text to tokens and back, beside copying the text: a byte-level BPE of
+ * 512 tokens over the sentences it was learned from. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,9 @@
  * bench_weights.c -- a version of the weights published, mapped, and pulled over TCP.
  *
  * Beside them what bounds them, in turns with them: a copy of as many bytes, their BLAKE2b, and
- * plain libzmq, which does nothing else: it sends chunks of the same size from memory, without a
- * copy, without a checksum, to a receiver that drops them; as many under way.  Over CURVE the same server
- * is pulled from by two contexts with keys, a learner's and an actor's.
+ * plain libzmq, which does nothing else: it sends chunks of the same size from memory, without
+ * a copy, without a checksum, to a receiver that drops them; as many under way.  Over CURVE the
+ * same server is pulled from by two contexts with keys, a learner's and an actor's.
  */
 #include <pthread.h>
 #include <stdio.h>

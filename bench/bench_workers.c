@@ -1,6 +1,7 @@
-/* bench_workers.c -- a coordinator's process among simulated workers, each with a TCP connection of its
- * own: what workers cost it, idle and making 1,000 rollouts a second together; and rollouts of 512
- * tokens as fast as it takes them, beside what a disk and libzmq let through. */
+/* bench_workers.c -- a coordinator's process among simulated workers, each with a TCP
+ * connection of its own: what workers cost it, idle and making 1,000 rollouts a second
+ * together; and rollouts of 512 tokens as fast as it takes them, beside what a disk and libzmq
+ * let through. */
 #include <stdio.h>
 
 #include "bench/bench.h"

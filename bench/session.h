@@ -4,9 +4,9 @@
  *     core  -- leases -->  inbox of the actor, of the reward, of the learner
  *     core  <-- results --  worker_send, at once
  *
- * session.c defines what actors, rewards and learners call of node/worker.h, so that node/worker.c is
- * not linked: a daemon's compute function works off its inbox and returns.  What the core appends is
- * durable at once, and no time passes.  What fails ends the program.
+ * session.c defines what actors, rewards and learners call of node/worker.h, so that
+ * node/worker.c is not linked: a daemon's compute function works off its inbox and returns.
+ * What the core appends is durable at once, and no time passes.  What fails ends the program.
  */
 #ifndef BENCH_SESSION_H
 #define BENCH_SESSION_H

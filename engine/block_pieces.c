@@ -228,7 +228,8 @@ static bool block_chunks_make(struct block_chunks *job, const struct block *bloc
         job->longest = rows > job->longest ? rows : job->longest;
         chunks++;
     }
-    /* Two neighbours are more than BLOCK_CHUNK rows, so there are rows for each thread's scratch. */
+    /* Two neighbours are more than BLOCK_CHUNK rows, so there are rows for each thread's
+     * scratch. */
     return job->longest <= BLOCK_CHUNK && chunks >= BLOCK_PIECE_SHARES * threads &&
            block_fits(block, BLOCK_PIECE_BYTES);
 }

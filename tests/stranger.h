@@ -1,6 +1,6 @@
 /*
- * stranger.h -- something else at the address of a peer: it speaks ZMTP and then nonsense, whereupon
- * libzmq calls there no more.
+ * stranger.h -- something else at the address of a peer: it speaks ZMTP and then nonsense,
+ * whereupon libzmq calls there no more.
  */
 #ifndef TESTS_STRANGER_H
 #define TESTS_STRANGER_H

@@ -1,11 +1,11 @@
 /*
  * told.h -- a thread that is told that bytes are written, and looks at them at once.
  *
- * What goes past the caches is ordered by nothing but a fence: without one, an ordinary store that
- * tells of it can be seen first.  Of 100,000 looks 10 to 50 are then too early, so that TOLD_MS find
- * it nine times in ten on two idle cores, on busy ones less often, on one core never.  What tells
- * of a sum in earnest is a locked instruction, which on x86 waits for such stores too; the promise
- * is one to whoever tells with less.
+ * What goes past the caches is ordered by nothing but a fence: without one, an ordinary store
+ * that tells of it can be seen first.  Of 100,000 looks 10 to 50 are then too early, so that
+ * TOLD_MS find it nine times in ten on two idle cores, on busy ones less often, on one core
+ * never.  What tells of a sum in earnest is a locked instruction, which on x86 waits for such
+ * stores too; the promise is one to whoever tells with less.
  */
 #ifndef TESTS_TOLD_H
 #define TESTS_TOLD_H

@@ -1,4 +1,5 @@
-/* ceiling.h -- what bounds rollouts through a coordinator: a disk and libzmq that do nothing else. */
+/* ceiling.h -- what bounds rollouts through a coordinator: a disk and libzmq that do nothing
+ * else. */
 #ifndef BENCH_WORKERS_CEILING_H
 #define BENCH_WORKERS_CEILING_H
 

@@ -23,9 +23,9 @@ struct load_result {
     struct host_threads threads; /* of cpu_s */
 };
 
-/* n workers at a coordinator, that make `rate` rollouts of `tokens` tokens a second together, or as
- * many as it takes (0, and then they are never idle); idle and at work for `seconds` each.  Ends the
- * program where something fails. */
+/* n workers at a coordinator, that make `rate` rollouts of `tokens` tokens a second together,
+ * or as many as it takes (0, and then they are never idle); idle and at work for `seconds`
+ * each.  Ends the program where something fails. */
 struct load_result load_run(size_t n, double rate, uint32_t tokens, double seconds);
 
 #endif

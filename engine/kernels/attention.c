@@ -1,6 +1,6 @@
-/* attention.c -- packed sequences, forward; see attention.h.  Blocks of keys and values are laid out as
- * panels, so that the work is small products (gemm_part) and what the softmax does to their
- * results. */
+/* attention.c -- packed sequences, forward; see attention.h.  Blocks of keys and values are
+ * laid out as panels, so that the work is small products (gemm_part) and what the softmax does
+ * to their results. */
 #include "engine/kernels/attention.h"
 
 #include <assert.h>

@@ -256,7 +256,8 @@ static void attention_token(const struct attention_decode_job *job, size_t i, si
 
 /* ---- small heads ---- */
 
-/* The run of `rows` tokens that begins with token i, groups side by side in bunches [begin, end). */
+/* The run of `rows` tokens that begins with token i, groups side by side in bunches [begin,
+ * end). */
 static void attention_run_side(const struct attention_decode_job *job, size_t i, size_t rows,
                                size_t begin, size_t end)
 {

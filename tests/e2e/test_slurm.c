@@ -166,8 +166,9 @@ static void job_go_on(const struct job *job)
     }
 }
 
-/* Until `field` is `value`; `goes_on`: it trains meanwhile.  A requeued job waits two minutes in Slurm, so that what its nodes still
- * say of the start before is not taken for the next one's; here they are all done in a moment. */
+/* Until `field` is `value`; `goes_on`: it trains meanwhile.  A requeued job waits two minutes
+ * in Slurm, so that what its nodes still say of the start before is not taken for the next
+ * one's; here they are all done in a moment. */
 static void job_wait(const struct job *job, const char *field, const char *value, bool goes_on)
 {
     const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;

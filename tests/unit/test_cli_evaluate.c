@@ -43,8 +43,9 @@ static void save_model(struct model *model, const char *name)
     model_free(model);
 }
 
-/* dir/other: the small model of tests/fixture, its weights shaken; dir/reward: a reward model that takes 18
- * tokens at most, so that some answers to a prompt have a score and others have none. */
+/* dir/other: the small model of tests/fixture, its weights shaken; dir/reward: a reward model
+ * that takes 18 tokens at most, so that some answers to a prompt have a score and others have
+ * none. */
 static void write_models(void)
 {
     struct buf bytes;

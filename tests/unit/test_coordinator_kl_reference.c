@@ -79,7 +79,8 @@ static void a_lease_names_what_its_rollouts_are_measured_from(void **state)
     assert_true(bench_said(bench, "version 6 is what KL is measured from"));
 }
 
-/* Beta moves from 0.1 on, and is 0.1 again in the steps 4 and 7, the first measured from 3 and 6. */
+/* Beta moves from 0.1 on, and is 0.1 again in the steps 4 and 7, the first measured from 3 and
+ * 6. */
 static void with_another_reference_the_controller_begins_again(void **state)
 {
     struct bench *bench = *state;

@@ -174,45 +174,35 @@ static void safe_rlhf_tells_help_from_safety(void **state)
 #define TELLS(text, rest)       REPLY("assistant", text, rest)
 #define REPLIES(...)            ",\"replies\":[" __VA_ARGS__ "]"
 
+// clang-format off
+static const char oasst_trees[] =
+    "{\"message_tree_id\":\"t\",\"prompt\":"
+    ASKS("p", REPLIES(
+        TELLS("a1", ",\"rank\":1" REPLIES(
+            ASKS("q", REPLIES(TELLS("b", "")))))
+        ","
+        TELLS("gone", ",\"rank\":2,\"deleted\":true" REPLIES(
+            ASKS("x", REPLIES(TELLS("never", "")))))
+        ","
+        TELLS("a0", ",\"rank\":0" REPLIES(
+            ASKS("alone", "")
+            ","
+            ASKS("r", REPLIES(
+                TELLS(" ", "") ","
+                TELLS("c", ",\"rank\":null") ","
+                TELLS("d", ",\"rank\":0")))))
+        ","
+        TELLS("a2", ",\"rank\":2")))
+    "}\n"
+    "{\"message_tree_id\":\"u\",\"prompt\":" ASKS("nobody answers", "") "}";
+// clang-format on
+
 static void oasst_trees_give_a_record_for_each_group_of_answers(void **state)
 {
     (void)state;
-    check_records(
-        "{\"message_tree_id\":\"t\",\"prompt\":" ASKS(
-            "p",
-            REPLIES(TELLS("a1", ",\"rank\":1" REPLIES(ASKS("q", REPLIES(TELLS("b", ""))))) "," TELLS(
-                "gone",
-                ",\"rank\":2,\"deleted\":true" REPLIES(ASKS(
-                    "x",
-                    REPLIES(TELLS(
-                        "never",
-                        ""))))) "," TELLS("a0",
-                                          ",\"rank\":0" REPLIES(ASKS("alone", "") "," ASKS(
-                                              "r",
-                                              REPLIES(TELLS(" ", "") "," TELLS(
-                                                  "c",
-                                                  ",\"rank\":"
-                                                  "null") "," TELLS("d",
-                                                                    ",\"rank\":0"))))) "," TELLS("a2",
-                                                                                                 ",\"rank\":"
-                                                                                                 "2"))) "}\n"
-                                                                                                        "{\"m"
-                                                                                                        "essa"
-                                                                                                        "ge_"
-                                                                                                        "tree"
-                                                                                                        "_id"
-                                                                                                        "\":"
-                                                                                                        "\"u"
-                                                                                                        "\","
-                                                                                                        "\"pr"
-                                                                                                        "ompt"
-                                                                                                        "\""
-                                                                                                        ":" ASKS(
-                                                                                                            "nobody answers",
-                                                                                                            "") "}",
-        "P: u=p A0: a=a1 A1: a=a0 A2: a=a2 0>2 1>0 1>2\n"
-        "P: u=p a=a1 u=q A0: a=b\n"
-        "P: u=p a=a0 u=r A0: a=c A1: a=d\n");
+    check_records(oasst_trees, "P: u=p A0: a=a1 A1: a=a0 A2: a=a2 0>2 1>0 1>2\n"
+                               "P: u=p a=a1 u=q A0: a=b\n"
+                               "P: u=p a=a0 u=r A0: a=c A1: a=d\n");
 }
 
 static void responses_prompts_texts_and_ids_are_told_apart(void **state)

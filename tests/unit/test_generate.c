@@ -276,8 +276,8 @@ static void samples_of_a_prompt_share_its_prefill_and_keep_their_bits(void **sta
     }
 }
 
-/* Four rows share the positions of a prompt.  The first ends, and another prompt takes its row while
- * three go on; then one of these ends, whose row a third prompt takes. */
+/* Four rows share the positions of a prompt.  The first ends, and another prompt takes its row
+ * while three go on; then one of these ends, whose row a third prompt takes. */
 static void say_while_rows_change(const struct model *model, size_t rows, struct said *said)
 {
     static const struct {

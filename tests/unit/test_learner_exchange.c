@@ -316,7 +316,8 @@ static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
             fail_msg("rank %u: %s", rank[i].rank, rank[i].err.text);
 }
 
-/* 64 bytes are one chunk, rank 0's: it waits for rank 1 with patience, and rank 2 for it with less. */
+/* 64 bytes are one chunk, rank 0's: it waits for rank 1 with patience, and rank 2 for it with
+ * less. */
 static void exchange_says_that_a_rank_may_wait_for_another(void **state)
 {
     (void)state;
@@ -449,7 +450,8 @@ static void exchange_gives_up_a_sum_that_is_under_way(void **state)
     rank_close(&rank[2]);
 }
 
-/* Where rank 1 is to be something else answers first: the step is tried again with the same group. */
+/* Where rank 1 is to be something else answers first: the step is tried again with the same
+ * group. */
 static void exchange_repeats_a_step_though_a_stranger_was_in_a_ranks_place(void **state)
 {
     (void)state;

@@ -1,10 +1,10 @@
 /*
  * test_learner_exchange_add.c -- learner/exchange_add.h against its parts, one after the other.
  *
- * The oracle adds floats one by one, in C, and takes the checksum of the whole; sums of bfloat16 are
- * those of gradient_add_packed, which has its own test.  Numbers are of all exponents and signs,
- * infinite ones and NaN among them, but for the second operand, which is finite: which of two NaN is
- * the sum is not said.
+ * The oracle adds floats one by one, in C, and takes the checksum of the whole; sums of
+ * bfloat16 are those of gradient_add_packed, which has its own test.  Numbers are of all
+ * exponents and signs, infinite ones and NaN among them, but for the second operand, which is
+ * finite: which of two NaN is the sum is not said.
  */
 #include "base/hash.h"
 #include "engine/gradient.h"

@@ -148,9 +148,10 @@ static uint64_t sent_to_clients(uint32_t n)
     return sent;
 }
 
-/* A machine that is very busy may keep the server itself silent for WEIGHTS_SILENT_MS: what is under
- * way is asked for again then.  Without relays it would be sent as often as there are clients; and
- * one that does not come up with a chunk is waited for half as long as a test may take. */
+/* A machine that is very busy may keep the server itself silent for WEIGHTS_SILENT_MS: what is
+ * under way is asked for again then.  Without relays it would be sent as often as there are
+ * clients; and one that does not come up with a chunk is waited for half as long as a test may
+ * take. */
 static void a_server_sends_each_chunk_once_whatever_the_number_of_clients(void **state)
 {
     (void)state;

@@ -636,7 +636,8 @@ static uint64_t leave_unacknowledged(void)
     return ms;
 }
 
-/* Nobody will acknowledge anything then.  Once is enough: a busy machine may make anything late, and nothing early. */
+/* Nobody will acknowledge anything then.  Once is enough: a busy machine may make anything
+ * late, and nothing early. */
 static void worker_waits_for_no_acknowledgement_once_the_run_is_over(void **state)
 {
     (void)state;

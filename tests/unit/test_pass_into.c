@@ -2,10 +2,10 @@
  * test_pass_into.c -- a gradient that is written is whole: what the memory held before does not
  * matter.
  *
- * Oracle: the same pass added to zeros, bit for bit; of two passes added, the sum of both.  Written
- * gradients begin as NaN.  All families; heads tied to the embeddings and not; with requests to the
- * head and without; fewer tokens than are taken at a time (224 a thread), and more.  And what is said
- * to be final is: copied then, it is what is there at the end.
+ * Oracle: the same pass added to zeros, bit for bit; of two passes added, the sum of both.
+ * Written gradients begin as NaN.  All families; heads tied to the embeddings and not; with
+ * requests to the head and without; fewer tokens than are taken at a time (224 a thread), and
+ * more.  And what is said to be final is: copied then, it is what is there at the end.
  */
 #include "engine/pass.h"
 #include "tests/kernel_test.h"

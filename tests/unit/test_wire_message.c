@@ -237,8 +237,8 @@ static void message_refuses_every_truncation(void **state)
     }
 }
 
-/* One bit of one payload byte: always refused, or left to who reads it.  One bit of the header: whatever is accepted
- * keeps all bounds, so that encode takes it back. */
+/* One bit of one payload byte: always refused, or left to who reads it.  One bit of the header:
+ * whatever is accepted keeps all bounds, so that encode takes it back. */
 static void message_survives_ten_thousand_bit_flips(void **state)
 {
     (void)state;
