@@ -23,7 +23,10 @@ struct hash_stream {
     _Alignas(64) unsigned char state[HASH_STREAM_BYTES]; /* the library's */
 };
 
+/* Nothing added yet; it owns nothing, and needs no end. */
 void hash_stream_begin(struct hash_stream *stream);
+
+/* `size` bytes more, read once. */
 void hash_stream_add(struct hash_stream *stream, const void *bytes, size_t size);
 
 /* `to` and `from` (size) do not overlap, and need no alignment.  Another thread that is told of the

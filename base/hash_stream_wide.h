@@ -27,6 +27,7 @@
 #define HASH_STREAM_AHEAD  1024u /* bytes that are fetched ahead */
 #define HASH_STREAM_LEAST  512u  /* what is shorter is not worth it */
 
+/* The stream as the library sees it. */
 static inline XXH3_state_t *hash_stream_state(struct hash_stream *stream)
 {
     return (XXH3_state_t *)(void *)stream->state;
@@ -44,11 +45,13 @@ static inline bool hash_stream_can_widen(const XXH3_state_t *state, size_t size)
     return is_whole && size >= HASH_STREAM_LEAST && __builtin_cpu_supports("avx512f");
 }
 
+/* Ask for what is read a while later. */
 HASH_STREAM_WIDE static inline void hash_stream_fetch(const void *at)
 {
     _mm_prefetch((const char *)((uintptr_t)at + HASH_STREAM_AHEAD), _MM_HINT_T0);
 }
 
+/* The eight sums after HASH_STREAM_KEYS stripes, as XXH3 has it. */
 HASH_STREAM_WIDE static inline __m512i hash_stream_scramble(__m512i sum,
                                                             const unsigned char *key)
 {
@@ -84,6 +87,7 @@ HASH_STREAM_WIDE static inline __m512i hash_stream_widen(XXH3_state_t *state)
     return hash_stream_stripe(state, sum, _mm512_loadu_si512(state->buffer));
 }
 
+/* The sums, and how far they are, go back to the library. */
 HASH_STREAM_WIDE static inline void hash_stream_narrow(XXH3_state_t *state, __m512i sum,
                                                        size_t stripes)
 {
