@@ -480,10 +480,13 @@ static void worker_comes_back_from_a_stranger_at_the_coordinators_address(void *
     struct stranger stranger;
     stranger_come(&stranger, ipc);
     rig_start(&rig, gated_compute);
+    atomic_store(&rig.gate, 1);
     stranger_answer(&stranger);
     coordinator_open(&coordinator);
     coordinator_welcome(&coordinator, 1, NEVER_MS);
-    session_stop("");
+    coordinator_lease(&coordinator, 1); /* whose result says that the session has begun */
+    coordinator_ack(&coordinator, coordinator_result(&coordinator, 1));
+    session_stop("told to stop");
 }
 
 static void worker_stops_where_it_is_refused(void **state)
