@@ -113,8 +113,9 @@ static enum err_code config_set_whole(struct config_reader *reader,
     errno = 0;
     const unsigned long long number = strtoull(value, &end, 10);
     if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno == ERANGE)
-        return err_set(err, ERR_USAGE, "%s: %s must be a whole number, not \"%.60s\"",
-                       config_where(reader), key->path, value);
+        return err_set(err, ERR_USAGE,
+                       "%s: %s must be a whole number, %.15g .. %.15g, not \"%.60s\"",
+                       config_where(reader), key->path, key->min, key->max, value);
     if ((double)number < key->min || (double)number > key->max)
         return err_set(err, ERR_USAGE, "%s: %s is %llu, outside %.15g .. %.15g",
                        config_where(reader), key->path, number, key->min, key->max);
@@ -132,8 +133,8 @@ static enum err_code config_set_real(struct config_reader *reader, const struct 
     const double number = strtod(value, &end);
     const bool starts = value[0] != '\0' && strchr("+-.0123456789", value[0]) != NULL;
     if (!starts || *end != '\0' || !isfinite(number) || strpbrk(value, "xX"))
-        return err_set(err, ERR_USAGE, "%s: %s must be a number, not \"%.60s\"",
-                       config_where(reader), key->path, value);
+        return err_set(err, ERR_USAGE, "%s: %s must be a number, %.15g .. %.15g, not \"%.60s\"",
+                       config_where(reader), key->path, key->min, key->max, value);
     if (number < key->min || number > key->max)
         return err_set(err, ERR_USAGE, "%s: %s is %.15g, outside %.15g .. %.15g",
                        config_where(reader), key->path, number, key->min, key->max);

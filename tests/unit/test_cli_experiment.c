@@ -179,7 +179,7 @@ static void what_is_wrong_in_the_file_is_said_with_its_place(void **state)
         {HEAD ONE "evaluate: {samples: 300}\n",
          "e.yaml:3: evaluate.samples is 300, outside 1 .. 256"},
         {HEAD ONE "evaluate: {limit: -1}\n",
-         "e.yaml:3: evaluate.limit must be a whole number, not \"-1\""},
+         "e.yaml:3: evaluate.limit must be a whole number, 0 .. 4294967295, not \"-1\""},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         const bool io = strstr(cases[i].words, "none.yaml") != NULL;

@@ -130,11 +130,12 @@ static void config_refuses_what_is_not_exactly_the_type(void **state)
 {
     (void)state;
     refuses(GOOD "pipeline:\n  batch: 5.5\n",
-            "pipeline.batch must be a whole number, not \"5.5\"");
+            "pipeline.batch must be a whole number, 1 .. 4096, not \"5.5\"");
     refuses(GOOD "pipeline:\n  batch: \"8\"\n", "must be a number, not text in quotes");
-    refuses(GOOD "pipeline:\n  batch: -8\n", "must be a whole number");
+    refuses(GOOD "pipeline:\n  lag: -1\n",
+            "pipeline.lag must be a whole number, 0 .. 8, not \"-1\"");
     refuses(GOOD "pipeline:\n  lag: 9\n", "pipeline.lag is 9, outside 0 .. 8");
-    refuses(GOOD "ppo:\n  gamma: .nan\n", "ppo.gamma must be a number");
+    refuses(GOOD "ppo:\n  gamma: .nan\n", "ppo.gamma must be a number, 0 .. 1, not \".nan\"");
     refuses(GOOD "ppo:\n  gamma: 0x1p0\n", "ppo.gamma must be a number");
     refuses(GOOD "ppo:\n  whiten: yes\n", "ppo.whiten must be true or false, not \"yes\"");
     refuses(GOOD "ppo:\n  gamma:\n", "ppo.gamma has no value");
