@@ -15,8 +15,16 @@
 
 static bool mounted;
 
+static void disk_unmount(void)
+{
+    char path[FILE_PATH_MAX];
+    scene_path(path, "disk");
+    umount2(path, MNT_DETACH);
+}
+
 static int disk_setup(void **state)
 {
+    guard_undo = disk_unmount;
     faults_setup(state);
     char path[FILE_PATH_MAX];
     scene_path(path, "disk");
@@ -25,15 +33,6 @@ static int disk_setup(void **state)
     if (!mounted)
         print_message("no file system of its own: %s\n", strerror(errno));
     return 0;
-}
-
-static int disk_teardown(void **state)
-{
-    char path[FILE_PATH_MAX];
-    scene_path(path, "disk");
-    if (mounted)
-        umount2(path, MNT_DETACH);
-    return faults_teardown(state);
 }
 
 /* All that is left, but for some bytes: a page, or a checkpoint's half. */
@@ -143,5 +142,5 @@ int main(int argc, char **argv)
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests_name("e2e/disk", tests, disk_setup, disk_teardown);
+    return cmocka_run_group_tests_name("e2e/disk", tests, disk_setup, faults_teardown);
 }
