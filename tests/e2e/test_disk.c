@@ -76,18 +76,23 @@ static bool disk_said(const char *name, const char *words)
     return said;
 }
 
-/* No checkpoint under a final name lacks its manifest. */
+/* No checkpoint under a final name lacks its manifest, but one that is being removed. */
 static void check_nothing_is_half_published(const char *name)
 {
-    char root[256], path[FILE_PATH_MAX];
+    char root[256], path[FILE_PATH_MAX], manifest[FILE_PATH_MAX + 16];
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     snprintf(root, sizeof root, "%s/%s/checkpoints", dir, name);
     DIR *list = opendir(root);
     for (const struct dirent *entry; list && (entry = readdir(list));) {
         if (entry->d_name[0] != 'v')
             continue;
-        snprintf(path, sizeof path, "%s/%s/MANIFEST.json", root, entry->d_name);
-        if (!file_exists(path))
-            fail_msg("%s/%s has no manifest", root, entry->d_name);
+        snprintf(path, sizeof path, "%s/%s", root, entry->d_name);
+        snprintf(manifest, sizeof manifest, "%s/MANIFEST.json", path);
+        while (!file_exists(manifest) && file_exists(path)) {
+            if (clock_mono_ms() > deadline)
+                fail_msg("%s has no manifest", path);
+            scene_nap(10);
+        }
     }
     if (list)
         closedir(list);
