@@ -20,7 +20,7 @@ static void survives_stops(uint64_t seed, uint32_t learners)
     crew_run(&crew, "", "127.0.0.1", NULL, name, learners);
     bool over = false, halted = false;
     size_t stops = 0;
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 150);
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
         over = crew_turn(&crew, &halted);
@@ -105,7 +105,7 @@ static void survives_pulled_cable(uint64_t seed)
     snprintf(prefix, sizeof prefix, "/usr/sbin/ip netns exec %s %s/", space, RLHF_BIN);
     crew_run(&crew, prefix, host[1], "keys", name, 1 + (uint32_t)(seed % 2));
     bool over = false, halted = false;
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);
     size_t pulls = 0;
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
