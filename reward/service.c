@@ -202,6 +202,14 @@ static void service_judge_status(const struct service *service, struct service_s
     call->broke = status >= 500 && !call->away;
 }
 
+/* Whether anything of the request was sent: of nobody who was not there could it be asked. */
+static bool service_was_reached(const struct service_slot *slot)
+{
+    long bytes = 0;
+    curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &bytes);
+    return bytes > 0;
+}
+
 /* What a transfer that ended means for its call. */
 static void service_judge(const struct service *service, struct service_slot *slot,
                           CURLcode code)
@@ -218,10 +226,10 @@ static void service_judge(const struct service *service, struct service_slot *sl
         service_retry(service, call, SCORE_FAILED, 0, curl_easy_strerror(code));
         return;
     case CURLE_OPERATION_TIMEDOUT:
-        if (clock_mono_ms() + 2 < call->deadline_ms) /* connecting has a limit of its own */
-            service_retry(service, call, SCORE_TIMEOUT, 0, "no connection in time");
-        else
+        if (service_was_reached(slot))
             service_finish(call, SCORE_TIMEOUT, "no whole reply before the deadline");
+        else
+            service_retry(service, call, SCORE_TIMEOUT, 0, "no connection in time");
         return;
     case CURLE_WRITE_ERROR:
         service_finish(call, SCORE_FAILED, "the reply is longer than 16 MiB");

@@ -3,9 +3,9 @@
  *
  *     WAITING --due--> RUNNING --2xx----------------------------------------> done (ok)
  *        ^                | \--other status, broken reply-------------------> done (failed)
- *        |                |  \--deadline------------------------------------> done (timeout)
+ *        |                |  \--deadline, the request was sent--------------> done (timeout)
  *        +----back-off----+ connection refused or lost, no connection in time, 429, 502, 503,
- * 504
+ *                           504
  *
  * Back-off: 100 ms doubled a try, at most 5 s, times a jitter in [0.5, 1) that is a function
  * of the request and the try; at least what Retry-After says.  Where it would pass the

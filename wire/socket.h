@@ -153,7 +153,8 @@ const char *wire_send_name(enum wire_send sent);
  * Encode *message (its epoch, session and seq too) and queue it with a copy of its payload.
  * All or nothing.  `peer` is for a ROUTER; a DEALER ignores it.  Never blocks.  A socket's
  * queue is deep enough for what the protocol allows in flight, so FULL on a ROUTER means a
- * peer that does not read.
+ * peer that does not read; where its connection has ended, it is GONE once the ROUTER has looked
+ * for messages.
  */
 enum wire_send wire_socket_send(struct wire_socket *socket, struct wire_peer peer,
                                 const struct message *message, struct err *err);

@@ -12,8 +12,7 @@
 #include "tests/e2e/faults.h"
 #include "tests/e2e/held.h"
 
-#define CREW_MAX         8
-#define CREW_DEADLINE_MS 120000u
+#define CREW_MAX 8
 
 struct member {
     char line[512]; /* its command */
@@ -118,7 +117,7 @@ static inline bool crew_turn(struct crew *crew, bool *halted)
 /* A crew that was started held (held.h) stands still afterwards, with so many steps done. */
 static inline void crew_go_to(struct crew *crew, const char *name, uint64_t steps)
 {
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     bool halted = false;
     for (;;) {
         const pid_t coordinator = crew->member[0].pid;
@@ -137,7 +136,7 @@ static inline void crew_go_to(struct crew *crew, const char *name, uint64_t step
 
 static inline bool crew_wait(struct crew *crew)
 {
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     bool halted = false;
     while (clock_mono_ms() < deadline && !halted) {
         if (crew_turn(crew, &halted))

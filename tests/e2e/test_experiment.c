@@ -258,14 +258,14 @@ static void let_begin(const char *name, int steps)
     }
 }
 
-/* The first run has begun. */
-static void wait_for_log(const char *name)
+/* The first run has begun: what it is told from now on, it hears. */
+static void wait_for_coordinator(const char *name)
 {
     char at[128], path[FILE_PATH_MAX];
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
-    snprintf(at, sizeof at, "%s/%s/run.log", name, runs[0]);
+    snprintf(at, sizeof at, "%s/%s", name, runs[0]);
     scene_path(path, at);
-    while (!file_exists(path)) {
+    while (scene_find(path, "rlhf-coordinator") == 0) {
         assert_true(clock_mono_ms() < deadline);
         scene_nap(2);
     }
@@ -316,7 +316,7 @@ static void stopped_and_continued_it_ends_with_the_same_models(void **state)
     for (int i = 0; i < 2; i++) {
         const pid_t pid = start_held("rlhf experiment @/stopped.yaml");
         if (i == 0)
-            wait_for_log("stopped");
+            wait_for_coordinator("stopped");
         else
             let_begin("stopped", 3);
         kill(pid, SIGTERM);

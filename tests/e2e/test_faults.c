@@ -8,7 +8,7 @@
  *     test_faults --point NAME    all that at one point
  *
  * A point that nobody comes by, three times where it is not rare, fails the test: the mark that it
- * leaves is looked for.
+ * leaves is looked for.  But for the one that is a matter of chance.
  */
 #include "base/fault.h"
 #include "tests/e2e/faults.h"
@@ -25,7 +25,8 @@ static const struct {
 
 enum {
     HITS_SURE = 3, /* so often somebody comes by all points that are not rare */
-    HITS = 4
+    HITS = 4,
+    CHANCES = 4 /* runs in which somebody may come by a point that is a matter of chance */
 };
 
 static bool everything;
@@ -66,7 +67,14 @@ static bool is_rare(enum fault_point point)
     }
 }
 
-static void survives(size_t i, int nth, const char *action)
+/* An actor has weights of another only where work of one version fell to both. */
+static bool is_chance(enum fault_point point)
+{
+    return point == FAULT_weights_relay;
+}
+
+/* False: nobody came by. */
+static bool survives_once(size_t i, int nth, const char *action)
 {
     char name[64], marks[FILE_PATH_MAX], mark[FILE_PATH_MAX], spec[128];
     const char *point = fault_name(points[i].point);
@@ -81,13 +89,25 @@ static void survives(size_t i, int nth, const char *action)
     unsetenv("RLHF_FAULT_DIR");
     check_ok(file_join(mark, marks, point, &err));
     const bool came = file_exists(mark);
-    if (!came && nth <= HITS_SURE)
+    if (!came && nth <= HITS_SURE && !is_chance(points[i].point))
         fail_msg("%s: nobody came by", spec);
     faults_check(name);
     if (came)
         print_message("run %-40s commands %d\n", spec, tries);
     faults_remove(name);
     check_ok(file_remove_tree(marks, &err));
+    return came;
+}
+
+static void survives(size_t i, int nth, const char *action)
+{
+    int chances = is_chance(points[i].point) ? CHANCES : 1;
+    bool came;
+    do
+        came = survives_once(i, nth, action);
+    while (!came && --chances > 0);
+    if (!came)
+        print_message("nobody came by %s\n", fault_name(points[i].point));
 }
 
 /* Every fifth point, and those where a half-done write is worst. */

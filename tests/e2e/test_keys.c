@@ -41,7 +41,7 @@ static bool is_logged(const char *name, const char *words)
 
 static void wait_logged(const char *name, const char *words)
 {
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     while (!is_logged(name, words)) {
         if (clock_mono_ms() > deadline) {
             scene_show(name);

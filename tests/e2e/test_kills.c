@@ -34,7 +34,7 @@ static void survives_kills(uint64_t seed, uint32_t learners)
     snprintf(name, sizeof name, "kills-%llu-%u", (unsigned long long)seed, learners);
     crew_run(&crew, "", "127.0.0.1", NULL, name, learners);
     bool over = false, halted = false;
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, kill_within_ms(seed));
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
         over = crew_turn(&crew, &halted);

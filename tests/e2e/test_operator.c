@@ -17,7 +17,6 @@
 #define OPERATOR_ACTS        40   /* of one run; then it is only resumed */
 #define OPERATOR_PAUSE_MS    160u /* between two of them, at most */
 #define OPERATOR_COMMANDS    64
-#define OPERATOR_DEADLINE_MS 240000u
 
 static uint64_t seed_from = 1, seeds = 2;
 static char undisturbed[HASH_HEX_BYTES];
@@ -136,7 +135,7 @@ static void survives(uint64_t seed, uint32_t learners)
     op = (struct operator){0};
     snprintf(op.name, sizeof op.name, "op-%llu-%u", (unsigned long long)seed, learners);
     scene_path(op.run_dir, op.name);
-    const uint64_t deadline = clock_mono_ms() + OPERATOR_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms();
     bool over = false;
     for (uint64_t k = 0; !over && clock_mono_ms() < deadline; scene_nap(2)) {

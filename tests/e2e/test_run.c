@@ -10,8 +10,6 @@
 #include "node/gate_record.h"
 #include "tests/e2e/held.h"
 
-#define RUN_DEADLINE_MS 120000u
-
 static char plain_sha[HASH_HEX_BYTES];
 
 /* --- a small world to run in ---------------------------------------------------------- */
@@ -145,7 +143,7 @@ static void run_show(const struct run *run)
 /* The exit status; a run that does not end in time is killed and fails the test. */
 static int run_wait(const struct run *run)
 {
-    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     int status = 0;
     while (waitpid(run->pid, &status, WNOHANG) == 0) {
         if (clock_mono_ms() > deadline) {
@@ -154,7 +152,7 @@ static int run_wait(const struct run *run)
             kill(run->pid, SIGKILL);
             waitpid(run->pid, &status, 0);
             run_show(run);
-            fail_msg("%s did not end within %u ms", run->dir, RUN_DEADLINE_MS);
+            fail_msg("%s did not end within %u ms", run->dir, SCENE_DEADLINE_MS);
         }
         held_go_on(run->dir);
         scene_nap(5);
@@ -707,7 +705,7 @@ static unsigned rollback_base(const struct run *run)
 static void damage_version(const struct run *run, unsigned version)
 {
     char path[FILE_PATH_MAX + 64];
-    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     snprintf(path, sizeof path, "%s/checkpoints/v%08u/policy.moments.f32", run->dir, version);
     run_go_to(run, version);
     while (truncate(path, 100) != 0)
@@ -772,7 +770,7 @@ static void run_publishes_what_passes_the_gate(void **state)
     const char *const passes[] = {held, "gate.every=1", "gate.candidates=5", "gate.cost=score",
                                   "gate.bound=hoeffding", "gate.limit=1.2", NULL};
     struct run run = run_start_held_from("cost.yaml", "gate", passes);
-    const uint64_t deadline = clock_mono_ms() + RUN_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     run_go_to(&run, 4);
     snprintf(published, sizeof published, "%s/gate.jsonl", run.dir);
     while (!file_exists(published)) /* the checkpoint of step 3 is a candidate too */

@@ -4,13 +4,12 @@
  * Oracle: the final weights of a run whose service, of the same opinion, was there all the time.
  */
 #define _DEFAULT_SOURCE /* mkdtemp */
-#include <arpa/inet.h>
 #include <microhttpd.h>
 #include <stdatomic.h>
 
 #include "base/json.h"
 #include "coordinator/core.h"
-#include "tests/e2e/scene.h"
+#include "tests/e2e/crew.h"
 
 #define BODY_MAX ((size_t)1 << 22)
 
@@ -72,7 +71,6 @@ static struct MHD_Daemon *service_start(void)
                          NULL, MHD_OPTION_SOCK_ADDR, (const struct sockaddr *)&address,
                          MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
     assert_non_null(service);
-    port = MHD_get_daemon_info(service, MHD_DAEMON_INFO_BIND_PORT)->port;
     return service;
 }
 
@@ -141,6 +139,7 @@ static int make_scene(void **state)
 {
     (void)state;
     scene_make();
+    port = (uint16_t)crew_port();
     struct MHD_Daemon *service = service_start();
     assert_int_equal(scene_wait(start_run("there")), 0);
     scene_sha("there/final/model.safetensors", there);

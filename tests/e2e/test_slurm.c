@@ -9,7 +9,6 @@
 
 #include "tests/e2e/held.h"
 
-#define SLURM_DEADLINE_MS 60000u
 #define SLURM_TEXT_MAX    8192
 #define SLURM_REST_MS     2500
 
@@ -171,7 +170,7 @@ static void job_go_on(const struct job *job)
  * one's; here they are all done in a moment. */
 static void job_wait(const struct job *job, const char *field, const char *value, bool goes_on)
 {
-    const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     while (!job_is(job, field, value)) {
         char out[SLURM_TEXT_MAX];
         if (job_is(job, "Reason", "BeginTime")) {
@@ -181,7 +180,7 @@ static void job_wait(const struct job *job, const char *field, const char *value
         if (clock_mono_ms() > deadline) {
             job_show(job);
             fail_msg("job %s (%s): %s is not %s after %u s", job->id, job->name, field, value,
-                     SLURM_DEADLINE_MS / 1000);
+                     SCENE_DEADLINE_MS / 1000);
         }
         if (goes_on)
             job_go_on(job);
@@ -194,7 +193,7 @@ static void job_wait(const struct job *job, const char *field, const char *value
 static void job_go_to(const struct job *job, uint64_t steps)
 {
     char path[FILE_PATH_MAX];
-    const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     scene_path(path, job->name);
     for (;;) {
         const pid_t held = job_held(job);
@@ -214,7 +213,7 @@ static void job_go_to(const struct job *job, uint64_t steps)
 static void job_wait_until_said(const char *name, const char *words)
 {
     char out[SLURM_TEXT_MAX];
-    const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     while (slurm_say(out, "grep -h '%s' %s/%s", words, dir, name) != 0) {
         assert_true(clock_mono_ms() < deadline);
         scene_nap(20);
@@ -345,7 +344,7 @@ static void node_die(const char *number)
 static void node_come_back(const char *number)
 {
     char out[SLURM_TEXT_MAX] = "down";
-    const uint64_t deadline = clock_mono_ms() + SLURM_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     slurm_cluster("start-node", number);
     slurm_say(out, "scontrol update NodeName=n%s State=RESUME 2>&1", number);
     do {

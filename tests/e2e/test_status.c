@@ -292,10 +292,7 @@ static void its_numbers_add_up_at_every_scrape(void **state)
 static int make_dir(void **state)
 {
     (void)state;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    snprintf(dir, sizeof dir, "/tmp/rlhf-e2e-status-XXXXXX");
-    if (!mkdtemp(dir))
-        return -1;
+    scene_make_dir();
     snprintf(run_dir, sizeof run_dir, "%s/run", dir);
     snprintf(control, sizeof control, "ipc://%s/control", dir);
     snprintf(bulk, sizeof bulk, "ipc://%s/bulk", dir);
@@ -309,7 +306,8 @@ static int remove_dir(void **state)
         waitpid(run_pid, NULL, 0);
     if (actor_pid > 0 && kill(actor_pid, SIGKILL) == 0)
         waitpid(actor_pid, NULL, 0);
-    return file_remove_tree(dir, NULL) == ERR_OK ? 0 : -1;
+    scene_remove();
+    return 0;
 }
 
 int main(void)

@@ -20,7 +20,7 @@ static void survives_stops(uint64_t seed, uint32_t learners)
     crew_run(&crew, "", "127.0.0.1", NULL, name, learners);
     bool over = false, halted = false;
     size_t stops = 0;
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 150);
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
         over = crew_turn(&crew, &halted);
@@ -64,11 +64,16 @@ static bool ip(const char *format, ...)
     return system(line) == 0;
 }
 
-/* Both names and addresses are this process's: one that was killed has left its own behind. */
+static void space_close(void)
+{
+    ip("link del v%s", space);
+    ip("netns del %s", space);
+}
+
+/* Both names and addresses are this process's: others may run at the same time. */
 static bool space_open(void)
 {
     const unsigned net = (unsigned)getpid() % (1 << 14) * 4; /* of four addresses */
-    snprintf(space, sizeof space, "rlhf%d", (int)getpid());
     for (unsigned i = 0; i < 2; i++)
         snprintf(host[i], sizeof host[i], "10.213.%u.%u", net >> 8, (net & 255) + 1 + i);
     return ip("netns add %s", space) &&
@@ -80,6 +85,8 @@ static bool space_open(void)
 
 static int setup(void **state)
 {
+    snprintf(space, sizeof space, "rlhf%d", (int)getpid());
+    guard_undo = space_close;
     faults_setup(state);
     space_is_open = space_open();
     if (space_is_open)
@@ -87,13 +94,6 @@ static int setup(void **state)
     else
         print_message("no network namespace can be had here\n");
     return 0;
-}
-
-static int teardown(void **state)
-{
-    ip("link del v%s", space);
-    ip("netns del %s", space);
-    return faults_teardown(state);
 }
 
 /* The coordinator is behind a cable that is pulled out for up to 3 s, again and again. */
@@ -105,7 +105,7 @@ static void survives_pulled_cable(uint64_t seed)
     snprintf(prefix, sizeof prefix, "/usr/sbin/ip netns exec %s %s/", space, RLHF_BIN);
     crew_run(&crew, prefix, host[1], "keys", name, 1 + (uint32_t)(seed % 2));
     bool over = false, halted = false;
-    const uint64_t deadline = clock_mono_ms() + CREW_DEADLINE_MS;
+    const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);
     size_t pulls = 0;
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
@@ -144,5 +144,5 @@ int main(int argc, char **argv)
     } else if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }
-    return cmocka_run_group_tests_name("e2e/stop", tests, setup, teardown);
+    return cmocka_run_group_tests_name("e2e/stop", tests, setup, faults_teardown);
 }

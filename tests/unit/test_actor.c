@@ -12,7 +12,9 @@
 #include "node/weights_tally.h"
 #include "tests/unit/golden.h"
 
-#define STOPPED_MS 300u /* timeouts.dead_ms */
+/* timeouts.dead_ms, where a learner was stopped and where one is to answer. */
+#define STOPPED_MS 300u
+#define ALIVE_MS   60000u
 
 struct sent {
     enum message_type type;
@@ -118,7 +120,7 @@ struct rig {
     char dir[64], endpoint[96];
 };
 
-static void rig_open(struct rig *rig)
+static void rig_open(struct rig *rig, uint32_t dead_ms)
 {
     golden_scratch(rig->dir);
     rig->config = (struct run_config){.prompt_tokens_max = 8,
@@ -127,7 +129,7 @@ static void rig_open(struct rig *rig)
                                       .actor_rows = 2,
                                       .temperature = 1.0,
                                       .top_p = 1.0,
-                                      .dead_ms = STOPPED_MS};
+                                      .dead_ms = dead_ms};
     snprintf(rig->config.policy, sizeof rig->config.policy, "%s",
              TEST_SOURCE_DIR "/tests/fixture/model");
     snprintf(rig->endpoint, sizeof rig->endpoint, "ipc://%s/stopped", rig->dir);
@@ -171,7 +173,7 @@ static void actor_waits_once_for_a_learner_that_was_stopped(void **state)
 {
     (void)state;
     struct rig rig;
-    rig_open(&rig);
+    rig_open(&rig, STOPPED_MS);
     rig_lease(1, 5, rig.endpoint);
     rig_lease(2, 5, rig.endpoint);
     rig_lease(3, 6, rig.endpoint);
@@ -203,7 +205,7 @@ static void actor_gives_back_what_waits_for_a_version_that_is_not_held(void **st
     struct rig rig;
     struct weights_server *server;
     char endpoint[96];
-    rig_open(&rig);
+    rig_open(&rig, ALIVE_MS);
     snprintf(endpoint, sizeof endpoint, "ipc://%s/alive", rig.dir);
     struct err why = {0};
     struct model *model = model_load(rig.config.policy, &why);
@@ -237,7 +239,7 @@ static void actor_generates_with_the_weights_of_the_lease(void **state)
     struct weights_server *server[2];
     char endpoint[2][96];
     struct err why = {0};
-    rig_open(&rig);
+    rig_open(&rig, ALIVE_MS);
     struct model *model = model_load(rig.config.policy, &why);
     assert_non_null(model);
     model_init_random(model, 9, 0.3f);
@@ -290,7 +292,7 @@ static void actor_tells_the_version_of_a_reference_that_it_found(void **state)
     struct weights_server *server;
     struct err why = {0};
     char endpoint[96];
-    rig_open(&rig);
+    rig_open(&rig, ALIVE_MS);
     snprintf(endpoint, sizeof endpoint, "ipc://%s/alive", rig.dir);
     check_ok(file_join(rig.config.reference_store, rig.dir, "references.sqlite", &err));
     struct model *model = model_load(rig.config.policy, &why);

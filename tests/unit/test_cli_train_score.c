@@ -1,14 +1,15 @@
+/* wrap: rename */
 /*
  * test_cli_train_score.c -- `rlhf train reward`, `train cost` and `average`, on made-up feedback
  * in which polite answers are preferred, curt ones are harmful, and ratings say so too.
  *
  * Oracles: what was put into the data; `rlhf score` on the same texts, which shares no reading
- * code with training; the SHA-256 of an undisturbed run.
+ * code with training; the SHA-256 of an undisturbed run.  The linker sends rename here, so that a
+ * command can be killed at a checkpoint of its own.
  */
 #include <dirent.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -350,23 +351,35 @@ static void members_differ_and_their_mean_is_the_mean(void **state)
 
 #define RESUMABLE "--checkpoint-every 3 --eval-every 4 --patience 50 --members 2 "
 
-/* Start the training in a process of its own and kill it once `sign` exists. */
-static void train_and_kill(const char *out, const char *sign)
+static const char *killed_at; /* this process ends where that is in place; NULL: nowhere */
+
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+
+int __wrap_rename(const char *from, const char *to)
+{
+    const int rc = __real_rename(from, to);
+    if (killed_at && strcmp(to, killed_at) == 0)
+        raise(SIGKILL);
+    return rc;
+}
+
+/* The training in a process of its own, killed where its checkpoint `last` is in place. */
+static void train_and_kill(const char *out, const char *last)
 {
     char path[FILE_PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", dir, sign);
+    snprintf(path, sizeof path, "%s/%s", dir, last);
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        killed_at = path;
         train("reward", "pairs.jsonl", out, RESUMABLE, 0, "");
         _exit(0);
     }
-    for (int i = 0; i < 20000 && !file_exists(path); i++)
-        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
-    assert_int_equal(kill(child, SIGKILL), 0);
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status)); /* or it had ended already, and nothing is tested */
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_true(file_exists(path));
 }
 
 static void a_killed_command_goes_on_to_the_same_bits(void **state)

@@ -10,6 +10,10 @@
 #include "node/weights.h"
 #include "tests/unit/learner_scene.h"
 
+#define LONG_MS 60000
+
+static const struct weights_patience long_patience = {LONG_MS, LONG_MS, NULL, NULL};
+
 static const char *run_path(const char *name)
 {
     static char path[FILE_PATH_MAX];
@@ -289,8 +293,7 @@ static void the_versions_actors_may_ask_for_come_back_too(void **state)
         assert_int_equal(learner->history[4 - v].version, v);
         assert_memory_equal(learner->history[4 - v].w, w[v], bytes);
         check_ok(weights_pull(bench.context, weights_server_endpoint(learner->server), v, got,
-                              bytes, NULL, &(struct weights_patience){20000, 20000, NULL, NULL},
-                              &err));
+                              bytes, NULL, &long_patience, &err));
         assert_memory_equal(got, w[v], bytes);
     }
     learner_free(learner);
@@ -301,12 +304,26 @@ static void the_versions_actors_may_ask_for_come_back_too(void **state)
 
 /* --- what KL is measured from -------------------------------------------------------------- */
 
+/* Whether it says that it has this version; then *got is that. */
 static bool serves(const struct learner *learner, uint64_t version, float *got)
 {
-    struct err why = {0};
-    const struct weights_patience patience = {500, 700, NULL, NULL};
-    return weights_pull(bench.context, weights_server_endpoint(learner->server), version, got,
-                        model_bytes(learner->policy.model), NULL, &patience, &why) == ERR_OK;
+    const char *endpoint = weights_server_endpoint(learner->server);
+    const struct message ask = {.type = MESSAGE_WEIGHTS_ASK, .version = version};
+    struct wire_socket *socket;
+    struct wire_peer peer;
+    struct message m;
+    check_ok(wire_socket_connect(&socket, bench.context, endpoint, WIRE_LIMITS_BULK, &err));
+    while (wire_socket_send(socket, (struct wire_peer){0}, &ask, NULL) != WIRE_SEND_OK)
+        wire_socket_wait(socket, 1); /* not connected yet */
+    assert_true(wire_socket_wait(socket, LONG_MS));
+    assert_int_equal(wire_socket_recv(socket, &peer, &m, NULL), WIRE_RECV_MESSAGE);
+    const bool held = m.bytes > 0;
+    message_release(&m);
+    wire_socket_close(socket, 0);
+    if (held)
+        check_ok(weights_pull(bench.context, endpoint, version, got,
+                              model_bytes(learner->policy.model), NULL, &long_patience, &err));
+    return held;
 }
 
 /* Version 3 is served while what it came to be the reference of lasts, far behind the history, and

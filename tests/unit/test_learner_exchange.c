@@ -258,6 +258,18 @@ static void check_says(const struct rank *r, enum err_code rc, const char *words
                  r->err.text, err_name(rc), words);
 }
 
+/* It says so of rank 1, for this long at least. */
+static bool tells_of_rank_1(const struct rank *r, const char *words, uint32_t ms)
+{
+    const char *for_ms = strstr(r->err.text, words);
+    return for_ms && strtoul(for_ms + strlen(words), NULL, 10) >= ms &&
+           strstr(r->err.text, "rank 1 (learner-1 at ipc://");
+}
+
+/* A busy machine may make any rank late or silent: those who are to be so are it for so many
+ * times as long, until it does not. */
+#define TIMES_MAX 16u
+
 static void exchange_tells_the_others_why_a_rank_gave_up(void **state)
 {
     (void)state;
@@ -271,37 +283,30 @@ static void exchange_tells_the_others_why_a_rank_gave_up(void **state)
     check_says(&rank[2], ERR_UNAVAILABLE, "no memory for it");
 }
 
+/* Whichever notices first tells the other. */
 static void exchange_names_a_rank_that_is_not_there(void **state)
 {
     (void)state;
+    static const char words[] = "has not answered for ";
     struct rank rank[2];
-    for (uint32_t i = 0; i < 2; i++)
-        rank[i] = (struct rank){
-            .rank = i * 2, .ranks = 3, .leaves = 3, .P = 500, .attempt = 1, .silent_ms = 1000};
-    const uint64_t before_ms = clock_mono_ms();
-    run_ranks(rank, 2);
-    assert_in_range(clock_mono_ms() - before_ms, 1000, LONG_MS - 1);
-    /* Whichever notices first tells the other. */
-    for (uint32_t i = 0; i < 2; i++)
-        if (!strstr(rank[i].err.text, "rank 1 (learner-1 at ipc://") ||
-            !strstr(rank[i].err.text, "has not answered for 10"))
-            fail_msg("rank %u: %s", rank[i].rank, rank[i].err.text);
+    for (uint32_t times = 1; times <= TIMES_MAX; times *= 2) {
+        for (uint32_t i = 0; i < 2; i++)
+            rank[i] = (struct rank){.rank = i * 2,
+                                    .ranks = 3,
+                                    .leaves = 3,
+                                    .P = 500,
+                                    .attempt = 1,
+                                    .silent_ms = 1000 * times};
+        run_ranks(rank, 2);
+        if (tells_of_rank_1(&rank[0], words, 1000) && tells_of_rank_1(&rank[1], words, 1000))
+            return;
+    }
+    fail_msg("rank 0: %s; rank 2: %s", rank[0].err.text, rank[1].err.text);
 }
 
-/* Rank 1's process answers; its training does not come to the round.  Rank 2 waits for rank 1
- * too, so nobody gets anything from rank 2 either: it is not the one to be named. */
-static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
+/* Ranks 0 and 2 of three; rank 1's process answers, and its training does not come to the round. */
+static void run_without_rank_1(struct rank *rank)
 {
-    (void)state;
-    struct rank rank[3];
-    for (uint32_t i = 0; i < 3; i++)
-        rank[i] = (struct rank){.rank = i,
-                                .ranks = 3,
-                                .leaves = 3,
-                                .P = 500,
-                                .attempt = 1,
-                                .silent_ms = 1500,
-                                .late_ms = 2500};
     rank_open(&rank[1]);
     for (uint32_t i = 0; i < 3; i += 2)
         assert_int_equal(pthread_create(&rank[i].thread, NULL, rank_thread, &rank[i]), 0);
@@ -309,11 +314,30 @@ static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
         pthread_join(rank[i].thread, NULL);
     for (uint32_t i = 0; i < 3; i++)
         rank_close(&rank[i]);
-    for (uint32_t i = 0; i < 3; i += 2)
-        if (!strstr(rank[i].err.text, "rank 1 (learner-1 at ipc://") ||
-            !strstr(rank[i].err.text, "lives, and has sent nothing for 25") ||
-            strstr(rank[i].err.text, "perhaps"))
-            fail_msg("rank %u: %s", rank[i].rank, rank[i].err.text);
+}
+
+/* Rank 2 waits for rank 1 too, so nobody gets anything from rank 2 either: it is not the one to be
+ * named. */
+static void exchange_names_a_rank_that_lives_and_does_nothing(void **state)
+{
+    (void)state;
+    static const char words[] = "lives, and has sent nothing for ";
+    struct rank rank[3];
+    for (uint32_t times = 1; times <= TIMES_MAX; times *= 2) {
+        for (uint32_t i = 0; i < 3; i++)
+            rank[i] = (struct rank){.rank = i,
+                                    .ranks = 3,
+                                    .leaves = 3,
+                                    .P = 500,
+                                    .attempt = 1,
+                                    .silent_ms = 1500 * times,
+                                    .late_ms = 2500 * times};
+        run_without_rank_1(rank);
+        if (tells_of_rank_1(&rank[0], words, 2500) && tells_of_rank_1(&rank[2], words, 2500) &&
+            !strstr(rank[0].err.text, "perhaps") && !strstr(rank[2].err.text, "perhaps"))
+            return;
+    }
+    fail_msg("rank 0: %s; rank 2: %s", rank[0].err.text, rank[2].err.text);
 }
 
 /* 64 bytes are one chunk, rank 0's: it waits for rank 1 with patience, and rank 2 for it with
@@ -323,21 +347,19 @@ static void exchange_says_that_a_rank_may_wait_for_another(void **state)
     (void)state;
     static const uint32_t late_ms[] = {2000, 0, 1000};
     struct rank rank[3];
-    for (uint32_t i = 0; i < 3; i++)
-        rank[i] = (struct rank){.rank = i,
-                                .ranks = 3,
-                                .leaves = 3,
-                                .P = 16,
-                                .attempt = 1,
-                                .silent_ms = 30000,
-                                .late_ms = late_ms[i]};
-    rank_open(&rank[1]);
-    for (uint32_t i = 0; i < 3; i += 2)
-        assert_int_equal(pthread_create(&rank[i].thread, NULL, rank_thread, &rank[i]), 0);
-    for (uint32_t i = 0; i < 3; i += 2)
-        pthread_join(rank[i].thread, NULL);
-    for (uint32_t i = 0; i < 3; i++)
-        rank_close(&rank[i]);
+    for (uint32_t times = 1; times <= TIMES_MAX; times *= 2) {
+        for (uint32_t i = 0; i < 3; i++)
+            rank[i] = (struct rank){.rank = i,
+                                    .ranks = 3,
+                                    .leaves = 3,
+                                    .P = 16,
+                                    .attempt = 1,
+                                    .silent_ms = LONG_MS,
+                                    .late_ms = late_ms[i] * times};
+        run_without_rank_1(rank);
+        if (strstr(rank[2].err.text, "perhaps"))
+            break;
+    }
     check_says(&rank[2], ERR_TIMEOUT, "rank 0 (learner-0 at ipc://");
     check_says(&rank[2], ERR_TIMEOUT, "ms, perhaps because it waits for another rank: round 1");
     check_says(&rank[0], ERR_TIMEOUT, "rank 1 (learner-1 at ipc://");
@@ -366,23 +388,34 @@ static void exchange_refuses_a_rank_that_sends_other_numbers(void **state)
     check_says(&rank[1], ERR_UNAVAILABLE, "round 1");
 }
 
-/* The formula of the header, for two ranks of a node each: and half of it. */
+/* The formula of the header, for two ranks of a node each: and half of it.  Once is enough: what
+ * a busy machine keeps waiting is asked for again. */
 static void exchange_moves_as_many_bytes_as_it_says(void **state)
 {
     (void)state;
     for (enum precision kind = PRECISION_FP32; kind <= PRECISION_BF16; kind++) {
-        struct rank rank[2];
-        for (uint32_t i = 0; i < 2; i++)
-            rank[i] = (struct rank){
-                .rank = i, .ranks = 2, .leaves = 4, .P = 102400, .kind = kind, .attempt = 1};
-        run_ranks(rank, 2);
         const uint64_t bytes =
-            gradient_bytes(kind) * 102400 / 2 * 2 + 1; /* and that it is done */
-        for (uint32_t i = 0; i < 2; i++) {
-            assert_int_equal(rank[i].wrong, 0);
-            assert_int_equal(rank[i].counts.bytes_received, ROUNDS * bytes);
-            assert_int_equal(rank[i].counts.bytes_sent, ROUNDS * bytes);
+            ROUNDS * (gradient_bytes(kind) * 102400 / 2 * 2 + 1); /* and that it is done */
+        bool moved = false;
+        for (int tries = 0; tries < 20 && !moved; tries++) {
+            struct rank rank[2];
+            for (uint32_t i = 0; i < 2; i++)
+                rank[i] = (struct rank){.rank = i,
+                                        .ranks = 2,
+                                        .leaves = 4,
+                                        .P = 102400,
+                                        .kind = kind,
+                                        .attempt = 1};
+            run_ranks(rank, 2);
+            moved = true;
+            for (uint32_t i = 0; i < 2; i++) {
+                assert_int_equal(rank[i].wrong, 0);
+                assert_true(rank[i].counts.bytes_received >= bytes);
+                moved = moved && rank[i].counts.bytes_received == bytes &&
+                        rank[i].counts.bytes_sent == bytes;
+            }
         }
+        assert_true(moved);
     }
 }
 
@@ -392,7 +425,7 @@ static void exchange_refuses_an_attempt_that_is_over(void **state)
     struct rank rank[2];
     for (uint32_t i = 0; i < 2; i++)
         rank[i] = (struct rank){
-            .rank = i, .ranks = 2, .leaves = 4, .P = 50, .attempt = 1 + i, .late_ms = 2000};
+            .rank = i, .ranks = 2, .leaves = 4, .P = 50, .attempt = 1 + i, .late_ms = 2000 * i};
     run_ranks(rank, 2);
     check_says(&rank[0], ERR_UNAVAILABLE,
                "\"round 1 of attempt 1 at step 7 is over: here is round");

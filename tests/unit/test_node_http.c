@@ -4,6 +4,7 @@
  * The oracle is RFC 9110: status lines, and which requests are to be refused.
  */
 #define _DEFAULT_SOURCE /* mkdtemp, getifaddrs */
+#include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -68,7 +69,9 @@ static void client(void *arg)
     if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 &&
         write(fd, x->request, strlen(x->request)) == (ssize_t)strlen(x->request)) {
         for (ssize_t got; n < sizeof x->answer - 1; n += (size_t)got) {
-            got = read(fd, x->answer + n, sizeof x->answer - 1 - n);
+            do /* with a deadline, a process that was stopped goes on with EINTR */
+                got = read(fd, x->answer + n, sizeof x->answer - 1 - n);
+            while (got < 0 && errno == EINTR);
             if (got <= 0)
                 break;
         }

@@ -24,6 +24,8 @@
 #define SAMPLES      5u
 #define STEPS_MAX    4u
 #define REQUESTS_MAX 16u
+#define LONG_MS      20000u /* a deadline that is not to pass */
+#define SHORT_MS     300u   /* one that is */
 
 enum mode { ANSWER, HANG_UP, SILENT, DRIP, HUGE_REPLY };
 
@@ -247,7 +249,7 @@ static void batches_are_sent_as_the_contract_says(void **state)
     struct server server;
     struct scorer_score got[4];
     server_open(&server, steps, 1);
-    const struct run_scorer of = row_of(server.url, 2, 20000);
+    const struct run_scorer of = row_of(server.url, 2, LONG_MS);
     score(&of, 4, &nobody, got);
     for (size_t i = 0; i < 4; i++) {
         check_state(&got[i], SCORE_OK, "");
@@ -286,7 +288,7 @@ static void many_batches_all_come_back(void **state)
         samples[i] = sample_make(i, "x", "null", 1);
     samples[7].text_fault = "id 9 has no text";
     server_open(&server, steps, 1);
-    const struct run_scorer of = row_of(server.url, 1, 20000);
+    const struct run_scorer of = row_of(server.url, 1, LONG_MS);
     struct scorer *scorer = sample_scorer(&of);
     scorer_score(scorer, samples, MANY, &nobody, got);
     scorer_free(scorer);
@@ -299,7 +301,7 @@ static void one_number_is_enough_for_one_sample(void **state)
 {
     (void)state;
     static const struct step steps[] = {{ANSWER, 200, "{\"rewards\": 4}", NULL, NULL}};
-    check_script(steps, 1, 20000, SCORE_OK, "", 1);
+    check_script(steps, 1, LONG_MS, SCORE_OK, "", 1);
 }
 
 static void one_number_is_not_enough_for_two(void **state)
@@ -309,7 +311,7 @@ static void one_number_is_not_enough_for_two(void **state)
     struct server server;
     struct scorer_score got[2];
     server_open(&server, steps, 1);
-    const struct run_scorer of = row_of(server.url, 2, 20000);
+    const struct run_scorer of = row_of(server.url, 2, LONG_MS);
     score(&of, 2, &nobody, got);
     check_state(&got[0], SCORE_FAILED, "slot 0 of step 7: the reply has 1 rewards for 2");
     check_state(&got[1], SCORE_FAILED, "slot 1 of step 7: the reply has 1 rewards for 2");
@@ -324,7 +326,7 @@ static void what_is_wrong_with_one_reward_fails_that_sample_only(void **state)
     struct server server;
     struct scorer_score got[5];
     server_open(&server, steps, 1);
-    const struct run_scorer of = row_of(server.url, 5, 20000);
+    const struct run_scorer of = row_of(server.url, 5, LONG_MS);
     score(&of, 5, &nobody, got);
     check_state(&got[0], SCORE_OK, "");
     check_state(&got[1], SCORE_FAILED, "slot 1 of step 7: its reward is null");
@@ -358,7 +360,7 @@ static void a_reply_that_is_none_is_failed_and_not_asked_for_again(void **state)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct step step = {ANSWER, 200, cases[i].body, NULL, NULL};
-        check_script(&step, 1, 20000, SCORE_FAILED, cases[i].words, 1);
+        check_script(&step, 1, LONG_MS, SCORE_FAILED, cases[i].words, 1);
     }
 }
 
@@ -366,7 +368,7 @@ static void a_huge_finite_number_is_a_number(void **state)
 {
     (void)state;
     static const struct step steps[] = {{ANSWER, 200, "{\"rewards\": [-1e308]}", NULL, NULL}};
-    check_script(steps, 1, 20000, SCORE_OK, "", 1);
+    check_script(steps, 1, LONG_MS, SCORE_OK, "", 1);
 }
 
 static void other_statuses_are_not_tried_again(void **state)
@@ -378,7 +380,7 @@ static void other_statuses_are_not_tried_again(void **state)
     } cases[] = {{400, "HTTP status 400"}, {404, "HTTP status 404"}, {422, "HTTP status 422"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct step step = {ANSWER, cases[i].status, "{\"rewards\": [1]}", NULL, NULL};
-        assert_false(check_script(&step, 1, 20000, SCORE_FAILED, cases[i].words, 1));
+        assert_false(check_script(&step, 1, LONG_MS, SCORE_FAILED, cases[i].words, 1));
     }
 }
 
@@ -388,12 +390,12 @@ static void a_service_that_breaks_on_all_it_is_asked_is_away(void **state)
     (void)state;
     static const struct step broken[] = {{ANSWER, 500, "Traceback", NULL, NULL}};
     static const struct step other[] = {{ANSWER, 501, "{\"rewards\": [1]}", NULL, NULL}};
-    assert_true(check_script(broken, 1, 20000, SCORE_FAILED, "HTTP status 500", 1));
-    assert_true(check_script(other, 1, 20000, SCORE_FAILED, "HTTP status 501", 1));
+    assert_true(check_script(broken, 1, LONG_MS, SCORE_FAILED, "HTTP status 500", 1));
+    assert_true(check_script(other, 1, LONG_MS, SCORE_FAILED, "HTTP status 501", 1));
     struct server server;
     struct scorer_score got[5];
     server_open(&server, broken, 1);
-    const struct run_scorer of = row_of(server.url, 3, 20000);
+    const struct run_scorer of = row_of(server.url, 3, LONG_MS);
     score(&of, 5, &nobody, got);
     for (size_t i = 0; i < 5; i++) {
         check_state(&got[i], SCORE_FAILED, "HTTP status 500");
@@ -411,7 +413,7 @@ static void a_service_that_breaks_and_refuses_is_away_for_what_it_breaks_on(void
     struct server server;
     struct scorer_score got[2];
     server_open(&server, steps, 2);
-    const struct run_scorer of = row_of(server.url, 1, 20000);
+    const struct run_scorer of = row_of(server.url, 1, LONG_MS);
     score(&of, 2, &nobody, got);
     for (size_t i = 0; i < 2; i++)
         check_state(&got[i], SCORE_FAILED, got[i].away ? "HTTP status 500" : "HTTP status 404");
@@ -429,7 +431,7 @@ static void a_sample_that_breaks_a_service_fails_alone(void **state)
     struct server server;
     struct scorer_score got[4];
     server_open(&server, steps, 4);
-    const struct run_scorer of = row_of(server.url, 4, 20000);
+    const struct run_scorer of = row_of(server.url, 4, LONG_MS);
     score(&of, 4, &nobody, got);
     size_t failed = 0;
     for (size_t i = 0; i < 4; i++) {
@@ -452,7 +454,7 @@ static void a_sample_that_comes_alone_is_told_from_a_service_that_breaks(void **
     struct server server;
     struct scorer_score got, two[2];
     server_open(&server, steps, 4);
-    const struct run_scorer of = row_of(server.url, 4, 20000);
+    const struct run_scorer of = row_of(server.url, 4, LONG_MS);
     struct scorer *scorer = sample_scorer(&of);
     const struct scorer_sample known[] = {sample_make(0, "hard", "null", 1),
                                           sample_make(1, "easy", "null", 1)};
@@ -481,11 +483,11 @@ static void a_busy_service_is_tried_again(void **state)
     for (size_t i = 0; i < COUNT(busy); i++) {
         const struct step steps[] = {{ANSWER, busy[i], "busy", NULL, NULL},
                                      {ANSWER, 200, "{\"rewards\": [1]}", NULL, NULL}};
-        assert_false(check_script(steps, 2, 20000, SCORE_OK, "", 2));
+        assert_false(check_script(steps, 2, LONG_MS, SCORE_OK, "", 2));
     }
     static const struct step lost[] = {{HANG_UP, 0, NULL, NULL, NULL},
                                        {ANSWER, 200, "{\"rewards\": [1]}", NULL, NULL}};
-    check_script(lost, 2, 20000, SCORE_OK, "", 2);
+    check_script(lost, 2, LONG_MS, SCORE_OK, "", 2);
 }
 
 static void a_service_that_stays_busy_is_given_up(void **state)
@@ -525,24 +527,40 @@ static void a_redirect_is_not_followed(void **state)
     struct server other;
     server_open(&other, good, 1);
     const struct step steps[] = {{ANSWER, 307, "", "Location", other.url}};
-    check_script(steps, 1, 20000, SCORE_FAILED, "HTTP status 307 (redirects are not followed)",
-                 1);
+    check_script(steps, 1, LONG_MS, SCORE_FAILED,
+                 "HTTP status 307 (redirects are not followed)", 1);
     assert_int_equal(server_close(&other), 0);
+}
+
+/* On a busy machine a short deadline may pass before the service was asked: then a longer one. */
+static void check_timeout(enum mode mode)
+{
+    const struct step step = {mode, 200, NULL, NULL, NULL};
+    struct scorer_score got;
+    size_t requests = 0;
+    for (uint32_t ms = SHORT_MS; ms < LONG_MS && requests == 0; ms *= 2) {
+        struct server server;
+        server_open(&server, &step, 1);
+        const struct run_scorer of = row_of(server.url, 4, ms);
+        score(&of, 1, &nobody, &got);
+        check_state(&got, SCORE_TIMEOUT, server.url);
+        requests = server_close(&server);
+    }
+    check_state(&got, SCORE_TIMEOUT, "slot 0 of step 7: no whole reply before the deadline");
+    assert_false(got.away);
+    assert_int_equal(requests, 1);
 }
 
 static void a_silent_service_is_a_timeout(void **state)
 {
     (void)state;
-    static const struct step steps[] = {{SILENT, 0, NULL, NULL, NULL}};
-    assert_false(
-        check_script(steps, 1, 300, SCORE_TIMEOUT, "no whole reply before the deadline", 1));
+    check_timeout(SILENT);
 }
 
 static void a_dripping_service_is_a_timeout(void **state)
 {
     (void)state;
-    static const struct step steps[] = {{DRIP, 200, NULL, NULL, NULL}};
-    check_script(steps, 1, 300, SCORE_TIMEOUT, "no whole reply before the deadline", 1);
+    check_timeout(DRIP);
 }
 
 static void an_endless_reply_is_cut(void **state)
@@ -571,6 +589,53 @@ static void a_closed_port_is_failed(void **state)
     check_state(&got, SCORE_FAILED, "at the last of 5 tries");
     assert_true(got.away);
     close(fd);
+}
+
+/* A listener at this port whose queue is full: the kernel answers nobody who calls. */
+static void crowd_open(int crowd[4], uint16_t port)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = htons(port),
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int yes = 1;
+    crowd[0] = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(crowd[0], SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    assert_int_equal(bind(crowd[0], (const struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(crowd[0], 0), 0);
+    for (int i = 1; i < 4; i++) {
+        crowd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)!connect(crowd[i], (const struct sockaddr *)&address, sizeof address);
+    }
+}
+
+/* Though its deadline ends the third try; and what it was sent before counts for nothing. */
+static void a_service_that_takes_no_connection_is_away(void **state)
+{
+    (void)state;
+    static const struct step steps[] = {{ANSWER, 200, "{\"rewards\": [1]}", NULL, NULL}};
+    struct server server;
+    struct scorer_score got;
+    int crowd[4];
+    server_open(&server, steps, 1);
+    const uint16_t port = MHD_get_daemon_info(server.daemon, MHD_DAEMON_INFO_BIND_PORT)->port;
+    const struct scorer_sample sample = sample_make(0, "x", "null", 1);
+    struct scorer *scorer = NULL;
+    got.state = SCORE_TIMEOUT;
+    for (uint32_t ms = 5 * SHORT_MS; ms < LONG_MS && got.state != SCORE_OK; ms *= 2) {
+        const struct run_scorer of = row_of(server.url, 1, ms);
+        scorer_free(scorer);
+        scorer = sample_scorer(&of);
+        scorer_score(scorer, &sample, 1, &nobody, &got);
+    }
+    check_state(&got, SCORE_OK, "");
+    server_close(&server);
+    crowd_open(crowd, port);
+    scorer_score(scorer, &sample, 1, &nobody, &got);
+    check_state(&got, SCORE_TIMEOUT, "");
+    assert_true(got.away);
+    scorer_free(scorer);
+    for (size_t i = 0; i < COUNT(crowd); i++)
+        close(crowd[i]);
 }
 
 static bool server_was_asked(void *ctx)
@@ -611,7 +676,7 @@ static void secrets_in_a_url_are_not_shown(void **state)
     server_open(&server, steps, 1);
     char url[1024];
     snprintf(url, sizeof url, "http://user:hunter2@%s?key=hunter3", server.url + 7);
-    const struct run_scorer of = row_of(url, 1, 20000);
+    const struct run_scorer of = row_of(url, 1, LONG_MS);
     score(&of, 1, &nobody, &got);
     check_state(&got, SCORE_FAILED, server.url);
     assert_null(strstr(got.reason, "hunter"));
@@ -654,6 +719,7 @@ int main(void)
         cmocka_unit_test(a_dripping_service_is_a_timeout),
         cmocka_unit_test(an_endless_reply_is_cut),
         cmocka_unit_test(a_closed_port_is_failed),
+        cmocka_unit_test(a_service_that_takes_no_connection_is_away),
         cmocka_unit_test(a_request_under_way_is_given_up_when_stopping),
         cmocka_unit_test(secrets_in_a_url_are_not_shown),
         cmocka_unit_test(what_is_no_url_is_refused_at_the_start),

@@ -328,7 +328,7 @@ static void a_lease_names_the_version_to_measure_from(void **state)
     snprintf(lease.text, sizeof lease.text, "ipc://%s/bulk", w.dir);
     struct weights_server *server = serve_versions(context, lease.text);
     struct run_config config = w.config;
-    config.dead_ms = 300;
+    config.dead_ms = 60000;
     check_ok(reward_new(&reward, &config, context, &err));
     assert_true(measures_as_recorded(reward, lease, 0));
     assert_false(measures_as_recorded(reward, lease, 5));
@@ -338,6 +338,7 @@ static void a_lease_names_the_version_to_measure_from(void **state)
     assert_true(measures_as_recorded(reward, lease, 6));
     assert_true(measures_as_recorded(reward, lease, 0));
     lease.version = 7;
+    config.dead_ms = 300; /* there is nobody to wait for */
     const struct scorer_watch watch = {0};
     check_fails(reward_score(reward, &lease, &watch, &result, &err), ERR_UNAVAILABLE,
                 "version 7");
