@@ -49,6 +49,7 @@ struct run {
     struct progress progress;
     struct gate_watch gate;
     bool quiet;
+    bool resume; /* a run is to be there already */
     bool told_http;
     bool stopping, interrupted;
     bool drained; /* the coordinator ended well, and there are steps left */
@@ -84,6 +85,15 @@ static enum err_code run_check_same(const struct run *run, struct err *err)
             "%s holds a run with another %s: choose another run.dir, or the config of "
             "%s",
             run->config.dir, key, run->config_path);
+    return ERR_OK;
+}
+
+/* Before anything is made: a directory that was mistyped is to be no new run. */
+static enum err_code run_check_resume(const struct run *run, struct err *err)
+{
+    if (run->resume && !file_exists(run->config_path))
+        return err_set(err, ERR_UNAVAILABLE,
+                       "--resume: %s holds no run: there is no config.yaml", run->config.dir);
     return ERR_OK;
 }
 
@@ -148,8 +158,8 @@ static enum err_code run_prepare(struct run *run, struct err *err)
     struct buf text;
     buf_init(&text, 1024 * 1024);
     if ((rc = run_locate(run, err)) || (rc = run_check_files(&run->config, err)) ||
-        (rc = file_make_dir(run->config.dir, err)) ||
         (rc = file_join(run->config_path, run->config.dir, "config.yaml", err)) ||
+        (rc = run_check_resume(run, err)) || (rc = file_make_dir(run->config.dir, err)) ||
         (rc = file_join(log, run->config.dir, "run.log", err)) ||
         (rc = file_join(run->gate_log, run->config.dir, "gate.log", err)) ||
         (rc = file_join(http, run->config.dir, "http", err)) ||
@@ -468,10 +478,11 @@ int cmd_run(int argc, char **argv)
     static struct run run = {.log_fd = -1, .lock.fd = -1};
     const struct cli_option options[] = {
         {"quiet", CLI_FLAG, &run.quiet, NULL, "print nothing but errors", 0, 0},
+        {"resume", CLI_FLAG, &run.resume, NULL, "refuse to begin a run: go on with one", 0, 0},
     };
     const struct cli_usage usage = {
         .words = "run",
-        .synopsis = "FILE [KEY=VALUE ...]",
+        .synopsis = "FILE [KEY=VALUE ...] [options]",
         .about =
             "Run RLHF as the YAML file says: start coordinator, learners, reward processes and\n"
             "actors on this machine, start again what dies, show each step, and stop them.\n"
@@ -480,9 +491,10 @@ int cmd_run(int argc, char **argv)
             "it\npasses, published at the end.  Exit status 75: interrupted, can be continued; 1: "
             "complete,\nbut the final policy did not pass; 0 also where somebody drained it.\n",
         .options = options,
-        .options_n = 1,
+        .options_n = 2,
         .examples = "  rlhf run ops/demo/run.yaml\n"
-                    "  rlhf run my.yaml run.seed=2 pipeline.lag=0 workers.actors=2\n",
+                    "  rlhf run my.yaml run.seed=2 pipeline.lag=0 workers.actors=2\n"
+                    "  rlhf run --resume my.yaml\n",
         .arguments_min = 1,
         .arguments_max = 256,
     };

@@ -144,9 +144,11 @@ static uint64_t doctor_steps(const char *dir)
 static void doctor_not_running(struct doctor *doctor, const char *dir,
                                const struct doctor_past *past, uint64_t steps)
 {
-    char error[DOCTOR_TEXT_MAX], http[FILE_PATH_MAX];
+    char error[DOCTOR_TEXT_MAX], http[FILE_PATH_MAX], of[32] = "";
     const bool killed = file_join(http, dir, "http", NULL) == ERR_OK && file_exists(http);
     doctor_last_error(dir, error);
+    if (steps > 0)
+        snprintf(of, sizeof of, " of %" PRIu64, steps);
     if (past->halt[0]) {
         doctor_find(doctor,
                     "a restart does not mend it: go on from checkpoints/*/policy as "
@@ -157,9 +159,9 @@ static void doctor_not_running(struct doctor *doctor, const char *dir,
     doctor_find(doctor,
                 killed ? "start it again with the same command: it goes on from there"
                        : "the same rlhf run goes on from there",
-                "no coordinator runs: %" PRIu64 " of %" PRIu64 " steps are trained, the newest "
+                "no coordinator runs: %" PRIu64 "%s steps are trained, the newest "
                 "checkpoint is version %" PRIu64 "%s%s%s%s",
-                past->sum.steps, steps, past->sum.checkpoint_version,
+                past->sum.steps, of, past->sum.checkpoint_version,
                 past->sum.paused ? "; it is paused (rlhf resume)" : "",
                 killed ? "; it ended without a word (killed?)" : "",
                 error[0] ? "; the last error in run.log: " : "", error);

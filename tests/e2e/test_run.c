@@ -825,8 +825,17 @@ static void run_that_was_interrupted_goes_on(void **state)
     held_interrupt(run.pid, run.dir);
     assert_int_equal(run_wait(&run), 75);
     assert_int_equal(scene_process((const char *const[]){run.dir, NULL}), 0); /* none is left */
-    run = run_start("interrupted", NULL);
+    run = run_start("interrupted", (const char *const[]){"--resume", NULL});
     expect_plain(&run);
+}
+
+static void run_is_never_begun_where_one_is_to_be_resumed(void **state)
+{
+    (void)state;
+    const struct run run = run_start("mistyped", (const char *const[]){"--resume", NULL});
+    assert_int_equal(run_wait(&run), 69);
+    check_said(&run, "mistyped holds no run");
+    assert_false(file_exists(run.dir));
 }
 
 static void run_takes_every_lag_and_estimator(void **state)
@@ -981,6 +990,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_version_to_go_back_to_is_made_again_where_it_is_damaged),
         cmocka_unit_test(run_publishes_what_passes_the_gate),
         cmocka_unit_test(run_that_was_interrupted_goes_on),
+        cmocka_unit_test(run_is_never_begun_where_one_is_to_be_resumed),
         cmocka_unit_test(run_takes_every_lag_and_estimator),
         cmocka_unit_test(run_refuses_files_that_changed_under_it),
         cmocka_unit_test(run_refuses_a_broken_model_with_one_sentence),
