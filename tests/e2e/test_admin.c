@@ -31,11 +31,14 @@ static void begin(const char *name, const char *rest)
     run = scene_start(line);
 }
 
-/* Its learner stands still before each step, so that the coordinator can be asked. */
+/* Its learner stands still before each step, so that the coordinator can be asked; and is not taken
+ * for dead meanwhile, or the step would be done when nobody has a lease for it. */
 static void begin_held(const char *name, const char *rest)
 {
+    char all[256];
+    snprintf(all, sizeof all, "%s timeouts.dead_ms=600000 timeouts.lease_ms=600000", rest);
     held_begin_by_learner();
-    begin(name, rest);
+    begin(name, all);
     held_end();
 }
 

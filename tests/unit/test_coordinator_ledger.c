@@ -575,6 +575,7 @@ static void a_commit_that_fails_is_told_once_and_never_tried_again(void **state)
                     wait_for(seq);
                 continue;
             }
+            wait_for(UINT64_MAX); /* until that is told too, by another thread */
             const bool good = said.failed && err.code == ERR_IO && strstr(err.text, path) &&
                               ledger_close(ledger, &err) == ERR_IO;
             _exit(good ? 42 : 1);

@@ -32,8 +32,9 @@ static void handler(void *arg, const char *path, struct http_reply *reply)
         return;
     }
     if (strcmp(path, "/large") == 0) {
-        for (size_t i = 0; i < HTTP_BODY_MAX + 1; i++)
-            buf_putc(reply->body, 'x');
+        /* At once: who waits long is given up. */
+        static const char large[HTTP_BODY_MAX + 1];
+        buf_append(reply->body, large, sizeof large);
         return;
     }
     reply->status = 404;
