@@ -1,7 +1,10 @@
 /*
  * format_hh.c -- HH-RLHF transcripts (Bai et al. 2022, https://github.com/anthropics/hh-rlhf):
  *
- *     {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!", "rejected": "\n\nHuman: Hi\n\nAssistant: Bye."}
+ *     {"chosen":   "\n\nHuman: Hi\n\nAssistant: Hello!",
+ *      "rejected": "\n\nHuman: Hi\n\nAssistant: Bye."}
+ *
+ * on one line of the file.
  *
  * A turn begins at a marker and goes on to the next; the blank after the marker belongs to it.
  * "Human:" anywhere else is text, as is what follows a second marker of the same speaker: both
