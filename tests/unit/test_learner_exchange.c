@@ -830,6 +830,8 @@ static void check_fake_helps(struct fake *fake, struct rank *r)
         fail_msg("%u rounds wrong: %s", r->wrong, r->err.text);
 }
 
+#define ANY UINT64_MAX
+
 /* So many messages are none, late or there already.  Once is enough: what a busy machine keeps
  * waiting is asked for again, and comes twice. */
 static struct exchange_counts check_fake_counts(const struct fake *like, uint64_t bad,
@@ -840,7 +842,8 @@ static struct exchange_counts check_fake_counts(const struct fake *like, uint64_
     for (int tries = 0; tries < 20; tries++) {
         fake = *like;
         check_fake_helps(&fake, &r);
-        if (r.counts.bad == bad && r.counts.stale == stale && r.counts.repeated == repeated)
+        if ((bad == ANY || r.counts.bad == bad) && (stale == ANY || r.counts.stale == stale) &&
+            (repeated == ANY || r.counts.repeated == repeated))
             return r.counts;
     }
     fail_msg("%llu bad, %llu stale, %llu repeated", (unsigned long long)r.counts.bad,
@@ -858,14 +861,14 @@ static void exchange_works_with_a_rank_played_by_the_test(void **state)
 static void exchange_asks_again_for_a_chunk_that_was_bent(void **state)
 {
     (void)state;
-    check_fake_counts(&(struct fake){.corrupt = 3}, 3, 0, 0);
+    check_fake_counts(&(struct fake){.corrupt = 3}, 3, ANY, ANY);
 }
 
 /* The first chunks of the node and of the sum come after the second. */
 static void exchange_asks_again_for_a_bent_chunk_that_came_before_its_turn(void **state)
 {
     (void)state;
-    check_fake_counts(&(struct fake){.swap = 2, .early = 2}, 2, 0, 0);
+    check_fake_counts(&(struct fake){.swap = 2, .early = 2}, 2, ANY, ANY);
 }
 
 static void exchange_gives_up_a_rank_that_bends_everything(void **state)
@@ -880,19 +883,19 @@ static void exchange_gives_up_a_rank_that_bends_everything(void **state)
 static void exchange_minds_no_refusal_of_what_it_has(void **state)
 {
     (void)state;
-    check_fake_counts(&(struct fake){.refuses = 3}, 0, 3, 0);
+    check_fake_counts(&(struct fake){.refuses = 3}, ANY, 3, ANY);
 }
 
 static void exchange_takes_no_chunk_of_an_earlier_round(void **state)
 {
     (void)state;
-    check_fake_counts(&(struct fake){.old = 2}, 0, 2, 0);
+    check_fake_counts(&(struct fake){.old = 2}, ANY, 2, ANY);
 }
 
 static void exchange_takes_no_chunk_of_another_size(void **state)
 {
     (void)state;
-    check_fake_counts(&(struct fake){.cut = 2}, 0, 0, 2);
+    check_fake_counts(&(struct fake){.cut = 2}, ANY, ANY, 2);
 }
 
 static void exchange_takes_a_chunk_once(void **state)
