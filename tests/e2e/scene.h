@@ -17,7 +17,7 @@
 #include "tests/test.h"
 #include "world/world.h"
 
-#define SCENE_DEADLINE_MS 300000u /* of what hangs: no test is to come near it */
+#define SCENE_DEADLINE_MS 180000u /* of what hangs: no test is to come near it */
 #define SCENE_ARGS_MAX    24
 
 extern char **environ;

@@ -35,6 +35,9 @@ static void no_fault(void)
     unsetenv("RLHF_FAULT");
 }
 
+/* Nobody gives up a fetch, and has the next version in another way, because it takes long. */
+#define PATIENT "timeouts.dead_ms=600000"
+
 static void weights_are_mapped_on_one_host(void **state)
 {
     (void)state;
@@ -45,7 +48,7 @@ static void weights_are_mapped_on_one_host(void **state)
 static void weights_in_chunks_are_the_same(void **state)
 {
     (void)state;
-    faults_run("chunks", "endpoints.shared_memory=false");
+    faults_run("chunks", PATIENT " endpoints.shared_memory=false");
     assert_int_equal(said("chunks", "is mapped from the memory of"), 0);
     assert_int_equal(said("chunks", "is fetched from"), 1);
     faults_check("chunks");
@@ -58,7 +61,7 @@ static void weights_without_room_in_shared_memory_are_the_same(void **state)
 {
     (void)state;
     a_fault("weights_share:2:enospc:learner");
-    faults_run("full", "");
+    faults_run("full", PATIENT);
     no_fault();
     assert_int_equal(said("full", "WEIGHTS-UNSHARED"), 1);
     assert_int_equal(said("full", "No space left on device; served in chunks alone"), 1);
@@ -72,7 +75,7 @@ static void weights_that_an_actor_cannot_map_are_the_same(void **state)
 {
     (void)state;
     a_fault("weights_map:1:eio:actor");
-    faults_run("unmapped", "");
+    faults_run("unmapped", PATIENT);
     no_fault();
     assert_int_equal(said("unmapped", "; not mapped: /proc/"), 1);
     faults_check("unmapped");
@@ -211,7 +214,7 @@ static struct ways watch(const char *name, int actors, const char *overrides)
     struct ways ways = {0};
     const double size = size_of_weights();
     snprintf(all, sizeof all,
-             "run.steps=" WATCH_STEPS " timeouts.heartbeat_ms=20 timeouts.dead_ms=60000 "
+             "run.steps=" WATCH_STEPS " timeouts.heartbeat_ms=20 " PATIENT " "
              "workers.actors=%d %s",
              actors, overrides);
     scene_path(run, name);
