@@ -179,6 +179,7 @@ struct core_peer {
     uint64_t address, session;
     uint64_t seen_ms, sent_ms, progress_ms;
     uint64_t progress;
+    uint64_t attempt;  /* learner: the last that it was leased */
     uint32_t failures; /* in a row */
     bool greeted;      /* nothing but HELLO came in this session yet */
     bool has_hash;
@@ -543,8 +544,9 @@ enum err_code core_cost_tokens(struct core *core, const struct core_batch *batch
 /* --- core_group.c
  *
  * An attempt at a step is a lease to each learner of a group.  It ends when all have answered,
- * or with the first that fails or is gone: then nobody is waited for any more, and those that
- * had not finished are as they were before the step. */
+ * or with the first that fails or is gone, even if that one has answered (the others may still
+ * wait to hear that it needs nothing more, and it cannot say so): then nobody is waited for any
+ * more, and those that had not finished are as they were before the step. */
 /* Give out what learners can do now. */
 void core_group_dispatch(struct core *core);
 /* Is a step being trained? */

@@ -152,6 +152,7 @@ static void core_train_issue(struct core *core, struct core_peer *const *group, 
         lease[rank]->attempt = lease[0]->id;
         lease[rank]->ranks = ranks;
         lease[rank]->rank = rank;
+        group[rank]->attempt = lease[0]->id;
         group[rank]->in_flight++;
         core_peer_moved(core, group[rank]);
     }

@@ -26,7 +26,8 @@ uint64_t sim_learner_newest_whole(struct sim *sim, uint64_t below)
 enum sim_group { SIM_GROUP_WAITS, SIM_GROUP_GOES, SIM_GROUP_FAILS };
 
 /* Can this member finish the attempt?  Once all have begun it, though some may have finished;
- * not where one gave it up, or is long silent. */
+ * not where one gave it up, or is long silent.  One that was started again and has begun nothing
+ * since is not silent: it lets who asks wait, as one that is further on. */
 static enum sim_group sim_learner_group(struct sim *sim, const struct sim_worker *w,
                                         const struct message *lease)
 {
@@ -38,8 +39,10 @@ static enum sim_group sim_learner_group(struct sim *sim, const struct sim_worker
         if (takes_part && (finished || !sim_worker_is_silent(sim, other)))
             continue;
         const bool past = other->alive && !takes_part && other->attempt >= lease->attempt;
-        const bool silent = sim->now_ms - w->began_ms >= 3 * sim->config->dead_ms;
-        return past || silent ? SIM_GROUP_FAILS : SIM_GROUP_WAITS;
+        const uint32_t patience_ms =
+            sim_worker_is_silent(sim, other) ? 3 * sim->config->dead_ms : sim->config->stall_ms;
+        const bool late = sim->now_ms - w->began_ms >= patience_ms;
+        return past || late ? SIM_GROUP_FAILS : SIM_GROUP_WAITS;
     }
     return SIM_GROUP_GOES;
 }

@@ -205,6 +205,48 @@ static void a_learner_that_had_finished_when_rank_0_died_tells_of_the_step(void 
     assert_int_equal(bench_stats(team.bench)->retrained, 1);
 }
 
+/* Those that have not finished may wait for its word that it needs nothing more of them. */
+static void an_attempt_is_over_when_one_that_has_answered_is_gone(void **state)
+{
+    struct team team;
+    team_begin(&team, state);
+    team_work(&team);
+    const struct message first = team_lease(&team, 0, 0), last = team_lease(&team, 2, 0);
+    team_result(&team, 0, &first, 0);
+    team_result(&team, 2, &last, 0);
+    assert_int_equal(trained(&team), 1);
+    const size_t since = team.bench->sent_n;
+    team_lose(&team, 0);
+    const struct message again = team_lease(&team, 1, since);
+    assert_int_equal(again.step, 0);
+    assert_int_equal(again.ranks_n, 0); /* 0 is gone, 2 at version 1 */
+    assert_true(again.attempt > first.attempt);
+    team_work(&team);
+    assert_false(team_has_lease(&team, 2, since));
+    team_result(&team, 1, &again, 0);
+    assert_int_equal(team_lease(&team, 1, since).step, 1);
+    assert_int_equal(team_lease(&team, 2, since).ranks_n, 2);
+}
+
+static void so_is_one_at_a_step_that_is_not_recorded(void **state)
+{
+    struct team team;
+    team_begin(&team, state);
+    team_work(&team);
+    const struct message old = team_lease(&team, 1, 0);
+    team_result(&team, 1, &old, 0);
+    const size_t since = team.bench->sent_n;
+    team_lose(&team, 1);
+    for (uint32_t i = 0; i < LEARNERS; i += 2) {
+        const struct message lease = team_lease(&team, i, since);
+        assert_int_equal(lease.step, 0);
+        assert_int_equal(lease.ranks_n, 2);
+        assert_true(lease.attempt > old.attempt);
+        team_result(&team, i, &lease, 0);
+    }
+    assert_int_equal(trained(&team), 1);
+}
+
 static void a_learner_that_comes_back_is_waited_for(void **state)
 {
     struct team team;
@@ -454,6 +496,8 @@ int main(void)
         TEST(checkpoints_are_asked_of_rank_0),
         TEST(a_learner_that_is_gone_is_not_waited_for),
         TEST(a_learner_that_had_finished_when_rank_0_died_tells_of_the_step),
+        TEST(an_attempt_is_over_when_one_that_has_answered_is_gone),
+        TEST(so_is_one_at_a_step_that_is_not_recorded),
         TEST(a_learner_that_comes_back_is_waited_for),
         TEST(learners_at_the_same_version_catch_up_together),
         TEST(learners_that_catch_up_stay_together),
