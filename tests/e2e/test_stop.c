@@ -1,6 +1,7 @@
 /*
  * test_stop.c -- runs whose processes stand still for some seconds (SIGSTOP), and runs over a
- * network that is gone for some seconds (a network namespace, where one can be had).
+ * network that is gone, or narrow, for some seconds, or whose connections are reset (a network
+ * namespace, where one can be had).
  *
  *     test_stop [FILTER]
  *     test_stop --seeds FROM N
@@ -55,12 +56,12 @@ static bool space_is_open;
 static bool ip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static bool ip(const char *format, ...)
 {
-    char line[256] = "ip ";
+    char words[256], line[sizeof words + 32];
     va_list args;
     va_start(args, format);
-    vsnprintf(line + 3, sizeof line - 3, format, args);
+    vsnprintf(words, sizeof words, format, args);
     va_end(args);
-    strcat(line, " 2>/dev/null");
+    snprintf(line, sizeof line, "{ ip %s; } >/dev/null 2>&1", words);
     return system(line) == 0;
 }
 
@@ -96,40 +97,101 @@ static int setup(void **state)
     return 0;
 }
 
-/* The coordinator is behind a cable that is pulled out for up to 3 s, again and again. */
-static void survives_pulled_cable(uint64_t seed)
+/* What happens to the cable behind which the coordinator is. */
+struct accident {
+    const char *name;
+    unsigned times;
+    bool (*begin)(void);
+    void (*end)(void);
+    long most_ms; /* from one to the other */
+};
+
+static bool cable_out(void)
+{
+    return ip("-n %s link set w%s down", space,
+              space); /* ours would let the way out be taken */
+}
+
+static void cable_in(void)
+{
+    ip("-n %s link set w%s up", space, space);
+}
+
+/* 800 kbit/s, of which a queue of half a second is kept and the rest is lost: of either side what
+ * it sends. */
+static bool cable_narrow(void)
+{
+    static const char tbf[] = "root tbf rate 800kbit burst 16kb latency 500ms";
+    return ip("netns exec %s tc qdisc replace dev w%s %s && tc qdisc replace dev v%s %s", space,
+              space, tbf, space, tbf);
+}
+
+static void cable_wide(void)
+{
+    ip("netns exec %s tc qdisc del dev w%s root; tc qdisc del dev v%s root", space, space,
+       space);
+}
+
+/* Each connection over it is reset, and both ends are told so. */
+static bool connections_reset(void)
+{
+    return ip("netns exec %s ss -K src %s", space, host[1]);
+}
+
+static void connections_may_come(void)
+{
+}
+
+static void survives_accidents(const struct accident *a, uint64_t seed)
 {
     struct crew crew = {0};
     char name[64], prefix[128];
-    snprintf(name, sizeof name, "cable-%llu", (unsigned long long)seed);
+    snprintf(name, sizeof name, "%s-%llu", a->name, (unsigned long long)seed);
     snprintf(prefix, sizeof prefix, "/usr/sbin/ip netns exec %s %s/", space, RLHF_BIN);
     crew_run(&crew, prefix, host[1], "keys", name, 1 + (uint32_t)(seed % 2));
     bool over = false, halted = false;
     const uint64_t deadline = clock_mono_ms() + SCENE_DEADLINE_MS;
     uint64_t next_ms = clock_mono_ms() + crew_draw(seed, 0, 300);
-    size_t pulls = 0;
+    size_t times = 0;
     for (uint64_t k = 1; !over && !halted && clock_mono_ms() < deadline;) {
         over = crew_turn(&crew, &halted);
         scene_nap(5);
-        if (over || k > 6 || clock_mono_ms() < next_ms)
+        if (over || k > a->times || clock_mono_ms() < next_ms)
             continue;
-        ip("-n %s link set w%s down", space, space); /* ours would let the way out be taken */
-        scene_nap(300 + (long)crew_draw(seed, k, 2700));
-        ip("-n %s link set w%s up", space, space);
-        pulls++;
+        times += a->begin();
+        scene_nap(a->most_ms > 0 ? 300 + (long)crew_draw(seed, k, (uint64_t)a->most_ms) : 0);
+        a->end();
         next_ms = clock_mono_ms() + 100 + crew_draw(seed, ++k + 100, 300);
     }
-    print_message("run %s: pulls %zu\n", name, pulls);
+    print_message("run %s: times %zu\n", name, times);
     crew_check(&crew, name, over);
+}
+
+static void survives_seeds(const struct accident *a)
+{
+    if (!space_is_open || !a->begin())
+        skip();
+    a->end();
+    for (uint64_t seed = seed_from; seed < seed_from + seeds; seed++)
+        survives_accidents(a, seed);
 }
 
 static void a_pulled_cable_changes_nothing(void **state)
 {
     (void)state;
-    if (!space_is_open)
-        skip();
-    for (uint64_t seed = seed_from; seed < seed_from + seeds; seed++)
-        survives_pulled_cable(seed);
+    survives_seeds(&(struct accident){"cable", 6, cable_out, cable_in, 2700});
+}
+
+static void a_narrow_cable_changes_nothing(void **state)
+{
+    (void)state;
+    survives_seeds(&(struct accident){"narrow", 3, cable_narrow, cable_wide, 2700});
+}
+
+static void connections_that_are_reset_change_nothing(void **state)
+{
+    (void)state;
+    survives_seeds(&(struct accident){"reset", 20, connections_reset, connections_may_come, 0});
 }
 
 int main(int argc, char **argv)
@@ -137,6 +199,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(processes_that_stand_still_change_nothing),
         cmocka_unit_test(a_pulled_cable_changes_nothing),
+        cmocka_unit_test(a_narrow_cable_changes_nothing),
+        cmocka_unit_test(connections_that_are_reset_change_nothing),
     };
     if (argc == 4 && strcmp(argv[1], "--seeds") == 0) {
         seed_from = strtoull(argv[2], NULL, 10);
