@@ -58,8 +58,9 @@
  * TRAIN_RESULT of rank 0, which writes checkpoints, commits it, and the others' must agree with
  * it to the bit.  With the first that fails or is gone, though it has answered (others may still
  * wait for a word of it), the attempt is over and the next is leased to those that remain; who
- * had finished then tells so by its version.  A learner that is behind trains recorded steps while the run waits for it; of several, those furthest back do,
- * and the others join them at their version.  Attempts that fail CORE_GROUP_FAILS_MAX times in a
+ * had finished then tells so by its version.  A learner that is behind trains recorded steps while
+ * the run waits for it; of several, those furthest back do, and the others join them at their
+ * version.  Attempts that fail CORE_GROUP_FAILS_MAX times in a
  * row are followed by one of a learner alone.  Actors are sent for weights to the live learner
  * that has the newest.
  *
