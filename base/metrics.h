@@ -28,8 +28,10 @@ void metrics_free(struct metrics *metrics);
  * copied.  NULL where memory ran out; the calls below do nothing with a NULL series.
  */
 #define METRICS_SERIES_MAX 4096
+/* A sum that only grows. */
 struct metric *metrics_counter(struct metrics *, const char *name, const char *help,
                                const char *label, const char *value);
+/* A value that is set, and may fall. */
 struct metric *metrics_gauge(struct metrics *, const char *name, const char *help,
                              const char *label, const char *value);
 /* bounds: ascending upper bounds, each within its bucket, without +Inf; copied. */

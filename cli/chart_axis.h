@@ -43,6 +43,8 @@ void chart_axis_extend(struct chart_range *range, double value, bool log);
 struct chart_axis chart_axis_over(struct chart_range range, bool log, double margin,
                                   double from, double to);
 
+/* Where the value lies between the axis's ends, in the units of `from` and `to`; past them for one
+ * outside the range.  It has a place (chart_axis_has). */
 double chart_axis_at(const struct chart_axis *axis, double value);
 
 /* The distance between ticks for a range: 1, 2 or 5 times a power of ten, so that at most

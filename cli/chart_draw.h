@@ -17,6 +17,7 @@
 
 /* How guides are dashed, as attributes. */
 #define CHART_DRAW_DIAGONAL "stroke-opacity=\"0.6\" stroke-dasharray=\"2 3\""
+/* Of level i of a chart: two ways by turns. */
 const char *chart_draw_level(size_t i);
 
 /* Escaped, with its anchor ("start", "middle", "end") at (x, y). */

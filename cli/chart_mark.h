@@ -13,10 +13,13 @@ struct chart_frame {
     struct chart_axis x, y;
 };
 
+/* Through the points that have a place, broken where one has none; its spread is a band. */
 void chart_mark_line(const struct chart_frame *frame, const struct chart_series *series,
                      struct buf *out);
+/* A dot each, with its spread as an error bar, and its count beside it. */
 void chart_mark_points(const struct chart_frame *frame, const struct chart_series *series,
                        struct buf *out);
+/* From 0 to each value, from its x to the next one. */
 void chart_mark_bars(const struct chart_frame *frame, const struct chart_series *series,
                      struct buf *out);
 

@@ -92,6 +92,8 @@ struct experiment_overrides {
     size_t n;
     char own[EXPERIMENT_OWN_MAX][RUN_PATH_MAX + 32];
 };
+/* All settings', then the run's setting's, then its own name, directory, seed and endpoints.  The
+ * texts are the experiment's and *out's own. */
 void experiment_overrides(const struct experiment *experiment, const struct experiment_run *run,
                           struct experiment_overrides *out);
 

@@ -28,6 +28,7 @@ enum experiment_need {
     EXPERIMENT_NEED_MAP(X)
 #undef X
 };
+/* Its words above. */
 const char *experiment_need_name(enum experiment_need need);
 
 struct experiment_step {

@@ -18,6 +18,7 @@ struct fit_display {
     uint64_t tokens;
 };
 
+/* Of one model, whose first step begins now; live where it is not JSON and goes to a terminal. */
 void fit_display_init(struct fit_display *display, bool json);
 
 /* What fit_run calls; `arg` is the display. */

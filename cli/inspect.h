@@ -13,6 +13,8 @@
 #include "base/err.h"
 #include "engine/safetensors.h"
 
+/* Append what is in a safetensors file: its tensors, as a table or a JSON object.  Errors as
+ * safetensors_open, with nothing appended. */
 enum err_code inspect_safetensors(const char *path, bool json, struct buf *out, struct err *err);
 
 /* The tensors and how many numbers they hold: rows of a table, or two members of an object. */

@@ -60,9 +60,8 @@
  * wait for a word of it), the attempt is over and the next is leased to those that remain; who
  * had finished then tells so by its version.  A learner that is behind trains recorded steps while
  * the run waits for it; of several, those furthest back do, and the others join them at their
- * version.  Attempts that fail CORE_GROUP_FAILS_MAX times in a
- * row are followed by one of a learner alone.  Actors are sent for weights to the live learner
- * that has the newest.
+ * version.  Attempts that fail CORE_GROUP_FAILS_MAX times in a row are followed by one of a learner
+ * alone.  Actors are sent for weights to the live learner that has the newest.
  *
  * Peers.  Every message but HELLO must carry the present epoch and a session that is known and
  * came from that address; any other is answered RESET.  HELLO opens a session; a name has one,

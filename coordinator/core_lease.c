@@ -209,21 +209,13 @@ void core_lease_return(struct core *core, struct core_lease *lease)
     core_lease_end(core, lease, (struct core_lease_back){0});
 }
 
-/* Its holder is gone; of a group, all are waited for no longer. */
-static void core_lease_lose(struct core *core, struct core_lease *lease)
-{
-    if (lease->kind == CORE_LEASE_TRAIN)
-        core_group_abandon(core, lease->attempt);
-    else
-        core_lease_return(core, lease);
-}
-
 void core_lease_return_all(struct core *core, const struct core_peer *peer)
 {
     const uint16_t index = core_peer_index(core, peer);
+    core_group_abandon(core, peer->attempt); /* all of it, also where this one has answered */
     for (size_t i = 0; i < core->leases_n; i++)
         if (core->leases[i].id != 0 && core->leases[i].peer == index)
-            core_lease_lose(core, &core->leases[i]);
+            core_lease_return(core, &core->leases[i]);
 }
 
 void core_lease_tick(struct core *core)

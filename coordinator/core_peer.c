@@ -172,7 +172,6 @@ void core_peer_end(struct core *core, struct core_peer *peer, const char *why)
              peer->name, wire_role_name(peer->role), why, (unsigned)peer->in_flight);
     if (!core_bug(core, 6))
         core_lease_return_all(core, peer);
-    core_group_abandon(core, peer->attempt); /* the others may ask one that has answered, too */
     peer->state = CORE_PEER_GONE;
     peer->session = 0;
     peer->acks_n = 0;

@@ -477,6 +477,7 @@ const char *core_lease_name(enum core_lease_kind kind);
 uint64_t core_lease_deadline(const struct core *core, const struct core_lease *lease);
 /* Its items wait again; the lease is gone. */
 void core_lease_return(struct core *core, struct core_lease *lease);
+/* Those of a peer that is gone, and of the group that it last trained with. */
 void core_lease_return_all(struct core *core, const struct core_peer *peer);
 void core_lease_failed(struct core *core, struct core_peer *peer,
                        const struct message *message);

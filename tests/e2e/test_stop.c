@@ -106,10 +106,10 @@ struct accident {
     long most_ms; /* from one to the other */
 };
 
+/* That end, for with this one down the way out by the default route would be taken. */
 static bool cable_out(void)
 {
-    return ip("-n %s link set w%s down", space,
-              space); /* ours would let the way out be taken */
+    return ip("-n %s link set w%s down", space, space);
 }
 
 static void cable_in(void)

@@ -228,7 +228,7 @@ static void an_attempt_is_over_when_one_that_has_answered_is_gone(void **state)
     assert_int_equal(team_lease(&team, 2, since).ranks_n, 2);
 }
 
-static void so_is_one_at_a_step_that_is_not_recorded(void **state)
+static void an_attempt_at_a_step_not_yet_recorded_is_over_then_too(void **state)
 {
     struct team team;
     team_begin(&team, state);
@@ -497,7 +497,7 @@ int main(void)
         TEST(a_learner_that_is_gone_is_not_waited_for),
         TEST(a_learner_that_had_finished_when_rank_0_died_tells_of_the_step),
         TEST(an_attempt_is_over_when_one_that_has_answered_is_gone),
-        TEST(so_is_one_at_a_step_that_is_not_recorded),
+        TEST(an_attempt_at_a_step_not_yet_recorded_is_over_then_too),
         TEST(a_learner_that_comes_back_is_waited_for),
         TEST(learners_at_the_same_version_catch_up_together),
         TEST(learners_that_catch_up_stay_together),
